@@ -1,0 +1,18 @@
+"""LRN translation models for fairseq.
+
+Use it as fairseq's user directory, ``--user-dir fairseq_lrn``, or import it: either way
+its models and architectures are registered with fairseq.
+"""
+
+from fairseq_lrn import plugin
+
+__version__ = "0.1.0"
+
+plugin.require_fairseq()
+plugin.announce_to_fairseq(__path__)
+plugin.allow_checkpoint_types()
+
+from fairseq_lrn.models import LRNModel  # noqa: E402  (needs a working fairseq)
+from fairseq_lrn.modules import LRN  # noqa: E402
+
+__all__ = ["LRN", "LRNModel", "__version__"]

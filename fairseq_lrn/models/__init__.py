@@ -1,0 +1,7 @@
+"""fairseq models. Importing this package registers them."""
+
+# lrn registers the model that architectures refer to, so the order matters.
+from fairseq_lrn.models.lrn import LRNModel  # isort: skip
+from fairseq_lrn.models import architectures  # noqa: F401  isort: skip
+
+__all__ = ["LRNModel"]

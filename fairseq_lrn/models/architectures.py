@@ -1,0 +1,56 @@
+"""Named architectures of the ``lrn`` model, beside the base ``--arch lrn``.
+
+Like fairseq's, they fill in what the command line leaves open.
+"""
+
+from fairseq.models import register_model_architecture
+
+
+def _set_defaults(args, **defaults) -> None:
+    for name, value in defaults.items():
+        setattr(args, name, getattr(args, name, value))
+
+
+@register_model_architecture("lrn", "lrn_tiny")
+def lrn_tiny(args) -> None:
+    """Quick start and tests: 128 wide, one layer on each side."""
+    _set_defaults(
+        args,
+        encoder_embed_dim=128,
+        encoder_hidden_size=128,
+        encoder_layers=1,
+        decoder_embed_dim=128,
+        decoder_hidden_size=128,
+        decoder_layers=1,
+        decoder_attention_heads=4,
+    )
+
+
+@register_model_architecture("lrn", "lrn_iwslt_de_en")
+def lrn_iwslt_de_en(args) -> None:
+    """Small corpora (around 160k pairs): 512 wide, four layers on each side."""
+    _set_defaults(
+        args,
+        encoder_layers=4,
+        decoder_layers=4,
+        decoder_attention_heads=4,
+        dropout=0.3,
+        share_decoder_input_output_embed=True,
+    )
+
+
+@register_model_architecture("lrn", "lrn_wmt_en_de")
+def lrn_wmt_en_de(args) -> None:
+    """Large corpora: 1024 wide, six layers on each side, layer norm on the projections."""
+    _set_defaults(
+        args,
+        encoder_embed_dim=1024,
+        encoder_hidden_size=1024,
+        encoder_layers=6,
+        decoder_embed_dim=1024,
+        decoder_hidden_size=1024,
+        decoder_layers=6,
+        decoder_attention_heads=16,
+        layernorm_projection=True,
+        share_decoder_input_output_embed=True,
+    )

@@ -1,0 +1,372 @@
+"""Translation model ``lrn``: a bidirectional LRN encoder and an LRN decoder with attention."""
+
+import math
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from fairseq.models import (
+    FairseqEncoder,
+    FairseqEncoderDecoderModel,
+    FairseqIncrementalDecoder,
+    register_model,
+    register_model_architecture,
+)
+from fairseq.modules import FairseqDropout
+from fairseq_lrn.models.config import LRNConfig
+from fairseq_lrn.models.embedding import build_embedding
+from fairseq_lrn.modules import LRNDecoderLayer, LRNEncoderLayer
+
+
+@register_model("lrn", dataclass=LRNConfig)
+class LRNModel(FairseqEncoderDecoderModel):
+    """LRN encoder-decoder (``--arch lrn``).
+
+    During training every projection, the attention and the output layer run over all
+    target positions at once; only the element-wise recurrence steps through time.
+
+    The cell is that of Zhang and Sennrich (2019), section 3; the layout of the layers is
+    this project's own.
+    """
+
+    def __init__(self, encoder: "LRNEncoder", decoder: "LRNDecoder"):
+        super().__init__(encoder, decoder)
+
+    @classmethod
+    def build_model(cls, cfg: LRNConfig, task) -> "LRNModel":
+        """Build a model for a task with ``source_dictionary`` and ``target_dictionary``.
+
+        Raises:
+            ValueError: an option has a value that cannot be, or does not go with another.
+        """
+        # fairseq hands over an omegaconf configuration: the fields of LRNConfig, not its methods.
+        cfg = LRNConfig.from_namespace(cfg)
+        if cfg.encoder_layers_to_keep:
+            cfg.encoder_layers = len(cfg.encoder_layers_to_keep.split(","))
+        if cfg.decoder_layers_to_keep:
+            cfg.decoder_layers = len(cfg.decoder_layers_to_keep.split(","))
+        cfg.check()
+        src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
+        if cfg.share_all_embeddings and src_dict != tgt_dict:
+            raise ValueError(
+                "--share-all-embeddings requires a joined dictionary: "
+                "run fairseq-preprocess with --joined-dictionary"
+            )
+        encoder_embedding = build_embedding(
+            src_dict,
+            cfg.encoder_embed_dim,
+            path=cfg.encoder_embed_path,
+            freeze=cfg.encoder_freeze_embed,
+            side="encoder",
+        )
+        if cfg.share_all_embeddings:
+            decoder_embedding = encoder_embedding
+        else:
+            decoder_embedding = build_embedding(
+                tgt_dict,
+                cfg.decoder_embed_dim,
+                path=cfg.decoder_embed_path,
+                freeze=cfg.decoder_freeze_embed,
+                side="decoder",
+            )
+        return cls(
+            LRNEncoder(cfg, src_dict, encoder_embedding),
+            LRNDecoder(cfg, tgt_dict, decoder_embedding),
+        )
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor,
+        prev_output_tokens: Tensor,
+        features_only: bool = False,
+    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
+        """
+        Args:
+            src_tokens: source, ``B x S``, padded on either side.
+            src_lengths: source lengths, ``B``.
+            prev_output_tokens: target shifted right, ``B x T``.
+            features_only: leave out the output layer.
+
+        Returns:
+            logits ``B x T x V`` (or features ``B x T x C``) and ``{"attn": [B x T x S]}``.
+        """
+        encoder_out = self.encoder(src_tokens, src_lengths)
+        return self.decoder(prev_output_tokens, encoder_out, features_only=features_only)
+
+    @torch.jit.export
+    def get_normalized_probs(
+        self,
+        net_output: Tuple[Tensor, Optional[Dict[str, List[Optional[Tensor]]]]],
+        log_probs: bool,
+        sample: Optional[Dict[str, Tensor]] = None,
+    ):
+        """(Log) probabilities ``B x T x V`` from what :meth:`forward` returns."""
+        # TorchScript cannot call the base class's method of the same name.
+        return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
+
+
+class LRNEncoder(FairseqEncoder):
+    """Stack of bidirectional LRN layers.
+
+    Args:
+        cfg: options.
+        dictionary: source dictionary.
+        embed_tokens: source embedding.
+    """
+
+    def __init__(self, cfg: LRNConfig, dictionary, embed_tokens: nn.Embedding):
+        super().__init__(dictionary)
+        self.padding_idx = embed_tokens.padding_idx
+        self.max_source_positions = cfg.max_source_positions
+        self.embed_tokens = embed_tokens
+        self.embed_scale = embedding_scale(cfg, embed_tokens)
+        self.dropout_in = FairseqDropout(
+            cfg.dropout_of("encoder_dropout_in"), module_name=self.__class__.__name__
+        )
+        self.layers = nn.ModuleList(
+            LRNEncoderLayer(
+                cfg.encoder_embed_dim,
+                cfg.encoder_hidden_size,
+                dropout=cfg.dropout_of("encoder_dropout_out"),
+                normalize_before=cfg.encoder_normalize_before,
+                **recurrence_options(cfg),
+            )
+            for _ in range(cfg.encoder_layers)
+        )
+        self.layer_norm = (
+            nn.LayerNorm(cfg.encoder_embed_dim) if cfg.encoder_normalize_before else nn.Identity()
+        )
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Optional[Tensor] = None,
+        return_all_hiddens: bool = False,
+    ) -> Dict[str, List[Tensor]]:
+        """
+        Args:
+            src_tokens: ``B x S``. Padding is recognised by its id, on either side.
+            src_lengths: ``B``; not needed, there for fairseq's interface.
+            return_all_hiddens: also return the output of every layer.
+
+        Returns:
+            ``encoder_out`` ``[S x B x C]``, ``encoder_padding_mask`` ``[B x S]`` (true at
+            padding), ``encoder_state`` ``[B x 2H]`` (final states of the last layer, forward
+            then backward), ``encoder_embedding`` ``[B x S x C]``, ``encoder_states``
+            (``S x B x C`` each, if asked for), ``src_tokens`` and ``src_lengths``
+            ``[B x 1]``.
+        """
+        padding_mask = src_tokens.eq(self.padding_idx)
+        embedding = self.embed_scale * self.embed_tokens(src_tokens)
+        x = self.dropout_in(embedding).transpose(0, 1)
+        time_mask = padding_mask.t()
+        encoder_states: List[Tensor] = []
+        final_state = x.new_zeros(0)
+        for layer in self.layers:
+            x, final_state = layer(x, time_mask)
+            if return_all_hiddens:
+                encoder_states.append(x)
+        x = self.layer_norm(x)
+        lengths = (~padding_mask).sum(dim=1, dtype=torch.int32).unsqueeze(1)
+        return {
+            "encoder_out": [x],
+            "encoder_padding_mask": [padding_mask],
+            "encoder_state": [torch.cat([final_state[0], final_state[1]], dim=-1)],
+            "encoder_embedding": [embedding],
+            "encoder_states": encoder_states,
+            "src_tokens": [src_tokens],
+            "src_lengths": [lengths],
+        }
+
+    @torch.jit.export
+    def reorder_encoder_out(
+        self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
+    ) -> Dict[str, List[Tensor]]:
+        """Select sentences: every entry along its own batch dimension."""
+        reordered: Dict[str, List[Tensor]] = {}
+        for key, tensors in encoder_out.items():
+            batch_dim = 1 if key in ("encoder_out", "encoder_states") else 0
+            reordered[key] = [tensor.index_select(batch_dim, new_order) for tensor in tensors]
+        return reordered
+
+    def max_positions(self) -> int:
+        """Longest source sentence, in tokens."""
+        return self.max_source_positions
+
+
+class LRNDecoder(FairseqIncrementalDecoder):
+    """Stack of LRN layers, each followed by attention over the source.
+
+    Args:
+        cfg: options.
+        dictionary: target dictionary.
+        embed_tokens: target embedding.
+    """
+
+    def __init__(self, cfg: LRNConfig, dictionary, embed_tokens: nn.Embedding):
+        super().__init__(dictionary)
+        self.padding_idx = embed_tokens.padding_idx
+        self.max_target_positions = cfg.max_target_positions
+        self.embed_tokens = embed_tokens
+        self.embed_scale = embedding_scale(cfg, embed_tokens)
+        self.dropout_in = FairseqDropout(
+            cfg.dropout_of("decoder_dropout_in"), module_name=self.__class__.__name__
+        )
+        self.layers = nn.ModuleList(
+            LRNDecoderLayer(
+                cfg.decoder_embed_dim,
+                cfg.decoder_hidden_size,
+                encoder_embed_dim=cfg.encoder_embed_dim,
+                encoder_state_size=2 * cfg.encoder_hidden_size,
+                attention_heads=cfg.decoder_attention_heads,
+                attention_dropout=cfg.attention_dropout,
+                dropout=cfg.dropout_of("decoder_dropout_out"),
+                normalize_before=cfg.decoder_normalize_before,
+                **recurrence_options(cfg),
+            )
+            for _ in range(cfg.decoder_layers)
+        )
+        self.layer_norm = (
+            nn.LayerNorm(cfg.decoder_embed_dim) if cfg.decoder_normalize_before else nn.Identity()
+        )
+        self.output_projection = nn.Linear(cfg.decoder_embed_dim, len(dictionary), bias=False)
+        if cfg.share_all_embeddings or cfg.share_decoder_input_output_embed:
+            self.output_projection.weight = embed_tokens.weight
+        else:
+            nn.init.normal_(self.output_projection.weight, std=cfg.decoder_embed_dim**-0.5)
+        self.need_attn = True
+        self.init_incremental_state()
+
+    def forward(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: Optional[Dict[str, List[Tensor]]] = None,
+        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
+        features_only: bool = False,
+        src_lengths: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
+        """
+        Args:
+            prev_output_tokens: target shifted right, ``B x T``. In incremental decoding the
+                whole prefix so far; positions that were seen before are skipped.
+            encoder_out: what :class:`LRNEncoder` returns.
+            incremental_state: cache for incremental decoding.
+            features_only: leave out the output layer.
+            src_lengths: not needed, there for fairseq's interface.
+
+        Returns:
+            logits ``B x T x V`` (only the new positions in incremental decoding) and
+            ``{"attn": [B x T x S]}``; attention is over source positions as given, padding
+            included, and None in training and where generation has no use for it.
+        """
+        x, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
+        if not features_only:
+            x = self.output_layer(x)
+        return x, extra
+
+    def extract_features(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: Optional[Dict[str, List[Tensor]]] = None,
+        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
+    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
+        """As :meth:`forward`, but returns features ``B x T x C``."""
+        assert encoder_out is not None, "the LRN decoder attends to an encoder"
+        memory = encoder_out["encoder_out"][0]
+        memory_padding_mask = encoder_out["encoder_padding_mask"][0]
+        encoder_state = encoder_out["encoder_state"][0]
+
+        cached = self.get_incremental_state(incremental_state, "recurrence")
+        states: List[Tensor] = []
+        num_seen = 0
+        if cached is not None:
+            cached_states = cached["states"]
+            num_steps = cached["num_steps"]
+            assert cached_states is not None and num_steps is not None
+            states = list(cached_states.unbind(1))
+            # A caller may pass the whole prefix, as fairseq does, or the new token alone.
+            num_seen = min(int(num_steps.item()), prev_output_tokens.size(1) - 1)
+        tokens = prev_output_tokens[:, num_seen:]
+
+        time_mask = tokens.eq(self.padding_idx).t()
+        x = self.dropout_in(self.embed_scale * self.embed_tokens(tokens)).transpose(0, 1)
+        attn: Optional[Tensor] = None
+        new_states: List[Tensor] = []
+        for index, layer in enumerate(self.layers):
+            if cached is None:
+                h_0 = layer.initial_state(encoder_state)
+            else:
+                h_0 = states[index].unsqueeze(0)
+            x, h_n, attn = layer(
+                x,
+                h_0,
+                memory,
+                memory_padding_mask,
+                time_mask,
+                incremental_state,
+                index == len(self.layers) - 1 and self.need_attn and not self.training,
+            )
+            new_states.append(h_n[0])
+        if incremental_state is not None:
+            recurrence: Dict[str, Optional[Tensor]] = {
+                "states": torch.stack(new_states, dim=1),
+                # on the CPU, so that reading it does not wait for a GPU
+                "num_steps": torch.tensor(num_seen + tokens.size(1)),
+            }
+            self.set_incremental_state(incremental_state, "recurrence", recurrence)
+        x = self.layer_norm(x)
+        return x.transpose(0, 1), {"attn": [attn]}
+
+    def output_layer(self, features: Tensor) -> Tensor:
+        """Logits ``B x T x V`` from features ``B x T x C``."""
+        return self.output_projection(features)
+
+    @torch.jit.export
+    def reorder_incremental_state(
+        self,
+        incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
+        new_order: Tensor,
+    ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
+        """Select hypotheses in the recurrent states; attention reorders its own cache."""
+        cached = self.get_incremental_state(incremental_state, "recurrence")
+        if cached is not None:
+            states = cached["states"]
+            assert states is not None
+            cached["states"] = states.index_select(0, new_order)
+            self.set_incremental_state(incremental_state, "recurrence", cached)
+        return incremental_state
+
+    @torch.jit.export
+    def get_normalized_probs(
+        self,
+        net_output: Tuple[Tensor, Optional[Dict[str, List[Optional[Tensor]]]]],
+        log_probs: bool,
+        sample: Optional[Dict[str, Tensor]] = None,
+    ):
+        """(Log) probabilities ``B x T x V`` from what :meth:`forward` returns."""
+        return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
+
+    def max_positions(self) -> int:
+        """Longest target sentence, in tokens."""
+        return self.max_target_positions
+
+    def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
+        """Called by fairseq before generation: leave out attention weights nobody reads."""
+        self.need_attn = need_attn
+
+
+def embedding_scale(cfg: LRNConfig, embed_tokens: nn.Embedding) -> float:
+    """Factor on the embeddings, as in fairseq's transformer."""
+    return 1.0 if cfg.no_scale_embedding else math.sqrt(embed_tokens.embedding_dim)
+
+
+def recurrence_options(cfg: LRNConfig) -> Dict[str, object]:
+    """Options of the recurrence that encoder and decoder share."""
+    return {
+        "activation": str(cfg.activation_fn),
+        "bias": not cfg.no_projection_bias,
+        "layer_norm": cfg.layernorm_projection,
+        "output_gate": cfg.output_gate,
+    }

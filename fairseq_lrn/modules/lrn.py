@@ -1,0 +1,265 @@
+"""LRN as a module that is used like ``torch.nn.GRU``."""
+
+from typing import List, Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from fairseq_lrn.ops import ACTIVATIONS, lrn_scan
+from fairseq_lrn.ops.reference import lrn_scan_reference
+
+# As in the authors' toolkit, where it stands inside the square root (ARCHITECTURE, section 2).
+LAYER_NORM_EPS = 1e-8
+
+
+class LRNLayer(nn.Module):
+    """One layer of LRN, in one direction or both: a projection, then the recurrence.
+
+    Both directions share one matrix product, because they share its input.
+
+    Args:
+        input_size: width C of the input.
+        hidden_size: width H of the state.
+        bias: add a bias to the projection. With *layer_norm* it is the norm's shift.
+        bidirectional: run a second recurrence backwards and concatenate the outputs.
+        activation: ``"tanh"`` or ``"identity"``.
+        layer_norm: normalise the projections of all gates of a direction jointly, as the
+            authors do.
+        output_gate: oLRN instead of LRN.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        bidirectional: bool = False,
+        activation: str = "tanh",
+        layer_norm: bool = False,
+        output_gate: bool = False,
+    ):
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.activation = activation
+        self.num_gates = 4 if output_gate else 3
+        self.num_directions = 2 if bidirectional else 1
+        width = self.num_gates * hidden_size
+        self.projection = nn.Linear(
+            input_size, self.num_directions * width, bias=bias and not layer_norm
+        )
+        self.layer_norms = nn.ModuleList(
+            nn.LayerNorm(width, eps=LAYER_NORM_EPS, bias=bias) if layer_norm else nn.Identity()
+            for _ in range(self.num_directions)
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier-uniform for each gate's matrix by itself, zero biases, unit gains."""
+        for gate in self.projection.weight.split(self.hidden_size):
+            nn.init.xavier_uniform_(gate)
+        if self.projection.bias is not None:
+            nn.init.zeros_(self.projection.bias)
+        for norm in self.layer_norms:
+            if isinstance(norm, nn.LayerNorm):
+                norm.reset_parameters()
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.input_size}, {self.hidden_size}, activation={self.activation}, "
+            f"output_gate={self.num_gates == 4}"
+        )
+
+    def forward(
+        self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor]:
+        """
+        Args:
+            x: input, ``T x B x C``.
+            h_0: initial states, ``D x B x H`` with D directions.
+            padding_mask: ``T x B``, true at padding.
+
+        Returns:
+            output ``T x B x (D*H)`` and final states ``D x B x H``.
+        """
+        projected = self.projection(x).split(self.num_gates * self.hidden_size, dim=-1)
+        outputs: List[Tensor] = []
+        final_states: List[Tensor] = []
+        for direction, norm in enumerate(self.layer_norms):
+            reverse = direction == 1
+            kqv = norm(projected[direction])
+            initial = h_0[direction]
+            if torch.jit.is_scripting():  # keyword-only arguments cannot be scripted
+                h = lrn_scan_reference(kqv, initial, padding_mask, self.activation, reverse)
+            else:
+                h = lrn_scan(
+                    kqv, initial, padding_mask, activation=self.activation, reverse=reverse
+                )
+            outputs.append(h)
+            if h.size(0) == 0:
+                final_states.append(initial)
+            else:
+                final_states.append(h[0] if reverse else h[-1])
+        output = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
+        return output, torch.stack(final_states)
+
+
+class LRN(nn.Module):
+    """Lightweight Recurrent Network, used like :class:`torch.nn.GRU`.
+
+    Args:
+        input_size: width of the input.
+        hidden_size: width H of the state.
+        num_layers: stacked layers.
+        bias: add a bias to the projections (with *layer_norm*: the norm's shift).
+        batch_first: input, output and padding mask have the batch before the time.
+        dropout: probability of dropping outputs of every layer but the last.
+        bidirectional: run in both directions (D = 2, otherwise D = 1) and concatenate.
+        activation: ``"tanh"`` or ``"identity"``. With identity the state is unbounded; the
+            authors combine it with *layer_norm*.
+        layer_norm: normalise the projections (epsilon 1e-8, as the authors).
+        output_gate: oLRN instead of LRN.
+
+    Example::
+
+        >>> lrn = LRN(10, 20, num_layers=2)
+        >>> output, h_n = lrn(torch.randn(5, 3, 10))
+        >>> output.shape, h_n.shape
+        (torch.Size([5, 3, 20]), torch.Size([2, 3, 20]))
+
+    Source: Zhang and Sennrich (2019), section 3.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        activation: str = "tanh",
+        layer_norm: bool = False,
+        output_gate: bool = False,
+    ):
+        super().__init__()
+        for name, size in (
+            ("input_size", input_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ):
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, not {size}")
+        if not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"dropout must lie between 0 and 1, not {dropout}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {ACTIVATIONS}, not {activation!r}")
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.batch_first = batch_first
+        self.num_directions = 2 if bidirectional else 1
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            LRNLayer(
+                input_size if layer == 0 else self.num_directions * hidden_size,
+                hidden_size,
+                bias=bias,
+                bidirectional=bidirectional,
+                activation=activation,
+                layer_norm=layer_norm,
+                output_gate=output_gate,
+            )
+            for layer in range(num_layers)
+        )
+
+    def forward(
+        self,
+        input: Union[Tensor, PackedSequence],
+        h_0: Optional[Tensor] = None,
+        padding_mask: Optional[Tensor] = None,
+    ) -> Tuple[Union[Tensor, PackedSequence], Tensor]:
+        """
+        Args:
+            input: ``T x B x C`` (``B x T x C`` with *batch_first*; ``T x C`` for a single
+                sequence), or a ``PackedSequence``.
+            h_0: initial states, ``(num_layers*D) x B x H`` (``(num_layers*D) x H`` for a
+                single sequence); zeros if not given.
+            padding_mask: true at padding, shaped as the input without its last dimension.
+                Padding may be on any side: there the state is carried.
+
+        Returns:
+            ``(output, h_n)``: output is ``T x B x (D*H)``, in the form of *input* (batch
+            first, single sequence, packed); h_n is shaped as *h_0*.
+
+        Raises:
+            ValueError: a shape does not fit, or a ``PackedSequence`` comes with a mask.
+        """
+        if isinstance(input, PackedSequence):
+            if padding_mask is not None:
+                raise ValueError("a PackedSequence has no padding: leave padding_mask out")
+            return self._forward_packed(input, h_0)
+        if input.dim() not in (2, 3) or input.size(-1) != self.input_size:
+            raise ValueError(
+                "input must be T x B x C or T x C (B x T x C with batch_first) with "
+                f"C={self.input_size}, but its shape is {tuple(input.shape)}"
+            )
+        if padding_mask is not None and padding_mask.shape != input.shape[:-1]:
+            raise ValueError(
+                f"padding_mask must have the shape of the input without its last dimension, "
+                f"{tuple(input.shape[:-1])}, but its shape is {tuple(padding_mask.shape)}"
+            )
+        batch_dim = 1 if input.dim() == 2 or not self.batch_first else 0
+        if input.dim() == 2:
+            output, h_n = self._run(
+                input.unsqueeze(1),
+                h_0.unsqueeze(1) if h_0 is not None else None,
+                padding_mask.unsqueeze(1) if padding_mask is not None else None,
+            )
+            return output.squeeze(1), h_n.squeeze(1)
+        if batch_dim == 0:
+            input = input.transpose(0, 1)
+            padding_mask = padding_mask.t() if padding_mask is not None else None
+        output, h_n = self._run(input, h_0, padding_mask)
+        return output.transpose(0, 1) if batch_dim == 0 else output, h_n
+
+    def _forward_packed(
+        self, packed: PackedSequence, h_0: Optional[Tensor]
+    ) -> Tuple[PackedSequence, Tensor]:
+        # Work in the packed (sorted) order, as nn.GRU does; only the states are permuted.
+        x, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
+        if h_0 is not None and packed.sorted_indices is not None:
+            h_0 = h_0.index_select(1, packed.sorted_indices)
+        padding_mask = torch.arange(x.size(0)).unsqueeze(1) >= lengths
+        output, h_n = self._run(x, h_0, padding_mask.to(x.device))
+        data = pack_padded_sequence(output, lengths).data
+        if packed.unsorted_indices is not None:
+            h_n = h_n.index_select(1, packed.unsorted_indices)
+        return (
+            PackedSequence(
+                data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
+            ),
+            h_n,
+        )
+
+    def _run(
+        self, x: Tensor, h_0: Optional[Tensor], padding_mask: Optional[Tensor]
+    ) -> Tuple[Tensor, Tensor]:
+        state_shape = (self.num_layers * self.num_directions, x.size(1), self.hidden_size)
+        if h_0 is None:
+            h_0 = x.new_zeros(state_shape)
+        elif h_0.shape != state_shape:
+            raise ValueError(
+                f"h_0 must be (num_layers * directions) x B x H = {state_shape}, "
+                f"but its shape is {tuple(h_0.shape)}"
+            )
+        final_states = []
+        for index, layer in enumerate(self.layers):
+            if index > 0:
+                x = self.dropout(x)
+            first = index * self.num_directions
+            x, h_n = layer(x, h_0[first : first + self.num_directions], padding_mask)
+            final_states.append(h_n)
+        return x, torch.cat(final_states)

@@ -1,0 +1,1 @@
+"""Text in and out: preparing corpora, the quick start's corpus, detokenising output."""

@@ -1,0 +1,249 @@
+"""From raw parallel text to data that ``fairseq-train`` reads.
+
+Moses normalisation and tokenisation (sacremoses), optional lower-casing, cleaning, joint
+BPE (sentencepiece), ``fairseq-preprocess``.
+"""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from multiprocessing import Pool
+from typing import Dict, List, Optional, Tuple
+
+import sacremoses
+import sentencepiece
+
+from fairseq_lrn.text.parallel import TextError, read_pair, write_lines
+
+logger = logging.getLogger(__name__)
+
+SENTENCEPIECE_MODEL = "sentencepiece.bpe.model"
+RECORD = "prepare.json"
+
+
+@dataclass
+class PrepareOptions:
+    """What :func:`prepare` does; the fields are the options of ``scripts/prepare_text.py``."""
+
+    source_lang: str
+    target_lang: str
+    trainpref: Optional[str] = None
+    validpref: Optional[str] = None
+    testpref: List[str] = field(default_factory=list)
+    destdir: str = "data-bin"
+    vocab_size: int = 8000
+    lowercase: bool = False
+    tokenize: bool = True
+    max_length: int = 175
+    max_ratio: float = 3.0
+    vocab_from: Optional[str] = None
+    workers: int = 1
+
+
+def prepare(options: PrepareOptions) -> None:
+    """Prepare a corpus into ``options.destdir``, which must not exist yet.
+
+    Everything is made in a directory beside it, which takes its name only when all is done.
+    It holds the binarised data and dictionaries, the BPE model, ``text/`` with the tokenised
+    (``.tok``) and segmented (``.bpe``) text, and a record of the options.
+
+    Raises:
+        TextError: input that cannot be used, or *destdir* exists.
+    """
+    if os.path.exists(options.destdir):
+        raise TextError(f"{options.destdir} exists already: remove it or choose another --destdir")
+    if options.trainpref is None and options.vocab_from is None:
+        raise TextError("give --trainpref, or --vocab-from with data prepared earlier")
+    if options.vocab_from is not None:
+        _check_vocab(options)
+    splits = read_splits(options)
+
+    working = options.destdir.rstrip("/") + ".incomplete"
+    shutil.rmtree(working, ignore_errors=True)
+    os.makedirs(os.path.join(working, "text"))
+    try:
+        _prepare_into(working, splits, options)
+        os.rename(working, options.destdir)
+    except BaseException:
+        shutil.rmtree(working, ignore_errors=True)
+        raise
+
+
+def read_splits(options: PrepareOptions) -> Dict[str, Tuple[List[str], List[str]]]:
+    """Read every split before anything is written: ``train``, ``valid``, ``test``, ``test1``..."""
+    prefixes = {}
+    if options.trainpref:
+        prefixes["train"] = options.trainpref
+    if options.validpref:
+        prefixes["valid"] = options.validpref
+    for index, prefix in enumerate(options.testpref):
+        prefixes[f"test{index or ''}"] = prefix
+    return {
+        split: read_pair(prefix, options.source_lang, options.target_lang)
+        for split, prefix in prefixes.items()
+    }
+
+
+def _check_vocab(options: PrepareOptions) -> None:
+    directory = options.vocab_from
+    for name in (
+        SENTENCEPIECE_MODEL,
+        f"dict.{options.source_lang}.txt",
+        f"dict.{options.target_lang}.txt",
+    ):
+        path = os.path.join(directory, name)
+        if not os.path.isfile(path):
+            raise TextError(
+                f"{path} is missing: --vocab-from must be a directory that prepare_text.py made "
+                f"for {options.source_lang}-{options.target_lang}"
+            )
+
+
+def _prepare_into(working: str, splits, options: PrepareOptions) -> None:
+    languages = (options.source_lang, options.target_lang)
+    text = os.path.join(working, "text")
+    with Pool(options.workers) as pool:
+        for split, pair in splits.items():
+            logger.info("%s: %d pairs: normalise and tokenise", split, len(pair[0]))
+            pair = tuple(
+                pool.map(_Tokenizer(lang, options.tokenize, options.lowercase), lines, 500)
+                for lang, lines in zip(languages, pair)
+            )
+            if split == "train":
+                pair = clean(*pair, options.max_length, options.max_ratio)
+            splits[split] = pair
+            for lang, lines in zip(languages, pair):
+                write_lines(os.path.join(text, f"{split}.tok.{lang}"), lines)
+
+    model = os.path.join(working, SENTENCEPIECE_MODEL)
+    if options.vocab_from is None:
+        train_bpe(
+            [os.path.join(text, f"train.tok.{lang}") for lang in languages],
+            model,
+            options.vocab_size,
+        )
+    else:
+        shutil.copy(os.path.join(options.vocab_from, SENTENCEPIECE_MODEL), model)
+    bpe = sentencepiece.SentencePieceProcessor(model_file=model)
+    for split, pair in splits.items():
+        for lang, lines in zip(languages, pair):
+            pieces = bpe.encode(lines, out_type=str, num_threads=options.workers)
+            write_lines(os.path.join(text, f"{split}.bpe.{lang}"), map(" ".join, pieces))
+    preprocess(working, splits, options)
+    record = asdict(options)
+    with open(os.path.join(working, RECORD), "w", encoding="utf-8") as file:
+        json.dump(record, file, indent=1, sort_keys=True)
+        file.write("\n")
+
+
+class _Tokenizer:
+    """Moses normalisation and tokenisation; a class, so that worker processes can receive it."""
+
+    def __init__(self, lang: str, tokenize: bool, lowercase: bool):
+        self.lang, self.tokenize, self.lowercase = lang, tokenize, lowercase
+        self.moses = None
+
+    def __getstate__(self):
+        return {**self.__dict__, "moses": None}
+
+    def __call__(self, line: str) -> str:
+        if self.tokenize:
+            if self.moses is None:
+                self.moses = _moses(self.lang)
+            normalizer, tokenizer = self.moses
+            # No escaping: what the model writes is plain text, and BLEU counts the same tokens.
+            line = tokenizer.tokenize(normalizer.normalize(line), return_str=True, escape=False)
+        # Tokenising may produce odd spaces again; sentencepiece would make pieces of them.
+        line = " ".join(line.split())
+        return line.lower() if self.lowercase else line
+
+
+_MOSES: Dict[str, tuple] = {}
+
+
+def _moses(lang: str) -> tuple:
+    # Compiling its expressions takes longer than tokenising many lines: once per process.
+    if lang not in _MOSES:
+        _MOSES[lang] = (sacremoses.MosesPunctNormalizer(lang), sacremoses.MosesTokenizer(lang))
+    return _MOSES[lang]
+
+
+def clean(
+    source: List[str], target: List[str], max_length: int, max_ratio: float
+) -> Tuple[List[str], List[str]]:
+    """Drop pairs with an empty or too long side, or with too different lengths.
+
+    Args:
+        source, target: tokenised lines.
+        max_length: longest sentence kept, in tokens.
+        max_ratio: largest ratio of the two lengths kept.
+
+    Raises:
+        TextError: nothing is left.
+    """
+    kept = []
+    for pair in zip(source, target):
+        shorter, longer = sorted(len(line.split()) for line in pair)
+        if shorter > 0 and longer <= max_length and longer <= max_ratio * shorter:
+            kept.append(pair)
+    logger.info("cleaning: %d of %d pairs kept", len(kept), len(source))
+    if not kept:
+        raise TextError(
+            f"cleaning dropped all {len(source)} training pairs: raise --max-length "
+            f"({max_length}) or --max-ratio ({max_ratio}), and check that the files are aligned"
+        )
+    return tuple(list(side) for side in zip(*kept))
+
+
+def train_bpe(inputs: List[str], model: str, vocab_size: int) -> None:
+    """Train a joint BPE model with sentencepiece and write it to *model*.
+
+    Raises:
+        TextError: sentencepiece refuses, e.g. because the text is too small for *vocab_size*.
+    """
+    logger.info("train joint BPE, %d pieces", vocab_size)
+    prefix = model.removesuffix(".model")
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            input=inputs,
+            model_prefix=prefix,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            character_coverage=1.0,
+            # The text is normalised already; any change here could not be undone.
+            normalization_rule_name="identity",
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise TextError(
+            f"sentencepiece cannot make {vocab_size} pieces from the training text: choose "
+            f"another --vocab-size ({error})"
+        ) from error
+    os.remove(prefix + ".vocab")
+
+
+def preprocess(working: str, splits, options: PrepareOptions) -> None:
+    """Run ``fairseq-preprocess`` on the segmented text of *splits* in *working*."""
+    command = [sys.executable, "-m", "fairseq_cli.preprocess"]
+    command += ["--source-lang", options.source_lang, "--target-lang", options.target_lang]
+    command += ["--destdir", working, "--workers", str(options.workers), "--bpe", "sentencepiece"]
+    text = os.path.join(working, "text")
+    for split in ("train", "valid"):
+        if split in splits:
+            command += [f"--{split}pref", os.path.join(text, f"{split}.bpe")]
+    tests = [os.path.join(text, f"{split}.bpe") for split in splits if split.startswith("test")]
+    if tests:
+        command += ["--testpref", ",".join(tests)]
+    if options.vocab_from is None:
+        command += ["--joined-dictionary"]
+    else:
+        for side, lang in (("src", options.source_lang), ("tgt", options.target_lang)):
+            command += [f"--{side}dict", os.path.join(options.vocab_from, f"dict.{lang}.txt")]
+    logger.info("fairseq-preprocess")
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise TextError(f"fairseq-preprocess failed:\n{result.stderr.strip()[-2000:]}")

@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""Write the quick start's English-German corpus: train, valid and test, .en and .de."""
+
+import argparse
+import os
+
+from fairseq_lrn.text.command import run
+from fairseq_lrn.text.grammar import generate
+from fairseq_lrn.text.parallel import write_lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--destdir", required=True, metavar="DIR")
+    parser.add_argument("--train", type=int, default=20000, metavar="N", help="training pairs")
+    parser.add_argument("--valid", type=int, default=500, metavar="N", help="validation pairs")
+    parser.add_argument("--test", type=int, default=500, metavar="N", help="test pairs")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+
+    # All English sentences differ, so no test sentence occurs in training.
+    pairs = generate(args.train + args.valid + args.test, args.seed)
+    for split in ("test", "valid", "train"):
+        size = getattr(args, split)
+        part, pairs = pairs[:size], pairs[size:]
+        for side, lang in enumerate(("en", "de")):
+            write_lines(os.path.join(args.destdir, f"{split}.{lang}"), [pair[side] for pair in part])
+
+
+if __name__ == "__main__":
+    run(main)

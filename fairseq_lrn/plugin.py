@@ -1,6 +1,7 @@
 """What it takes to live inside fairseq: finding it, being found, loading its checkpoints."""
 
 import argparse
+import logging
 import os
 import sys
 from typing import Iterable
@@ -14,6 +15,8 @@ def require_fairseq() -> None:
     Raises:
         ImportError: fairseq is missing, or is there but does not import.
     """
+    # While it is imported, fairseq advertises an optional package of its speech tasks.
+    logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
     try:
         import fairseq.models  # noqa: F401
     except ModuleNotFoundError as error:

@@ -4,7 +4,7 @@
 import argparse
 import os
 
-from fairseq_lrn.text.command import run
+from fairseq_lrn.command import run
 from fairseq_lrn.text.grammar import generate
 from fairseq_lrn.text.parallel import write_lines
 
@@ -24,7 +24,9 @@ def main() -> None:
         size = getattr(args, split)
         part, pairs = pairs[:size], pairs[size:]
         for side, lang in enumerate(("en", "de")):
-            write_lines(os.path.join(args.destdir, f"{split}.{lang}"), [pair[side] for pair in part])
+            write_lines(
+                os.path.join(args.destdir, f"{split}.{lang}"), [pair[side] for pair in part]
+            )
 
 
 if __name__ == "__main__":

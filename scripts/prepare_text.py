@@ -10,10 +10,9 @@ Example:
 """
 
 import argparse
-import logging
 import os
 
-from fairseq_lrn.text.command import run
+from fairseq_lrn.command import run
 from fairseq_lrn.text.prepare import PrepareOptions, prepare
 
 
@@ -37,7 +36,6 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
     args = vars(parser.parse_args())
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     args["tokenize"] = not args.pop("no_tokenize")
     args["testpref"] = args["testpref"].split(",") if args["testpref"] else []
     prepare(PrepareOptions(**args))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+
 from fairseq_lrn.ops import ACTIVATIONS
 
 
@@ -72,9 +73,7 @@ class LRNConfig(FairseqDataclass):
     no_projection_bias: bool = field(
         default=False, metadata={"help": "no bias in the projections of the recurrence"}
     )
-    output_gate: bool = field(
-        default=False, metadata={"help": "use oLRN: LRN with an output gate"}
-    )
+    output_gate: bool = field(default=False, metadata={"help": "use oLRN: LRN with an output gate"})
     dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
     attention_dropout: float = field(
         default=0.0, metadata={"help": "dropout probability for attention weights"}

@@ -2,10 +2,9 @@
 
 from typing import Optional
 
-from torch import nn
-
 from fairseq import utils
 from fairseq.data import Dictionary
+from torch import nn
 
 
 def build_embedding(

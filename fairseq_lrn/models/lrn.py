@@ -4,16 +4,15 @@ import math
 from typing import Dict, List, Optional, Tuple
 
 import torch
-from torch import Tensor, nn
-
 from fairseq.models import (
     FairseqEncoder,
     FairseqEncoderDecoderModel,
     FairseqIncrementalDecoder,
     register_model,
-    register_model_architecture,
 )
 from fairseq.modules import FairseqDropout
+from torch import Tensor, nn
+
 from fairseq_lrn.models.config import LRNConfig
 from fairseq_lrn.models.embedding import build_embedding
 from fairseq_lrn.modules import LRNDecoderLayer, LRNEncoderLayer

@@ -2,9 +2,9 @@
 
 from typing import Dict, Optional, Tuple
 
+from fairseq.modules import FairseqDropout, MultiheadAttention
 from torch import Tensor, nn
 
-from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq_lrn.modules.lrn import LRNLayer
 
 

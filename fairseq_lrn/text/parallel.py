@@ -3,9 +3,7 @@
 import os
 from typing import Iterable, List, Tuple
 
-
-class TextError(ValueError):
-    """Input files that cannot be used; the message names the file and the remedy."""
+from fairseq_lrn.command import InputError
 
 
 def read_lines(path: str) -> List[str]:
@@ -15,20 +13,20 @@ def read_lines(path: str) -> List[str]:
     carriage returns) stay inside the line as spaces, so that the count is that of ``wc -l``.
 
     Raises:
-        TextError: the file is missing, empty, or not UTF-8.
+        InputError: the file is missing, empty, or not UTF-8.
     """
     try:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
-        raise TextError(f"cannot read {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if not content.strip():
-        raise TextError(f"{path} is empty: give a file with one sentence on each line")
+        raise InputError(f"{path} is empty: give a file with one sentence on each line")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise TextError(
+        raise InputError(
             f"{path} is not UTF-8 (line {line}): convert it, e.g. with iconv -t UTF-8"
         ) from error
     lines = text.removesuffix("\n").split("\n")
@@ -39,12 +37,12 @@ def read_pair(prefix: str, source_lang: str, target_lang: str) -> Tuple[List[str
     """Lines of ``prefix.source_lang`` and ``prefix.target_lang``.
 
     Raises:
-        TextError: a file cannot be used, or they differ in their number of lines.
+        InputError: a file cannot be used, or they differ in their number of lines.
     """
     paths = [f"{prefix}.{lang}" for lang in (source_lang, target_lang)]
     source, target = (read_lines(path) for path in paths)
     if len(source) != len(target):
-        raise TextError(
+        raise InputError(
             f"{paths[0]} has {len(source)} lines, but {paths[1]} has {len(target)}: "
             "line n of one must be the translation of line n of the other"
         )

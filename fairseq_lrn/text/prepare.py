@@ -17,7 +17,8 @@ from typing import Dict, List, Optional, Tuple
 import sacremoses
 import sentencepiece
 
-from fairseq_lrn.text.parallel import TextError, read_pair, write_lines
+from fairseq_lrn.command import InputError
+from fairseq_lrn.text.parallel import read_pair, write_lines
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +53,12 @@ def prepare(options: PrepareOptions) -> None:
     (``.tok``) and segmented (``.bpe``) text, and a record of the options.
 
     Raises:
-        TextError: input that cannot be used, or *destdir* exists.
+        InputError: input that cannot be used, or *destdir* exists.
     """
     if os.path.exists(options.destdir):
-        raise TextError(f"{options.destdir} exists already: remove it or choose another --destdir")
+        raise InputError(f"{options.destdir} exists already: remove it or choose another --destdir")
     if options.trainpref is None and options.vocab_from is None:
-        raise TextError("give --trainpref, or --vocab-from with data prepared earlier")
+        raise InputError("give --trainpref, or --vocab-from with data prepared earlier")
     if options.vocab_from is not None:
         _check_vocab(options)
     splits = read_splits(options)
@@ -97,7 +98,7 @@ def _check_vocab(options: PrepareOptions) -> None:
     ):
         path = os.path.join(directory, name)
         if not os.path.isfile(path):
-            raise TextError(
+            raise InputError(
                 f"{path} is missing: --vocab-from must be a directory that prepare_text.py made "
                 f"for {options.source_lang}-{options.target_lang}"
             )
@@ -183,7 +184,7 @@ def clean(
         max_ratio: largest ratio of the two lengths kept.
 
     Raises:
-        TextError: nothing is left.
+        InputError: nothing is left.
     """
     kept = []
     for pair in zip(source, target):
@@ -192,7 +193,7 @@ def clean(
             kept.append(pair)
     logger.info("cleaning: %d of %d pairs kept", len(kept), len(source))
     if not kept:
-        raise TextError(
+        raise InputError(
             f"cleaning dropped all {len(source)} training pairs: raise --max-length "
             f"({max_length}) or --max-ratio ({max_ratio}), and check that the files are aligned"
         )
@@ -203,7 +204,7 @@ def train_bpe(inputs: List[str], model: str, vocab_size: int) -> None:
     """Train a joint BPE model with sentencepiece and write it to *model*.
 
     Raises:
-        TextError: sentencepiece refuses, e.g. because the text is too small for *vocab_size*.
+        InputError: sentencepiece refuses, e.g. because the text is too small for *vocab_size*.
     """
     logger.info("train joint BPE, %d pieces", vocab_size)
     prefix = model.removesuffix(".model")
@@ -219,7 +220,7 @@ def train_bpe(inputs: List[str], model: str, vocab_size: int) -> None:
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
-        raise TextError(
+        raise InputError(
             f"sentencepiece cannot make {vocab_size} pieces from the training text: choose "
             f"another --vocab-size ({error})"
         ) from error
@@ -246,4 +247,4 @@ def preprocess(working: str, splits, options: PrepareOptions) -> None:
     logger.info("fairseq-preprocess")
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
-        raise TextError(f"fairseq-preprocess failed:\n{result.stderr.strip()[-2000:]}")
+        raise InputError(f"fairseq-preprocess failed:\n{result.stderr.strip()[-2000:]}")

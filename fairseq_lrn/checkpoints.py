@@ -1,0 +1,104 @@
+"""Finding and averaging fairseq checkpoints."""
+
+import os
+import re
+from typing import Any, Dict, List, Optional
+
+import torch
+
+from fairseq_lrn.command import InputError
+
+EPOCH = re.compile(r"checkpoint(\d+)\.pt")
+UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
+BEST = re.compile(r"checkpoint\.best_.+_(-?\d+(?:\.\d+)?)\.pt")
+
+
+def load(path: str) -> Dict[str, Any]:
+    """Load a checkpoint of fairseq onto the CPU, refusing anything but data.
+
+    Raises:
+        InputError: the file is missing, damaged, holds objects that a checkpoint of fairseq
+            does not need (they could run code), or is not a checkpoint of fairseq.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+    except Exception as error:  # torch raises many kinds; what matters is the file
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"checkpoint {path} is damaged, or holds more than a checkpoint of fairseq needs "
+            f"and was not loaded for safety ({reason}); use another checkpoint"
+        ) from error
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise InputError(f"{path} is not a checkpoint of fairseq: it has no model")
+    return state
+
+
+def find(
+    directory: str, pattern: re.Pattern, count: int, upper_bound: Optional[int] = None
+) -> List[str]:
+    """The *count* checkpoints of *directory* with the largest numbers, largest first.
+
+    Args:
+        pattern: :data:`EPOCH`, :data:`UPDATE` or :data:`BEST`; its group is the number.
+        upper_bound: take no checkpoint with a larger number.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    try:
+        names = os.listdir(directory)
+    except OSError as error:
+        raise InputError(f"cannot list {directory}: {error.strerror or error}") from error
+    numbered = []
+    for name in names:
+        match = pattern.fullmatch(name)
+        if match and (upper_bound is None or float(match.group(1)) <= upper_bound):
+            numbered.append((float(match.group(1)), name))
+    if len(numbered) < count:
+        raise InputError(
+            f"{directory} has {len(numbered)} checkpoints of the kind asked for "
+            f"({pattern.pattern}), not {count}; ask for fewer, or train with larger "
+            "--keep-last-epochs, --keep-interval-updates or --keep-best-checkpoints"
+        )
+    return [os.path.join(directory, name) for _, name in sorted(numbered, reverse=True)[:count]]
+
+
+def average(paths: List[str]) -> Dict[str, Any]:
+    """Arithmetic mean of the parameters, accumulated in float64.
+
+    Everything else is that of the first checkpoint, without the state of its optimiser,
+    which does not belong to the averaged parameters.
+
+    Raises:
+        InputError: a checkpoint cannot be used, or they are not of the same model.
+    """
+    first = load(paths[0])
+    sums = {name: value.to(torch.float64) for name, value in first["model"].items()}
+    for path in paths[1:]:
+        model = load(path)["model"]
+        if model.keys() != sums.keys() or any(
+            model[name].shape != value.shape for name, value in sums.items()
+        ):
+            raise InputError(f"{path} and {paths[0]} are not checkpoints of the same model")
+        for name, value in sums.items():
+            value += model[name]
+    for name, value in first["model"].items():
+        mean = sums[name] / len(paths)
+        first["model"][name] = (mean if value.is_floating_point() else mean.floor()).to(value.dtype)
+    first.pop("last_optimizer_state", None)
+    return first
+
+
+def save(state: Dict[str, Any], path: str) -> None:
+    """Write a checkpoint; an older file of that name is replaced only by a complete new one."""
+    incomplete = path + ".incomplete"
+    try:
+        torch.save(state, incomplete)
+        os.replace(incomplete, path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"cannot write {path}: {error}") from error
+    finally:
+        if os.path.exists(incomplete):
+            os.remove(incomplete)

@@ -1,0 +1,71 @@
+"""Translations out of what ``fairseq-generate`` prints."""
+
+from dataclasses import dataclass
+from typing import Dict, List
+
+import sacremoses
+
+from fairseq_lrn.command import InputError
+
+
+@dataclass
+class Translation:
+    """One sentence of ``fairseq-generate`` output, as printed (tokenised).
+
+    ``score`` is the model's: log-probability (base 2) per token.
+    """
+
+    source: str = ""
+    reference: str = ""
+    hypothesis: str = ""
+    score: float = float("-inf")
+
+
+def read_translations(path: str) -> List[Translation]:
+    """Best hypothesis of every sentence, in the order of the data.
+
+    Args:
+        path: what ``fairseq-generate`` or ``fairseq-interactive`` printed.
+
+    Raises:
+        InputError: the file has no hypotheses, or the numbers of its sentences have gaps.
+    """
+    found: Dict[int, Translation] = {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                tag, _, rest = line.rstrip("\n").partition("\t")
+                kind, _, number = tag.partition("-")
+                if kind not in ("S", "T", "H") or not number.isdecimal():
+                    continue
+                translation = found.setdefault(int(number), Translation())
+                if kind == "S":
+                    translation.source = rest
+                elif kind == "T":
+                    translation.reference = rest
+                elif translation.score == float("-inf"):  # with --nbest the best comes first
+                    score, _, translation.hypothesis = rest.partition("\t")
+                    translation.score = float(score)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    if not found or any(t.score == float("-inf") for t in found.values()):
+        raise InputError(
+            f"{path} is not complete output of fairseq-generate: it lacks hypotheses "
+            "(lines H-0, H-1, ...); generate again without --quiet"
+        )
+    if sorted(found) != list(range(len(found))):
+        raise InputError(
+            f"{path} has {len(found)} sentences, but numbers up to {max(found)}: "
+            "some were skipped; generate again without --skip-invalid-size-inputs-valid-test"
+        )
+    return [found[number] for number in sorted(found)]
+
+
+class Detokenizer:
+    """Moses detokenisation of one language (sacremoses)."""
+
+    def __init__(self, lang: str):
+        self.moses = sacremoses.MosesDetokenizer(lang)
+
+    def __call__(self, line: str) -> str:
+        return self.moses.detokenize(line.split())

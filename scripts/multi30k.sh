@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Multi30k English-German from raw text to BLEU: prepare, train, average, generate, score.
+# Under two hours on two CPU cores.
+#
+#   bash scripts/multi30k.sh [RAW_DIR] [--dir DIR] [-- OPTIONS OF fairseq-train]
+#
+# RAW_DIR has {train,val,test_2016_flickr}.{en,de}; without it the files are downloaded.
+# Everything goes to DIR (default: multi30k/ in the checkout). Running it again reuses what is
+# there and continues training that was interrupted.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+url=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
+raw='' directory=$ROOT/multi30k
+while [ $# -gt 0 ]; do
+  case $1 in
+    --dir) directory=${2:?--dir needs a directory} && shift ;;
+    --) shift && break ;;
+    -*) fail "unknown option $1; options of fairseq-train go behind --" ;;
+    *) raw=$1 ;;
+  esac
+  shift
+done
+data=$directory/data-bin checkpoints=$directory/checkpoints
+mkdir -p "$directory"
+
+if [ -z "$raw" ]; then
+  raw=$directory/raw
+  mkdir -p "$raw"
+  for split in train val test_2016_flickr; do
+    for lang in en de; do
+      file=$raw/$split.$lang
+      [ -s "$file" ] && continue
+      echo "multi30k: downloading $split.$lang"
+      python -c 'import sys, urllib.request as u; u.urlretrieve(*sys.argv[1:])' \
+        "$url/$split.$lang.gz" "$file.gz" ||
+        fail "cannot download $url/$split.$lang.gz: give a directory that has the raw files"
+      gunzip -c "$file.gz" >"$file.incomplete"
+      mv "$file.incomplete" "$file"
+    done
+  done
+fi
+for split in train val test_2016_flickr; do
+  for lang in en de; do
+    [ -s "$raw/$split.$lang" ] || fail "$raw/$split.$lang is missing or empty"
+  done
+done
+
+if [ -d "$data" ]; then
+  echo "multi30k: reusing $data"
+else
+  echo "multi30k: prepare"
+  python "$ROOT/scripts/prepare_text.py" --source-lang en --target-lang de --lowercase \
+    --trainpref "$raw/train" --validpref "$raw/val" --testpref "$raw/test_2016_flickr" \
+    --vocab-size 6000 --destdir "$data"
+fi
+check_data "$data" en de
+
+echo "multi30k: train"
+train "$directory/train.log" "$data" --source-lang en --target-lang de --arch lrn \
+  --encoder-embed-dim 256 --encoder-hidden-size 256 --encoder-layers 2 \
+  --decoder-embed-dim 256 --decoder-hidden-size 256 --decoder-layers 2 \
+  --decoder-attention-heads 4 --share-all-embeddings \
+  --activation-fn identity --layernorm-projection --dropout 0.35 \
+  --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 \
+  --lr 0.003 --lr-scheduler inverse_sqrt --warmup-updates 1000 \
+  --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
+  --max-tokens 4096 --max-epoch 30 --seed 1 --log-interval 50 \
+  --keep-last-epochs 10 --save-dir "$checkpoints" "$@"
+
+echo "multi30k: average the last 10 epochs"
+python "$ROOT/scripts/average_checkpoints.py" --inputs "$checkpoints" \
+  --num-epoch-checkpoints 10 --output "$checkpoints/averaged.pt"
+
+echo "multi30k: generate test_2016_flickr (beam 5)"
+generate "$directory" "$data" "$checkpoints/averaged.pt"
+
+bash "$ROOT/scripts/score.sh" "$directory/generate-test.txt" "$raw/test_2016_flickr.de" -lc
+python "$ROOT/scripts/validation_table.py" "$directory/train.log" >"$directory/validation.md"
+echo "multi30k: validation losses are in $directory/validation.md"

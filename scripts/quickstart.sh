@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# See an LRN model learn to translate: set up, make a small English-German corpus, prepare it,
+# train, translate sentences that were not trained on, score. A few minutes on two cores.
+#
+#   bash scripts/quickstart.sh [--force] [--dir DIR]
+#
+# Everything goes to DIR (default: quickstart/ in the checkout). Running it again reuses what
+# is there and continues training that was interrupted; --force starts anew.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+force=0 directory=$(dirname "$here")/quickstart
+while [ $# -gt 0 ]; do
+  case $1 in
+    --force) force=1 ;;
+    --dir) directory=${2:?--dir needs a directory} && shift ;;
+    *) echo "error: unknown option $1; usage: quickstart.sh [--force] [--dir DIR]" >&2 && exit 2 ;;
+  esac
+  shift
+done
+bash "$here/setup.sh"
+source "$here/env.sh"
+
+raw=$directory/raw data=$directory/data-bin checkpoints=$directory/checkpoints
+if [ "$force" = 1 ]; then
+  echo "quickstart: --force: starting anew in $directory"
+  rm -rf "$raw" "$data" "$checkpoints"
+fi
+mkdir -p "$directory"
+
+echo "quickstart: 1/5 corpus from a small grammar"
+if [ -d "$raw" ]; then
+  echo "  reusing $raw"
+else
+  rm -rf "$raw.incomplete"
+  python "$ROOT/scripts/make_toy_corpus.py" --destdir "$raw.incomplete"
+  mv "$raw.incomplete" "$raw"
+  wc -l "$raw"/*.en
+fi
+
+echo "quickstart: 2/5 tokenise, learn BPE, fairseq-preprocess"
+if [ -d "$data" ]; then
+  echo "  reusing $data"
+else
+  python "$ROOT/scripts/prepare_text.py" --source-lang en --target-lang de \
+    --trainpref "$raw/train" --validpref "$raw/valid" --testpref "$raw/test" \
+    --vocab-size 800 --destdir "$data"
+fi
+check_data "$data" en de
+
+echo "quickstart: 3/5 train (architecture lrn_tiny, 12 epochs)"
+started=$SECONDS
+train "$directory/train.log" "$data" --source-lang en --target-lang de \
+  --arch lrn_tiny --share-all-embeddings --dropout 0.1 \
+  --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 \
+  --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 400 \
+  --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
+  --max-tokens 4096 --max-epoch 12 --seed 1 --log-interval 50 \
+  --no-epoch-checkpoints --save-dir "$checkpoints"
+echo "  training took $((SECONDS - started)) seconds"
+
+echo "quickstart: 4/5 translate held-out sentences with fairseq-generate"
+generate "$directory" "$data" "$checkpoints/checkpoint_best.pt"
+
+echo "quickstart: 5/5 score"
+bash "$ROOT/scripts/score.sh" "$directory/generate-test.txt" "$raw/test.de"
+echo
+python "$ROOT/scripts/extract_translations.py" "$directory/generate-test.txt" \
+  --lang de --triples 10

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Install everything: into the active virtual environment, or into .venv, which it makes.
+# Running it again does no harm and is quick. PYTHON=python3.11 chooses the interpreter.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+if [ -z "${VIRTUAL_ENV:-}" ]; then
+  python=${PYTHON:-$(command -v python3.11 || command -v python3)} ||
+    fail "no python3 found: install Python 3.11"
+  echo "setup: making a virtual environment in $ROOT/.venv with $python"
+  "$python" -m venv "$ROOT/.venv" || fail "cannot make a virtual environment with $python"
+  source "$ROOT/.venv/bin/activate"
+fi
+
+version=$(python -c 'import sys; print("%d%02d" % sys.version_info[:2])')
+[ "$version" -ge 309 ] || fail "Python 3.9 or later is needed, 3.11 is best; set PYTHON"
+command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
+  fail "no C++ compiler found, which building fairseq needs: install g++ or clang"
+
+install() { python -m pip install --quiet --disable-pip-version-check "$@"; }
+
+constraints=$(mktemp)
+trap 'rm -f "$constraints"' EXIT
+if [ "$version" -ge 311 ]; then
+  fairseq=fairseq-fixed
+  cp "$ROOT/constraints.txt" "$constraints"
+else
+  fairseq=fairseq
+  install 'pip<24.1' # later ones refuse the metadata of a package that fairseq 0.12.2 needs
+fi
+if python -c 'import torch' 2>/dev/null; then
+  # Keep the torch that is there: it may be the build for this machine's GPU.
+  sed -i -E '/^(torch|torchaudio)==/d' "$constraints"
+fi
+
+echo "setup: torch and build tools"
+install -c "$constraints" torch numpy cython setuptools wheel
+if ! python -c "import importlib.metadata as m; m.version('$fairseq')" 2>/dev/null; then
+  echo "setup: building fairseq ($fairseq); this takes about 3 minutes"
+fi
+# Its build imports torch and numpy, so it must see this environment.
+install -c "$constraints" --no-build-isolation "$fairseq"
+echo "setup: fairseq_lrn and its other requirements"
+install -c "$constraints" --no-build-isolation -e "$ROOT[dev]"
+python -c 'import fairseq_lrn; print("setup: fairseq_lrn", fairseq_lrn.__version__, "is ready")' \
+  2>/dev/null || { python -c 'import fairseq_lrn'; exit 1; }

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Set up and run all tests. Arguments go to pytest, e.g. bash scripts/test.sh -k scan
+set -euo pipefail
+bash "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$ROOT"
+ruff check .
+ruff format --check .
+exec python -m pytest "$@"

@@ -1,0 +1,33 @@
+"""A user directory that breaks one part of the model, named by LRN_ABLATE.
+
+``recurrence``: every state is computed as if the one before it were zero.
+``attention``: the decoder sees the source through its initial state only.
+"""
+
+import os
+
+import torch
+
+import fairseq_lrn  # noqa: F401  (registers the models)
+from fairseq_lrn.modules import layers, lrn
+
+
+def scan_without_memory(kqv, h0, padding_mask=None, **options):
+    merged = kqv.reshape(1, -1, kqv.size(-1))
+    h = intact_scan(merged, h0.new_zeros(merged.size(1), h0.size(1)), **options)
+    return h.reshape(*kqv.shape[:2], -1)
+
+
+class NoAttention(layers.MultiheadAttention):
+    def forward(self, query, **kwargs):
+        return torch.zeros_like(query), None
+
+
+intact_scan = lrn.lrn_scan
+part = os.environ["LRN_ABLATE"]
+if part == "recurrence":
+    lrn.lrn_scan = scan_without_memory
+elif part == "attention":
+    layers.MultiheadAttention = NoAttention
+else:
+    raise ValueError(f"LRN_ABLATE={part!r}: recurrence or attention")

@@ -1,0 +1,65 @@
+"""A small task and models for it."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+
+from fairseq_lrn.models import LRNModel
+from fairseq_lrn.models.config import LRNConfig
+
+SMALL = {
+    "encoder_embed_dim": 16,
+    "encoder_hidden_size": 12,
+    "encoder_layers": 2,
+    "decoder_embed_dim": 16,
+    "decoder_hidden_size": 20,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 4,
+}
+
+
+def dictionary(size=30):
+    result = Dictionary()
+    for index in range(size):
+        result.add_symbol(f"word{index}")
+    return result
+
+
+@pytest.fixture
+def task():
+    joined = dictionary()
+    return SimpleNamespace(source_dictionary=joined, target_dictionary=joined)
+
+
+@pytest.fixture
+def build(task):
+    def build(**options):
+        torch.manual_seed(1)
+        config = LRNConfig()
+        for name, value in {**SMALL, **options}.items():
+            assert hasattr(config, name), name
+            setattr(config, name, value)
+        return LRNModel.build_model(config, task).eval()
+
+    return build
+
+
+@pytest.fixture
+def batch(task):
+    """Sentences of several lengths, as tensors padded on the side asked for."""
+    generator = torch.Generator().manual_seed(5)
+    pad, eos = task.source_dictionary.pad(), task.source_dictionary.eos()
+
+    def batch(lengths, left=True, longest=0):
+        generator.manual_seed(5)
+        time = max([longest, *lengths])
+        tokens = torch.full((len(lengths), time), pad)
+        for row, length in zip(tokens, lengths):
+            words = torch.randint(4, len(task.source_dictionary), (length,), generator=generator)
+            words[-1] = eos
+            row[time - length if left else 0 :][:length] = words
+        return tokens
+
+    return batch

@@ -13,6 +13,9 @@ if [ -z "${VIRTUAL_ENV:-}" ] && [ -f "$ROOT/.venv/bin/activate" ]; then
   source "$ROOT/.venv/bin/activate"
 fi
 
+# The plugin that fairseq loads; tests put one in its place that breaks a part of the model.
+USER_DIR=${FAIRSEQ_LRN_USER_DIR:-$ROOT/fairseq_lrn}
+
 # Data that prepare_text.py made must be whole before anything is trained on it.
 check_data() { # directory source target
   local name
@@ -25,7 +28,7 @@ check_data() { # directory source target
 train() { # log arguments...
   local log=$1
   shift
-  fairseq-train "$@" --user-dir "$ROOT/fairseq_lrn" --no-progress-bar --log-format simple \
+  fairseq-train "$@" --user-dir "$USER_DIR" --no-progress-bar --log-format simple \
     --log-file "$log" 2>"$log.stderr" |
     sed -u -n -E "s/^.*\| (epoch .*|train_inner.*|valid.*|done training.*|Loaded .*)/\1/p" || {
     tail -n 20 "$log.stderr" >&2
@@ -36,7 +39,7 @@ train() { # log arguments...
 # Translates the test set with beam 5 and leaves output and log in the directory given first.
 # Batches need not be a multiple of 8: fairseq would leave out the sentences that remain.
 generate() { # directory data checkpoint
-  fairseq-generate "$2" --user-dir "$ROOT/fairseq_lrn" --path "$3" --beam 5 \
+  fairseq-generate "$2" --user-dir "$USER_DIR" --path "$3" --beam 5 \
     --remove-bpe sentencepiece --batch-size 64 --required-batch-size-multiple 1 \
     >"$1/generate-test.txt" 2>"$1/generate-test.log" || {
     tail -n 20 "$1/generate-test.log" >&2

@@ -1,0 +1,73 @@
+"""The quick start, run once; every end-to-end test works on what it leaves."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict
+
+import pytest
+
+
+@dataclass
+class Commands:
+    """Runs commands as a user would: installed scripts of the environment, in the checkout."""
+
+    root: Path
+    environment: Dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *command, ok=True, **options):
+        # The commands lie beside the interpreter, even where its environment is not active.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {**os.environ, "PATH": path, "VIRTUAL_ENV": sys.prefix, **self.environment}
+        result = subprocess.run(
+            list(map(str, command)),
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            **options,
+        )
+        output = result.stdout + result.stderr
+        assert (result.returncode == 0) == ok, f"exit {result.returncode}\n{output[-5000:]}"
+        return output
+
+    def fairseq(self, name, *arguments, **options):
+        return self(f"fairseq-{name}", *arguments, "--user-dir", "fairseq_lrn", **options)
+
+
+@pytest.fixture(scope="session")
+def command(root):
+    return Commands(root)
+
+
+@pytest.fixture(scope="session")
+def quickstart(command, tmp_path_factory):
+    """Directory that scripts/quickstart.sh filled, and what it printed."""
+    directory = tmp_path_factory.mktemp("quickstart")
+    output = command("bash", "scripts/quickstart.sh", "--dir", directory)
+    print(output)
+    return directory, output
+
+
+def bleu(output):
+    """sacreBLEU as scripts/score.sh prints it."""
+    return float(re.search(r"BLEU\|nrefs:1\|.*? = ([\d.]+)", output).group(1))
+
+
+@pytest.fixture(scope="session")
+def bleu_of():
+    return bleu
+
+
+def hypotheses(output):
+    """Translations by sentence number, from what fairseq-generate printed."""
+    found = re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.MULTILINE)
+    return {int(number): text for number, text in found}
+
+
+@pytest.fixture(scope="session")
+def hypotheses_of():
+    return hypotheses

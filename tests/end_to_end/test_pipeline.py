@@ -1,0 +1,185 @@
+"""fairseq's own command lines on the quick start's model."""
+
+import re
+import shutil
+
+import pytest
+import torch
+
+LINES = 60
+
+
+@pytest.fixture(scope="module")
+def data(quickstart, command, tmp_path_factory):
+    """The first sentences of the test set, prepared with the vocabulary of the training data."""
+    directory = tmp_path_factory.mktemp("few")
+    for lang in ("en", "de"):
+        lines = (quickstart[0] / "raw" / f"test.{lang}").read_text().splitlines(keepends=True)
+        (directory / f"few.{lang}").write_text("".join(lines[:LINES]))
+    arguments = ["--source-lang", "en", "--target-lang", "de", "--testpref", directory / "few"]
+    arguments += ["--vocab-from", quickstart[0] / "data-bin", "--destdir", directory / "data-bin"]
+    command("python", "scripts/prepare_text.py", *arguments)
+    return directory / "data-bin"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(quickstart):
+    return quickstart[0] / "checkpoints" / "checkpoint_best.pt"
+
+
+@pytest.fixture(scope="module")
+def generate(command, data, checkpoint, hypotheses_of):
+    def generate(*arguments, path=checkpoint):
+        options = ["--path", path, "--required-batch-size-multiple", "1", *arguments]
+        if "--batch-size" not in arguments:
+            options += ["--batch-size", "32"]
+        output = command.fairseq("generate", data, *options)
+        return hypotheses_of(output), output
+
+    return generate
+
+
+@pytest.mark.parametrize("beam", [1, 5])
+def test_generate_at_any_batch_size_and_padding(generate, beam):
+    expected, _ = generate("--beam", beam, "--batch-size", "64")
+    assert len(expected) == LINES
+    assert generate("--beam", beam, "--batch-size", "1")[0] == expected
+    right_padded = ("--beam", beam, "--batch-size", "7", "--left-pad-source", "False")
+    assert generate(*right_padded)[0] == expected
+
+
+def test_generate_with_an_ensemble(generate, checkpoint):
+    alone, _ = generate("--beam", "2")
+    assert generate("--beam", "2", path=f"{checkpoint}:{checkpoint}")[0] == alone
+
+
+def test_print_alignment(generate, data):
+    _, output = generate("--beam", "1", "--print-alignment")
+    source = {
+        int(number): words.split()
+        for number, words in re.findall(r"^S-(\d+)\t(.*)$", output, re.MULTILINE)
+    }
+    alignments = re.findall(r"^A-(\d+)\t(.*)$", output, re.MULTILINE)
+    assert len(alignments) == LINES
+    for number, alignment in alignments:
+        positions = [int(pair.split("-")[0]) for pair in alignment.split()]
+        # Positions of words in the source as the user sees it, whatever the padding.
+        assert max(positions) <= len(source[int(number)])
+        assert len(set(positions)) > len(positions) / 3
+
+
+def test_interactive_agrees_with_generate(command, generate, data, checkpoint, hypotheses_of):
+    expected, _ = generate("--beam", "5", "--remove-bpe", "sentencepiece")
+    text = (data / "text" / "test.bpe.en").read_text()
+    arguments = ["--path", checkpoint, "--beam", "5", "--remove-bpe", "sentencepiece"]
+    arguments += ["--source-lang", "en", "--target-lang", "de"]
+    output = command.fairseq(
+        "interactive", data, *arguments, "--buffer-size", "16", "--batch-size", "16", input=text
+    )
+    assert hypotheses_of(output) == expected
+
+
+def test_resume_validate_average(command, quickstart, generate, tmp_path):
+    data, checkpoints = quickstart[0] / "data-bin", tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    shutil.copy(quickstart[0] / "checkpoints" / "checkpoint_last.pt", checkpoints)
+    arguments = ["--arch", "lrn_tiny", "--share-all-embeddings", "--optimizer", "adam"]
+    arguments += ["--adam-betas", "(0.9, 0.98)", "--lr", "0.005", "--warmup-updates", "400"]
+    arguments += ["--lr-scheduler", "inverse_sqrt", "--clip-norm", "1.0", "--max-tokens", "4096"]
+    arguments += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"]
+    arguments += ["--log-format", "simple", "--save-dir", checkpoints]
+    output = command.fairseq("train", data, *arguments, "--max-epoch", "14")
+    resumed = re.search(r"Loaded checkpoint .*checkpoint_last.pt \(epoch (\d+) @ (\d+)", output)
+    assert int(resumed.group(1)) == 13 and int(resumed.group(2)) > 900
+    losses = re.findall(r"epoch (\d+) \| valid on 'valid' subset \| loss ([\d.]+)", output)
+    assert [epoch for epoch, _ in losses] == ["013", "014"]
+    assert all(float(loss) < 1.6 for _, loss in losses)
+
+    validated = command.fairseq(
+        "validate", data, "--path", checkpoints / "checkpoint14.pt", "--max-tokens", "4096"
+    )
+    # With the batches of training the loss is the logged one.
+    assert f"valid | loss {losses[1][1]} " in validated.replace("|  valid", "valid") or (
+        f"loss {losses[1][1]} " in validated
+    )
+
+    averaged = checkpoints / "averaged.pt"
+    command(
+        "python", "scripts/average_checkpoints.py", "--inputs", checkpoints,
+        "--num-epoch-checkpoints", "2", "--output", averaged,
+    )  # fmt: skip
+    models = [
+        torch.load(checkpoints / name, weights_only=True)["model"]
+        for name in ("checkpoint13.pt", "checkpoint14.pt", "averaged.pt")
+    ]
+    for name, mean in models[2].items():
+        torch.testing.assert_close(mean, (models[0][name] + models[1][name]) / 2)
+    translations, output = generate("--beam", "5", path=averaged)
+    assert len(translations) == LINES
+    assert float(re.search(r"BLEU4 = ([\d.]+)", output).group(1)) > 95
+
+
+def test_score(command, quickstart, tmp_path):
+    generated, reference = tmp_path / "generated", quickstart[0] / "raw" / "test.de"
+    shutil.copy(quickstart[0] / "generate-test.txt", generated)
+    output = command("bash", "scripts/score.sh", generated, reference)
+    for expected in ("Generate test with beam=5: BLEU4", "BLEU|nrefs:1|", "chrF2|nrefs:1|"):
+        assert expected in output
+    lowered = command("bash", "scripts/score.sh", generated, reference, "de", "-lc")
+    assert "case:lc" in lowered
+    command("bash", "scripts/score.sh", generated, quickstart[0] / "raw" / "train.de", ok=False)
+
+
+def test_from_pretrained(quickstart, generate, hypotheses_of):
+    from fairseq_lrn import LRNModel
+
+    data = quickstart[0] / "data-bin"
+    model = LRNModel.from_pretrained(
+        str(quickstart[0] / "checkpoints"),
+        checkpoint_file="checkpoint_best.pt",
+        data_name_or_path=str(data),
+        bpe="sentencepiece",
+        sentencepiece_model=str(data / "sentencepiece.bpe.model"),
+    )
+    expected, _ = generate("--beam", "5", "--remove-bpe", "sentencepiece")
+    source = (data / "text" / "test.tok.en").read_text().splitlines()[:3]
+    assert model.translate(source, beam=5) == [expected[n] for n in range(3)]
+
+
+def test_hydra_train(command, quickstart, tmp_path):
+    """fairseq-hydra-train knows no architecture functions: the configuration stands alone."""
+    save_dir = tmp_path / "checkpoints"
+    command(
+        "fairseq-hydra-train",
+        f"common.user_dir={command.root / 'fairseq_lrn'}",
+        "task=translation",
+        f"task.data={quickstart[0] / 'data-bin'}",
+        "+task.source_lang=en",
+        "+task.target_lang=de",
+        "model._name=lrn",
+        "+model.encoder_embed_dim=32",
+        "+model.decoder_embed_dim=32",
+        "+model.activation_fn=identity",
+        "+model.share_all_embeddings=true",
+        "criterion=cross_entropy",
+        "optimizer=adam",
+        "+optimizer.lr=[0.001]",
+        "lr_scheduler=fixed",
+        "dataset.max_tokens=4096",
+        "optimization.max_update=3",
+        "optimization.lr=[0.001]",
+        f"checkpoint.save_dir={save_dir}",
+        f"hydra.run.dir={tmp_path}",
+    )
+    state = torch.load(save_dir / "checkpoint_last.pt", weights_only=True)
+    config = state["cfg"]["model"]
+    assert (config["encoder_embed_dim"], config["encoder_hidden_size"]) == (32, 512)
+    assert config["activation_fn"] == "identity"
+    assert state["model"]["decoder.embed_tokens.weight"].size(1) == 32
+
+
+def test_oracle_options_are_plain_in_the_checkpoint(checkpoint):
+    """Loads safely, without anything allow-listed that a plain torch does not allow."""
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["cfg"]["model"]["activation_fn"] == "tanh"
+    assert state["cfg"]["model"]["arch"] == "lrn_tiny"

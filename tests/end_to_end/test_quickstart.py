@@ -1,0 +1,46 @@
+"""The quick start learns to translate, and a model with a part missing does not."""
+
+import re
+import shutil
+
+import pytest
+
+from fairseq_lrn.text.parallel import read_lines
+
+
+def test_translates_held_out_sentences(quickstart, bleu_of):
+    directory, output = quickstart
+    train = set(read_lines(str(directory / "raw" / "train.en")))
+    held_out = read_lines(str(directory / "raw" / "test.en"))
+    assert len(train) == 20000 and not train & set(held_out)
+    assert bleu_of(output) >= 95
+    assert "chrF2|nrefs:1" in output
+    for part in ("source", "reference", "translation"):
+        assert len(re.findall(f"^{part}: ", output, re.MULTILINE)) == 10
+    # Every sentence was translated.
+    assert len(read_lines(str(directory / "generate-test.txt.detok"))) == len(held_out)
+
+
+def test_runs_again(quickstart, command, bleu_of):
+    directory, first = quickstart
+    checkpoint = (directory / "checkpoints" / "checkpoint_best.pt").stat().st_mtime
+    output = command("bash", "scripts/quickstart.sh", "--dir", directory)
+    assert output.count("  reusing ") == 2
+    assert (directory / "checkpoints" / "checkpoint_best.pt").stat().st_mtime == checkpoint
+    assert bleu_of(output) == bleu_of(first)
+
+
+@pytest.mark.parametrize("part, at_most", [("recurrence", 30), ("attention", 50)])
+def test_needs_recurrence_and_attention(
+    quickstart, root, command, bleu_of, tmp_path, part, at_most
+):
+    """The same data and training with one part broken: far from the 95 of the intact model."""
+    for name in ("raw", "data-bin"):
+        shutil.copytree(quickstart[0] / name, tmp_path / name)
+    ablated = root / "tests" / "end_to_end" / "lrn_ablated"
+    broken = type(command)(root, {"FAIRSEQ_LRN_USER_DIR": str(ablated), "LRN_ABLATE": part})
+    output = broken("bash", "scripts/quickstart.sh", "--dir", tmp_path)
+    assert "reusing" in output
+    score = bleu_of(output)
+    print(f"BLEU without {part}: {score}")
+    assert score <= at_most

@@ -1,0 +1,106 @@
+"""Finding, averaging and safely loading checkpoints."""
+
+import argparse
+import os
+
+import pytest
+import torch
+
+from fairseq_lrn import checkpoints
+from fairseq_lrn.command import InputError
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.mkdir, ("malicious",)
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(name, model, **extra):
+        path = tmp_path / name
+        torch.save({"args": None, "cfg": {"x": 1}, "model": model, **extra}, path)
+        return str(path)
+
+    return save
+
+
+def test_average(save):
+    models = [
+        {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(3)},
+        {"w": torch.tensor([2.0, 6.0]), "n": torch.tensor(4)},
+    ]
+    paths = [
+        save(f"checkpoint{n}.pt", m, last_optimizer_state={"a": 1}) for n, m in enumerate(models)
+    ]
+    state = checkpoints.average(paths)
+    assert torch.equal(state["model"]["w"], torch.tensor([1.5, 4.0]))
+    assert torch.equal(state["model"]["n"], torch.tensor(3))
+    assert state["cfg"] == {"x": 1}
+    assert "last_optimizer_state" not in state
+
+
+def test_average_of_different_models(save):
+    paths = [save("a.pt", {"w": torch.zeros(2)}), save("b.pt", {"w": torch.zeros(3)})]
+    with pytest.raises(InputError, match="not checkpoints of the same model"):
+        checkpoints.average(paths)
+
+
+def test_find(tmp_path):
+    names = ["checkpoint1.pt", "checkpoint2.pt", "checkpoint10.pt", "checkpoint_1_500.pt"]
+    names += ["checkpoint_last.pt", "checkpoint.best_bleu_-2.50.pt", "checkpoint.best_bleu_30.1.pt"]
+    for name in names:
+        (tmp_path / name).touch()
+
+    def find(*arguments):
+        return [os.path.basename(path) for path in checkpoints.find(str(tmp_path), *arguments)]
+
+    assert find(checkpoints.EPOCH, 2) == ["checkpoint10.pt", "checkpoint2.pt"]
+    assert find(checkpoints.EPOCH, 2, 9) == ["checkpoint2.pt", "checkpoint1.pt"]
+    assert find(checkpoints.UPDATE, 1) == ["checkpoint_1_500.pt"]
+    assert find(checkpoints.BEST, 1) == ["checkpoint.best_bleu_30.1.pt"]
+    with pytest.raises(InputError, match="has 3 checkpoints .* not 4"):
+        find(checkpoints.EPOCH, 4)
+
+
+def test_what_fairseq_needs_is_loaded(save):
+    """Models configured without a dataclass have their options in a Namespace."""
+    state = torch.load(save("a.pt", {}, options=argparse.Namespace(a=1)), weights_only=True)
+    assert state["options"].a == 1
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "cannot read checkpoint"),
+        (b"", "damaged"),
+        (b"not a checkpoint", "damaged"),
+        ("truncated", "damaged"),
+        ({"model": Malicious()}, "not loaded for safety"),
+        ({"weights": 1}, "it has no model"),
+    ],
+    ids=["missing", "empty", "foreign", "truncated", "malicious", "no model"],
+)
+def test_bad_checkpoints(save, tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.pt"
+    if content == "truncated":
+        save("bad.pt", {"w": torch.zeros(1000)})
+        path.write_bytes(path.read_bytes()[:1000])
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(InputError, match=message) as error:
+        checkpoints.load(str(path))
+    assert "bad.pt" in str(error.value)
+    assert not (tmp_path / "malicious").exists()
+
+
+def test_save_keeps_the_old_file_until_the_new_one_is_whole(save, tmp_path):
+    path = save("a.pt", {"w": torch.ones(1)})
+    before = (tmp_path / "a.pt").read_bytes()
+    with pytest.raises(Exception, match="pickle"):
+        checkpoints.save({"model": lambda: None}, path)
+    assert (tmp_path / "a.pt").read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.pt"]

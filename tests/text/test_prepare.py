@@ -1,0 +1,89 @@
+"""From raw text to data that fairseq reads."""
+
+import json
+
+import pytest
+from fairseq.data import Dictionary, data_utils
+
+from fairseq_lrn.command import InputError
+from fairseq_lrn.text.grammar import generate
+from fairseq_lrn.text.parallel import read_lines, write_lines
+from fairseq_lrn.text.prepare import PrepareOptions, clean, prepare
+
+
+@pytest.fixture
+def raw(tmp_path):
+    pairs = generate(340)
+    for split, part in (("train", pairs[:300]), ("valid", pairs[300:320]), ("test", pairs[320:])):
+        for side, lang in enumerate(("en", "de")):
+            write_lines(str(tmp_path / f"{split}.{lang}"), [pair[side] for pair in part])
+    return tmp_path
+
+
+def options(raw, name="data", **changes):
+    defaults = {
+        "source_lang": "en",
+        "target_lang": "de",
+        "trainpref": str(raw / "train"),
+        "validpref": str(raw / "valid"),
+        "testpref": [str(raw / "test")],
+        "destdir": str(raw / name),
+        "vocab_size": 300,
+    }
+    return PrepareOptions(**{**defaults, **changes})
+
+
+def test_prepare(raw):
+    prepare(options(raw, lowercase=True))
+    data = raw / "data"
+    assert (data / "dict.en.txt").read_text() == (data / "dict.de.txt").read_text()
+    dictionary = Dictionary.load(str(data / "dict.de.txt"))
+    test = data_utils.load_indexed_dataset(str(data / "test.en-de.de"), dictionary)
+    raw_lines = read_lines(str(raw / "test.de"))
+    for tokens, line in zip(test, raw_lines):
+        text = dictionary.string(tokens, bpe_symbol="sentencepiece")
+        assert text.replace(" ", "") == line.lower().replace(" ", "")
+    assert json.loads((data / "prepare.json").read_text())["lowercase"] is True
+    assert read_lines(str(data / "text" / "test.tok.de"))[0].endswith(" .")
+
+
+def test_vocabulary_of_earlier_data(raw):
+    prepare(options(raw))
+    prepare(
+        options(
+            raw, "more", trainpref=None, validpref=None, vocab_from=str(raw / "data"), workers=2
+        )
+    )
+    for name in ("dict.en.txt", "dict.de.txt", "test.en-de.en.bin", "test.en-de.de.bin"):
+        assert (raw / "more" / name).read_bytes() == (raw / "data" / name).read_bytes()
+
+
+def test_nothing_is_overwritten(raw):
+    (raw / "data").mkdir()
+    (raw / "data" / "precious").touch()
+    with pytest.raises(InputError, match="exists already"):
+        prepare(options(raw))
+    assert [path.name for path in (raw / "data").iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"vocab_size": 100000}, "choose another --vocab-size"),
+        ({"trainpref": None}, "give --trainpref"),
+        ({"trainpref": "absent"}, "cannot read absent.en"),
+        ({"vocab_from": "absent"}, "absent/sentencepiece.bpe.model is missing"),
+        ({"max_length": 1}, "raise --max-length"),
+    ],
+)
+def test_what_fails_leaves_nothing(raw, changes, message):
+    before = sorted(raw.iterdir())
+    with pytest.raises(InputError, match=message):
+        prepare(options(raw, **changes))
+    assert sorted(raw.iterdir()) == before
+
+
+def test_cleaning():
+    source = ["a b", "", "a", "a a a a", "a b c"]
+    target = ["x", "x", "", "x", "x y z"]
+    assert clean(source, target, 3, 2.0) == (["a b", "a b c"], ["x", "x y z"])

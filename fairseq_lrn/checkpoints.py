@@ -21,9 +21,12 @@ def load(path: str) -> Dict[str, Any]:
             does not need (they could run code), or is not a checkpoint of fairseq.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        file = open(path, "rb")
     except OSError as error:
         raise InputError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+    try:
+        with file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds; what matters is the file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(

@@ -12,7 +12,7 @@ def validations(path: str) -> List[Dict[str, float]]:
     """Statistics of each validation, by epoch; a resumed epoch counts once, as it came out last.
 
     Args:
-        path: a log in fairseq's format ``simple`` (``--log-format simple --log-file``).
+        path: what ``fairseq-train --log-format simple`` printed.
 
     Raises:
         InputError: the file cannot be read or has no validation.

@@ -29,7 +29,7 @@ train() { # log arguments...
   local log=$1
   shift
   fairseq-train "$@" --user-dir "$USER_DIR" --no-progress-bar --log-format simple \
-    --log-file "$log" 2>"$log.stderr" |
+    2>"$log.stderr" | tee -a "$log" |
     sed -u -n -E "s/^.*\| (epoch .*|train_inner.*|valid.*|done training.*|Loaded .*)/\1/p" || {
     tail -n 20 "$log.stderr" >&2
     fail "training failed; the log is $log"

@@ -23,7 +23,7 @@ source "$here/env.sh"
 raw=$directory/raw data=$directory/data-bin checkpoints=$directory/checkpoints
 if [ "$force" = 1 ]; then
   echo "quickstart: --force: starting anew in $directory"
-  rm -rf "$raw" "$data" "$checkpoints"
+  rm -rf "$raw" "$data" "$checkpoints" "$directory/train.log"
 fi
 mkdir -p "$directory"
 

@@ -9,7 +9,7 @@ from fairseq_lrn.command import run
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("log", metavar="FILE", help="written with --log-file, --log-format simple")
+    parser.add_argument("log", metavar="FILE", help="output of fairseq-train --log-format simple")
     print(training_log.table(training_log.validations(parser.parse_args().log)))
 
 

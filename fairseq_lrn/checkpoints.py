@@ -41,7 +41,7 @@ def load(path: str) -> Dict[str, Any]:
 def find(
     directory: str, pattern: re.Pattern, count: int, upper_bound: Optional[int] = None
 ) -> List[str]:
-    """The *count* checkpoints of *directory* with the largest numbers, largest first.
+    """The *count* latest (or, of :data:`BEST`, best) checkpoints of *directory*, that one first.
 
     Args:
         pattern: :data:`EPOCH`, :data:`UPDATE` or :data:`BEST`; its group is the number.
@@ -58,14 +58,19 @@ def find(
     for name in names:
         match = pattern.fullmatch(name)
         if match and (upper_bound is None or float(match.group(1)) <= upper_bound):
-            numbered.append((float(match.group(1)), name))
+            numbered.append((float(match.group(1)), os.path.join(directory, name)))
     if len(numbered) < count:
         raise InputError(
             f"{directory} has {len(numbered)} checkpoints of the kind asked for "
             f"({pattern.pattern}), not {count}; ask for fewer, or train with larger "
             "--keep-last-epochs, --keep-interval-updates or --keep-best-checkpoints"
         )
-    return [os.path.join(directory, name) for _, name in sorted(numbered, reverse=True)[:count]]
+    descending = True
+    if pattern is BEST:
+        # The number is the metric; only the checkpoint knows whether large is good (BLEU) or bad.
+        options = (load(numbered[0][1]).get("cfg") or {}).get("checkpoint") or {}
+        descending = bool(options.get("maximize_best_checkpoint_metric"))
+    return [path for _, path in sorted(numbered, reverse=descending)[:count]]
 
 
 def average(paths: List[str]) -> Dict[str, Any]:

@@ -1,11 +1,13 @@
 """What it takes to live inside fairseq: finding it, being found, loading its checkpoints."""
 
+import _codecs
 import argparse
 import logging
 import os
 import sys
 from typing import Iterable
 
+import numpy
 import torch
 
 
@@ -40,26 +42,53 @@ def _remedy(problem: str) -> str:
     )
 
 
-def announce_to_fairseq(paths: Iterable[str]) -> None:
+class ImportedDirectories(set):
+    """fairseq's record of imported user directories, which also knows ours by any path.
+
+    fairseq compares paths as they were spelled, so a relative part or a link would hide that
+    the directory is the one that was imported.
+    """
+
+    def __init__(self, directories: Iterable[str], package: Iterable[str]):
+        super().__init__(directories)
+        self.package = {os.path.realpath(path) for path in package}
+
+    def __contains__(self, directory: object) -> bool:
+        return super().__contains__(directory) or os.path.realpath(str(directory)) in self.package
+
+
+def announce_to_fairseq(package: Iterable[str]) -> None:
     """Tell ``--user-dir`` that this package is imported already.
 
-    fairseq keeps a record of the directories that it imported and refuses another one of
-    the same name. Without this entry it would take an earlier ``import fairseq_lrn`` for
-    another package. A second checkout is still refused.
+    fairseq refuses a user directory whose module name is taken. Without this it would take
+    an earlier ``import fairseq_lrn`` for another package. A second checkout is still refused.
+
+    Args:
+        package: the package's ``__path__``.
     """
     from fairseq.utils import import_user_module
 
-    memo = getattr(import_user_module, "memo", set())
-    for path in paths:
-        memo.update((os.path.abspath(path), os.path.realpath(path)))
-    import_user_module.memo = memo
+    imported = getattr(import_user_module, "memo", set())
+    import_user_module.memo = ImportedDirectories(imported, package)
 
 
 def allow_checkpoint_types() -> None:
     """Let torch's safe loading (``weights_only``, the default since torch 2.6) read checkpoints.
 
-    fairseq's checkpoints hold plain types, tensors and, for models configured without a
-    dataclass, ``argparse.Namespace``. Anything else is still refused.
+    Beside plain types and tensors, fairseq's checkpoints hold ``argparse.Namespace`` (models
+    configured without a dataclass) and, after training with ``--eval-bleu``, arrays of n-gram
+    counts. Anything else is still refused.
     """
-    if hasattr(torch.serialization, "add_safe_globals"):
-        torch.serialization.add_safe_globals([argparse.Namespace])
+    if not hasattr(torch.serialization, "add_safe_globals"):  # torch < 2.4 has no such list
+        return
+    try:
+        from numpy._core.multiarray import _reconstruct
+    except ImportError:  # numpy 1
+        from numpy.core.multiarray import _reconstruct
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    torch.serialization.add_safe_globals(
+        [numpy.ndarray, numpy.dtype, type(numpy.dtype(numpy.int64)), _codecs.encode]
+    )
+    # Either numpy reads what the other wrote.
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        torch.serialization.add_safe_globals([(_reconstruct, f"{module}._reconstruct")])

@@ -1,5 +1,5 @@
-# Sourced by the other scripts: finds the checkout and the virtual environment.
-# The active environment is used where there is one, otherwise .venv in the checkout.
+# Sourced by the other scripts: finds the checkout and the virtual environment, and has what
+# they share. The active environment is used where there is one, otherwise .venv in the checkout.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -16,6 +16,11 @@ fi
 # The plugin that fairseq loads; tests put one in its place that breaks a part of the model.
 USER_DIR=${FAIRSEQ_LRN_USER_DIR:-$ROOT/fairseq_lrn}
 
+need_environment() {
+  command -v fairseq-train >/dev/null ||
+    fail "no environment with fairseq is active: run bash scripts/setup.sh first"
+}
+
 # Data that prepare_text.py made must be whole before anything is trained on it.
 check_data() { # directory source target
   local name
@@ -24,25 +29,35 @@ check_data() { # directory source target
   done
 }
 
-# Trains, showing progress line by line; the whole log is in the file given first.
-train() { # log arguments...
-  local log=$1
-  shift
-  fairseq-train "$@" --user-dir "$USER_DIR" --no-progress-bar --log-format simple \
-    2>"$log.stderr" | tee -a "$log" |
-    sed -u -n -E "s/^.*\| (epoch .*|train_inner.*|valid.*|done training.*|Loaded .*)/\1/p" || {
-    tail -n 20 "$log.stderr" >&2
-    fail "training failed; the log is $log"
-  }
+# A command of fairseq failed. If a damaged checkpoint is the reason, say just that.
+fail_with() { # message log [checkpoint]
+  if [ -f "${3:-}" ]; then
+    python "$ROOT/scripts/check_checkpoint.py" "$3" >&2 || exit 2
+  fi
+  tail -n 20 "$2" >&2
+  fail "$1; its messages are in $2"
 }
 
-# Translates the test set with beam 5 and leaves output and log in the directory given first.
+# Trains, showing progress line by line; everything printed is added to train.log. The
+# directory given first holds train.log and checkpoints; training that was interrupted goes on.
+train() { # directory data options...
+  local log=$1/train.log checkpoints=$1/checkpoints
+  [ -f "$checkpoints/checkpoint_last.pt" ] || rm -f "$log"
+  fairseq-train "${@:2}" --user-dir "$USER_DIR" --save-dir "$checkpoints" \
+    --no-progress-bar --log-format simple 2>"$log.stderr" | tee -a "$log" |
+    sed -u -n -E "s/^.*\| (epoch .*|train_inner.*|valid.*|done training.*|Loaded .*)/\1/p" ||
+    fail_with "training failed" "$log.stderr" "$checkpoints/checkpoint_last.pt"
+}
+
+# Translates the test set with beam 5 into generate-test.txt in the directory given first.
 # Batches need not be a multiple of 8: fairseq would leave out the sentences that remain.
-generate() { # directory data checkpoint
-  fairseq-generate "$2" --user-dir "$USER_DIR" --path "$3" --beam 5 \
+generate() { # directory data checkpoint [options]
+  local output=$1/generate-test.txt log=$1/generate-test.log
+  fairseq-generate "$2" --user-dir "$USER_DIR" --path "$3" --beam 5 "${@:4}" \
     --remove-bpe sentencepiece --batch-size 64 --required-batch-size-multiple 1 \
-    >"$1/generate-test.txt" 2>"$1/generate-test.log" || {
-    tail -n 20 "$1/generate-test.log" >&2
-    fail "fairseq-generate failed; the log is $1/generate-test.log"
+    >"$output.incomplete" 2>"$log" || {
+    rm -f "$output.incomplete"
+    fail_with "fairseq-generate failed" "$log" "$3"
   }
+  mv "$output.incomplete" "$output"
 }

@@ -9,6 +9,7 @@
 # there and continues training that was interrupted.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+need_environment
 
 url=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
 raw='' directory=$ROOT/multi30k
@@ -46,7 +47,10 @@ for split in train val test_2016_flickr; do
   done
 done
 
+raw=$(cd "$raw" && pwd)
 if [ -d "$data" ]; then
+  grep -qF "\"$raw/train\"" "$data/prepare.json" ||
+    fail "$data was not prepared from $raw: choose another --dir, or remove it"
   echo "multi30k: reusing $data"
 else
   echo "multi30k: prepare"
@@ -57,7 +61,7 @@ fi
 check_data "$data" en de
 
 echo "multi30k: train"
-train "$directory/train.log" "$data" --source-lang en --target-lang de --arch lrn \
+train "$directory" "$data" --source-lang en --target-lang de --arch lrn \
   --encoder-embed-dim 256 --encoder-hidden-size 256 --encoder-layers 2 \
   --decoder-embed-dim 256 --decoder-hidden-size 256 --decoder-layers 2 \
   --decoder-attention-heads 4 --share-all-embeddings \
@@ -66,11 +70,13 @@ train "$directory/train.log" "$data" --source-lang en --target-lang de --arch lr
   --lr 0.003 --lr-scheduler inverse_sqrt --warmup-updates 1000 \
   --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
   --max-tokens 4096 --max-epoch 30 --seed 1 --log-interval 50 \
-  --keep-last-epochs 10 --save-dir "$checkpoints" "$@"
+  --keep-last-epochs 10 "$@"
 
-echo "multi30k: average the last 10 epochs"
+epochs=$(find "$checkpoints" -name 'checkpoint[0-9]*.pt' ! -name '*_*' | wc -l)
+epochs=$((epochs < 10 ? epochs : 10))
+echo "multi30k: average the last $epochs epochs"
 python "$ROOT/scripts/average_checkpoints.py" --inputs "$checkpoints" \
-  --num-epoch-checkpoints 10 --output "$checkpoints/averaged.pt"
+  --num-epoch-checkpoints "$epochs" --output "$checkpoints/averaged.pt"
 
 echo "multi30k: generate test_2016_flickr (beam 5)"
 generate "$directory" "$data" "$checkpoints/averaged.pt"

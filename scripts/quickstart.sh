@@ -19,11 +19,12 @@ while [ $# -gt 0 ]; do
 done
 bash "$here/setup.sh"
 source "$here/env.sh"
+need_environment
 
 raw=$directory/raw data=$directory/data-bin checkpoints=$directory/checkpoints
 if [ "$force" = 1 ]; then
   echo "quickstart: --force: starting anew in $directory"
-  rm -rf "$raw" "$data" "$checkpoints" "$directory/train.log"
+  rm -rf "$raw" "$data" "$checkpoints"
 fi
 mkdir -p "$directory"
 
@@ -49,13 +50,13 @@ check_data "$data" en de
 
 echo "quickstart: 3/5 train (architecture lrn_tiny, 12 epochs)"
 started=$SECONDS
-train "$directory/train.log" "$data" --source-lang en --target-lang de \
+train "$directory" "$data" --source-lang en --target-lang de \
   --arch lrn_tiny --share-all-embeddings --dropout 0.1 \
   --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 \
   --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 400 \
   --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
   --max-tokens 4096 --max-epoch 12 --seed 1 --log-interval 50 \
-  --no-epoch-checkpoints --save-dir "$checkpoints"
+  --no-epoch-checkpoints
 echo "  training took $((SECONDS - started)) seconds"
 
 echo "quickstart: 4/5 translate held-out sentences with fairseq-generate"

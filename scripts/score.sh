@@ -8,6 +8,7 @@
 # lower-cased text. The detokenised translations are left in GENERATED.detok.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+need_environment
 
 [ $# -ge 2 ] || fail "usage: bash scripts/score.sh GENERATED REFERENCE [LANG] [-lc]"
 generated=$1 reference=$2 lang=${2##*.}
@@ -22,12 +23,12 @@ fi
 working=$(mktemp)
 trap 'rm -f "$working"' EXIT
 python "$ROOT/scripts/extract_translations.py" "$generated" --lang "$lang" >"$working"
-hypotheses=$(wc -l <"$working") references=$(wc -l <"$reference")
+hypotheses=$(grep -c "" "$working") references=$(grep -c "" "$reference")
 [ "$hypotheses" -eq "$references" ] ||
   fail "$generated has $hypotheses translations, but $reference has $references lines:" \
     "give the reference of the set that was generated, and generate with" \
     "--required-batch-size-multiple 1 (otherwise fairseq leaves out the longest sentences)"
-mv "$working" "$generated.detok"
+cat "$working" >"$generated.detok"
 
 grep '^Generate ' "$generated" || true
 for metric in bleu chrf; do

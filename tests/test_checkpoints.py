@@ -3,6 +3,7 @@
 import argparse
 import os
 
+import numpy
 import pytest
 import torch
 
@@ -58,15 +59,28 @@ def test_find(tmp_path):
     assert find(checkpoints.EPOCH, 2) == ["checkpoint10.pt", "checkpoint2.pt"]
     assert find(checkpoints.EPOCH, 2, 9) == ["checkpoint2.pt", "checkpoint1.pt"]
     assert find(checkpoints.UPDATE, 1) == ["checkpoint_1_500.pt"]
-    assert find(checkpoints.BEST, 1) == ["checkpoint.best_bleu_30.1.pt"]
     with pytest.raises(InputError, match="has 3 checkpoints .* not 4"):
         find(checkpoints.EPOCH, 4)
+
+
+@pytest.mark.parametrize("maximize, expected", [(True, "3.5"), (False, "-2.50")])
+def test_find_best(tmp_path, save, maximize, expected):
+    config = {"checkpoint": {"maximize_best_checkpoint_metric": maximize}}
+    for value in ("3.5", "-2.50", "1.0"):
+        path = save(f"checkpoint.best_metric_{value}.pt", {})
+        torch.save({"model": {}, "cfg": config}, path)
+    assert checkpoints.find(str(tmp_path), checkpoints.BEST, 1) == [
+        str(tmp_path / f"checkpoint.best_metric_{expected}.pt")
+    ]
 
 
 def test_what_fairseq_needs_is_loaded(save):
     """Models configured without a dataclass have their options in a Namespace."""
     state = torch.load(save("a.pt", {}, options=argparse.Namespace(a=1)), weights_only=True)
     assert state["options"].a == 1
+    counts = numpy.array([5, 4, 3, 2])  # of n-grams, with --eval-bleu
+    state = torch.load(save("b.pt", {}, counts=counts), weights_only=True)
+    assert (state["counts"] == counts).all()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,10 @@ class LRNConfig(FairseqDataclass):
         default=False, metadata={"help": "apply layer norm before each encoder block"}
     )
     encoder_embed_path: Optional[str] = field(
-        default=None, metadata={"help": "path to pre-trained encoder embedding"}
+        default=None,
+        metadata={
+            "help": "path to pre-trained encoder embedding (kept: generation reads it again)"
+        },
     )
     encoder_freeze_embed: bool = field(
         default=False, metadata={"help": "freeze encoder embeddings"}
@@ -43,7 +46,10 @@ class LRNConfig(FairseqDataclass):
         default=False, metadata={"help": "apply layer norm before each decoder block"}
     )
     decoder_embed_path: Optional[str] = field(
-        default=None, metadata={"help": "path to pre-trained decoder embedding"}
+        default=None,
+        metadata={
+            "help": "path to pre-trained decoder embedding (kept: generation reads it again)"
+        },
     )
     decoder_freeze_embed: bool = field(
         default=False, metadata={"help": "freeze decoder embeddings"}

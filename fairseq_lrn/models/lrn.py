@@ -328,7 +328,7 @@ class LRNDecoder(FairseqIncrementalDecoder):
         incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
         new_order: Tensor,
     ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
-        """Select hypotheses in the recurrent states; attention reorders its own cache."""
+        """Select hypotheses in the recurrent states; layers and attention reorder their caches."""
         cached = self.get_incremental_state(incremental_state, "recurrence")
         if cached is not None:
             states = cached["states"]

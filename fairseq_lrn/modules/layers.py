@@ -2,6 +2,7 @@
 
 from typing import Dict, Optional, Tuple
 
+import torch
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from torch import Tensor, nn
 
@@ -66,7 +67,7 @@ class LRNDecoderLayer(nn.Module):
         hidden_size: width H of the state.
         encoder_embed_dim: width of the encoder's output.
         encoder_state_size: width of the encoder's final state, from which this layer's
-            initial state is computed (ARCHITECTURE, section 5.3).
+            initial state is computed, by an affine map as in the authors' toolkit.
         attention_heads: heads; they divide *embed_dim*.
         attention_dropout: on the attention weights.
         dropout: on both branches before they join the residual stream.
@@ -158,3 +159,21 @@ class LRNDecoderLayer(nn.Module):
         if not self.normalize_before:
             x = self.encoder_attn_layer_norm(x)
         return x, h_n, attn
+
+    @torch.jit.export
+    def reorder_incremental_state(
+        self,
+        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]],
+        new_order: Tensor,
+    ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
+        """Select rows of the projected source where fairseq's attention would not.
+
+        fairseq calls this before the attention's own method, which does nothing where the
+        number of rows stays the same. That is right for the beam of one sentence, but not for
+        sentences that change places.
+        """
+        cached = self.encoder_attn._get_input_buffer(incremental_state)
+        for key, value in cached.items():
+            if value is not None and value.size(0) == new_order.size(0):
+                cached[key] = value.index_select(0, new_order)
+        return incremental_state

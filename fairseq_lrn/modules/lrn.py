@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from fairseq_lrn.ops import ACTIVATIONS, lrn_scan
 from fairseq_lrn.ops.reference import lrn_scan_reference
 
-# As in the authors' toolkit, where it stands inside the square root (ARCHITECTURE, section 2).
+# As in the authors' toolkit (bzhangGo/zero), where it stands inside the square root.
 LAYER_NORM_EPS = 1e-8
 
 
@@ -255,6 +255,9 @@ class LRN(nn.Module):
                 f"h_0 must be (num_layers * directions) x B x H = {state_shape}, "
                 f"but its shape is {tuple(h_0.shape)}"
             )
+        if padding_mask is not None:
+            # Whatever stands there (NaN included) must not reach the gradient of the weights.
+            x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
         final_states = []
         for index, layer in enumerate(self.layers):
             if index > 0:

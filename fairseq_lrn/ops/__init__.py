@@ -1,4 +1,4 @@
-"""The LRN recurrence as a torch function. Needs torch only."""
+"""The LRN recurrence as a torch function; it knows nothing of fairseq."""
 
 from fairseq_lrn.ops.scan import ACTIVATIONS, lrn_scan
 

@@ -51,7 +51,8 @@ def lrn_scan(
         TypeError: *padding_mask* is not boolean or *kqv* is not floating point.
         ValueError: shapes do not fit, or *activation* or *backend* is unknown.
 
-    Source: Zhang and Sennrich (2019), section 3; ARCHITECTURE of the authors' toolkit for oLRN.
+    Source: Zhang and Sennrich (2019), section 3; for oLRN the authors' toolkit (bzhangGo/zero,
+    ``rnns/olrn.py``).
     """
     _check_arguments(kqv, h0, padding_mask, activation)
     _check_backend(backend)

@@ -7,6 +7,8 @@ import sacremoses
 
 from fairseq_lrn.command import InputError
 
+SENTENCEPIECE_SPACE = "\u2581"
+
 
 @dataclass
 class Translation:
@@ -28,7 +30,7 @@ def read_translations(path: str) -> List[Translation]:
         path: what ``fairseq-generate`` or ``fairseq-interactive`` printed.
 
     Raises:
-        InputError: the file has no hypotheses, or the numbers of its sentences have gaps.
+        InputError: the file has no hypotheses, or unmerged BPE, or sentences are missing.
     """
     found: Dict[int, Translation] = {}
     try:
@@ -56,7 +58,13 @@ def read_translations(path: str) -> List[Translation]:
     if sorted(found) != list(range(len(found))):
         raise InputError(
             f"{path} has {len(found)} sentences, but numbers up to {max(found)}: "
-            "some were skipped; generate again without --skip-invalid-size-inputs-valid-test"
+            "fairseq left some out; generate again with --required-batch-size-multiple 1 and "
+            "without --skip-invalid-size-inputs-valid-test"
+        )
+    segmented = sum(SENTENCEPIECE_SPACE in t.hypothesis for t in found.values())
+    if 2 * segmented > len(found):
+        raise InputError(
+            f"{path} holds BPE pieces, not words: generate again with --remove-bpe sentencepiece"
         )
     return [found[number] for number in sorted(found)]
 

@@ -23,7 +23,7 @@ def read_lines(path: str) -> List[str]:
     if not content.strip():
         raise InputError(f"{path} is empty: give a file with one sentence on each line")
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(

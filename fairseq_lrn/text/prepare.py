@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from multiprocessing import Pool
 from typing import Dict, List, Optional, Tuple
 
@@ -18,6 +19,7 @@ import sacremoses
 import sentencepiece
 
 from fairseq_lrn.command import InputError
+from fairseq_lrn.text.output import SENTENCEPIECE_SPACE
 from fairseq_lrn.text.parallel import read_pair, write_lines
 
 logger = logging.getLogger(__name__)
@@ -59,13 +61,20 @@ def prepare(options: PrepareOptions) -> None:
         raise InputError(f"{options.destdir} exists already: remove it or choose another --destdir")
     if options.trainpref is None and options.vocab_from is None:
         raise InputError("give --trainpref, or --vocab-from with data prepared earlier")
+    if options.workers < 1:
+        raise InputError(f"--workers must be at least 1, not {options.workers}")
+    if "," in options.destdir:
+        raise InputError(f"--destdir {options.destdir} has a comma, which fairseq takes for a list")
     if options.vocab_from is not None:
         _check_vocab(options)
     splits = read_splits(options)
 
     working = options.destdir.rstrip("/") + ".incomplete"
     shutil.rmtree(working, ignore_errors=True)
-    os.makedirs(os.path.join(working, "text"))
+    try:
+        os.makedirs(os.path.join(working, "text"))
+    except OSError as error:
+        raise InputError(f"cannot make {working}: {error.strerror or error}") from error
     try:
         _prepare_into(working, splits, options)
         os.rename(working, options.destdir)
@@ -103,6 +112,19 @@ def _check_vocab(options: PrepareOptions) -> None:
                 f"for {options.source_lang}-{options.target_lang}"
             )
 
+    path = os.path.join(directory, RECORD)
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}, which prepare_text.py wrote: {error}") from error
+    for name in ("lowercase", "tokenize"):
+        if record.get(name) != getattr(options, name):
+            raise InputError(
+                f"{directory} was prepared with {name}={record.get(name)}, but this is "
+                f"{name}={getattr(options, name)}: prepare both the same way"
+            )
+
 
 def _prepare_into(working: str, splits, options: PrepareOptions) -> None:
     languages = (options.source_lang, options.target_lang)
@@ -129,7 +151,12 @@ def _prepare_into(working: str, splits, options: PrepareOptions) -> None:
         )
     else:
         shutil.copy(os.path.join(options.vocab_from, SENTENCEPIECE_MODEL), model)
-    bpe = sentencepiece.SentencePieceProcessor(model_file=model)
+    try:
+        bpe = sentencepiece.SentencePieceProcessor(model_file=model)
+    except RuntimeError as error:
+        raise InputError(
+            f"{options.vocab_from}/{SENTENCEPIECE_MODEL} is damaged: {error}"
+        ) from error
     for split, pair in splits.items():
         for lang, lines in zip(languages, pair):
             pieces = bpe.encode(lines, out_type=str, num_threads=options.workers)
@@ -146,16 +173,12 @@ class _Tokenizer:
 
     def __init__(self, lang: str, tokenize: bool, lowercase: bool):
         self.lang, self.tokenize, self.lowercase = lang, tokenize, lowercase
-        self.moses = None
-
-    def __getstate__(self):
-        return {**self.__dict__, "moses": None}
 
     def __call__(self, line: str) -> str:
+        # sentencepiece writes spaces as this character, so it could not be told from them.
+        line = line.replace(SENTENCEPIECE_SPACE, "_")
         if self.tokenize:
-            if self.moses is None:
-                self.moses = _moses(self.lang)
-            normalizer, tokenizer = self.moses
+            normalizer, tokenizer = _moses(self.lang)
             # No escaping: what the model writes is plain text, and BLEU counts the same tokens.
             line = tokenizer.tokenize(normalizer.normalize(line), return_str=True, escape=False)
         # Tokenising may produce odd spaces again; sentencepiece would make pieces of them.
@@ -163,14 +186,9 @@ class _Tokenizer:
         return line.lower() if self.lowercase else line
 
 
-_MOSES: Dict[str, tuple] = {}
-
-
+@cache  # compiling its expressions takes longer than tokenising many lines
 def _moses(lang: str) -> tuple:
-    # Compiling its expressions takes longer than tokenising many lines: once per process.
-    if lang not in _MOSES:
-        _MOSES[lang] = (sacremoses.MosesPunctNormalizer(lang), sacremoses.MosesTokenizer(lang))
-    return _MOSES[lang]
+    return sacremoses.MosesPunctNormalizer(lang), sacremoses.MosesTokenizer(lang)
 
 
 def clean(
@@ -231,7 +249,7 @@ def preprocess(working: str, splits, options: PrepareOptions) -> None:
     """Run ``fairseq-preprocess`` on the segmented text of *splits* in *working*."""
     command = [sys.executable, "-m", "fairseq_cli.preprocess"]
     command += ["--source-lang", options.source_lang, "--target-lang", options.target_lang]
-    command += ["--destdir", working, "--workers", str(options.workers), "--bpe", "sentencepiece"]
+    command += ["--destdir", working, "--workers", str(options.workers)]
     text = os.path.join(working, "text")
     for split in ("train", "valid"):
         if split in splits:

@@ -1,5 +1,7 @@
 """Bad input to the command lines: a clear message, a non-zero exit, nothing overwritten."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -102,7 +104,20 @@ def test_corrupt_checkpoint(command, quickstart, tmp_path):
     )  # fmt: skip
     assert f"checkpoint {corrupt} is damaged" in output
     assert output_path.read_bytes() == b"precious"
-    command.fairseq("generate", quickstart[0] / "data-bin", "--path", corrupt, ok=False)
+
+
+def test_corrupt_checkpoint_in_the_quick_start(command, quickstart, tmp_path):
+    """What was translated before stays, and the message names the file."""
+    for name in ("raw", "data-bin", "checkpoints"):
+        shutil.copytree(quickstart[0] / name, tmp_path / name)
+    (tmp_path / "generate-test.txt").write_text("precious")
+    for name in ("checkpoint_best.pt", "checkpoint_last.pt"):
+        checkpoint = tmp_path / "checkpoints" / name
+        checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+        output = command("bash", "scripts/quickstart.sh", "--dir", tmp_path, ok=False)
+        assert f"error: checkpoint {checkpoint} is damaged" in output
+        assert "Traceback" not in output
+    assert (tmp_path / "generate-test.txt").read_text() == "precious"
 
 
 def test_checkpoint_with_code_is_refused_by_fairseq(command, quickstart, tmp_path):

@@ -123,6 +123,20 @@ def test_resume_validate_average(command, quickstart, generate, tmp_path):
     assert float(re.search(r"BLEU4 = ([\d.]+)", output).group(1)) > 95
 
 
+def test_training_with_bleu(command, quickstart, tmp_path):
+    """--eval-bleu leaves more in the checkpoint; resuming and generating work all the same."""
+    data, checkpoints = quickstart[0] / "data-bin", tmp_path / "checkpoints"
+    arguments = ["--arch", "lrn_tiny", "--optimizer", "adam", "--lr", "0.001"]
+    arguments += ["--max-tokens", "4096", "--eval-bleu", "--eval-bleu-remove-bpe", "sentencepiece"]
+    arguments += ["--eval-bleu-args", '{"beam": 1, "max_len_b": 20}']
+    arguments += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
+    arguments += ["--save-dir", checkpoints, "--log-format", "simple"]
+    command.fairseq("train", data, *arguments, "--max-update", "3")
+    output = command.fairseq("train", data, *arguments, "--max-update", "6")
+    assert "Loaded checkpoint" in output and "num_updates 6" in output
+    command("python", "scripts/check_checkpoint.py", checkpoints / "checkpoint_last.pt")
+
+
 def test_score(command, quickstart, tmp_path):
     generated, reference = tmp_path / "generated", quickstart[0] / "raw" / "test.de"
     shutil.copy(quickstart[0] / "generate-test.txt", generated)

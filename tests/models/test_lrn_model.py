@@ -86,9 +86,10 @@ def test_incremental_decoding_by_the_last_token_alone(model, batch):
         assert_same(logits[:, 0], expected[:, position])
 
 
-def test_reordering(model, batch):
+@pytest.mark.parametrize("order", [[3, 0, 0, 4], [4, 2, 0, 1, 3], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]])
+def test_reordering(model, batch, order):
     src, prev = batch(LENGTHS), batch([6] * 5)
-    order = torch.tensor([3, 0, 0, 4])
+    order = torch.tensor(order)
     encoder_out, state = model.encoder(src, return_all_hiddens=True), {}
     model.decoder(prev[:, :3], encoder_out, incremental_state=state)
     model.decoder.reorder_incremental_state_scripting(state, order)
@@ -161,6 +162,15 @@ def test_max_positions(build):
     assert all(type(n) is int for n in (*model.max_positions(), model.max_decoder_positions()))
 
 
+def test_dropout_on_every_branch(build, batch):
+    """Both branches of a decoder layer are dropped where all but one element would be zero."""
+    layer = build(dropout=0.0, decoder_dropout_out=0.999999).decoder.layers[0].train()
+    x, h_0 = torch.randn(3, 2, 16), torch.randn(1, 2, 20)
+    out, _, _ = layer(x, h_0, torch.randn(4, 2, 16))
+    expected = layer.encoder_attn_layer_norm(layer.layer_norm(x))
+    assert_same(out, expected)
+
+
 def test_dropout_places(build, batch):
     """Each place drops by itself; without any, training is deterministic."""
     none = {"dropout": 0.0}
@@ -191,6 +201,77 @@ def test_sharing(build):
 def test_layers_to_keep(build):
     model = build(encoder_layers=3, encoder_layers_to_keep="0,2", decoder_layers_to_keep="1")
     assert (len(model.encoder.layers), len(model.decoder.layers)) == (2, 1)
+
+
+def test_every_option_is_heard(build, batch):
+    """With the same weights (as far as they exist) an option changes what is computed."""
+    src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
+    default = build()
+    expected = default(src, None, prev)[0]
+    for option in (
+        {"activation_fn": "identity"},
+        {"no_scale_embedding": True},
+        {"encoder_normalize_before": True},
+        {"decoder_normalize_before": True},
+        {"layernorm_projection": True},
+        {"output_gate": True},
+    ):
+        model = build(**option)
+        own, weights = model.state_dict(), default.state_dict()
+        same = {
+            name: w for name, w in weights.items() if name in own and own[name].shape == w.shape
+        }
+        model.load_state_dict(same, strict=False)
+        logits = model(src, None, prev)[0]
+        assert (logits - expected).abs().max() > 1e-3, option
+    biases = [
+        name for name in build(no_projection_bias=True).state_dict() if "projection.bias" in name
+    ]
+    assert biases == []
+
+
+def test_computes_what_the_documentation_says(build, batch):
+    """docs/model.md, written down a second time."""
+    model = build(output_gate=False, activation_fn="identity")
+    src, prev = batch([5, 5, 5]), batch([4, 4, 4])
+    encoder, decoder = model.encoder, model.decoder
+
+    def recurrence(layer, x, initial):
+        width = 3 * layer.hidden_size
+        outputs = []
+        for direction, state in enumerate(initial):
+            gates = layer.projection(x)[..., direction * width : (direction + 1) * width]
+            k, q, v = gates.chunk(3, dim=-1)
+            h = [None] * len(x)
+            for t in range(len(x)) if direction == 0 else reversed(range(len(x))):
+                state = torch.sigmoid(k[t] + state) * v[t] + torch.sigmoid(q[t] - state) * state
+                h[t] = state
+            outputs.append(torch.stack(h))
+        return outputs
+
+    x = 16**0.5 * encoder.embed_tokens(src).transpose(0, 1)
+    for layer in encoder.layers:
+        zeros = torch.zeros(3, 12)
+        forward, backward = recurrence(layer.recurrence, x, [zeros, zeros])
+        x = layer.layer_norm(x + layer.out_proj(torch.cat([forward, backward], dim=-1)))
+    memory, z = x, torch.cat([forward[-1], backward[0]], dim=-1)
+
+    x = 16**0.5 * decoder.embed_tokens(prev).transpose(0, 1)
+    for layer in decoder.layers:
+        (h,) = recurrence(layer.recurrence, x, [layer.init_proj(z)])
+        x = layer.layer_norm(x + layer.out_proj(h))
+        heads = []
+        attention = layer.encoder_attn
+        for q, k, v in zip(
+            attention.q_proj(x).chunk(4, -1),
+            attention.k_proj(memory).chunk(4, -1),
+            attention.v_proj(memory).chunk(4, -1),
+        ):
+            weights = torch.einsum("tbc,sbc->bts", q, k).div(2.0).softmax(-1)
+            heads.append(torch.einsum("bts,sbc->tbc", weights, v))
+        x = layer.encoder_attn_layer_norm(x + attention.out_proj(torch.cat(heads, dim=-1)))
+    expected = x.transpose(0, 1) @ decoder.output_projection.weight.t()
+    assert_same(model(src, None, prev)[0], expected)
 
 
 @pytest.fixture

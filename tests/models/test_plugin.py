@@ -57,9 +57,17 @@ def test_by_name_after_a_regular_install(root, tmp_path):
     (site / "fairseq").mkdir()
     for path in Path(fairseq.__file__).parent.iterdir():
         (site / "fairseq" / path.name).symlink_to(path)
-    result = run(USE, "fairseq_lrn", path=[site], cwd=tmp_path)
+    for first in ("", "import fairseq_lrn\n"):
+        result = run(first + USE, "fairseq_lrn", path=[site], cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert f"from {site}" in result.stdout.replace("/fairseq/../", "/")
+
+
+def test_import_and_user_dir_by_a_link(root, tmp_path):
+    (tmp_path / "link").symlink_to(root)
+    code = f"import fairseq_lrn\n{USE}"
+    result = run(code, tmp_path / "link" / "fairseq_lrn", path=[root])
     assert result.returncode == 0, result.stderr
-    assert f"from {site}" in result.stdout.replace("/fairseq/../", "/")
 
 
 def test_second_checkout_is_refused(root, tmp_path):

@@ -82,6 +82,8 @@ def test_padding_side_and_order_do_not_matter(left, bidirectional, layer_norm):
     lrn = LRN(**SIZES, num_layers=2, bidirectional=bidirectional, layer_norm=layer_norm)
     x, mask = padded(sequences, left)
     output, h_n = lrn(x, padding_mask=mask)
+    output.square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in lrn.parameters())
     for b, sequence in enumerate(sequences):
         expected_output, expected_h_n = lrn(sequence)
         torch.testing.assert_close(output[~mask[:, b], b], expected_output)

@@ -32,7 +32,8 @@ def test_order_and_best(tmp_path):
     [
         ("", "lacks hypotheses"),
         ("S-0\ta\nT-0\tA\n", "lacks hypotheses"),
-        (OUTPUT.replace("-0\t", "-2\t"), "some were skipped"),
+        (OUTPUT.replace("-0\t", "-2\t"), "--required-batch-size-multiple 1"),
+        ("H-0\t-1.0\t\u2581a \u2581b\n", "--remove-bpe sentencepiece"),
     ],
 )
 def test_incomplete_output(tmp_path, content, message):

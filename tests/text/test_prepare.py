@@ -58,6 +58,16 @@ def test_vocabulary_of_earlier_data(raw):
         assert (raw / "more" / name).read_bytes() == (raw / "data" / name).read_bytes()
 
 
+def test_vocabulary_made_differently(raw):
+    prepare(options(raw))
+    with pytest.raises(InputError, match="prepared with lowercase=False, but this is"):
+        prepare(options(raw, "more", vocab_from=str(raw / "data"), lowercase=True))
+    (raw / "data" / "sentencepiece.bpe.model").write_text("damaged")
+    with pytest.raises(InputError, match="is damaged"):
+        prepare(options(raw, "more", trainpref=None, vocab_from=str(raw / "data")))
+    assert not (raw / "more").exists()
+
+
 def test_nothing_is_overwritten(raw):
     (raw / "data").mkdir()
     (raw / "data" / "precious").touch()
@@ -74,6 +84,9 @@ def test_nothing_is_overwritten(raw):
         ({"trainpref": "absent"}, "cannot read absent.en"),
         ({"vocab_from": "absent"}, "absent/sentencepiece.bpe.model is missing"),
         ({"max_length": 1}, "raise --max-length"),
+        ({"workers": 0}, "--workers must be at least 1"),
+        ({"destdir": "a,b"}, "has a comma"),
+        ({"destdir": "/proc/nowhere/data"}, "cannot make"),
     ],
 )
 def test_what_fails_leaves_nothing(raw, changes, message):
@@ -81,6 +94,14 @@ def test_what_fails_leaves_nothing(raw, changes, message):
     with pytest.raises(InputError, match=message):
         prepare(options(raw, **changes))
     assert sorted(raw.iterdir()) == before
+
+
+def test_characters_of_sentencepiece_and_byte_order_mark(raw):
+    lines = read_lines(str(raw / "test.en"))
+    text = "\ufeffa\u2581b .\n" + "\n".join(lines[1:]) + "\n"
+    (raw / "test.en").write_text(text, encoding="utf-8")
+    prepare(options(raw))
+    assert read_lines(str(raw / "data" / "text" / "test.tok.en"))[0] == "a _ b ."
 
 
 def test_cleaning():

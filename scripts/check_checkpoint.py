@@ -1,0 +1,19 @@
+#!/usr/bin/env python3
+"""Say whether checkpoints can be loaded; exit status 2 where one is damaged or not safe."""
+
+import argparse
+
+from fairseq_lrn import checkpoints
+from fairseq_lrn.command import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoints", nargs="+", metavar="FILE")
+    for path in parser.parse_args().checkpoints:
+        checkpoints.load(path)
+        print(path, "can be loaded")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -2,10 +2,10 @@
 # Score the output of fairseq-generate against raw references: tokenised BLEU as fairseq
 # computed it, then sacreBLEU and chrF of the detokenised translations, with signatures.
 #
-#   bash scripts/score.sh GENERATED REFERENCE [LANG] [OPTIONS OF SACREBLEU]
+#   bash scripts/score.sh GENERATED REFERENCE [LANG] [OPTIONS OF SACREBLEU'S BLEU]
 #
 # LANG is the target language, by default the ending of REFERENCE. Give -lc for a model of
-# lower-cased text. The detokenised translations are left in GENERATED.detok.
+# lower-cased text (it counts for chrF as well). The detokenised translations are left in GENERATED.detok.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment
@@ -31,6 +31,9 @@ hypotheses=$(grep -c "" "$working") references=$(grep -c "" "$reference")
 cat "$working" >"$generated.detok"
 
 grep '^Generate ' "$generated" || true
-for metric in bleu chrf; do
-  sacrebleu "$reference" -i "$generated.detok" -m "$metric" -w 2 --format text "$@"
-done
+sacrebleu "$reference" -i "$generated.detok" -m bleu -w 2 --format text "$@"
+case " $* " in
+  *" -lc "*) set -- --chrf-lowercase ;;
+  *) set -- ;;
+esac
+sacrebleu "$reference" -i "$generated.detok" -m chrf -w 2 --format text "$@"

@@ -144,7 +144,7 @@ def test_score(command, quickstart, tmp_path):
     for expected in ("Generate test with beam=5: BLEU4", "BLEU|nrefs:1|", "chrF2|nrefs:1|"):
         assert expected in output
     lowered = command("bash", "scripts/score.sh", generated, reference, "de", "-lc")
-    assert "case:lc" in lowered
+    assert lowered.count("case:lc") == 2
     command("bash", "scripts/score.sh", generated, quickstart[0] / "raw" / "train.de", ok=False)
 
 

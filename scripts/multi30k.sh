@@ -73,6 +73,7 @@ train "$directory" "$data" --source-lang en --target-lang de --arch lrn \
   --keep-last-epochs 10 "$@"
 
 epochs=$(find "$checkpoints" -name 'checkpoint[0-9]*.pt' ! -name '*_*' | wc -l)
+[ "$epochs" -gt 0 ] || fail "no epoch was finished in $checkpoints: train for longer"
 epochs=$((epochs < 10 ? epochs : 10))
 echo "multi30k: average the last $epochs epochs"
 python "$ROOT/scripts/average_checkpoints.py" --inputs "$checkpoints" \

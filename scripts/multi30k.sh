@@ -2,20 +2,22 @@
 # Multi30k English-German from raw text to BLEU: prepare, train, average, generate, score.
 # Under two hours on two CPU cores.
 #
-#   bash scripts/multi30k.sh [RAW_DIR] [--dir DIR] [-- OPTIONS OF fairseq-train]
+#   bash scripts/multi30k.sh [RAW_DIR] [--dir DIR] [--lenpens] [-- OPTIONS OF fairseq-train]
 #
 # RAW_DIR has {train,val,test_2016_flickr}.{en,de}; without it the files are downloaded.
 # Everything goes to DIR (default: multi30k/ in the checkout). Running it again reuses what is
-# there and continues training that was interrupted.
+# there and continues training that was interrupted. --lenpens also prints BLEU on val for the
+# length penalties to choose from, and on the test set for fairseq's default of 1.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment
 
 url=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
-raw='' directory=$ROOT/multi30k
+raw='' directory=$ROOT/multi30k lenpens=0
 while [ $# -gt 0 ]; do
   case $1 in
     --dir) directory=${2:?--dir needs a directory} && shift ;;
+    --lenpens) lenpens=1 ;;
     --) shift && break ;;
     -*) fail "unknown option $1; options of fairseq-train go behind --" ;;
     *) raw=$1 ;;
@@ -86,3 +88,14 @@ generate "$directory" "$data" "$checkpoints/averaged.pt" --lenpen 3
 bash "$ROOT/scripts/score.sh" "$directory/generate-test.txt" "$raw/test_2016_flickr.de" -lc
 python "$ROOT/scripts/validation_table.py" "$directory/train.log" >"$directory/validation.md"
 echo "multi30k: validation losses are in $directory/validation.md"
+
+if [ "$lenpens" = 1 ]; then
+  for choice in "valid 1" "valid 1.5" "valid 2" "valid 2.5" "valid 3" "test 1"; do
+    read -r subset lenpen <<<"$choice"
+    rm -rf "$directory/lenpens"
+    mkdir "$directory/lenpens"
+    generate "$directory/lenpens" "$data" "$checkpoints/averaged.pt" \
+      --gen-subset "$subset" --lenpen "$lenpen"
+    echo "lenpen $lenpen: $(tail -n 1 "$directory/lenpens/generate-test.txt")"
+  done
+fi

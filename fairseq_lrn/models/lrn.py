@@ -153,13 +153,11 @@ class LRNEncoder(FairseqEncoder):
         Returns:
             ``encoder_out`` ``[S x B x C]``, ``encoder_padding_mask`` ``[B x S]`` (true at
             padding), ``encoder_state`` ``[B x 2H]`` (final states of the last layer, forward
-            then backward), ``encoder_embedding`` ``[B x S x C]``, ``encoder_states``
-            (``S x B x C`` each, if asked for), ``src_tokens`` and ``src_lengths``
-            ``[B x 1]``.
+            then backward), ``encoder_states`` (``S x B x C`` each, if asked for),
+            ``src_tokens`` ``[B x S]`` and ``src_lengths`` ``[B x 1]``.
         """
         padding_mask = src_tokens.eq(self.padding_idx)
-        embedding = self.embed_scale * self.embed_tokens(src_tokens)
-        x = self.dropout_in(embedding).transpose(0, 1)
+        x = self.dropout_in(self.embed_scale * self.embed_tokens(src_tokens)).transpose(0, 1)
         time_mask = padding_mask.t()
         encoder_states: List[Tensor] = []
         final_state = x.new_zeros(0)
@@ -173,7 +171,6 @@ class LRNEncoder(FairseqEncoder):
             "encoder_out": [x],
             "encoder_padding_mask": [padding_mask],
             "encoder_state": [torch.cat([final_state[0], final_state[1]], dim=-1)],
-            "encoder_embedding": [embedding],
             "encoder_states": encoder_states,
             "src_tokens": [src_tokens],
             "src_lengths": [lengths],

@@ -111,7 +111,6 @@ def _check_vocab(options: PrepareOptions) -> None:
                 f"{path} is missing: --vocab-from must be a directory that prepare_text.py made "
                 f"for {options.source_lang}-{options.target_lang}"
             )
-
     path = os.path.join(directory, RECORD)
     try:
         with open(path, encoding="utf-8") as file:

@@ -3,11 +3,11 @@
 from typing import List, Optional, Tuple, Union
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from fairseq_lrn.ops import ACTIVATIONS, lrn_scan
-from fairseq_lrn.ops.reference import lrn_scan_reference
 
 # As in the authors' toolkit (bzhangGo/zero), where it stands inside the square root.
 LAYER_NORM_EPS = 1e-8
@@ -15,8 +15,6 @@ LAYER_NORM_EPS = 1e-8
 
 class LRNLayer(nn.Module):
     """One layer of LRN, in one direction or both: a projection, then the recurrence.
-
-    Both directions share one matrix product, because they share its input.
 
     Args:
         input_size: width C of the input.
@@ -49,9 +47,9 @@ class LRNLayer(nn.Module):
         self.projection = nn.Linear(
             input_size, self.num_directions * width, bias=bias and not layer_norm
         )
-        self.layer_norms = nn.ModuleList(
-            nn.LayerNorm(width, eps=LAYER_NORM_EPS, bias=bias) if layer_norm else nn.Identity()
-            for _ in range(self.num_directions)
+        self.layer_norms = nn.ModuleList(  # none, or one a direction
+            nn.LayerNorm(width, eps=LAYER_NORM_EPS, bias=bias)
+            for _ in range(self.num_directions if layer_norm else 0)
         )
         self.reset_parameters()
 
@@ -62,8 +60,7 @@ class LRNLayer(nn.Module):
         if self.projection.bias is not None:
             nn.init.zeros_(self.projection.bias)
         for norm in self.layer_norms:
-            if isinstance(norm, nn.LayerNorm):
-                norm.reset_parameters()
+            norm.reset_parameters()
 
     def extra_repr(self) -> str:
         return (
@@ -83,26 +80,38 @@ class LRNLayer(nn.Module):
         Returns:
             output ``T x B x (D*H)`` and final states ``D x B x H``.
         """
-        projected = self.projection(x).split(self.num_gates * self.hidden_size, dim=-1)
-        outputs: List[Tensor] = []
-        final_states: List[Tensor] = []
+        kqv = self._project(x)
+        if torch.jit.is_scripting():  # lrn_scan's checks and choice are not for TorchScript
+            h, _ = torch.ops.fairseq_lrn.lrn_scan(kqv, h_0, padding_mask, self.activation, False)
+        else:
+            h = lrn_scan(
+                kqv if len(kqv) == 2 else kqv[0],
+                h_0 if len(kqv) == 2 else h_0[0],
+                padding_mask,
+                activation=self.activation,
+            )
+        if h.size(0) == 0:
+            return h, h_0
+        if self.num_directions == 1:
+            return h, h[-1:]
+        forward, backward = h[-1].chunk(2, dim=-1)[0], h[0].chunk(2, dim=-1)[1]
+        return h, torch.stack([forward, backward])
+
+    def _project(self, x: Tensor) -> List[Tensor]:
+        """Projections of each direction, ``T x B x 3H`` (or 4H).
+
+        A product for each, so that nothing after it has to take them apart: neither layer norm
+        nor the gradient then copies them.
+        """
+        weights = self.projection.weight.chunk(self.num_directions)
+        bias = self.projection.bias
+        kqv: List[Tensor] = []
+        for direction, weight in enumerate(weights):
+            shift = None if bias is None else bias.chunk(self.num_directions)[direction]
+            kqv.append(F.linear(x, weight, shift))
         for direction, norm in enumerate(self.layer_norms):
-            reverse = direction == 1
-            kqv = norm(projected[direction])
-            initial = h_0[direction]
-            if torch.jit.is_scripting():  # keyword-only arguments cannot be scripted
-                h = lrn_scan_reference(kqv, initial, padding_mask, self.activation, reverse)
-            else:
-                h = lrn_scan(
-                    kqv, initial, padding_mask, activation=self.activation, reverse=reverse
-                )
-            outputs.append(h)
-            if h.size(0) == 0:
-                final_states.append(initial)
-            else:
-                final_states.append(h[0] if reverse else h[-1])
-        output = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
-        return output, torch.stack(final_states)
+            kqv[direction] = norm(kqv[direction])
+        return kqv
 
 
 class LRN(nn.Module):

@@ -4,7 +4,7 @@ Source: Zhang and Sennrich (2019), "A Lightweight Recurrent Network for Sequence
 Modeling", section 3.
 """
 
-from typing import List, Optional
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -17,41 +17,37 @@ def lrn_scan_reference(
     activation: str,
     reverse: bool,
 ) -> Tensor:
-    """The recurrence step by step; shapes as in :func:`fairseq_lrn.ops.lrn_scan`.
+    """The recurrence step by step, in one direction: :func:`fairseq_lrn.ops.lrn_scan` says more.
 
-    Scriptable. The arguments are taken to be valid: ``lrn_scan`` checks them.
+    Autograd derives the gradients.
+
+    Args:
+        kqv: ``T x B x 3H``, or ``T x B x 4H`` with an output gate.
+        h0: ``B x H``.
+        padding_mask: ``T x B``, true at padding.
+        activation: ``"tanh"`` or ``"identity"``.
+        reverse: from the last step to the first.
+
+    Returns:
+        all states, ``T x B x H``, in the type of *kqv*.
     """
-    hidden_size = h0.size(-1)
-    output_gate = kqv.size(-1) == 4 * hidden_size
-    out_dtype = kqv.dtype
-    # The state is a long running sum: half precision would lose it.
-    half = out_dtype == torch.float16 or out_dtype == torch.bfloat16
-    state_dtype = torch.float32 if half else out_dtype
-
     if kqv.size(0) == 0:
-        return kqv[:, :, :hidden_size]
+        return kqv[:, :, : h0.size(-1)]
     if padding_mask is not None:
         # Padding may hold anything, NaN included. Clearing it here keeps it out of the
         # gradients too: torch.where alone would multiply a zero gradient by NaN.
         kqv = kqv.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-
-    chunks = kqv.to(state_dtype).split(hidden_size, dim=-1)
-    k = chunks[0].unbind(0)
-    q = chunks[1].unbind(0)
-    v = chunks[2].unbind(0)
-    o = chunks[3].unbind(0) if output_gate else v
-
-    h = h0.to(state_dtype)
-    states: List[Tensor] = []
-    num_steps = len(k)
-    for step in range(num_steps):
-        t = num_steps - 1 - step if reverse else step
+    out_dtype = kqv.dtype
+    k, q, v, o = _gates(kqv.to(state_dtype(kqv)), h0.size(-1))
+    h = h0.to(k.dtype)
+    states = []
+    for t in reversed(range(len(k))) if reverse else range(len(k)):
         input_gate = torch.sigmoid(k[t] + h)
         forget_gate = torch.sigmoid(q[t] - h)
         new_h = input_gate * v[t] + forget_gate * h
         if activation == "tanh":
             new_h = torch.tanh(new_h)
-        if output_gate:
+        if o is not None:
             new_h = torch.sigmoid(o[t] - new_h) * new_h
         if padding_mask is not None:
             new_h = torch.where(padding_mask[t].unsqueeze(-1), h, new_h)
@@ -60,3 +56,71 @@ def lrn_scan_reference(
     if reverse:
         states.reverse()
     return torch.stack(states).to(out_dtype)
+
+
+def lrn_scan_backward_reference(
+    grad_h: Tensor,
+    kqv: Tensor,
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    states: Tensor,
+    activation: str,
+    reverse: bool,
+) -> Tuple[Tensor, Tensor]:
+    """The gradients of *kqv* and *h0*, written out: what the fused kernels compute.
+
+    The gates of a step are computed again from the inputs and the saved state before it.
+
+    Args:
+        grad_h: gradient of the states, ``T x B x H``.
+        states: the states before they were rounded to half precision, ``T x B x H``.
+
+    The others are those of the forward pass.
+    """
+    grad_kqv = torch.zeros_like(kqv, memory_format=torch.contiguous_format)
+    initial = h0.to(states.dtype)
+    grad_state = torch.zeros_like(initial)
+    k, q, v, o = _gates(kqv.to(states.dtype), h0.size(-1))
+    first, step = (len(k) - 1, -1) if reverse else (0, 1)
+    for t in range(len(k))[::-step]:
+        h = initial if t == first else states[t - step]
+        grad = grad_state + grad_h[t]
+        input_gate = torch.sigmoid(k[t] + h)
+        forget_gate = torch.sigmoid(q[t] - h)
+        cell = input_gate * v[t] + forget_gate * h
+        if activation == "tanh":
+            cell = torch.tanh(cell)
+        grad_cell = grad
+        grads = []
+        if o is not None:
+            output_gate = torch.sigmoid(o[t] - cell)
+            grad_o = grad * cell * output_gate * (1 - output_gate)
+            grad_cell = grad * output_gate - grad_o
+            grads = [grad_o]
+        if activation == "tanh":
+            grad_cell = grad_cell * (1 - cell * cell)
+        grad_k = grad_cell * v[t] * input_gate * (1 - input_gate)
+        grad_q = grad_cell * h * forget_gate * (1 - forget_gate)
+        grad_kqv[t] = torch.cat([grad_k, grad_q, grad_cell * input_gate, *grads], dim=-1)
+        grad_before = grad_cell * forget_gate + grad_k - grad_q
+        if padding_mask is not None:
+            padding = padding_mask[t].unsqueeze(-1)
+            grad_kqv[t].masked_fill_(padding, 0.0)
+            grad_before = torch.where(padding, grad, grad_before)
+        grad_state = grad_before
+    return grad_kqv, grad_state.to(h0.dtype)
+
+
+def state_dtype(kqv: Tensor) -> torch.dtype:
+    """The type of the running state: half precision would lose a long sum."""
+    return torch.float32 if is_half(kqv) else kqv.dtype
+
+
+def is_half(tensor: Tensor) -> bool:
+    """Whether *tensor* is float16 or bfloat16."""
+    return tensor.dtype in (torch.float16, torch.bfloat16)
+
+
+def _gates(kqv: Tensor, hidden_size: int) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
+    k, q, v, *o = kqv.split(hidden_size, dim=-1)
+    return k, q, v, o[0] if o else None

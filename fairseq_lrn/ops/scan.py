@@ -1,20 +1,21 @@
 """The LRN recurrence behind one call, whatever computes it."""
 
-import os
-from typing import Optional
+from typing import Optional, Sequence, Union
 
 import torch
 from torch import Tensor
 
+from fairseq_lrn.ops import (
+    dispatch,
+    operator,  # noqa: F401  (registers torch.ops.fairseq_lrn)
+)
 from fairseq_lrn.ops.reference import lrn_scan_reference
 
 ACTIVATIONS = ("tanh", "identity")
-BACKENDS = ("reference",)
-BACKEND_VARIABLE = "FAIRSEQ_LRN_BACKEND"
 
 
 def lrn_scan(
-    kqv: Tensor,
+    kqv: Union[Tensor, Sequence[Tensor]],
     h0: Tensor,
     padding_mask: Optional[Tensor] = None,
     *,
@@ -34,46 +35,78 @@ def lrn_scan(
 
     Args:
         kqv: projections, ``T x B x 3H`` with chunks in the order k, q, v, or ``T x B x 4H``
-            with a last chunk o for oLRN's output gate.
-        h0: initial state, ``B x H``.
+            with a last chunk o for oLRN's output gate. A pair of them runs two directions:
+            the first forward, the second backward.
+        h0: initial state, ``B x H``; for a pair ``2 x B x H``.
         padding_mask: ``T x B``, boolean, true at padding. What *kqv* holds there (NaN
             included) has no influence on values or gradients.
         activation: ``"tanh"`` or ``"identity"``, the function g.
         reverse: run from the last time step to the first; ``h[t]`` is still the output at t.
-        backend: what computes it; ``None`` follows the environment variable
-            ``FAIRSEQ_LRN_BACKEND`` (default ``"auto"``).
+            For a pair, the first backward and the second forward.
+        backend: what computes it: ``"reference"``, ``"cpp"``, ``"triton"``, or ``"auto"``, the
+            fastest that works. ``None`` follows the environment variable
+            ``FAIRSEQ_LRN_BACKEND`` (default ``"auto"``). See
+            :func:`fairseq_lrn.ops.backends`.
 
     Returns:
-        all states h, ``T x B x H``, in the type of *kqv*. float16 and bfloat16 inputs keep
-        the running state in float32.
+        all states h, ``T x B x H`` (for a pair ``T x B x 2H``), in the type of *kqv*.
+        float16 and bfloat16 inputs keep the running state in float32.
 
     Raises:
         TypeError: *padding_mask* is not boolean or *kqv* is not floating point.
-        ValueError: shapes do not fit, or *activation* or *backend* is unknown.
+        ValueError: shapes do not fit, devices differ, or *activation* or *backend* is unknown.
+        RuntimeError: *backend* (or the environment variable) names one that cannot be used.
+
+    The gradients of the fused kernels cannot be differentiated again; those of
+    ``backend="reference"`` can.
 
     Source: Zhang and Sennrich (2019), section 3; for oLRN the authors' toolkit (bzhangGo/zero,
     ``rnns/olrn.py``).
     """
-    _check_arguments(kqv, h0, padding_mask, activation)
-    _check_backend(backend)
-    return lrn_scan_reference(kqv, h0, padding_mask, activation, reverse)
+    directions = [kqv] if isinstance(kqv, Tensor) else list(kqv)
+    _check_arguments(directions, h0, padding_mask, activation, pair=not isinstance(kqv, Tensor))
+    if h0.dim() == 2:
+        h0 = h0.unsqueeze(0)
+    if dispatch.choose(h0.device.type, backend) == "reference":
+        h = [
+            lrn_scan_reference(one, initial, padding_mask, activation, reverse != backwards)
+            for one, initial, backwards in zip(directions, h0, (False, True))
+        ]
+        return h[0] if len(h) == 1 else torch.cat(h, dim=-1)
+    return torch.ops.fairseq_lrn.lrn_scan(directions, h0, padding_mask, activation, reverse)[0]
 
 
 def _check_arguments(
-    kqv: Tensor, h0: Tensor, padding_mask: Optional[Tensor], activation: str
+    kqv: Sequence[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    activation: str,
+    pair: bool,
 ) -> None:
-    if kqv.dim() != 3:
+    if pair and len(kqv) != 2:
+        raise ValueError(f"kqv must be a tensor or a pair of tensors, not {len(kqv)} of them")
+    for one in kqv:
+        if one.dim() != 3:
+            raise ValueError(
+                "kqv must have 3 dimensions, T x B x 3H (or 4H), "
+                f"but its shape is {tuple(one.shape)}"
+            )
+        if not one.is_floating_point():
+            raise TypeError(f"kqv must be floating point, not {one.dtype}")
+        if one.device != h0.device:
+            raise ValueError(f"h0 is on {h0.device}, but kqv is on {one.device}")
+    if pair and (kqv[0].shape != kqv[1].shape or kqv[0].dtype != kqv[1].dtype):
         raise ValueError(
-            f"kqv must have 3 dimensions, T x B x 3H (or 4H), but its shape is {tuple(kqv.shape)}"
+            "both tensors of kqv must have the same shape and type, not "
+            f"{tuple(kqv[0].shape)} {kqv[0].dtype} and {tuple(kqv[1].shape)} {kqv[1].dtype}"
         )
-    if not kqv.is_floating_point():
-        raise TypeError(f"kqv must be floating point, not {kqv.dtype}")
-    time, batch, width = kqv.shape
-    if h0.dim() != 2 or h0.size(0) != batch:
+    time, batch, width = kqv[0].shape
+    if h0.shape[:-1] != ((2, batch) if pair else (batch,)):
+        expected = "2 x B x H" if pair else "B x H"
         raise ValueError(
-            f"h0 must be B x H with B={batch} as in kqv, but its shape is {tuple(h0.shape)}"
+            f"h0 must be {expected} with B={batch} as in kqv, but its shape is {tuple(h0.shape)}"
         )
-    hidden_size = h0.size(1)
+    hidden_size = h0.size(-1)
     if width not in (3 * hidden_size, 4 * hidden_size):
         raise ValueError(
             f"the last dimension of kqv must be 3H or 4H with H={hidden_size} as in h0 "
@@ -90,14 +123,7 @@ def _check_arguments(
                 f"padding_mask must be T x B = {(time, batch)}, "
                 f"but its shape is {tuple(padding_mask.shape)}"
             )
+        if padding_mask.device != h0.device:
+            raise ValueError(f"padding_mask is on {padding_mask.device}, but kqv on {h0.device}")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {ACTIVATIONS}, not {activation!r}")
-
-
-def _check_backend(backend: Optional[str]) -> None:
-    source = "backend"
-    if backend is None:
-        source = BACKEND_VARIABLE
-        backend = os.environ.get(BACKEND_VARIABLE) or "auto"
-    if backend != "auto" and backend not in BACKENDS:
-        raise ValueError(f"{source}={backend!r} is unknown; choose from {('auto', *BACKENDS)}")

@@ -22,8 +22,8 @@ def load(path):
 def parameters_by_path(lrn):
     """The authors' variable paths (their last part) and our parameters."""
     layer = lrn.layers[0]
-    norm = layer.layer_norms[0]
-    if isinstance(norm, torch.nn.LayerNorm):
+    if len(layer.layer_norms) > 0:
+        norm = layer.layer_norms[0]
         # The authors add two shifts, the norm's and b, where we have one.
         scale, offset, b = norm.weight, norm.bias, norm.bias
     else:

@@ -125,13 +125,3 @@ def test_wrong_arguments(change, error, message):
     arguments = {"kqv": torch.zeros(2, 3, 9), "h0": torch.zeros(3, 3), **change}
     with pytest.raises(error, match=message):
         lrn_scan(**arguments)
-
-
-def test_backend_from_the_environment(monkeypatch):
-    kqv, h0, mask = inputs(2, 3, 4)
-    expected = lrn_scan(kqv, h0, mask, backend="reference")
-    monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", "auto")
-    assert torch.equal(lrn_scan(kqv, h0, mask), expected)
-    monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", "abacus")
-    with pytest.raises(ValueError, match="FAIRSEQ_LRN_BACKEND='abacus' is unknown"):
-        lrn_scan(kqv, h0, mask)

@@ -13,9 +13,13 @@ from fairseq_lrn.modules import layers, lrn
 
 
 def scan_without_memory(kqv, h0, padding_mask=None, **options):
-    merged = kqv.reshape(1, -1, kqv.size(-1))
-    h = intact_scan(merged, h0.new_zeros(merged.size(1), h0.size(1)), **options)
-    return h.reshape(*kqv.shape[:2], -1)
+    directions = [kqv] if isinstance(kqv, torch.Tensor) else kqv
+    outputs = []
+    for one in directions:
+        merged = one.reshape(1, -1, one.size(-1))
+        h = intact_scan(merged, h0.new_zeros(merged.size(1), h0.size(-1)), **options)
+        outputs.append(h.reshape(*one.shape[:2], -1))
+    return torch.cat(outputs, dim=-1)
 
 
 class NoAttention(layers.MultiheadAttention):

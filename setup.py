@@ -1,6 +1,9 @@
 """Packaging of fairseq_lrn; everything that is not code lives in pyproject.toml."""
 
+import os
 import re
+import runpy
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -9,7 +12,44 @@ ROOT = Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"$', (ROOT / "fairseq_lrn" / "__init__.py").read_text(), re.MULTILINE
 ).group(1)
-TEST = ["pytest>=7"]
+TRITON = "triton>=3.0; platform_system == 'Linux'"
+TEST = ["hypothesis>=6", "pytest>=7", TRITON]
+
+
+def fused_kernel() -> dict:
+    """Arguments of setup() that build the C++ kernel where torch is there to build it for.
+
+    It is optional: if it is not built here, it is on first use.
+    """
+    if os.environ.get("FAIRSEQ_LRN_BUILD") == "0":
+        return {}
+    try:
+        import torch.utils.cpp_extension
+    except ImportError:  # as in an isolated build
+        return {}
+    ops = Path("fairseq_lrn", "ops")
+    extension = runpy.run_path(str(ROOT / ops / "extension.py"))["extension"]
+
+    class BuildOnce(torch.utils.cpp_extension.BuildExtension):
+        """An editable installation always builds anew; take the library that it left."""
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, use_ninja=False, **kwargs)
+
+        def build_extension(self, ext):
+            target = Path(self.get_ext_fullpath(ext.name))
+            built = ROOT / ops / target.name
+            if not built.exists():
+                super().build_extension(ext)
+            elif target.resolve() != built.resolve():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(built, target)
+
+    return {
+        "ext_modules": [extension(ops, package="fairseq_lrn.ops.")],
+        "cmdclass": {"build_ext": BuildOnce},
+    }
+
 
 setup(
     name="fairseq-lrn",
@@ -20,9 +60,11 @@ setup(
     license="MIT",
     python_requires=">=3.9",
     packages=find_packages(include=["fairseq_lrn", "fairseq_lrn.*"]),
+    package_data={"fairseq_lrn.ops": ["csrc/*"]},
     install_requires=[
         "fairseq>=0.12.2; python_version < '3.11'",
         "fairseq-fixed>=0.12.3.1; python_version >= '3.11'",
+        "setuptools",  # torch builds the C++ kernel with it
         "torch>=2.1",
         "sentencepiece>=0.1.96",
         "sacremoses>=0.0.53",
@@ -30,6 +72,8 @@ setup(
     extras_require={
         "test": TEST,
         "dev": [*TEST, "ruff>=0.5"],
-        "triton": ["triton>=2.1"],
+        "benchmark": ["matplotlib>=3.5", "sru>=2.6"],
+        "triton": [TRITON],
     },
+    **fused_kernel(),
 )

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install everything: into the active virtual environment, or into .venv, which it makes.
-# Running it again does no harm and is quick. PYTHON=python3.11 chooses the interpreter.
+# Running it again does no harm and is quick. PYTHON=python3.11 chooses the interpreter. Arguments
+# are extras of setup.py to install as well: dev, benchmark.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -41,6 +42,6 @@ fi
 # Its build imports torch and numpy, so it must see this environment.
 install -c "$constraints" --no-build-isolation "$fairseq"
 echo "setup: fairseq_lrn and its other requirements"
-install -c "$constraints" --no-build-isolation -e "$ROOT[dev]"
+install -c "$constraints" --no-build-isolation -e "$ROOT[$(IFS=,; echo "$*")]"
 python -c 'import fairseq_lrn; print("setup: fairseq_lrn", fairseq_lrn.__version__, "is ready")' \
   2>/dev/null || { python -c 'import fairseq_lrn'; exit 1; }

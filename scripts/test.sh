@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up and run all tests. Arguments go to pytest, e.g. bash scripts/test.sh -k scan
 set -euo pipefail
-bash "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+bash "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$ROOT"
 ruff check .

@@ -81,13 +81,21 @@ class LRNLayer(nn.Module):
             output ``T x B x (D*H)`` and final states ``D x B x H``.
         """
         kqv = self._project(x)
+        bias: List[Tensor] = []
+        if self.projection.bias is not None:
+            bias = list(self.projection.bias.chunk(self.num_directions))
         if torch.jit.is_scripting():  # lrn_scan's checks and choice are not for TorchScript
-            h, _ = torch.ops.fairseq_lrn.lrn_scan(kqv, h_0, padding_mask, self.activation, False)
+            h, _ = torch.ops.fairseq_lrn.lrn_scan(
+                kqv, h_0, padding_mask, bias, self.activation, False
+            )
+        elif self.num_directions == 2:
+            h = lrn_scan(kqv, h_0, padding_mask, bias=bias or None, activation=self.activation)
         else:
             h = lrn_scan(
-                kqv if len(kqv) == 2 else kqv[0],
-                h_0 if len(kqv) == 2 else h_0[0],
+                kqv[0],
+                h_0[0],
                 padding_mask,
+                bias=self.projection.bias,
                 activation=self.activation,
             )
         if h.size(0) == 0:
@@ -98,17 +106,17 @@ class LRNLayer(nn.Module):
         return h, torch.stack([forward, backward])
 
     def _project(self, x: Tensor) -> List[Tensor]:
-        """Projections of each direction, ``T x B x 3H`` (or 4H).
+        """Projections of each direction, ``T x B x 3H`` (or 4H), to which no bias is added yet.
 
         A product for each, so that nothing after it has to take them apart: neither layer norm
         nor the gradient then copies them.
         """
-        weights = self.projection.weight.chunk(self.num_directions)
-        bias = self.projection.bias
         kqv: List[Tensor] = []
-        for direction, weight in enumerate(weights):
-            shift = None if bias is None else bias.chunk(self.num_directions)[direction]
-            kqv.append(F.linear(x, weight, shift))
+        if self.num_directions == 1:
+            kqv.append(F.linear(x, self.projection.weight))
+        else:
+            for weight in self.projection.weight.chunk(2):
+                kqv.append(F.linear(x, weight))
         for direction, norm in enumerate(self.layer_norms):
             kqv[direction] = norm(kqv[direction])
         return kqv

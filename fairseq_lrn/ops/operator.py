@@ -5,7 +5,7 @@ other device, the default kernel runs: it has the choice made (:mod:`.dispatch`)
 one, and otherwise computes the reference.
 """
 
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -20,21 +20,27 @@ from fairseq_lrn.ops.reference import (
 
 LIBRARY = torch.library.Library("fairseq_lrn", "DEF")
 
-# kqv has one tensor for each of D directions, forward then backward; h0 is D x B x H, h is
-# T x B x (D*H). The second result is h before it was rounded where h is half precision, and
-# empty elsewhere. "reverse" turns the directions around.
+# kqv has one tensor for each of D directions, forward then backward, and so has bias, unless it
+# is empty; h0 is D x B x H, h is T x B x (D*H). The second result is h before it was rounded
+# where h is half precision, and empty elsewhere. "reverse" turns the directions around.
 LIBRARY.define(
-    "lrn_scan(Tensor[] kqv, Tensor h0, Tensor? padding_mask, str activation, bool reverse)"
-    " -> (Tensor h, Tensor states)"
+    "lrn_scan(Tensor[] kqv, Tensor h0, Tensor? padding_mask, Tensor[] bias,"
+    " str activation, bool reverse) -> (Tensor h, Tensor states)"
 )
 LIBRARY.define(
     "lrn_scan_backward(Tensor grad_h, Tensor[] kqv, Tensor h0, Tensor? padding_mask,"
-    " Tensor states, str activation, bool reverse) -> (Tensor[] grad_kqv, Tensor grad_h0)"
+    " Tensor[] bias, Tensor states, str activation, bool reverse)"
+    " -> (Tensor[] grad_kqv, Tensor grad_h0)"
 )
 
 
 def _fake(
-    kqv: List[Tensor], h0: Tensor, padding_mask: Optional[Tensor], activation: str, reverse: bool
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    activation: str,
+    reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
     time, batch, _ = kqv[0].shape
     h = kqv[0].new_empty(time, batch, len(kqv) * h0.size(-1))
@@ -46,6 +52,7 @@ def _fake_backward(
     kqv: List[Tensor],
     h0: Tensor,
     padding_mask: Optional[Tensor],
+    bias: List[Tensor],
     states: Tensor,
     activation: str,
     reverse: bool,
@@ -54,16 +61,21 @@ def _fake_backward(
 
 
 def _default(
-    kqv: List[Tensor], h0: Tensor, padding_mask: Optional[Tensor], activation: str, reverse: bool
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    activation: str,
+    reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
     if dispatch.choose(h0.device.type) != "reference":
-        return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, activation, reverse)
+        return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)
     states = torch.cat(
         [
             lrn_scan_reference(
-                one.to(state_dtype(one)), initial, padding_mask, activation, backwards != reverse
+                one.to(state_dtype(one)), initial, padding_mask, shift, activation, turned
             )
-            for one, initial, backwards in zip(kqv, h0, (False, True))
+            for one, initial, shift, turned in zip(kqv, *_directions(h0, bias, reverse))
         ],
         dim=-1,
     )
@@ -77,54 +89,77 @@ def _default_backward(
     kqv: List[Tensor],
     h0: Tensor,
     padding_mask: Optional[Tensor],
+    bias: List[Tensor],
     states: Tensor,
     activation: str,
     reverse: bool,
 ) -> Tuple[List[Tensor], Tensor]:
     if dispatch.choose(h0.device.type) != "reference":
         return torch.ops.fairseq_lrn.lrn_scan_backward(
-            grad_h, kqv, h0, padding_mask, states, activation, reverse
+            grad_h, kqv, h0, padding_mask, bias, states, activation, reverse
         )
     grads = [
         lrn_scan_backward_reference(
-            grad, one, initial, padding_mask, states_of_one, activation, backwards != reverse
+            grad, one, initial, padding_mask, shift, state, activation, turned
         )
-        for grad, one, initial, states_of_one, backwards in zip(
-            grad_h.chunk(len(kqv), -1), kqv, h0, states.chunk(len(kqv), -1), (False, True)
+        for grad, state, one, initial, shift, turned in zip(
+            grad_h.chunk(len(kqv), -1),
+            states.chunk(len(kqv), -1),
+            kqv,
+            *_directions(h0, bias, reverse),
         )
     ]
     return [grad_kqv for grad_kqv, _ in grads], torch.stack([grad_h0 for _, grad_h0 in grads])
+
+
+def _directions(h0: Tensor, bias: Sequence[Tensor], reverse: bool) -> tuple:
+    """For each direction its initial state, its bias or None, and whether it runs backwards."""
+    return h0, bias or [None] * len(h0), (reverse, not reverse)
 
 
 class _Scan(torch.autograd.Function):
     """Saves the inputs and the states, nothing else."""
 
     @staticmethod
-    def forward(ctx, h0, padding_mask, activation, reverse, *kqv):
+    def forward(ctx, h0, padding_mask, activation, reverse, *kqv_and_bias):
+        kqv, bias = kqv_and_bias[: len(h0)], kqv_and_bias[len(h0) :]
         with torch._C._AutoDispatchBelowAutograd():
-            h, states = torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, activation, reverse)
+            h, states = torch.ops.fairseq_lrn.lrn_scan(
+                kqv, h0, padding_mask, bias, activation, reverse
+            )
         ctx.mark_non_differentiable(states)
-        ctx.save_for_backward(h0, padding_mask, states if is_half(h) else h, *kqv)
+        ctx.save_for_backward(h0, padding_mask, states if is_half(h) else h, *kqv_and_bias)
         ctx.activation, ctx.reverse = activation, reverse
         return h, states
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_h, _):
-        h0, padding_mask, states, *kqv = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "create_graph=True: the gradient of the fused lrn_scan cannot be differentiated "
+                "again; choose backend='reference' (or set FAIRSEQ_LRN_BACKEND=reference)"
+            )
+        h0, padding_mask, states, *kqv_and_bias = ctx.saved_tensors
+        kqv, bias = kqv_and_bias[: len(h0)], kqv_and_bias[len(h0) :]
         grad_kqv, grad_h0 = torch.ops.fairseq_lrn.lrn_scan_backward(
-            grad_h, kqv, h0, padding_mask, states, ctx.activation, ctx.reverse
+            grad_h, kqv, h0, padding_mask, bias, states, ctx.activation, ctx.reverse
         )
-        return (grad_h0, None, None, None, *grad_kqv)
+        grad_bias = [grad.sum((0, 1), dtype=one.dtype) for grad, one in zip(grad_kqv, bias)]
+        return (grad_h0, None, None, None, *grad_kqv, *grad_bias)
 
 
 def _autograd(
-    kqv: List[Tensor], h0: Tensor, padding_mask: Optional[Tensor], activation: str, reverse: bool
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    activation: str,
+    reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (h0, *kqv)):
-        return _Scan.apply(h0, padding_mask, activation, reverse, *kqv)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (h0, *kqv, *bias)):
+        return _Scan.apply(h0, padding_mask, activation, reverse, *kqv, *bias)
     with torch._C._AutoDispatchBelowAutograd():
-        return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, activation, reverse)
+        return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)
 
 
 LIBRARY.impl("lrn_scan", _fake, "Meta")

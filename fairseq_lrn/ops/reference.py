@@ -14,6 +14,7 @@ def lrn_scan_reference(
     kqv: Tensor,
     h0: Tensor,
     padding_mask: Optional[Tensor],
+    bias: Optional[Tensor],
     activation: str,
     reverse: bool,
 ) -> Tensor:
@@ -25,6 +26,7 @@ def lrn_scan_reference(
         kqv: ``T x B x 3H``, or ``T x B x 4H`` with an output gate.
         h0: ``B x H``.
         padding_mask: ``T x B``, true at padding.
+        bias: added to *kqv*, ``3H`` or ``4H``.
         activation: ``"tanh"`` or ``"identity"``.
         reverse: from the last step to the first.
 
@@ -38,7 +40,7 @@ def lrn_scan_reference(
         # gradients too: torch.where alone would multiply a zero gradient by NaN.
         kqv = kqv.masked_fill(padding_mask.unsqueeze(-1), 0.0)
     out_dtype = kqv.dtype
-    k, q, v, o = _gates(kqv.to(state_dtype(kqv)), h0.size(-1))
+    k, q, v, o = _gates(kqv.to(state_dtype(kqv)), bias, h0.size(-1))
     h = h0.to(k.dtype)
     states = []
     for t in reversed(range(len(k))) if reverse else range(len(k)):
@@ -63,6 +65,7 @@ def lrn_scan_backward_reference(
     kqv: Tensor,
     h0: Tensor,
     padding_mask: Optional[Tensor],
+    bias: Optional[Tensor],
     states: Tensor,
     activation: str,
     reverse: bool,
@@ -80,7 +83,7 @@ def lrn_scan_backward_reference(
     grad_kqv = torch.zeros_like(kqv, memory_format=torch.contiguous_format)
     initial = h0.to(states.dtype)
     grad_state = torch.zeros_like(initial)
-    k, q, v, o = _gates(kqv.to(states.dtype), h0.size(-1))
+    k, q, v, o = _gates(kqv.to(states.dtype), bias, h0.size(-1))
     first, step = (len(k) - 1, -1) if reverse else (0, 1)
     for t in range(len(k))[::-step]:
         h = initial if t == first else states[t - step]
@@ -121,6 +124,10 @@ def is_half(tensor: Tensor) -> bool:
     return tensor.dtype in (torch.float16, torch.bfloat16)
 
 
-def _gates(kqv: Tensor, hidden_size: int) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
+def _gates(
+    kqv: Tensor, bias: Optional[Tensor], hidden_size: int
+) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
+    if bias is not None:
+        kqv = kqv + bias.to(kqv.dtype)
     k, q, v, *o = kqv.split(hidden_size, dim=-1)
     return k, q, v, o[0] if o else None

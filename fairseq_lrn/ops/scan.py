@@ -19,6 +19,7 @@ def lrn_scan(
     h0: Tensor,
     padding_mask: Optional[Tensor] = None,
     *,
+    bias: Union[None, Tensor, Sequence[Tensor]] = None,
     activation: str = "tanh",
     reverse: bool = False,
     backend: Optional[str] = None,
@@ -40,6 +41,8 @@ def lrn_scan(
         h0: initial state, ``B x H``; for a pair ``2 x B x H``.
         padding_mask: ``T x B``, boolean, true at padding. What *kqv* holds there (NaN
             included) has no influence on values or gradients.
+        bias: added to *kqv*, ``3H`` or ``4H``; for a pair of *kqv* a pair. It costs nothing here,
+            but a pass over memory where it is added after a matrix product.
         activation: ``"tanh"`` or ``"identity"``, the function g.
         reverse: run from the last time step to the first; ``h[t]`` is still the output at t.
             For a pair, the first backward and the second forward.
@@ -63,23 +66,28 @@ def lrn_scan(
     Source: Zhang and Sennrich (2019), section 3; for oLRN the authors' toolkit (bzhangGo/zero,
     ``rnns/olrn.py``).
     """
-    directions = [kqv] if isinstance(kqv, Tensor) else list(kqv)
-    _check_arguments(directions, h0, padding_mask, activation, pair=not isinstance(kqv, Tensor))
-    if h0.dim() == 2:
+    pair = not isinstance(kqv, Tensor)
+    kqv = list(kqv) if pair else [kqv]
+    biases = [] if bias is None else list(bias) if pair else [bias]
+    _check_arguments(kqv, h0, padding_mask, biases, activation, pair)
+    if not pair:
         h0 = h0.unsqueeze(0)
     if dispatch.choose(h0.device.type, backend) == "reference":
         h = [
-            lrn_scan_reference(one, initial, padding_mask, activation, reverse != backwards)
-            for one, initial, backwards in zip(directions, h0, (False, True))
+            lrn_scan_reference(one, initial, padding_mask, shift, activation, turned)
+            for one, initial, shift, turned in zip(
+                kqv, h0, biases or (None, None), (reverse, not reverse)
+            )
         ]
-        return h[0] if len(h) == 1 else torch.cat(h, dim=-1)
-    return torch.ops.fairseq_lrn.lrn_scan(directions, h0, padding_mask, activation, reverse)[0]
+        return torch.cat(h, dim=-1) if pair else h[0]
+    return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, biases, activation, reverse)[0]
 
 
 def _check_arguments(
     kqv: Sequence[Tensor],
     h0: Tensor,
     padding_mask: Optional[Tensor],
+    bias: Sequence[Tensor],
     activation: str,
     pair: bool,
 ) -> None:
@@ -125,5 +133,11 @@ def _check_arguments(
             )
         if padding_mask.device != h0.device:
             raise ValueError(f"padding_mask is on {padding_mask.device}, but kqv on {h0.device}")
+    if bias and (len(bias) != len(kqv) or any(one.shape != (width,) for one in bias)):
+        expected = f"a pair of {width} values each" if pair else f"{width} values"
+        raise ValueError(
+            f"bias must be {expected}, as kqv is wide, but it is of the shape "
+            f"{', '.join(str(tuple(one.shape)) for one in bias)}"
+        )
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {ACTIVATIONS}, not {activation!r}")

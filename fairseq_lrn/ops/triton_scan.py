@@ -32,6 +32,7 @@ def _forward_kernel(
     kqv,
     h0,
     mask,
+    bias,
     h,
     states,
     time,
@@ -47,6 +48,7 @@ def _forward_kernel(
     TANH: tl.constexpr,
     OUTPUT_GATE: tl.constexpr,
     HAS_MASK: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
     HALF: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -58,17 +60,29 @@ def _forward_kernel(
     states += sentence * h_batch_stride + feature
     mask += sentence * mask_batch_stride + tl.zeros([BLOCK], tl.int64)
     state = tl.load(h0 + sentence * hidden + feature, lanes, 0.0).to(STATE)
+    if HAS_BIAS:
+        bias_k = tl.load(bias + feature, lanes, 0.0).to(STATE)
+        bias_q = tl.load(bias + hidden + feature, lanes, 0.0).to(STATE)
+        bias_v = tl.load(bias + 2 * hidden + feature, lanes, 0.0).to(STATE)
+        if OUTPUT_GATE:
+            bias_o = tl.load(bias + 3 * hidden + feature, lanes, 0.0).to(STATE)
     for step in tl.range(0, time, num_stages=STAGES):
         t = tl.cast(time - 1 - step if REVERSE else step, tl.int64)
         at = kqv + t * kqv_time_stride
         k = tl.load(at, lanes, 0.0).to(STATE)
         q = tl.load(at + hidden, lanes, 0.0).to(STATE)
         v = tl.load(at + 2 * hidden, lanes, 0.0).to(STATE)
+        if HAS_BIAS:
+            k += bias_k
+            q += bias_q
+            v += bias_v
         new = tl.sigmoid(k + state) * v + tl.sigmoid(q - state) * state
         if TANH:
             new = _tanh(new)
         if OUTPUT_GATE:
             o = tl.load(at + 3 * hidden, lanes, 0.0).to(STATE)
+            if HAS_BIAS:
+                o += bias_o
             new = tl.sigmoid(o - new) * new
         if HAS_MASK:
             padding = tl.load(mask + t * mask_time_stride) != 0
@@ -85,6 +99,7 @@ def _backward_kernel(
     kqv,
     h0,
     mask,
+    bias,
     states,
     grad_kqv,
     grad_h0,
@@ -105,6 +120,7 @@ def _backward_kernel(
     TANH: tl.constexpr,
     OUTPUT_GATE: tl.constexpr,
     HAS_MASK: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     sentence = tl.program_id(0).to(tl.int64)
@@ -117,6 +133,12 @@ def _backward_kernel(
     mask += sentence * mask_batch_stride + tl.zeros([BLOCK], tl.int64)
     initial = tl.load(h0 + sentence * hidden + feature, lanes, 0.0).to(STATE)
     grad_state = tl.zeros([BLOCK], STATE)
+    if HAS_BIAS:
+        bias_k = tl.load(bias + feature, lanes, 0.0).to(STATE)
+        bias_q = tl.load(bias + hidden + feature, lanes, 0.0).to(STATE)
+        bias_v = tl.load(bias + 2 * hidden + feature, lanes, 0.0).to(STATE)
+        if OUTPUT_GATE:
+            bias_o = tl.load(bias + 3 * hidden + feature, lanes, 0.0).to(STATE)
     for back in tl.range(0, time, num_stages=STAGES):
         step = time - 1 - back
         t = tl.cast(back if REVERSE else step, tl.int64)
@@ -125,6 +147,10 @@ def _backward_kernel(
         k = tl.load(at, lanes, 0.0).to(STATE)
         q = tl.load(at + hidden, lanes, 0.0).to(STATE)
         v = tl.load(at + 2 * hidden, lanes, 0.0).to(STATE)
+        if HAS_BIAS:
+            k += bias_k
+            q += bias_q
+            v += bias_v
         grad = grad_state + tl.load(grad_h + t * grad_time_stride, lanes, 0.0).to(STATE)
         later = tl.zeros([BLOCK], tl.int32) + step > 0
         saved = tl.load(states + before * h_time_stride, lanes & later, 0.0)
@@ -142,6 +168,8 @@ def _backward_kernel(
         grad_cell = grad
         if OUTPUT_GATE:
             o = tl.load(at + 3 * hidden, lanes, 0.0).to(STATE)
+            if HAS_BIAS:
+                o += bias_o
             output_gate = tl.sigmoid(o - cell)
             grad_o = grad * cell * output_gate * (1.0 - output_gate)
             grad_cell = grad * output_gate - grad_o
@@ -159,7 +187,12 @@ def _backward_kernel(
 
 
 def _forward(
-    kqv: List[Tensor], h0: Tensor, padding_mask: Optional[Tensor], activation: str, reverse: bool
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    activation: str,
+    reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
     time, batch, _ = kqv[0].shape
     hidden = h0.size(-1)
@@ -175,6 +208,7 @@ def _forward(
                 one,
                 h0[direction].contiguous(),
                 mask,
+                bias[direction].contiguous() if bias else h,
                 h[:, :, part],
                 states[:, :, part] if is_half(h) else h,
                 time,
@@ -184,7 +218,7 @@ def _forward(
                 *h.stride()[:2],
                 REVERSE=reverse != (direction == 1),
                 HALF=is_half(h),
-                **_options(one, h0, padding_mask, activation),
+                **_options(one, h0, padding_mask, bias, activation),
             )
     return h, states
 
@@ -194,6 +228,7 @@ def _backward(
     kqv: List[Tensor],
     h0: Tensor,
     padding_mask: Optional[Tensor],
+    bias: List[Tensor],
     states: Tensor,
     activation: str,
     reverse: bool,
@@ -214,6 +249,7 @@ def _backward(
                 one,
                 h0[direction].contiguous(),
                 mask,
+                bias[direction].contiguous() if bias else h0,
                 states[:, :, part],
                 grad_kqv[direction],
                 grad_h0[direction],
@@ -225,7 +261,7 @@ def _backward(
                 *states.stride()[:2],
                 *grad_kqv[direction].stride()[:2],
                 REVERSE=reverse != (direction == 1),
-                **_options(one, h0, padding_mask, activation),
+                **_options(one, h0, padding_mask, bias, activation),
             )
     return grad_kqv, grad_h0
 
@@ -234,7 +270,7 @@ _TRITON_TYPE = {torch.float32: tl.float32, torch.float64: tl.float64}
 
 
 def _options(
-    kqv: Tensor, h0: Tensor, padding_mask: Optional[Tensor], activation: str
+    kqv: Tensor, h0: Tensor, padding_mask: Optional[Tensor], bias: List[Tensor], activation: str
 ) -> Dict[str, object]:
     """What both kernels are specialised for."""
     return {
@@ -242,6 +278,7 @@ def _options(
         "TANH": activation == "tanh",
         "OUTPUT_GATE": kqv.size(-1) == 4 * h0.size(-1),
         "HAS_MASK": padding_mask is not None,
+        "HAS_BIAS": len(bias) > 0,
         "BLOCK": _block(kqv, h0),
         "num_warps": NUM_WARPS,
     }
@@ -276,7 +313,7 @@ def _on_device_of(tensor: Tensor):
 
 
 def register(device_type: str) -> None:
-    """Make these the operator's kernels for *device_type*, ``"cuda"`` (or ``"cpu"``, interpreted)."""
+    """Make these the operator's kernels for ``"cuda"``, or, interpreted, for ``"cpu"``."""
     from fairseq_lrn.ops.operator import LIBRARY
 
     LIBRARY.impl("lrn_scan", _forward, device_type.upper())

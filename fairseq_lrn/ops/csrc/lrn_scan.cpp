@@ -72,6 +72,7 @@ struct Scan {
   bool reverse;
   const T* kqv;
   int64_t kqv_time, kqv_batch;
+  const S* bias; // gates * hidden; zeros where there is none
   const S* h0; // batch x hidden, as grad_h0
   const bool* mask = nullptr;
   int64_t mask_time = 0, mask_batch = 0;
@@ -234,7 +235,7 @@ at::Tensor empty(at::IntArrayRef sizes, at::TensorOptions options) {
   const uintptr_t first = (start + huge_page - 1) / huge_page * huge_page;
   const uintptr_t last = (start + tensor.nbytes()) / huge_page * huge_page;
   // Smaller blocks are reused by the allocator. It is a hint: that it fails does no harm.
-  if (tensor.nbytes() >= 16 * huge_page) {
+  if (tensor.nbytes() >= 2 * huge_page) {
     madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
   }
 #endif
@@ -255,7 +256,11 @@ at::ScalarType state_type(const at::Tensor& kqv) {
 
 // lrn_scan in Python has the friendly messages; these keep a direct call from reading memory
 // that is not there.
-void check(at::TensorList kqv, const at::Tensor& h0, const std::optional<at::Tensor>& mask) {
+void check(
+    at::TensorList kqv,
+    const at::Tensor& h0,
+    const std::optional<at::Tensor>& mask,
+    at::TensorList bias) {
   TORCH_CHECK(
       h0.dim() == 3 && h0.size(0) == static_cast<int64_t>(kqv.size()) && !kqv.empty(),
       "h0 must be D x B x H with as many directions D as kqv has tensors, not ", h0.sizes());
@@ -273,6 +278,18 @@ void check(at::TensorList kqv, const at::Tensor& h0, const std::optional<at::Ten
       !mask || (mask->scalar_type() == at::kBool && mask->dim() == 2 &&
                 mask->size(0) == kqv[0].size(0) && mask->size(1) == kqv[0].size(1)),
       "padding_mask must be boolean and T x B");
+  TORCH_CHECK(
+      bias.empty() || bias.size() == kqv.size(), "bias must have a tensor for each direction");
+  for (const at::Tensor& one : bias) {
+    TORCH_CHECK(
+        one.dim() == 1 && one.size(0) == kqv[0].size(2),
+        "bias must be as long as kqv is wide, ", kqv[0].size(2), ", not ", one.sizes());
+  }
+}
+
+at::Tensor bias_of(int64_t direction, at::TensorList bias, const at::Tensor& kqv) {
+  return bias.empty() ? at::zeros({kqv.size(2)}, kqv.options().dtype(state_type(kqv)))
+                      : bias[direction].to(state_type(kqv)).contiguous();
 }
 
 // What forward and backward have in common. h0 and states are those of this direction.
@@ -281,6 +298,7 @@ Scan<T, S> describe(
     const at::Tensor& kqv,
     const at::Tensor& h0,
     const std::optional<at::Tensor>& mask,
+    const at::Tensor& bias,
     const at::Tensor& states,
     bool reverse) {
   Scan<T, S> scan;
@@ -292,6 +310,7 @@ Scan<T, S> describe(
   scan.kqv = kqv.const_data_ptr<T>();
   scan.kqv_time = kqv.stride(0);
   scan.kqv_batch = kqv.stride(1);
+  scan.bias = bias.const_data_ptr<S>();
   scan.h0 = h0.const_data_ptr<S>();
   if (mask) {
     scan.mask = mask->const_data_ptr<bool>();
@@ -308,9 +327,10 @@ std::tuple<at::Tensor, at::Tensor> lrn_scan(
     at::TensorList all_kqv,
     const at::Tensor& any_h0,
     const std::optional<at::Tensor>& mask,
+    at::TensorList all_bias,
     std::string_view activation,
     bool reverse) {
-  check(all_kqv, any_h0, mask);
+  check(all_kqv, any_h0, mask, all_bias);
   const at::Tensor& first = all_kqv[0];
   const bool half = is_half(first);
   const at::Tensor h0 = any_h0.to(state_type(first)).contiguous();
@@ -321,12 +341,13 @@ std::tuple<at::Tensor, at::Tensor> lrn_scan(
   if (h.numel() == 0) return {h, states};
   for (int64_t direction = 0; direction < h0.size(0); ++direction) {
     const at::Tensor kqv = with_contiguous_rows(all_kqv[direction]);
+    const at::Tensor bias = bias_of(direction, all_bias, kqv);
     const at::Tensor out = h.narrow(2, direction * hidden, hidden);
     const at::Tensor state = half ? states.narrow(2, direction * hidden, hidden) : out;
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, kqv.scalar_type(), "lrn_scan", [&] {
       using state_t = at::opmath_type<scalar_t>;
       auto scan = describe<scalar_t, state_t>(
-          kqv, h0[direction], mask, state, reverse != (direction == 1));
+          kqv, h0[direction], mask, bias, state, reverse != (direction == 1));
       scan.h = out.mutable_data_ptr<scalar_t>();
       run(scan, activation, false);
     });
@@ -339,10 +360,11 @@ std::tuple<std::vector<at::Tensor>, at::Tensor> lrn_scan_backward(
     at::TensorList all_kqv,
     const at::Tensor& any_h0,
     const std::optional<at::Tensor>& mask,
+    at::TensorList all_bias,
     const at::Tensor& states,
     std::string_view activation,
     bool reverse) {
-  check(all_kqv, any_h0, mask);
+  check(all_kqv, any_h0, mask, all_bias);
   const at::Tensor& first = all_kqv[0];
   const at::Tensor grad_h = with_contiguous_rows(any_grad);
   const at::Tensor h0 = any_h0.to(state_type(first)).contiguous();
@@ -356,6 +378,7 @@ std::tuple<std::vector<at::Tensor>, at::Tensor> lrn_scan_backward(
   std::vector<at::Tensor> all_grad_kqv;
   for (int64_t direction = 0; direction < h0.size(0); ++direction) {
     const at::Tensor kqv = with_contiguous_rows(all_kqv[direction]);
+    const at::Tensor bias = bias_of(direction, all_bias, kqv);
     const at::Tensor grad_kqv = empty(kqv.sizes(), kqv.options());
     all_grad_kqv.push_back(grad_kqv);
     if (states.numel() == 0) continue;
@@ -364,7 +387,7 @@ std::tuple<std::vector<at::Tensor>, at::Tensor> lrn_scan_backward(
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, kqv.scalar_type(), "lrn_scan", [&] {
       using state_t = at::opmath_type<scalar_t>;
       auto scan = describe<scalar_t, state_t>(
-          kqv, h0[direction], mask, state, reverse != (direction == 1));
+          kqv, h0[direction], mask, bias, state, reverse != (direction == 1));
       scan.grad_h = grad.const_data_ptr<scalar_t>();
       scan.grad_time = grad.stride(0);
       scan.grad_batch = grad.stride(1);

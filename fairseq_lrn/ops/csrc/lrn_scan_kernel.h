@@ -147,6 +147,10 @@ void forward(const Scan<T, S>& scan, int64_t first, int64_t last) {
       const T* q = k + scan.hidden;
       const T* v = q + scan.hidden;
       const T* o = v + scan.hidden;
+      const S* bias_k = scan.bias + unit.feature;
+      const S* bias_q = bias_k + scan.hidden;
+      const S* bias_v = bias_q + scan.hidden;
+      const S* bias_o = bias_v + scan.hidden;
       auto lanes = [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
         prefetch<0>(k + j, scan.kqv_batch);
         prefetch<0>(q + j, scan.kqv_batch);
@@ -156,13 +160,16 @@ void forward(const Scan<T, S>& scan, int64_t first, int64_t last) {
         const Vector<S> last_h = load<S>(previous + j, count);
         Vector<S> input_gate, forget_gate;
         two_sigmoids<S>(
-            load<S>(k + j, count) + last_h,
-            load<S>(q + j, count) - last_h,
+            load<S>(k + j, count) + load<S>(bias_k + j, count) + last_h,
+            load<S>(q + j, count) + load<S>(bias_q + j, count) - last_h,
             input_gate,
             forget_gate);
-        Vector<S> next = input_gate * load<S>(v + j, count) + forget_gate * last_h;
+        const Vector<S> value = load<S>(v + j, count) + load<S>(bias_v + j, count);
+        Vector<S> next = input_gate * value + forget_gate * last_h;
         if constexpr (kTanh) next = tanh<S>(next);
-        if constexpr (kOutputGate) next = sigmoid<S>(load<S>(o + j, count) - next) * next;
+        if constexpr (kOutputGate) {
+          next = sigmoid<S>(load<S>(o + j, count) + load<S>(bias_o + j, count) - next) * next;
+        }
         store<S>(state + j, next, count);
         if constexpr (!std::is_same_v<S, T>) store<S>(h + j, next, count);
       };
@@ -205,6 +212,10 @@ void backward(const Scan<T, S>& scan, int64_t first, int64_t last) {
       const T* q = k + scan.hidden;
       const T* v = q + scan.hidden;
       const T* o = v + scan.hidden;
+      const S* bias_k = scan.bias + unit.feature;
+      const S* bias_q = bias_k + scan.hidden;
+      const S* bias_v = bias_q + scan.hidden;
+      const S* bias_o = bias_v + scan.hidden;
       auto lanes = [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
         prefetch<0>(k + j, scan.kqv_batch);
         prefetch<0>(q + j, scan.kqv_batch);
@@ -217,18 +228,19 @@ void backward(const Scan<T, S>& scan, int64_t first, int64_t last) {
         prefetch<1>(grad_v + j, grad_stride);
         if constexpr (kOutputGate) prefetch<1>(grad_o + j, grad_stride);
         const Vector<S> last_h = load<S>(previous + j, count);
-        const Vector<S> value = load<S>(v + j, count);
+        const Vector<S> value = load<S>(v + j, count) + load<S>(bias_v + j, count);
         Vector<S> input_gate, forget_gate;
         two_sigmoids<S>(
-            load<S>(k + j, count) + last_h,
-            load<S>(q + j, count) - last_h,
+            load<S>(k + j, count) + load<S>(bias_k + j, count) + last_h,
+            load<S>(q + j, count) + load<S>(bias_q + j, count) - last_h,
             input_gate,
             forget_gate);
         Vector<S> grad = load<S>(grad_state + j, count) + load<S>(grad_h + j, count);
         if constexpr (kOutputGate) {
           Vector<S> cell = input_gate * value + forget_gate * last_h;
           if constexpr (kTanh) cell = tanh<S>(cell);
-          const Vector<S> output_gate = sigmoid<S>(load<S>(o + j, count) - cell);
+          const Vector<S> output_gate =
+              sigmoid<S>(load<S>(o + j, count) + load<S>(bias_o + j, count) - cell);
           const Vector<S> through_gate = grad * cell * output_gate * (S(1) - output_gate);
           store<S>(grad_o + j, through_gate, count);
           grad = grad * output_gate - through_gate;

@@ -1,0 +1,85 @@
+"""The GPU kernels without a GPU: in Triton's interpreter, and through Triton's compiler."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed"
+)
+# Compiles both kernels to machine code of a GPU generation. What they load must be fetched
+# ahead, by asynchronous copies: otherwise each step waits for memory.
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from fairseq_lrn.ops import triton_scan
+
+OTHERS = {"h0": "*fp32", "grad_h0": "*fp32", "states": "*fp32", "mask": "*i32", "bias": "*fp32"}
+POINTERS = {"kqv", "h", "grad_h", "grad_kqv"}
+for dtype in ("fp32", "bf16"):
+    for name, loads in (("_forward_kernel", 4), ("_backward_kernel", 6)):
+        kernel = getattr(triton_scan, name)
+        constants = {
+            "STATE": triton.language.float32, "REVERSE": False, "TANH": True,
+            "OUTPUT_GATE": False, "HAS_MASK": True, "HAS_BIAS": True, "HALF": dtype != "fp32",
+            "BLOCK": 64 if dtype == "fp32" else 128,
+        }
+        constants = {k: v for k, v in constants.items() if k in kernel.arg_names}
+        signature = {
+            arg: OTHERS.get(arg, "constexpr" if arg in constants else
+                            "*" + dtype if arg in POINTERS else "i32")
+            for arg in kernel.arg_names
+        }
+        place = {arg: (index,) for index, arg in enumerate(kernel.arg_names)}
+        aligned = {place[a]: [["tt.divisibility", 16]] for a in signature if a not in constants}
+        values = {place[a]: value for a, value in constants.items()}
+        source = ASTSource(kernel, signature, values, aligned)
+        compiled = triton.compile(
+            source, target=GPUTarget("cuda", 90, 32), options={"num_warps": triton_scan.NUM_WARPS}
+        )
+        assert compiled.asm["cubin"]
+        copies = compiled.asm["ptx"].count("cp.async.c")
+        assert copies >= loads * triton_scan.STAGES.value, (name, dtype, copies)
+print("compiled")
+"""
+
+
+def run(root, *command, **environment):
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@needs_triton
+def test_in_the_interpreter(root):
+    result = run(
+        root, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/ops/test_agreement.py",
+        TRITON_INTERPRET="1",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout
+    assert " passed" in result.stdout
+
+
+@needs_triton
+def test_compiles_for_a_gpu(root):
+    result = run(root, "-c", COMPILE)
+    assert result.returncode == 0 and "compiled" in result.stdout, result.stdout
+
+
+def test_is_not_imported_without_need(root):
+    code = (
+        "import sys, torch, fairseq_lrn\n"
+        "fairseq_lrn.LRN(3, 4)(torch.randn(2, 1, 3))\n"
+        "assert 'triton' not in sys.modules"
+    )
+    result = run(root, "-c", code)
+    assert result.returncode == 0, result.stdout

@@ -13,6 +13,7 @@ if [ -z "${VIRTUAL_ENV:-}" ]; then
   source "$ROOT/.venv/bin/activate"
 fi
 
+extras=$(IFS=, && echo "$*")
 version=$(python -c 'import sys; print("%d%02d" % sys.version_info[:2])')
 [ "$version" -ge 309 ] || fail "Python 3.9 or later is needed, 3.11 is best; set PYTHON"
 command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
@@ -42,6 +43,6 @@ fi
 # Its build imports torch and numpy, so it must see this environment.
 install -c "$constraints" --no-build-isolation "$fairseq"
 echo "setup: fairseq_lrn and its other requirements"
-install -c "$constraints" --no-build-isolation -e "$ROOT[$(IFS=,; echo "$*")]"
+install -c "$constraints" --no-build-isolation -e "$ROOT${extras:+[$extras]}"
 python -c 'import fairseq_lrn; print("setup: fairseq_lrn", fairseq_lrn.__version__, "is ready")' \
   2>/dev/null || { python -c 'import fairseq_lrn'; exit 1; }

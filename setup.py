@@ -25,10 +25,12 @@ def fused_kernel() -> dict:
         return {}
     try:
         import torch.utils.cpp_extension
-    except ImportError:  # as in an isolated build
+    except (ImportError, OSError):  # as in an isolated build
         return {}
     ops = Path("fairseq_lrn", "ops")
-    extension = runpy.run_path(str(ROOT / ops / "extension.py"))["extension"]
+    module = runpy.run_path(str(ROOT / ops / "extension.py"))
+    if module["torch_is_too_old"]():
+        return {}
 
     class BuildOnce(torch.utils.cpp_extension.BuildExtension):
         """An editable installation always builds anew; take the library that it left."""
@@ -38,6 +40,9 @@ def fused_kernel() -> dict:
 
         def build_extension(self, ext):
             target = Path(self.get_ext_fullpath(ext.name))
+            for stale in set(target.parent.glob("_lrn_scan_*")) - {target}:
+                if target.parent.resolve() != (ROOT / ops).resolve():
+                    stale.unlink()  # of a build before the sources changed
             built = ROOT / ops / target.name
             if not built.exists():
                 super().build_extension(ext)
@@ -46,7 +51,7 @@ def fused_kernel() -> dict:
                 shutil.copy(built, target)
 
     return {
-        "ext_modules": [extension(ops, package="fairseq_lrn.ops.")],
+        "ext_modules": [module["extension"](ops, package="fairseq_lrn.ops.")],
         "cmdclass": {"build_ext": BuildOnce},
     }
 

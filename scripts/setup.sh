@@ -31,8 +31,8 @@ else
   install 'pip<24.1' # later ones refuse the metadata of a package that fairseq 0.12.2 needs
 fi
 if python -c 'import torch' 2>/dev/null; then
-  # Keep the torch that is there: it may be the build for this machine's GPU.
-  sed -i -E '/^(torch|torchaudio)==/d' "$constraints"
+  # Keep the torch that is there: it may be the build for this machine's GPU, with its own Triton.
+  sed -i -E '/^(torch|torchaudio|triton)==/d' "$constraints"
 fi
 
 echo "setup: torch and build tools"

@@ -23,17 +23,22 @@ VARIABLES = (
 
 def main() -> None:
     """Try the fused kernels, build them if need be, and print what became of it."""
-    for device_type in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+    device_types = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    for device_type in device_types:
         dispatch.choose(device_type, "auto")
-    print(
-        f"fairseq_lrn {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
-    )
-    print(f"{platform.platform()}, {torch.get_num_threads()} threads")
     compilers = [name for name in extension.COMPILERS if shutil.which(name)]
-    print(f"C++ compilers: {', '.join(compilers) or 'none'}")
+    print(f"fairseq_lrn {__version__}, torch {torch.__version__}")
+    print(f"Python {platform.python_version()}, {platform.platform()}")
+    print(f"{torch.get_num_threads()} threads, C++ compilers: {', '.join(compilers) or 'none'}")
     for name in VARIABLES:
         if name in os.environ:
             print(f"{name}={os.environ[name]}")
+    for device_type in device_types:
+        try:
+            chosen = dispatch.choose(device_type)
+        except (RuntimeError, ValueError) as error:
+            chosen = f"error: {error}"
+        print(f"lrn_scan on {device_type}: {chosen}")
     for backend in backends():
         print(f"{backend.name:<11}{backend.state:<13}{backend.reason}")
 

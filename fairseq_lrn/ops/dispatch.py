@@ -1,12 +1,13 @@
 """What can compute the recurrence, and the choice among it."""
 
-import importlib.metadata
 import importlib.util
 import logging
 import os
-from typing import Dict, List, NamedTuple, Optional, Tuple
+import threading
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from fairseq_lrn.ops import extension
 
@@ -34,9 +35,11 @@ class Backend(NamedTuple):
     reason: str
 
 
-# What became of loading a backend: (device type it is registered for or None, reason).
-_loaded: Dict[str, Tuple[Optional[str], str]] = {}
+# What became of loading a backend for a kind of device: whether it is there, and the reason.
+_loaded: Dict[Tuple[str, str], Tuple[bool, str]] = {}
 _choices: Dict[Tuple[str, Optional[str], Optional[str]], str] = {}
+_announced: Set[Tuple[str, str]] = set()
+_lock = threading.RLock()
 
 
 def backends() -> List[Backend]:
@@ -61,7 +64,8 @@ def choose(device_type: str, requested: Optional[str] = None) -> str:
     key = (device_type, requested, os.environ.get(BACKEND_VARIABLE))
     choice = _choices.get(key)
     if choice is None:
-        choice = _choices[key] = _choose(*key)
+        with _lock:
+            choice = _choices[key] = _choose(*key)
     return choice
 
 
@@ -77,98 +81,104 @@ def _choose(device_type: str, requested: Optional[str], variable: Optional[str])
     if name != "auto" and name not in BACKENDS:
         raise ValueError(f"{source}={name!r} is unknown; choose from {('auto', *BACKENDS)}")
     if name == "reference":
-        logger.info("lrn_scan on %s: reference, as %s says", device_type, source)
+        _announce(logging.INFO, device_type, name, f"as {source} says")
         return name
-    if name == "auto":
-        fused = FUSED.get(device_type)
-        if fused is None:
-            logger.warning(
-                "lrn_scan on %s: reference, which is slow; there is no fused kernel for it",
-                device_type,
-            )
-            return "reference"
-        device, reason = _load(fused, device_type)
-        if device == device_type:
-            logger.info("lrn_scan on %s: %s, %s", device_type, fused, reason)
-            return fused
-        logger.warning(
-            "lrn_scan on %s: reference, which is slow; %s is not available: %s",
-            device_type,
-            fused,
-            reason,
-        )
+    if name != "auto":
+        works, reason = _load(name, device_type)
+        if not works:
+            raise RuntimeError(f"{source}={name!r} cannot be used: {reason}")
+        _announce(logging.INFO, device_type, name, f"as {source} says; {reason}")
+        return name
+    fused = FUSED.get(device_type)
+    if fused is None:
+        reason = "which is slow; there is no fused kernel for it"
+        _announce(logging.WARNING, device_type, "reference", reason)
         return "reference"
-    device, reason = _load(name, device_type)
-    if device is None:
-        raise RuntimeError(f"{source}={name!r} cannot be used: {reason}")
-    if device != device_type:
-        raise RuntimeError(
-            f"{source}={name!r} cannot be used: it computes tensors on {device}, but these are "
-            f"on {device_type}; leave the choice to 'auto', or move them"
-        )
-    logger.info("lrn_scan on %s: %s, as %s says; %s", device_type, name, source, reason)
-    return name
+    works, reason = _load(fused, device_type)
+    if works:
+        _announce(logging.INFO, device_type, fused, reason)
+        return fused
+    reason = f"which is slow; {fused} is not available: {reason}"
+    _announce(logging.WARNING, device_type, "reference", reason)
+    return "reference"
+
+
+def _announce(level: int, device_type: str, name: str, reason: str) -> None:
+    if (device_type, name) not in _announced:
+        _announced.add((device_type, name))
+        logger.log(level, "lrn_scan on %s: %s, %s", device_type, name, reason)
 
 
 def _describe(name: str) -> Backend:
-    if name in _loaded:
-        device, reason = _loaded[name]
-        return Backend(name, "ready" if device else "unavailable", reason)
+    tried = [result for (tried_name, _), result in _loaded.items() if tried_name == name]
+    if tried:
+        works, reason = max(tried)  # if it is there for any kind of device
+        return Backend(name, "ready" if works else "unavailable", reason)
     if name == "cpp":
-        try:
-            found = extension.find()
-        except OSError as error:
-            return Backend(name, "unavailable", str(error))
+        found = extension.find()
         if found is not None:
             return Backend(name, "not loaded", f"built: {found}")
         if os.environ.get(extension.BUILD_VARIABLE, "1") == "0":
-            return Backend(
-                name, "unavailable", f"not built, and {extension.BUILD_VARIABLE}=0 forbids it"
-            )
+            reason = f"not built, and {extension.BUILD_VARIABLE}=0 turns building off"
+            return Backend(name, "unavailable", reason)
         return Backend(name, "not loaded", "not built yet; that happens on first use")
-    reason = _no_triton("cuda")
+    reason = _no_triton("cpu" if _interpreting("cpu") else "cuda")
     if reason:
         return Backend(name, "unavailable", reason)
     return Backend(name, "not loaded", "installed; compiled on first use")
 
 
-def _load(name: str, device_type: str) -> Tuple[Optional[str], str]:
-    if name not in _loaded:
-        _loaded[name] = _load_cpp() if name == "cpp" else _load_triton(device_type)
-    return _loaded[name]
+def _load(name: str, device_type: str) -> Tuple[bool, str]:
+    key = (name, device_type)
+    if key not in _loaded:
+        load = _load_cpp if name == "cpp" else _load_triton
+        _loaded[key] = load(device_type)
+    return _loaded[key]
 
 
-def _load_cpp() -> Tuple[Optional[str], str]:
-    if _loaded.get("triton", (None, ""))[0] == "cpu":
-        return None, f"{INTERPRETER_VARIABLE}=1: Triton's interpreter has its place in this process"
+def _is_loaded(name: str, device_type: str) -> bool:
+    return _loaded.get((name, device_type), (False, ""))[0]
+
+
+def _load_cpp(device_type: str) -> Tuple[bool, str]:
+    if device_type != "cpu":
+        return False, f"it computes tensors on cpu, but these are on {device_type}"
+    if _is_loaded("triton", "cpu"):
+        return False, f"{INTERPRETER_VARIABLE}=1: Triton's interpreter has its place here"
     try:
         path = extension.find() or extension.build()
         torch.ops.load_library(str(path))
     except (extension.BuildError, OSError) as error:
-        return None, str(error)
-    return "cpu", f"C++ kernel, {torch.backends.cpu.get_cpu_capability()}, {path}"
+        # torch's own message leaves out what the loader said.
+        return False, f"{error} ({error.__cause__})" if error.__cause__ else str(error)
+    return True, f"C++ kernel, {torch.backends.cpu.get_cpu_capability()}, {path}"
 
 
-def _load_triton(device_type: str) -> Tuple[Optional[str], str]:
+def _load_triton(device_type: str) -> Tuple[bool, str]:
     reason = _no_triton(device_type)
     if reason:
-        return None, reason
-    device = "cpu" if _interpreting(device_type) else "cuda"
-    if device == "cpu" and _loaded.get("cpp", (None, ""))[0] == "cpu":
-        return None, (
+        return False, reason
+    if _is_loaded("cpp", device_type):
+        return False, (
             "the C++ kernel already has its place in this process; start a new one with "
             f"{BACKEND_VARIABLE}=triton"
         )
     try:
+        import triton
+
+        if int(triton.__version__.split(".")[0]) < 3:
+            return False, f"Triton {triton.__version__} is too old; pip install 'triton>=3.0'"
         from fairseq_lrn.ops import triton_scan
 
-        triton_scan.register(device)
+        # Triton compiles when a kernel first runs, which may fail for want of a C compiler.
+        with unset_fake_temporarily():
+            triton_scan.try_out(device_type)
+        triton_scan.register(device_type)
     except Exception as error:  # whatever a Triton that does not fit torch or the driver raises
-        return None, f"{type(error).__name__}: {error}"
-    import triton
-
-    how = "in Triton's interpreter" if device == "cpu" else torch.cuda.get_device_name()
-    return device, f"Triton {triton.__version__}, {how}"
+        return False, f"{type(error).__name__}: {error}"
+    interpreted = _interpreting(device_type)
+    how = "in Triton's interpreter" if interpreted else torch.cuda.get_device_name()
+    return True, f"Triton {triton.__version__}, {how}"
 
 
 def _interpreting(device_type: str) -> bool:
@@ -179,9 +189,11 @@ def _no_triton(device_type: str) -> str:
     """Why Triton cannot be used, or an empty string. Does not import it."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed; pip install 'triton>=3.0'"
-    version = importlib.metadata.version("triton")
-    if int(version.split(".")[0]) < 3:
-        return f"Triton {version} is too old; pip install 'triton>=3.0'"
-    if not _interpreting(device_type) and not torch.cuda.is_available():
-        return "torch finds no GPU (torch.cuda.is_available() is false)"
+    if device_type == "cpu" and not _interpreting(device_type):
+        return f"it computes tensors on a GPU (or, slowly, on cpu with {INTERPRETER_VARIABLE}=1)"
+    if device_type == "cuda":
+        if not torch.cuda.is_available():
+            return "torch finds no GPU (torch.cuda.is_available() is false)"
+        if os.environ.get(INTERPRETER_VARIABLE) == "1":
+            return f"{INTERPRETER_VARIABLE}=1 keeps Triton from compiling for the GPU"
     return ""

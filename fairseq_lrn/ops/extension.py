@@ -10,7 +10,6 @@ This file also runs by itself, without the package: in setup.py, and to build in
 output can be kept.
 """
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -19,8 +18,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import IO, Optional
 
 import torch
 
@@ -28,6 +28,9 @@ BUILD_VARIABLE = "FAIRSEQ_LRN_BUILD"
 # Further flags for compiler and linker, for sanitizers.
 FLAGS_VARIABLE = "FAIRSEQ_LRN_CXXFLAGS"
 COMPILERS = ("c++", "g++", "clang++")
+OLDEST_TORCH = (2, 6)
+# How long one failed build stands for the others.
+RETRY_SECONDS = 600
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +44,20 @@ def sources(directory: Path) -> list:
     return [directory / "csrc" / name for name in ("lrn_scan.cpp", "lrn_scan_kernel.h")]
 
 
+def torch_is_too_old() -> bool:
+    """Whether torch lacks what the C++ kernel uses of it."""
+    return tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH
+
+
 def library_name(directory: Path) -> str:
     """Name of the library, without the suffix of the platform."""
     fingerprint = hashlib.sha256()
-    for path in sources(directory):
+    for path in (*sources(directory), directory / "extension.py"):
         fingerprint.update(path.read_bytes())
-    for fact in (torch.__version__, platform.machine(), os.environ.get(FLAGS_VARIABLE, "")):
-        fingerprint.update(fact.encode())
+    abi = torch._C._GLIBCXX_USE_CXX11_ABI
+    flags = os.environ.get(FLAGS_VARIABLE, "")
+    for fact in (torch.__version__, platform.machine(), abi, flags):
+        fingerprint.update(f"{fact};".encode())
     return f"_lrn_scan_{fingerprint.hexdigest()[:16]}"
 
 
@@ -89,29 +99,50 @@ def build() -> Path:
     """
     if os.environ.get(BUILD_VARIABLE, "1") == "0":
         raise BuildError(f"it is not built yet, and {BUILD_VARIABLE}=0 turns building off")
+    if torch_is_too_old():
+        raise BuildError(f"it needs torch 2.6 or later, but this is {torch.__version__}")
     compiler = os.environ.get("CXX") or next(filter(shutil.which, COMPILERS), None)
     if compiler is None:
         raise BuildError("no C++ compiler was found; install g++ or clang, or set CXX")
     directory = cache_directory()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _locked(directory / "lock"):
-            found = find()
-            if found is None:
-                found = _build(directory, compiler)
+        lock = (directory / "lock").open("w")
     except OSError as error:
         raise BuildError(
             f"{directory} cannot be written ({error}); set TORCH_EXTENSIONS_DIR to a directory "
             "that can"
         ) from error
-    return found
+    with lock:
+        _wait_for(lock)
+        return find() or _build(directory, compiler)
+
+
+def _wait_for(lock: IO) -> None:
+    """One process at a time. The system frees the lock of a process that dies."""
+    try:
+        import fcntl
+    except ImportError as error:
+        raise BuildError(f"it is built on Linux and macOS only, not on {sys.platform}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        logger.warning("waiting for another process that builds the C++ kernel of lrn_scan")
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _build(directory: Path, compiler: str) -> Path:
+    log = directory / f"{library_name(Path(__file__).parent)}.log"
+    failure = log.with_suffix(".failed")
+    if failure.exists() and time.time() - failure.stat().st_mtime < RETRY_SECONDS:
+        # The other processes of one training need not all find out for themselves.
+        raise BuildError(f"{failure.read_text()} (to try again at once, remove {failure})")
     logger.warning(
         "building the C++ kernel of lrn_scan, once (about half a minute), into %s", directory
     )
-    log = directory / "build.log"
+    # Flags that a user has set for other builds may be for this very machine.
+    own_flags = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in own_flags}
     # In a directory of its own, then moved: no process ever sees half a library.
     with tempfile.TemporaryDirectory(dir=directory) as place:
         command = "import runpy, sys; runpy.run_path(sys.argv[1])['compile_into'](sys.argv[2])"
@@ -119,7 +150,7 @@ def _build(directory: Path, compiler: str) -> Path:
             result = subprocess.run(
                 [sys.executable, "-c", command, __file__, place],
                 cwd=place,
-                env={**os.environ, "CC": compiler, "CXX": compiler},
+                env={**environment, "CC": compiler, "CXX": compiler},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -128,7 +159,9 @@ def _build(directory: Path, compiler: str) -> Path:
         if result.returncode != 0 or not built:
             lines = log.read_text(errors="replace").splitlines()
             errors = [line.strip() for line in lines if "error" in line.lower()] or lines[-1:]
-            raise BuildError(f"building it failed ({errors[0] if errors else ''}); see {log}")
+            reason = f"building it failed ({errors[0] if errors else ''}); see {log}"
+            failure.write_text(reason)
+            raise BuildError(reason)
         return Path(shutil.move(str(built[0]), directory / built[0].name))
 
 
@@ -153,14 +186,8 @@ def cache_directory() -> Path:
         from torch._appdirs import user_cache_dir
 
         root = user_cache_dir(appname="torch_extensions")
-    return Path(root) / f"py{sys.version_info.major}{sys.version_info.minor}" / "fairseq_lrn"
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time. The system frees the lock of a process that dies."""
-    import fcntl
-
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return (
+        Path(root).absolute()
+        / f"py{sys.version_info.major}{sys.version_info.minor}"
+        / "fairseq_lrn"
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.reference import (
+    check_operands,
     is_half,
     lrn_scan_backward_reference,
     lrn_scan_reference,
@@ -68,6 +69,7 @@ def _default(
     activation: str,
     reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
+    check_operands(kqv, h0, padding_mask, bias, activation)
     if dispatch.choose(h0.device.type) != "reference":
         return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)
     states = torch.cat(
@@ -144,7 +146,11 @@ class _Scan(torch.autograd.Function):
         grad_kqv, grad_h0 = torch.ops.fairseq_lrn.lrn_scan_backward(
             grad_h, kqv, h0, padding_mask, bias, states, ctx.activation, ctx.reverse
         )
-        grad_bias = [grad.sum((0, 1), dtype=one.dtype) for grad, one in zip(grad_kqv, bias)]
+        needed = ctx.needs_input_grad[len(ctx.needs_input_grad) - len(bias) :]
+        grad_bias = [
+            grad.sum((0, 1), dtype=state_dtype(grad)).to(one.dtype) if need else None
+            for grad, one, need in zip(grad_kqv, bias, needed)
+        ]
         return (grad_h0, None, None, None, *grad_kqv, *grad_bias)
 
 
@@ -156,7 +162,9 @@ def _autograd(
     activation: str,
     reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (h0, *kqv, *bias)):
+    needed = torch.is_grad_enabled() and any(one.requires_grad for one in (h0, *kqv, *bias))
+    # In forward mode the function says that it cannot; going past it would lose the tangent.
+    if needed or torch.autograd.forward_ad._current_level >= 0:
         return _Scan.apply(h0, padding_mask, activation, reverse, *kqv, *bias)
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)

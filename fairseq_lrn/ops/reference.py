@@ -4,7 +4,7 @@ Source: Zhang and Sennrich (2019), "A Lightweight Recurrent Network for Sequence
 Modeling", section 3.
 """
 
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ def lrn_scan_reference(
         all states, ``T x B x H``, in the type of *kqv*.
     """
     if kqv.size(0) == 0:
-        return kqv[:, :, : h0.size(-1)]
+        return kqv[:, :, : h0.size(-1)] + h0.to(kqv.dtype)  # empty; both have a gradient
     if padding_mask is not None:
         # Padding may hold anything, NaN included. Clearing it here keeps it out of the
         # gradients too: torch.where alone would multiply a zero gradient by NaN.
@@ -112,6 +112,42 @@ def lrn_scan_backward_reference(
             grad_before = torch.where(padding, grad, grad_before)
         grad_state = grad_before
     return grad_kqv, grad_state.to(h0.dtype)
+
+
+def check_operands(
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    activation: str,
+) -> None:
+    """Keep a direct call of the operator from reading memory that is not there.
+
+    ``lrn_scan`` has the friendly messages.
+
+    Raises:
+        RuntimeError: shapes do not fit, or tensors differ in device or layout.
+    """
+    time, batch, width = kqv[0].shape
+    mask = [] if padding_mask is None else [padding_mask]
+    fits = (
+        h0.shape[:2] == (len(kqv), batch)
+        and len(kqv) <= 2
+        and width in (3 * h0.size(2), 4 * h0.size(2))
+        and all(one.shape == kqv[0].shape and one.dtype == kqv[0].dtype for one in kqv)
+        and all(one.shape == (time, batch) and one.dtype == torch.bool for one in mask)
+        and len(bias) in (0, len(kqv))
+        and all(one.shape == (width,) for one in bias)
+        and activation in ("tanh", "identity")
+    )
+    tensors = [*kqv, h0, *mask, *bias]
+    together = all(one.device == h0.device and one.layout == torch.strided for one in tensors)
+    if not fits or not together:
+        described = ", ".join(f"{tuple(one.shape)} {one.dtype} {one.device}" for one in tensors)
+        raise RuntimeError(
+            "fairseq_lrn::lrn_scan: kqv, h0, padding_mask and bias do not fit each other, or "
+            f"activation={activation!r} is unknown: {described}"
+        )
 
 
 def state_dtype(kqv: Tensor) -> torch.dtype:

@@ -56,17 +56,20 @@ def lrn_scan(
         float16 and bfloat16 inputs keep the running state in float32.
 
     Raises:
-        TypeError: *padding_mask* is not boolean or *kqv* is not floating point.
+        TypeError: *padding_mask* is not boolean, *kqv* is not floating point, or only one of
+            *kqv* and *bias* is a pair.
         ValueError: shapes do not fit, devices differ, or *activation* or *backend* is unknown.
         RuntimeError: *backend* (or the environment variable) names one that cannot be used.
 
-    The gradients of the fused kernels cannot be differentiated again; those of
-    ``backend="reference"`` can.
+    The fused kernels have no second derivatives, no forward-mode derivatives, and are not for
+    ``torch.func``; ``backend="reference"`` has all that.
 
     Source: Zhang and Sennrich (2019), section 3; for oLRN the authors' toolkit (bzhangGo/zero,
     ``rnns/olrn.py``).
     """
     pair = not isinstance(kqv, Tensor)
+    if bias is not None and pair == isinstance(bias, Tensor):
+        raise TypeError("bias must be a pair of tensors where kqv is a pair, otherwise a tensor")
     kqv = list(kqv) if pair else [kqv]
     biases = [] if bias is None else list(bias) if pair else [bias]
     _check_arguments(kqv, h0, padding_mask, biases, activation, pair)
@@ -139,5 +142,8 @@ def _check_arguments(
             f"bias must be {expected}, as kqv is wide, but it is of the shape "
             f"{', '.join(str(tuple(one.shape)) for one in bias)}"
         )
+    for one in bias:
+        if one.device != h0.device:
+            raise ValueError(f"bias is on {one.device}, but kqv on {h0.device}")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {ACTIVATIONS}, not {activation!r}")

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fairseq_lrn.ops.reference import is_half, state_dtype
+from fairseq_lrn.ops.reference import check_operands, is_half, state_dtype
 
 # Steps whose loads are in flight at once.
 STAGES = tl.constexpr(8)
@@ -194,6 +194,7 @@ def _forward(
     activation: str,
     reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
+    check_operands(kqv, h0, padding_mask, bias, activation)
     time, batch, _ = kqv[0].shape
     hidden = h0.size(-1)
     h = kqv[0].new_empty(time, batch, len(kqv) * hidden)
@@ -310,6 +311,13 @@ def _with_contiguous_rows(tensor: Tensor) -> Tensor:
 def _on_device_of(tensor: Tensor):
     """Kernels start on the current device, whatever device the tensors are on."""
     return torch.cuda.device_of(tensor)
+
+
+def try_out(device_type: str) -> None:
+    """Run both kernels once, so that what keeps them from compiling shows; raises what it is."""
+    kqv, h0 = torch.zeros(1, 1, 3, device=device_type), torch.zeros(1, 1, 1, device=device_type)
+    h, _ = _forward([kqv], h0, None, [], "tanh", False)
+    _backward(h, [kqv], h0, None, [], h, "tanh", False)
 
 
 def register(device_type: str) -> None:

@@ -8,7 +8,10 @@ import torch
 
 def fused_kernels():
     """Pairs of backend and device. With Triton's interpreter on, that takes the place of C++."""
-    yield ("triton" if os.environ.get("TRITON_INTERPRET") == "1" else "cpp"), "cpu"
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        yield "triton", "cpu"
+        return
+    yield "cpp", "cpu"
     if torch.cuda.is_available():
         yield "triton", "cuda"
 

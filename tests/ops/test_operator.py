@@ -42,7 +42,7 @@ def test_opcheck(gates, dtype):
         )
 
 
-@pytest.mark.parametrize("change", ["h0", "kqv", "mask", "bias"])
+@pytest.mark.parametrize("change", ["h0", "kqv", "mask", "bias", "activation", "layout"])
 def test_direct_call_with_wrong_shapes(change):
     lrn_scan(torch.randn(1, 1, 3), torch.randn(1, 1))
     kqv, h0, mask, bias = arguments(requires_grad=False)
@@ -52,10 +52,13 @@ def test_direct_call_with_wrong_shapes(change):
         kqv = [kqv[0], kqv[1][1:]]
     elif change == "mask":
         mask = mask[:, 1:]
-    else:
+    elif change == "bias":
         bias = [bias[0], bias[1][1:]]
-    with pytest.raises(RuntimeError):
-        LRN_SCAN(kqv, h0, mask, bias, "tanh", False)
+    elif change == "layout":
+        mask = mask.to_sparse()
+    activation = "relu" if change == "activation" else "tanh"
+    with pytest.raises((RuntimeError, NotImplementedError), match="lrn_scan|must"):
+        LRN_SCAN(kqv, h0, mask, bias, activation, False)
 
 
 def test_saves_inputs_and_states_only():
@@ -75,6 +78,14 @@ def test_gradient_cannot_be_differentiated_again_unless_by_the_reference():
         else:
             with pytest.raises(RuntimeError, match="choose backend='reference'"):
                 torch.autograd.grad(h.sum(), kqv, create_graph=True)
+
+
+def test_forward_mode_is_refused():
+    kqv, h0 = torch.randn(3, 2, 12), torch.randn(2, 4)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(kqv, torch.ones_like(kqv))
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            lrn_scan(dual, h0)
 
 
 def lrn_and_input(**options):
@@ -111,6 +122,20 @@ def test_script():
             results.append((output, h_n, *torch.autograd.grad(loss, list(layer.parameters()))))
         for one, other in zip(*results):
             torch.testing.assert_close(one, other)
+
+
+def test_operator_without_a_fused_kernel(root):
+    """The operator's own reference: compiled, scripted, and under opcheck."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+        + ["-k", "(aot_eager or script or opcheck) and not without"],
+        env={**os.environ, "PYTHONPATH": str(root), "FAIRSEQ_LRN_BACKEND": "reference"},
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout
+    assert " passed" in result.stdout
 
 
 def test_autocast():
@@ -198,10 +223,9 @@ def test_every_instruction_set(root, capability):
     assert result.returncode == 0, result.stdout
 
 
-def train_a_step(rank, world, port, state, x, target, queue):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+def train_a_step(rank, world, meeting, state, x, target, queue):
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+    torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
     lrn = LRN(6, 8, bidirectional=True)
     lrn.load_state_dict(state)
     model = nn.parallel.DistributedDataParallel(lrn)
@@ -213,15 +237,14 @@ def train_a_step(rank, world, port, state, x, target, queue):
     torch.distributed.destroy_process_group()
 
 
-def test_data_parallel():
+def test_data_parallel(tmp_path):
     lrn, x, target = LRN(6, 8, bidirectional=True), torch.randn(5, 4, 6), torch.randn(5, 4, 16)
     (lrn(x)[0] - target).square().mean().backward()
     context = torch.multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
-    port = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True).port
     state = {name: tensor.detach() for name, tensor in lrn.state_dict().items()}
     processes = torch.multiprocessing.start_processes(
-        train_a_step, (2, port + 1, state, x, target, queue), nprocs=2, join=False
+        train_a_step, (2, tmp_path / "meeting", state, x, target, queue), nprocs=2, join=False
     )
     gradients = queue.get()
     while not processes.join():

@@ -260,7 +260,12 @@ void check(
     at::TensorList kqv,
     const at::Tensor& h0,
     const std::optional<at::Tensor>& mask,
-    at::TensorList bias) {
+    at::TensorList bias,
+    std::string_view activation) {
+  TORCH_CHECK(
+      activation == "tanh" || activation == "identity",
+      "activation must be tanh or identity, not ", activation);
+  TORCH_CHECK(kqv.size() <= 2, "there are at most two directions, not ", kqv.size());
   TORCH_CHECK(
       h0.dim() == 3 && h0.size(0) == static_cast<int64_t>(kqv.size()) && !kqv.empty(),
       "h0 must be D x B x H with as many directions D as kqv has tensors, not ", h0.sizes());
@@ -330,7 +335,7 @@ std::tuple<at::Tensor, at::Tensor> lrn_scan(
     at::TensorList all_bias,
     std::string_view activation,
     bool reverse) {
-  check(all_kqv, any_h0, mask, all_bias);
+  check(all_kqv, any_h0, mask, all_bias, activation);
   const at::Tensor& first = all_kqv[0];
   const bool half = is_half(first);
   const at::Tensor h0 = any_h0.to(state_type(first)).contiguous();
@@ -364,7 +369,7 @@ std::tuple<std::vector<at::Tensor>, at::Tensor> lrn_scan_backward(
     const at::Tensor& states,
     std::string_view activation,
     bool reverse) {
-  check(all_kqv, any_h0, mask, all_bias);
+  check(all_kqv, any_h0, mask, all_bias, activation);
   const at::Tensor& first = all_kqv[0];
   const at::Tensor grad_h = with_contiguous_rows(any_grad);
   const at::Tensor h0 = any_h0.to(state_type(first)).contiguous();

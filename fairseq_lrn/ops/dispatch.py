@@ -7,7 +7,6 @@ import threading
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from fairseq_lrn.ops import extension
 
@@ -168,9 +167,12 @@ def _load_triton(device_type: str) -> Tuple[bool, str]:
 
         if int(triton.__version__.split(".")[0]) < 3:
             return False, f"Triton {triton.__version__} is too old; pip install 'triton>=3.0'"
+        from torch._subclasses.fake_tensor import unset_fake_temporarily
+
         from fairseq_lrn.ops import triton_scan
 
-        # Triton compiles when a kernel first runs, which may fail for want of a C compiler.
+        # Triton compiles when a kernel first runs, which may fail for want of a C compiler. With
+        # real tensors, even while torch.compile traces with fake ones.
         with unset_fake_temporarily():
             triton_scan.try_out(device_type)
         triton_scan.register(device_type)

@@ -12,12 +12,13 @@ import fairseq_lrn  # noqa: F401  (registers the models)
 from fairseq_lrn.modules import layers, lrn
 
 
-def scan_without_memory(kqv, h0, padding_mask=None, **options):
-    directions = [kqv] if isinstance(kqv, torch.Tensor) else kqv
+def scan_without_memory(kqv, h0, padding_mask=None, *, bias=None, **options):
+    pair = not isinstance(kqv, torch.Tensor)
     outputs = []
-    for one in directions:
+    for one, shift in zip(kqv, bias or (None, None)) if pair else [(kqv, bias)]:
         merged = one.reshape(1, -1, one.size(-1))
-        h = intact_scan(merged, h0.new_zeros(merged.size(1), h0.size(-1)), **options)
+        zeros = h0.new_zeros(merged.size(1), h0.size(-1))
+        h = intact_scan(merged, zeros, bias=shift, **options)
         outputs.append(h.reshape(*one.shape[:2], -1))
     return torch.cat(outputs, dim=-1)
 

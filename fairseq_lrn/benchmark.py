@@ -92,6 +92,16 @@ def scan(
 
     Forward and backward read k, q and v twice, the state and its gradient once, and write the
     state and three gradients: twelve T x B x H tensors in all. Copying six moves as much.
+
+    Args:
+        shapes: T, B, H of each comparison; the ones of docs/kernels.md if not given.
+        rounds: turns of each candidate.
+        device: ``"cpu"`` or ``"cuda"``.
+        dtype: of all tensors.
+        activation: ``"tanh"`` or ``"identity"``.
+
+    Returns:
+        a comparison for each shape and peer, times in milliseconds.
     """
     place = torch.device(device)
     options = {"device": place, "dtype": dtype}
@@ -151,6 +161,16 @@ def layer(
     """One layer of LRN, forward and backward, against other recurrent layers of its size.
 
     And against its own matrix products alone: x W, and those of the gradients of x and W.
+
+    Args:
+        shapes: T, B, H of each comparison; the ones of docs/kernels.md if not given.
+        rounds: turns of each candidate.
+        device: ``"cpu"`` or ``"cuda"``.
+        dtype: of all tensors.
+        activation: ``"tanh"`` or ``"identity"``.
+
+    Returns:
+        a comparison for each shape and peer, times in milliseconds.
     """
     place = torch.device(device)
     options = {"device": place, "dtype": dtype}

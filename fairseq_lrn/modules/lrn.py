@@ -83,7 +83,10 @@ class LRNLayer(nn.Module):
         kqv = self._project(x)
         bias: List[Tensor] = []
         if self.projection.bias is not None:
-            bias = list(self.projection.bias.chunk(self.num_directions))
+            if self.num_directions == 1:
+                bias.append(self.projection.bias)
+            else:
+                bias = list(self.projection.bias.chunk(2))
         if torch.jit.is_scripting():  # lrn_scan's checks and choice are not for TorchScript
             h, _ = torch.ops.fairseq_lrn.lrn_scan(
                 kqv, h_0, padding_mask, bias, self.activation, False
@@ -95,7 +98,7 @@ class LRNLayer(nn.Module):
                 kqv[0],
                 h_0[0],
                 padding_mask,
-                bias=self.projection.bias,
+                bias=bias[0] if bias else None,
                 activation=self.activation,
             )
         if h.size(0) == 0:

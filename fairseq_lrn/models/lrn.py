@@ -152,8 +152,8 @@ class LRNEncoder(FairseqEncoder):
 
         Returns:
             ``encoder_out`` ``[S x B x C]``, ``encoder_padding_mask`` ``[B x S]`` (true at
-            padding), ``encoder_state`` ``[B x 2H]`` (final states of the last layer, forward
-            then backward), ``encoder_states`` (``S x B x C`` each, if asked for),
+            padding), ``encoder_state`` ``[B x 2H]`` (final outputs of the last layer's recurrence,
+            forward then backward), ``encoder_states`` (``S x B x C`` each, if asked for),
             ``src_tokens`` ``[B x S]`` and ``src_lengths`` ``[B x 1]``.
         """
         padding_mask = src_tokens.eq(self.padding_idx)
@@ -361,8 +361,8 @@ def embedding_scale(cfg: LRNConfig, embed_tokens: nn.Embedding) -> float:
 def recurrence_options(cfg: LRNConfig) -> Dict[str, object]:
     """Options of the recurrence that encoder and decoder share."""
     return {
+        "cell": str(cfg.cell),
         "activation": str(cfg.activation_fn),
         "bias": not cfg.no_projection_bias,
-        "layer_norm": cfg.layernorm_projection,
-        "output_gate": cfg.output_gate,
+        "norm": "layer" if cfg.layernorm_projection else None,
     }

@@ -1,6 +1,20 @@
 """Modules on top of the recurrence."""
 
+from fairseq_lrn.modules.attention import AdditiveAttention
+from fairseq_lrn.modules.cells import CELLS, build_cell
+from fairseq_lrn.modules.conditional import AlignedRecurrence, AttentiveRecurrence
 from fairseq_lrn.modules.layers import LRNDecoderLayer, LRNEncoderLayer
-from fairseq_lrn.modules.lrn import LRN, LRNLayer
+from fairseq_lrn.modules.lrn import LRN
+from fairseq_lrn.modules.recurrence import RecurrentLayer
 
-__all__ = ["LRN", "LRNDecoderLayer", "LRNEncoderLayer", "LRNLayer"]
+__all__ = [
+    "CELLS",
+    "AdditiveAttention",
+    "AlignedRecurrence",
+    "AttentiveRecurrence",
+    "LRN",
+    "LRNDecoderLayer",
+    "LRNEncoderLayer",
+    "RecurrentLayer",
+    "build_cell",
+]

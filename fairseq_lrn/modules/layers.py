@@ -1,4 +1,4 @@
-"""Encoder and decoder layers built around the LRN recurrence."""
+"""Encoder and decoder layers built around a recurrence, of the architecture ``lrn``."""
 
 from typing import Dict, Optional, Tuple
 
@@ -6,31 +6,35 @@ import torch
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.lrn import LRNLayer
+from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 
 class LRNEncoderLayer(nn.Module):
-    """Bidirectional LRN, output projection, residual connection and layer norm.
+    """Bidirectional recurrence, output projection, residual connection and layer norm.
 
     Args:
         embed_dim: width C of the residual stream.
-        hidden_size: width H of the state in each direction.
+        hidden_size: width H of the recurrence's output in each direction.
+        cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
         dropout: on the branch before it joins the residual stream.
         normalize_before: layer norm at the entry of the branch instead of after the sum.
-        **recurrence: passed to :class:`~fairseq_lrn.modules.LRNLayer`.
+        **recurrence: passed to :class:`~fairseq_lrn.modules.RecurrentLayer`.
     """
 
     def __init__(
         self,
         embed_dim: int,
         hidden_size: int,
+        cell: str,
         dropout: float = 0.0,
         normalize_before: bool = False,
         **recurrence,
     ):
         super().__init__()
         self.normalize_before = normalize_before
-        self.recurrence = LRNLayer(embed_dim, hidden_size, bidirectional=True, **recurrence)
+        self.recurrence = RecurrentLayer(
+            cell, embed_dim, hidden_size, bidirectional=True, **recurrence
+        )
         self.out_proj = nn.Linear(2 * hidden_size, embed_dim)
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
@@ -44,13 +48,15 @@ class LRNEncoderLayer(nn.Module):
             padding_mask: ``S x B``, true at padding.
 
         Returns:
-            output ``S x B x C`` and the final states ``2 x B x H``, forward then backward.
+            output ``S x B x C`` and the final outputs of the recurrence ``2 x B x H``, forward then
+            backward.
         """
         residual = x
         if self.normalize_before:
             x = self.layer_norm(x)
-        h_0 = x.new_zeros(2, x.size(1), self.recurrence.hidden_size)
+        h_0 = x.new_zeros(2, x.size(1), self.recurrence.state_size)
         x, h_n = self.recurrence(x, h_0, padding_mask)
+        h_n = h_n[..., : self.recurrence.hidden_size]
         x = residual + self.dropout_module(self.out_proj(x))
         if not self.normalize_before:
             x = self.layer_norm(x)
@@ -58,13 +64,14 @@ class LRNEncoderLayer(nn.Module):
 
 
 class LRNDecoderLayer(nn.Module):
-    """LRN, then multi-head attention over the source; each with residual and layer norm.
+    """Recurrence, then multi-head attention over the source; each with residual and layer norm.
 
     Attention is fairseq's; it caches the projected source between decoding steps.
 
     Args:
         embed_dim: width C of the residual stream; also the width of the attention.
-        hidden_size: width H of the state.
+        hidden_size: width H of the recurrence's output.
+        cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
         encoder_embed_dim: width of the encoder's output.
         encoder_state_size: width of the encoder's final state, from which this layer's
             initial state is computed, by an affine map as in the authors' toolkit.
@@ -72,13 +79,14 @@ class LRNDecoderLayer(nn.Module):
         attention_dropout: on the attention weights.
         dropout: on both branches before they join the residual stream.
         normalize_before: layer norm at the entry of each branch instead of after the sum.
-        **recurrence: passed to :class:`~fairseq_lrn.modules.LRNLayer`.
+        **recurrence: passed to :class:`~fairseq_lrn.modules.RecurrentLayer`.
     """
 
     def __init__(
         self,
         embed_dim: int,
         hidden_size: int,
+        cell: str,
         encoder_embed_dim: int,
         encoder_state_size: int,
         attention_heads: int = 1,
@@ -89,8 +97,8 @@ class LRNDecoderLayer(nn.Module):
     ):
         super().__init__()
         self.normalize_before = normalize_before
-        self.init_proj = nn.Linear(encoder_state_size, hidden_size)
-        self.recurrence = LRNLayer(embed_dim, hidden_size, **recurrence)
+        self.recurrence = RecurrentLayer(cell, embed_dim, hidden_size, **recurrence)
+        self.init_proj = nn.Linear(encoder_state_size, self.recurrence.state_size)
         self.out_proj = nn.Linear(hidden_size, embed_dim)
         for linear in (self.init_proj, self.out_proj):
             nn.init.xavier_uniform_(linear.weight)
@@ -108,7 +116,7 @@ class LRNDecoderLayer(nn.Module):
         self.dropout_module = FairseqDropout(dropout, module_name=self.__class__.__name__)
 
     def initial_state(self, encoder_state: Tensor) -> Tensor:
-        """Initial state ``1 x B x H`` from the encoder's final state ``B x E``."""
+        """Initial state ``1 x B x state_size`` from the encoder's final state ``B x E``."""
         return self.init_proj(encoder_state).unsqueeze(0)
 
     def forward(
@@ -124,7 +132,7 @@ class LRNDecoderLayer(nn.Module):
         """
         Args:
             x: ``T x B x C``; in incremental decoding only the new positions.
-            h_0: state before the first position of *x*, ``1 x B x H``.
+            h_0: state before the first position of *x*, ``1 x B x state_size``.
             encoder_out: ``S x B x E``.
             encoder_padding_mask: ``B x S``, true at padding.
             padding_mask: ``T x B``, true at padding.
@@ -132,7 +140,7 @@ class LRNDecoderLayer(nn.Module):
             need_attn: return attention weights.
 
         Returns:
-            output ``T x B x C``, final state ``1 x B x H``, and attention weights
+            output ``T x B x C``, final state ``1 x B x state_size``, and attention weights
             ``B x T x S`` averaged over the heads (None unless asked for).
         """
         residual = x

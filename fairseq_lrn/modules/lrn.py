@@ -1,128 +1,12 @@
 """LRN as a module that is used like ``torch.nn.GRU``."""
 
-from typing import List, Optional, Tuple, Union
+from typing import Optional, Tuple, Union
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from fairseq_lrn.ops import ACTIVATIONS, lrn_scan
-
-# As in the authors' toolkit (bzhangGo/zero), where it stands inside the square root.
-LAYER_NORM_EPS = 1e-8
-
-
-class LRNLayer(nn.Module):
-    """One layer of LRN, in one direction or both: a projection, then the recurrence.
-
-    Args:
-        input_size: width C of the input.
-        hidden_size: width H of the state.
-        bias: add a bias to the projection. With *layer_norm* it is the norm's shift.
-        bidirectional: run a second recurrence backwards and concatenate the outputs.
-        activation: ``"tanh"`` or ``"identity"``.
-        layer_norm: normalise the projections of all gates of a direction jointly, as the
-            authors do.
-        output_gate: oLRN instead of LRN.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        bidirectional: bool = False,
-        activation: str = "tanh",
-        layer_norm: bool = False,
-        output_gate: bool = False,
-    ):
-        super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.activation = activation
-        self.num_gates = 4 if output_gate else 3
-        self.num_directions = 2 if bidirectional else 1
-        width = self.num_gates * hidden_size
-        self.projection = nn.Linear(
-            input_size, self.num_directions * width, bias=bias and not layer_norm
-        )
-        self.layer_norms = nn.ModuleList(  # none, or one a direction
-            nn.LayerNorm(width, eps=LAYER_NORM_EPS, bias=bias)
-            for _ in range(self.num_directions if layer_norm else 0)
-        )
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Xavier-uniform for each gate's matrix by itself, zero biases, unit gains."""
-        for gate in self.projection.weight.split(self.hidden_size):
-            nn.init.xavier_uniform_(gate)
-        if self.projection.bias is not None:
-            nn.init.zeros_(self.projection.bias)
-        for norm in self.layer_norms:
-            norm.reset_parameters()
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.input_size}, {self.hidden_size}, activation={self.activation}, "
-            f"output_gate={self.num_gates == 4}"
-        )
-
-    def forward(
-        self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor] = None
-    ) -> Tuple[Tensor, Tensor]:
-        """
-        Args:
-            x: input, ``T x B x C``.
-            h_0: initial states, ``D x B x H`` with D directions.
-            padding_mask: ``T x B``, true at padding.
-
-        Returns:
-            output ``T x B x (D*H)`` and final states ``D x B x H``.
-        """
-        kqv = self._project(x)
-        bias: List[Tensor] = []
-        if self.projection.bias is not None:
-            if self.num_directions == 1:
-                bias.append(self.projection.bias)
-            else:
-                bias = list(self.projection.bias.chunk(2))
-        if torch.jit.is_scripting():  # lrn_scan's checks and choice are not for TorchScript
-            h, _ = torch.ops.fairseq_lrn.lrn_scan(
-                kqv, h_0, padding_mask, bias, self.activation, False
-            )
-        elif self.num_directions == 2:
-            h = lrn_scan(kqv, h_0, padding_mask, bias=bias or None, activation=self.activation)
-        else:
-            h = lrn_scan(
-                kqv[0],
-                h_0[0],
-                padding_mask,
-                bias=bias[0] if bias else None,
-                activation=self.activation,
-            )
-        if h.size(0) == 0:
-            return h, h_0
-        if self.num_directions == 1:
-            return h, h[-1:]
-        forward, backward = h[-1].chunk(2, dim=-1)[0], h[0].chunk(2, dim=-1)[1]
-        return h, torch.stack([forward, backward])
-
-    def _project(self, x: Tensor) -> List[Tensor]:
-        """Projections of each direction, ``T x B x 3H`` (or 4H), to which no bias is added yet.
-
-        A product for each, so that nothing after it has to take them apart: neither layer norm
-        nor the gradient then copies them.
-        """
-        kqv: List[Tensor] = []
-        if self.num_directions == 1:
-            kqv.append(F.linear(x, self.projection.weight))
-        else:
-            for weight in self.projection.weight.chunk(2):
-                kqv.append(F.linear(x, weight))
-        for direction, norm in enumerate(self.layer_norms):
-            kqv[direction] = norm(kqv[direction])
-        return kqv
+from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 
 class LRN(nn.Module):
@@ -174,8 +58,6 @@ class LRN(nn.Module):
                 raise ValueError(f"{name} must be at least 1, not {size}")
         if not 0.0 <= dropout <= 1.0:
             raise ValueError(f"dropout must lie between 0 and 1, not {dropout}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {ACTIVATIONS}, not {activation!r}")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -183,14 +65,14 @@ class LRN(nn.Module):
         self.num_directions = 2 if bidirectional else 1
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            LRNLayer(
+            RecurrentLayer(
+                "olrn" if output_gate else "lrn",
                 input_size if layer == 0 else self.num_directions * hidden_size,
                 hidden_size,
-                bias=bias,
                 bidirectional=bidirectional,
+                bias=bias,
                 activation=activation,
-                layer_norm=layer_norm,
-                output_gate=output_gate,
+                norm="layer" if layer_norm else None,
             )
             for layer in range(num_layers)
         )

@@ -6,7 +6,7 @@ from fairseq.sequence_generator import SequenceGenerator
 
 VARIANTS = {
     "default": {},
-    "oLRN": {"output_gate": True},
+    "oLRN": {"cell": "olrn"},
     "identity, layer norm": {"activation_fn": "identity", "layernorm_projection": True},
     "pre-norm": {"encoder_normalize_before": True, "decoder_normalize_before": True},
     "unequal": {"encoder_layers": 1, "decoder_layers": 3, "encoder_embed_dim": 24},

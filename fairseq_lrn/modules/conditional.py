@@ -1,0 +1,166 @@
+"""Conditional recurrences: two cells that share one state, a context between them.
+
+Source: the authors' toolkit (bzhangGo/zero, ``rnns/rnn.py: cond_rnn``).
+"""
+
+from typing import List, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_lrn.modules.attention import AdditiveAttention
+from fairseq_lrn.modules.cells import build_cell
+
+
+class AlignedRecurrence(nn.Module):
+    """Conditional recurrence whose memory is as long as the input ("one-to-one").
+
+    At each step the lower cell reads x_t and the upper cell the memory at t. For LRN and oLRN
+    that is one scan over the interleaved sequence x_1, m_1, x_2, m_2, ...
+
+    Args:
+        cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
+        input_size: width C of the input.
+        memory_size: width M of the memory.
+        hidden_size: width H of the output.
+        **options: passed to :func:`~fairseq_lrn.modules.cells.build_cell`.
+    """
+
+    fused: torch.jit.Final[bool]
+
+    def __init__(self, cell: str, input_size: int, memory_size: int, hidden_size: int, **options):
+        super().__init__()
+        self.lower = build_cell(cell, input_size, hidden_size, **options)
+        self.upper = build_cell(cell, memory_size, hidden_size, **options)
+        self.hidden_size = hidden_size
+        self.state_size = self.lower.state_size
+        # One scan has one bias, so that of the two cells has to be added before.
+        self.fused = cell in ("lrn", "olrn")
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        state: Tensor,
+        padding_mask: Optional[Tensor] = None,
+        reverse: bool = False,
+    ) -> Tuple[Tensor, Tensor]:
+        """
+        Args:
+            x: input, ``T x B x C``.
+            memory: ``T x B x M``.
+            state: initial state, ``B x state_size``.
+            padding_mask: ``T x B``, true at padding, where the state is carried.
+            reverse: run from the last time step to the first.
+
+        Returns:
+            output ``T x B x H`` and final state ``B x state_size``.
+        """
+        if self.fused:
+            return self._scan(x, memory, state, padding_mask, reverse)
+        lower, upper = self.lower.project(x).unbind(0), self.upper.project(memory).unbind(0)
+        outputs: List[Tensor] = []
+        for step in range(len(lower)):
+            t = len(lower) - 1 - step if reverse else step
+            padding = None if padding_mask is None else padding_mask[t]
+            state = self.lower.masked_step(lower[t], state, padding)
+            state = self.upper.masked_step(upper[t], state, padding)
+            outputs.append(state[:, : self.hidden_size])
+        if len(outputs) == 0:
+            return x.new_zeros(0, x.size(1), self.hidden_size), state
+        if reverse:
+            outputs.reverse()
+        return torch.stack(outputs), state
+
+    def _scan(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        state: Tensor,
+        padding_mask: Optional[Tensor],
+        reverse: bool,
+    ) -> Tuple[Tensor, Tensor]:
+        lower, upper = self.lower.projection(x), self.upper.projection(memory)
+        # The lower cell comes first in the direction of the scan.
+        pair = [upper, lower] if reverse else [lower, upper]
+        mask = None if padding_mask is None else padding_mask.repeat_interleave(2, dim=0)
+        h = self.lower.scan(torch.stack(pair, dim=1).flatten(0, 1), state, mask, reverse)
+        if h.size(0) == 0:
+            return h, state
+        h = h[0::2] if reverse else h[1::2]
+        return h, h[0] if reverse else h[-1]
+
+
+class AttentiveRecurrence(nn.Module):
+    """Conditional recurrence with attention between its cells.
+
+    At each step the lower cell reads x_t, attention looks for a context c_t with the state, and
+    the upper cell reads c_t. Only this steps through time, so all that does not depend on the
+    state is computed before the loop, and the contexts that others need after it.
+
+    Args:
+        cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
+        input_size: width C of the input.
+        memory_size: width M of the memory and the contexts.
+        hidden_size: width H of the output.
+        num_heads: attention heads; they divide *memory_size*.
+        norm: see :func:`~fairseq_lrn.modules.cells.build_cell`; also of the attention.
+        **options: passed to :func:`~fairseq_lrn.modules.cells.build_cell`.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        memory_size: int,
+        hidden_size: int,
+        num_heads: int = 1,
+        norm: Optional[str] = None,
+        **options,
+    ):
+        super().__init__()
+        self.lower = build_cell(cell, input_size, hidden_size, norm=norm, **options)
+        self.upper = build_cell(cell, memory_size, hidden_size, norm=norm, **options)
+        self.attention = AdditiveAttention(hidden_size, memory_size, num_heads, norm)
+        self.hidden_size = hidden_size
+        self.state_size = self.lower.state_size
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        state: Tensor,
+        padding_mask: Optional[Tensor] = None,
+        memory_padding_mask: Optional[Tensor] = None,
+        keys: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """
+        Args:
+            x: input, ``T x B x C``.
+            memory: ``S x B x M``.
+            state: initial state, ``B x state_size``.
+            padding_mask: ``T x B``, true at padding, where the state is carried.
+            memory_padding_mask: ``B x S``, true at padding.
+            keys: ``attention.keys(memory)``, where it is there already.
+
+        Returns:
+            output ``T x B x H``, final state ``B x state_size``, contexts ``T x B x M`` (at
+            padding those of the carried state), attention weights ``T x B x S x heads``.
+        """
+        if keys is None:
+            keys = self.attention.keys(memory)
+        score_bias = self.attention.score_bias(keys, memory_padding_mask)
+        projected = self.lower.project(x).unbind(0)
+        outputs: List[Tensor] = []
+        contexts: List[Tensor] = []
+        weights: List[Tensor] = []
+        for t in range(len(projected)):
+            padding = None if padding_mask is None else padding_mask[t]
+            state = self.lower.masked_step(projected[t], state, padding)
+            query = state[:, : self.hidden_size]
+            weights.append(self.attention.weights(query, keys, score_bias))
+            contexts.append(self.attention.read(weights[t].unsqueeze(0), memory)[0])
+            upper = self.upper.project(contexts[t])
+            state = self.upper.masked_step(upper, state, padding)
+            outputs.append(state[:, : self.hidden_size])
+        return torch.stack(outputs), state, torch.stack(contexts), torch.stack(weights)

@@ -1,0 +1,74 @@
+"""One layer of recurrence: a cell over a sequence, in one direction or both."""
+
+from typing import List, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_lrn.modules.cells import build_cell, scan_directions
+
+
+class RecurrentLayer(nn.Module):
+    """One layer of a cell, in one direction or both.
+
+    Args:
+        cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
+        input_size: width C of the input.
+        hidden_size: width H of the output of each direction.
+        bidirectional: run a second recurrence backwards and concatenate the outputs.
+        **options: passed to :func:`~fairseq_lrn.modules.cells.build_cell`.
+    """
+
+    fused: torch.jit.Final[bool]
+
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, bidirectional: bool = False, **options
+    ):
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_directions = 2 if bidirectional else 1
+        self.cells = nn.ModuleList(
+            build_cell(cell, input_size, hidden_size, **options) for _ in range(self.num_directions)
+        )
+        self.state_size = self.cells[0].state_size
+        self.fused = bidirectional and cell in ("lrn", "olrn")
+
+    def forward(
+        self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor]:
+        """
+        Args:
+            x: input, ``T x B x C``.
+            h_0: initial states, ``D x B x state_size`` with D directions.
+            padding_mask: ``T x B``, true at padding.
+
+        Returns:
+            output ``T x B x (D*H)`` and final states ``D x B x state_size``.
+        """
+        if self.fused:
+            return self._forward_both(x, h_0, padding_mask)
+        outputs: List[Tensor] = []
+        states: List[Tensor] = []
+        for direction, cell in enumerate(self.cells):
+            output, state = cell(x, h_0[direction], padding_mask, direction == 1)
+            outputs.append(output)
+            states.append(state)
+        if self.num_directions == 1:
+            return outputs[0], states[0].unsqueeze(0)
+        return torch.cat(outputs, dim=-1), torch.stack(states)
+
+    def _forward_both(
+        self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor]
+    ) -> Tuple[Tensor, Tensor]:
+        """Both directions in one call of the scan, which shares them among the threads."""
+        kqv: List[Tensor] = []
+        bias: List[Tensor] = []
+        for cell in self.cells:
+            kqv.append(cell.project(x))
+            bias.extend(cell.biases())
+        h = scan_directions(kqv, h_0, padding_mask, bias, self.cells[0].activation, False)
+        if h.size(0) == 0:
+            return h, h_0
+        forward, backward = h[-1].chunk(2, dim=-1)[0], h[0].chunk(2, dim=-1)[1]
+        return h, torch.stack([forward, backward])

@@ -12,7 +12,9 @@ plugin.require_fairseq()
 plugin.announce_to_fairseq(__path__)
 plugin.allow_checkpoint_types()
 
-from fairseq_lrn.models import LRNModel  # noqa: E402  (needs a working fairseq)
+import fairseq_lrn.tasks  # noqa: E402  (needs a working fairseq)
+import fairseq_lrn.training  # noqa: E402, F401
+from fairseq_lrn.models import LRNModel, RNMTModel  # noqa: E402
 from fairseq_lrn.modules import LRN  # noqa: E402
 
-__all__ = ["LRN", "LRNModel", "__version__"]
+__all__ = ["LRN", "LRNModel", "RNMTModel", "__version__"]

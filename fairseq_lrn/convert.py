@@ -315,9 +315,7 @@ def _norm(path: str, norm: nn.Module) -> Named:
 def _of_the_model(variables: Mapping[str, np.ndarray]) -> Tuple[Dict[str, np.ndarray], str]:
     """The model's variables without their scope, and the scope."""
     values = {re.sub(r":0$", "", name): value for name, value in variables.items()}
-    values = {
-        name: value for name, value in values.items() if not NOT_OF_THE_MODEL.fullmatch(name)
-    }
+    values = {name: value for name, value in values.items() if not NOT_OF_THE_MODEL.fullmatch(name)}
     scopes = Counter(name.split("/")[0] for name in values if "/" in name)
     if not scopes:
         raise ConversionError(

@@ -61,3 +61,63 @@ generate() { # directory data checkpoint [options]
   }
   mv "$output.incomplete" "$output"
 }
+
+# Multi30k English-German in the directory given first: raw/ (downloaded, unless the second
+# argument has the files) and data-bin/. Sets raw to where the files are.
+prepare_multi30k() { # directory raw
+  local url=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
+  local split lang file
+  raw=$2
+  mkdir -p "$1"
+  if [ -z "$raw" ]; then
+    raw=$1/raw
+    mkdir -p "$raw"
+    for split in train val test_2016_flickr; do
+      for lang in en de; do
+        file=$raw/$split.$lang
+        [ -s "$file" ] && continue
+        echo "multi30k: downloading $split.$lang"
+        download "$url/$split.$lang.gz" "$file.gz" "give a directory that has the raw files"
+        gunzip -c "$file.gz" >"$file.incomplete"
+        mv "$file.incomplete" "$file"
+      done
+    done
+  fi
+  for split in train val test_2016_flickr; do
+    for lang in en de; do
+      [ -s "$raw/$split.$lang" ] || fail "$raw/$split.$lang is missing or empty"
+    done
+  done
+  raw=$(cd "$raw" && pwd)
+  reuse_or_prepare "$1/data-bin" "$raw/train" --source-lang en --target-lang de --lowercase \
+    --trainpref "$raw/train" --validpref "$raw/val" --testpref "$raw/test_2016_flickr" \
+    --vocab-size 6000
+  check_data "$1/data-bin" en de
+}
+
+download() { # url file remedy
+  python -c 'import sys, urllib.request as u; u.urlretrieve(*sys.argv[1:])' "$1" "$2" ||
+    fail "cannot download $1: $3"
+}
+
+# Data that are there are taken if they were made from the same training text.
+reuse_or_prepare() { # directory trainpref options...
+  if [ -d "$1" ]; then
+    grep -qF "\"$2\"" "$1/prepare.json" ||
+      fail "$1 was not prepared from ${2%/*}: choose another --dir, or remove it"
+    echo "reusing $1"
+  else
+    python "$ROOT/scripts/prepare_text.py" "${@:3}" --destdir "$1"
+  fi
+}
+
+# The mean of the last epochs, at most as many as asked for, in averaged.pt.
+average_epochs() { # checkpoints count
+  local epochs
+  epochs=$(find "$1" -name 'checkpoint[0-9]*.pt' ! -name '*_*' | wc -l)
+  [ "$epochs" -gt 0 ] || fail "no epoch was finished in $1: train for longer"
+  epochs=$((epochs < $2 ? epochs : $2))
+  echo "average the last $epochs epochs"
+  python "$ROOT/scripts/average_checkpoints.py" --inputs "$1" \
+    --num-epoch-checkpoints "$epochs" --output "$1/averaged.pt"
+}

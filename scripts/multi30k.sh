@@ -12,7 +12,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment
 
-url=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
 raw='' directory=$ROOT/multi30k lenpens=0
 while [ $# -gt 0 ]; do
   case $1 in
@@ -25,42 +24,8 @@ while [ $# -gt 0 ]; do
   shift
 done
 data=$directory/data-bin checkpoints=$directory/checkpoints
-mkdir -p "$directory"
-
-if [ -z "$raw" ]; then
-  raw=$directory/raw
-  mkdir -p "$raw"
-  for split in train val test_2016_flickr; do
-    for lang in en de; do
-      file=$raw/$split.$lang
-      [ -s "$file" ] && continue
-      echo "multi30k: downloading $split.$lang"
-      python -c 'import sys, urllib.request as u; u.urlretrieve(*sys.argv[1:])' \
-        "$url/$split.$lang.gz" "$file.gz" ||
-        fail "cannot download $url/$split.$lang.gz: give a directory that has the raw files"
-      gunzip -c "$file.gz" >"$file.incomplete"
-      mv "$file.incomplete" "$file"
-    done
-  done
-fi
-for split in train val test_2016_flickr; do
-  for lang in en de; do
-    [ -s "$raw/$split.$lang" ] || fail "$raw/$split.$lang is missing or empty"
-  done
-done
-
-raw=$(cd "$raw" && pwd)
-if [ -d "$data" ]; then
-  grep -qF "\"$raw/train\"" "$data/prepare.json" ||
-    fail "$data was not prepared from $raw: choose another --dir, or remove it"
-  echo "multi30k: reusing $data"
-else
-  echo "multi30k: prepare"
-  python "$ROOT/scripts/prepare_text.py" --source-lang en --target-lang de --lowercase \
-    --trainpref "$raw/train" --validpref "$raw/val" --testpref "$raw/test_2016_flickr" \
-    --vocab-size 6000 --destdir "$data"
-fi
-check_data "$data" en de
+echo "multi30k: prepare"
+prepare_multi30k "$directory" "$raw"
 
 echo "multi30k: train"
 train "$directory" "$data" --source-lang en --target-lang de --arch lrn \
@@ -74,12 +39,7 @@ train "$directory" "$data" --source-lang en --target-lang de --arch lrn \
   --max-tokens 4096 --max-epoch 30 --seed 1 --log-interval 50 \
   --keep-last-epochs 10 "$@"
 
-epochs=$(find "$checkpoints" -name 'checkpoint[0-9]*.pt' ! -name '*_*' | wc -l)
-[ "$epochs" -gt 0 ] || fail "no epoch was finished in $checkpoints: train for longer"
-epochs=$((epochs < 10 ? epochs : 10))
-echo "multi30k: average the last $epochs epochs"
-python "$ROOT/scripts/average_checkpoints.py" --inputs "$checkpoints" \
-  --num-epoch-checkpoints "$epochs" --output "$checkpoints/averaged.pt"
+average_epochs "$checkpoints" 10
 
 echo "multi30k: generate test_2016_flickr (beam 5)"
 # The model is too brief with fairseq's default length penalty; this one was chosen on val.

@@ -1,7 +1,8 @@
 """fairseq models. Importing this package registers them."""
 
-# lrn registers the model that architectures refer to, so the order matters.
+# lrn and rnmt register the models that architectures refer to, so the order matters.
 from fairseq_lrn.models.lrn import LRNModel  # isort: skip
+from fairseq_lrn.models.rnmt import RNMTModel  # isort: skip
 from fairseq_lrn.models import architectures  # noqa: F401  isort: skip
 
-__all__ = ["LRNModel"]
+__all__ = ["LRNModel", "RNMTModel"]

@@ -1,4 +1,4 @@
-"""Named architectures of the ``lrn`` model, beside the base ``--arch lrn``.
+"""Named architectures, beside the bases ``--arch lrn`` and ``--arch lrn_rnmt``.
 
 Like fairseq's, they fill in what the command line leaves open.
 """
@@ -54,3 +54,26 @@ def lrn_wmt_en_de(args) -> None:
         layernorm_projection=True,
         share_decoder_input_output_embed=True,
     )
+
+
+def _rnmt_wmt_en_de(cell: str):
+    def set_defaults(args) -> None:
+        _set_defaults(
+            args,
+            cell=cell,
+            embed_dim=1024,
+            hidden_size=1024,
+            encoder_layers=6,
+            decoder_layers=6,
+            share_decoder_input_output_embed=True,
+        )
+
+    name = f"{cell}_rnmt_wmt_en_de"
+    set_defaults.__name__ = name
+    set_defaults.__doc__ = f"The paper's WMT14 English-German model with the cell {cell}."
+    return register_model_architecture("lrn_rnmt", name)(set_defaults)
+
+
+lrn_rnmt_wmt_en_de, olrn_rnmt_wmt_en_de = _rnmt_wmt_en_de("lrn"), _rnmt_wmt_en_de("olrn")
+atr_rnmt_wmt_en_de, sru_rnmt_wmt_en_de = _rnmt_wmt_en_de("atr"), _rnmt_wmt_en_de("sru")
+gru_rnmt_wmt_en_de, lstm_rnmt_wmt_en_de = _rnmt_wmt_en_de("gru"), _rnmt_wmt_en_de("lstm")

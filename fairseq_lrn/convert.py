@@ -228,11 +228,11 @@ def zero_variables(
     for index, layer in enumerate(encoder.layers):
         path = f"encoder/layer_{index}/"
         if isinstance(layer, ContextAwareEncoderLayer):
-            yield from _recurrence(path + "forward/", layer.forward_recurrence, cell)
-            yield from _recurrence(path + "backward/", layer.backward_recurrence, cell)
+            yield from recurrence_variables(path + "forward/", layer.forward_recurrence, cell)
+            yield from recurrence_variables(path + "backward/", layer.backward_recurrence, cell)
         else:
             for direction, one in zip(("forward/", "backward/"), layer.recurrence.cells):
-                yield from _cell(path + direction, one, cell)
+                yield from cell_variables(path + direction, one, cell)
         yield from _branch(path, layer.branch)
     if not isinstance(encoder.memory_proj, nn.Identity):
         linear, norm = encoder.memory_proj
@@ -241,7 +241,7 @@ def zero_variables(
 
     for index, layer in enumerate(decoder.layers):
         path = f"decoder/layer_{index}/"
-        yield from _recurrence(path, layer.recurrence, cell)
+        yield from recurrence_variables(path, layer.recurrence, cell)
         yield from _branch(path, layer.branch)
         yield from _affine([f"layer_{index}_init/"], layer.init_proj)
     if decoder.has_feature_layer:
@@ -251,12 +251,19 @@ def zero_variables(
 Named = Iterator[Tuple[str, Variable]]
 
 
-def _recurrence(path: str, recurrence: nn.Module, cell: str) -> Named:
+def recurrence_variables(path: str, recurrence: nn.Module, cell: str) -> Named:
+    """Variables of a recurrence in one direction, conditional or not.
+
+    Args:
+        path: the recurrence's path, empty or ending in a slash.
+        recurrence: the module.
+        cell: its cell, as the toolkit calls it.
+    """
     if isinstance(recurrence, RecurrentLayer):
-        yield from _cell(path, recurrence.cells[0], cell)
+        yield from cell_variables(path, recurrence.cells[0], cell)
         return
-    yield from _cell(path, recurrence.lower, cell, "_lower")
-    yield from _cell(path, recurrence.upper, cell, "_higher")
+    yield from cell_variables(path, recurrence.lower, cell, "_lower")
+    yield from cell_variables(path, recurrence.upper, cell, "_higher")
     if isinstance(recurrence, AttentiveRecurrence):
         attention = recurrence.attention
         yield from _affine([path + "context_att/"], attention.key_proj)
@@ -264,7 +271,15 @@ def _recurrence(path: str, recurrence: nn.Module, cell: str) -> Named:
         yield from _linear(path + "attention/feed_logits/", attention.score_proj)
 
 
-def _cell(path: str, cell: Cell, name: str, suffix: str = "") -> Named:
+def cell_variables(path: str, cell: Cell, name: str, suffix: str = "") -> Named:
+    """Variables of a cell.
+
+    Args:
+        path: the path of the recurrence that it is in, empty or ending in a slash.
+        cell: the module.
+        name: the toolkit's name of it.
+        suffix: ``"_lower"`` or ``"_higher"`` in a conditional recurrence.
+    """
     fetch, inner = f"{path}fetch_state_{name}{suffix}/", f"{path}cell_{name}{suffix}/"
     if isinstance(cell, (GRUCell, LSTMCell)):
         yield from _affine([fetch + "gate_x/", fetch + "hide_x/"], cell.projection)

@@ -7,9 +7,6 @@ from torch import Tensor, nn
 
 from fairseq_lrn.modules.affine import Affine
 
-# Added to the scores of padding, as in the authors' toolkit.
-MASKED_SCORE = -1e8
-
 
 class AdditiveAttention(nn.Module):
     """Additive (Bahdanau) attention with heads: what the authors' conditional layers attend with.
@@ -29,6 +26,8 @@ class AdditiveAttention(nn.Module):
     ``rnns/rnn.py: cond_rnn``).
     """
 
+    masked_score: torch.jit.Final[float]
+
     def __init__(
         self, query_size: int, memory_size: int, num_heads: int = 1, norm: Optional[str] = None
     ):
@@ -38,6 +37,7 @@ class AdditiveAttention(nn.Module):
                 f"the width of the memory ({memory_size}) must be divisible by the number of "
                 f"attention heads ({num_heads})"
             )
+        self.masked_score = -1e8  # added to the scores of padding, as by the authors
         self.num_heads = num_heads
         self.head_size = memory_size // num_heads
         self.key_proj = Affine(memory_size, memory_size, bias=False, norm=norm)
@@ -59,7 +59,7 @@ class AdditiveAttention(nn.Module):
         """
         bias = self.score_proj.bias.to(keys.dtype).expand(keys.size(0), keys.size(1))
         if memory_padding_mask is not None:
-            bias = bias + memory_padding_mask.to(bias.dtype) * MASKED_SCORE
+            bias = bias + memory_padding_mask.to(bias.dtype) * self.masked_score
         return bias.unsqueeze(-1)
 
     def weights(self, query: Tensor, keys: Tensor, score_bias: Tensor) -> Tensor:

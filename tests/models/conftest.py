@@ -6,9 +6,10 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 
-from fairseq_lrn.models import LRNModel
-from fairseq_lrn.models.config import LRNConfig
+from fairseq_lrn.models import LRNModel, RNMTModel
+from fairseq_lrn.models.config import LRNConfig, RNMTConfig
 
+SMALL_RNMT = {"embed_dim": 16, "hidden_size": 20, "attention_heads": 4}
 SMALL = {
     "encoder_embed_dim": 16,
     "encoder_hidden_size": 12,
@@ -33,17 +34,35 @@ def task():
     return SimpleNamespace(source_dictionary=joined, target_dictionary=joined)
 
 
-@pytest.fixture
-def build(task):
+def builder(model, config_class, small, task):
     def build(**options):
         torch.manual_seed(1)
-        config = LRNConfig()
-        for name, value in {**SMALL, **options}.items():
+        config = config_class()
+        for name, value in {**small, **options}.items():
             assert hasattr(config, name), name
             setattr(config, name, value)
-        return LRNModel.build_model(config, task).eval()
+        return model.build_model(config, task).eval()
 
     return build
+
+
+@pytest.fixture
+def builders(task):
+    """A function for each model that builds a small one, with options."""
+    return {
+        "lrn": builder(LRNModel, LRNConfig, SMALL, task),
+        "lrn_rnmt": builder(RNMTModel, RNMTConfig, SMALL_RNMT, task),
+    }
+
+
+@pytest.fixture
+def build(builders):
+    return builders["lrn"]
+
+
+@pytest.fixture
+def build_rnmt(builders):
+    return builders["lrn_rnmt"]
 
 
 @pytest.fixture

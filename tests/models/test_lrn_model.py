@@ -1,152 +1,13 @@
-"""The contract of a fairseq encoder and incremental decoder, kept by the model ``lrn``."""
+"""The model ``lrn``: its options, and that it computes what its documentation says."""
 
 import pytest
 import torch
-from fairseq.sequence_generator import SequenceGenerator
 
-VARIANTS = {
-    "default": {},
-    "oLRN": {"cell": "olrn"},
-    "identity, layer norm": {"activation_fn": "identity", "layernorm_projection": True},
-    "pre-norm": {"encoder_normalize_before": True, "decoder_normalize_before": True},
-    "unequal": {"encoder_layers": 1, "decoder_layers": 3, "encoder_embed_dim": 24},
-    "tied": {"share_all_embeddings": True, "no_projection_bias": True},
-}
 LENGTHS = [4, 7, 2, 7, 1]
-
-
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
-def model(request, build):
-    return build(**request.param)
 
 
 def assert_same(ours, expected):
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
-
-
-def test_shapes(model, batch, task):
-    src, prev = batch(LENGTHS), batch([3, 5, 5, 1, 2], left=False)
-    logits, extra = model(src, torch.tensor(LENGTHS), prev)
-    assert logits.shape == (5, 5, len(task.target_dictionary))
-    assert extra["attn"][0].shape == (5, 5, 7)
-    assert (
-        model.get_normalized_probs((logits, extra), log_probs=False)
-        .sum(-1)
-        .allclose(torch.ones(5, 5))
-    )
-
-
-@pytest.mark.parametrize("left", [True, False])
-def test_padding_and_batch_do_not_matter(model, batch, left):
-    src, prev = batch(LENGTHS, left=left, longest=9), batch(LENGTHS, left=False)
-    logits, extra = model(src, torch.tensor(LENGTHS), prev)
-    for row, length in enumerate(LENGTHS):
-        alone = batch(LENGTHS, left=False)[row : row + 1, :length]
-        expected, expected_extra = model(alone, torch.tensor([length]), prev[row : row + 1])
-        # The row alone has the same target, padding included.
-        assert_same(logits[row, :length], expected[0, :length])
-        offset = 9 - length if left else 0
-        attn = extra["attn"][0][row, :length]
-        assert_same(attn[:, offset : offset + length], expected_extra["attn"][0][0, :length])
-        # Attention is in source coordinates: nothing of it is on padding.
-        assert_same(attn.sum(-1), torch.ones(length))
-        assert_same(attn[:, offset : offset + length].sum(-1), torch.ones(length))
-
-
-def test_left_padded_target(model, batch):
-    lengths = [3, 6, 1]
-    src = batch([5, 5, 5])
-    right, _ = model(src, None, batch(lengths, left=False))
-    left, _ = model(src, None, batch(lengths, left=True))
-    for row, length in enumerate(lengths):
-        assert_same(left[row, 6 - length :], right[row, :length])
-
-
-@pytest.mark.parametrize("pieces", [[1] * 6, [4, 1, 1], [6], [2, 3, 1]])
-def test_incremental_decoding(model, batch, pieces):
-    src, prev = batch(LENGTHS), batch([6] * 5)
-    expected, expected_extra = model(src, torch.tensor(LENGTHS), prev)
-    encoder_out, state, start = model.encoder(src), {}, 0
-    for size in pieces:
-        end = start + size
-        logits, extra = model.decoder(prev[:, :end], encoder_out, incremental_state=state)
-        assert_same(logits, expected[:, start:end])
-        assert_same(extra["attn"][0], expected_extra["attn"][0][:, start:end])
-        start = end
-
-
-def test_incremental_decoding_by_the_last_token_alone(model, batch):
-    src, prev = batch(LENGTHS), batch([6] * 5)
-    expected, _ = model(src, None, prev)
-    encoder_out, state = model.encoder(src), {}
-    for position in range(6):
-        logits, _ = model.decoder(
-            prev[:, position : position + 1], encoder_out, incremental_state=state
-        )
-        assert_same(logits[:, 0], expected[:, position])
-
-
-@pytest.mark.parametrize("order", [[3, 0, 0, 4], [4, 2, 0, 1, 3], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]])
-def test_reordering(model, batch, order):
-    src, prev = batch(LENGTHS), batch([6] * 5)
-    order = torch.tensor(order)
-    encoder_out, state = model.encoder(src, return_all_hiddens=True), {}
-    model.decoder(prev[:, :3], encoder_out, incremental_state=state)
-    model.decoder.reorder_incremental_state_scripting(state, order)
-    encoder_out = model.encoder.reorder_encoder_out(encoder_out, order)
-    logits, _ = model.decoder(prev[order][:, :4], encoder_out, incremental_state=state)
-    expected_out = model.encoder(src[order], return_all_hiddens=True)
-    expected, _ = model(src[order], None, prev[order])
-    assert_same(logits[:, 0], expected[:, 3])
-    assert encoder_out.keys() == expected_out.keys()
-    for key, tensors in encoder_out.items():
-        for ours, theirs in zip(tensors, expected_out[key]):
-            assert_same(ours, theirs)
-
-
-def test_logits_are_the_callers(model, batch):
-    src, prev = batch(LENGTHS), batch([6] * 5)
-    encoder_out, state, spoiled = model.encoder(src), {}, {}
-    for end in range(1, 7):
-        expected, _ = model.decoder(prev[:, :end], encoder_out, incremental_state=state)
-        logits, _ = model.decoder(prev[:, :end], encoder_out, incremental_state=spoiled)
-        assert_same(logits, expected)
-        logits.zero_()  # fairseq divides them in place by the temperature
-
-
-def generate(model, task, src, **options):
-    generator = SequenceGenerator([model], task.target_dictionary, max_len_b=12, **options)
-    sample = {"net_input": {"src_tokens": src, "src_lengths": src.ne(1).sum(1)}}
-    return [hypotheses[0]["tokens"].tolist() for hypotheses in generator(sample)]
-
-
-@pytest.mark.parametrize("beam_size", [1, 4])
-def test_generation_is_the_same_at_any_batch_size(model, batch, task, beam_size):
-    src = batch(LENGTHS)
-    together = generate(model, task, src, beam_size=beam_size)
-    for row, length in enumerate(LENGTHS):
-        alone = generate(model, task, src[row : row + 1, -length:], beam_size=beam_size)
-        assert alone == [together[row]]
-
-
-def test_scripting(model, batch, task):
-    src, prev = batch(LENGTHS), batch([6] * 5)
-    expected, _ = model(src, torch.tensor(LENGTHS), prev)
-    scripted = torch.jit.script(model)
-    assert_same(scripted(src, torch.tensor(LENGTHS), prev)[0], expected)
-    generator = SequenceGenerator([model], task.target_dictionary, beam_size=3, max_len_b=8)
-    sample = {"net_input": {"src_tokens": src, "src_lengths": torch.tensor(LENGTHS)}}
-    for ours, theirs in zip(torch.jit.script(generator)(sample), generator(sample)):
-        assert torch.equal(ours[0]["tokens"], theirs[0]["tokens"])
-
-
-def test_training_reaches_every_parameter(model, batch):
-    model.train()
-    logits, extra = model(batch(LENGTHS), None, batch(LENGTHS, left=False))
-    assert extra["attn"] == [None]
-    logits.logsumexp(-1).sum().backward()
-    unused = [name for name, p in model.named_parameters() if p.grad is None]
-    assert unused == []
 
 
 def test_no_attention_weights_where_nobody_reads_them(build, batch):
@@ -214,7 +75,7 @@ def test_every_option_is_heard(build, batch):
         {"encoder_normalize_before": True},
         {"decoder_normalize_before": True},
         {"layernorm_projection": True},
-        {"output_gate": True},
+        *({"cell": cell} for cell in ("olrn", "atr", "sru", "gru", "lstm")),
     ):
         model = build(**option)
         own, weights = model.state_dict(), default.state_dict()
@@ -232,16 +93,14 @@ def test_every_option_is_heard(build, batch):
 
 def test_computes_what_the_documentation_says(build, batch):
     """docs/model.md, written down a second time."""
-    model = build(output_gate=False, activation_fn="identity")
+    model = build(activation_fn="identity")
     src, prev = batch([5, 5, 5]), batch([4, 4, 4])
     encoder, decoder = model.encoder, model.decoder
 
     def recurrence(layer, x, initial):
-        width = 3 * layer.hidden_size
         outputs = []
-        for direction, state in enumerate(initial):
-            gates = layer.projection(x)[..., direction * width : (direction + 1) * width]
-            k, q, v = gates.chunk(3, dim=-1)
+        for direction, (cell, state) in enumerate(zip(layer.cells, initial)):
+            k, q, v = cell.projection(x).chunk(3, dim=-1)
             h = [None] * len(x)
             for t in range(len(x)) if direction == 0 else reversed(range(len(x))):
                 state = torch.sigmoid(k[t] + state) * v[t] + torch.sigmoid(q[t] - state) * state
@@ -315,6 +174,8 @@ def test_pretrained_embeddings_that_do_not_fit(build, vectors, tmp_path):
         ({"dropout": 1.0}, "--dropout is a probability"),
         ({"decoder_dropout_in": -0.1}, "--decoder-dropout-in is a probability"),
         ({"activation_fn": "relu"}, "--activation-fn must be one of"),
+        ({"cell": "rnn"}, "--cell must be one of"),
+        ({"cell": "gru", "activation_fn": "identity"}, "keeps its own nonlinearities"),
         (
             {"share_all_embeddings": True, "encoder_embed_dim": 8},
             r"--share-all-embeddings requires --encoder-embed-dim \(8\) to match",

@@ -1,0 +1,72 @@
+"""The learning-rate schedule gnmt_plus."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from fairseq.optim import FairseqOptimizer
+from fairseq.optim.lr_scheduler import LR_SCHEDULER_REGISTRY
+from parity import DATA
+
+from fairseq_lrn.training import GNMTPlusSchedule
+from fairseq_lrn.training.lr_schedule import GNMTPlusConfig
+
+
+class Optimizer(FairseqOptimizer):
+    def __init__(self):
+        super().__init__(None)
+        self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=99.0)
+
+
+def schedule(lr, **options):
+    return GNMTPlusSchedule(GNMTPlusConfig(lr=[lr], **options), Optimizer())
+
+
+def test_is_registered():
+    assert LR_SCHEDULER_REGISTRY["gnmt_plus"] is GNMTPlusSchedule
+
+
+def test_against_the_authors_numbers():
+    record = json.loads((DATA / "misc" / "lr_schedules.json").read_text())
+    options = record["hyperparameters"]["0_gnmt+"]
+    ours = schedule(
+        options["lrate"],
+        warmup_updates=options["warmup_steps"],
+        nstable=options["nstable"],
+        lr_decay_start=options["lrdecay_start"],
+        lr_decay_end=options["lrdecay_end"],
+    )
+    with np.load(DATA / "misc" / "lr_schedules.npz") as arrays:
+        steps, expected = arrays["0_gnmt+/steps"], arrays["0_gnmt+/lr"]
+    assert len(steps) > 10
+    for step, lr in zip(steps.tolist(), expected.tolist()):
+        assert ours.step_update(step) == pytest.approx(lr, rel=1e-5)
+
+
+def test_landmarks():
+    ours = schedule(1e-3, warmup_updates=100, nstable=4, lr_decay_start=4000, lr_decay_end=8000)
+    assert ours.optimizer.get_lr() == 1e-3  # of the first update
+    for updates, lr in ((0, 1e-3), (400, 4e-3), (1000, 4e-3), (2000, 5e-4)):
+        assert ours.step_update(updates) == pytest.approx(lr)
+        assert ours.step(1) == pytest.approx(lr)
+    assert ours.step_update(10**7) == pytest.approx(0.0)
+    assert schedule(0.7).step_update(10**4) == 1.0
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"warmup_updates": 0}, "--warmup-updates must be at least 1"),
+        ({"nstable": 0}, "--nstable must be at least 1"),
+        ({"lr_decay_start": 5, "lr_decay_end": 5}, r"--lr-decay-end \(5\) must be above"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        schedule(1e-3, **options)
+
+
+def test_one_rate_only():
+    with pytest.raises(ValueError, match="takes one --lr"):
+        GNMTPlusSchedule(GNMTPlusConfig(lr=[1e-3, 1e-4]), Optimizer())

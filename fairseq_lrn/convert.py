@@ -27,6 +27,7 @@ from fairseq_lrn.modules.cells import CELLS, Cell, GRUCell, LSTMCell, SRUCell
 from fairseq_lrn.modules.conditional import AttentiveRecurrence
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 from fairseq_lrn.modules.rnmt import ContextAwareEncoderLayer
+from fairseq_lrn.text.parallel import write_lines
 
 # Ids 0, 1, 2 of the toolkit's vocabularies.
 SPECIAL_WORDS = ("<pad>", "<unk>", "<eos>")
@@ -408,8 +409,8 @@ def save_for_fairseq(
     """
     try:
         os.makedirs(destdir, exist_ok=True)
-        model.encoder.dictionary.save(os.path.join(destdir, f"dict.{source_lang}.txt"))
-        model.decoder.dictionary.save(os.path.join(destdir, f"dict.{target_lang}.txt"))
+        for side, lang in ((model.encoder, source_lang), (model.decoder, target_lang)):
+            _save_dictionary(side.dictionary, os.path.join(destdir, f"dict.{lang}.txt"))
     except OSError as error:
         raise InputError(f"cannot write to {destdir}: {error.strerror or error}") from error
     task = TranslationConfig(data=destdir, source_lang=source_lang, target_lang=target_lang)
@@ -423,11 +424,30 @@ def save_for_fairseq(
         "args": None,
         "cfg": OmegaConf.to_container(whole, resolve=False, enum_to_str=True),
         "model": model.state_dict(),
-        "optimizer_history": [],
-        "extra_state": {},
+        "optimizer_history": [
+            {
+                "criterion_name": "CrossEntropyCriterion",
+                "optimizer_name": "FairseqAdam",
+                "lr_scheduler_state": {},
+                "num_updates": 0,
+            }
+        ],
+        "extra_state": {"epoch": 0},
     }
     checkpoints.save(state, path)
     return path
+
+
+def _save_dictionary(dictionary: Dictionary, path: str) -> None:
+    """As fairseq does, but it forgets to mark words that are spelled like its special symbols."""
+    special = dictionary.symbols[: dictionary.nspecial]
+    lines = (
+        f"{word} {count}" + (" #fairseq:overwrite" if word in special else "")
+        for word, count in zip(
+            dictionary.symbols[dictionary.nspecial :], dictionary.count[dictionary.nspecial :]
+        )
+    )
+    write_lines(path, lines)
 
 
 def _plain(config) -> Dict[str, Any]:

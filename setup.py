@@ -71,6 +71,7 @@ setup(
         "fairseq-fixed>=0.12.3.1; python_version >= '3.11'",
         "setuptools",  # torch builds the C++ kernel with it
         "torch>=2.1",
+        "protobuf",  # the format of sentencepiece's models
         "sentencepiece>=0.1.96",
         "sacremoses>=0.0.53",
     ],

@@ -42,7 +42,7 @@ for cell in $cells; do
     --lr-decay-start 2700 --lr-decay-end 5400 \
     --criterion sentence_label_smoothed_cross_entropy --label-smoothing 0.1 \
     --max-tokens 4096 --max-epoch 10 --seed 1 --log-interval 50 --keep-last-epochs 5 "$@"
-  average_epochs "$checkpoints" 5
+  average_last "$checkpoints" 5 epoch
   echo "$cell: generate test_2016_flickr (beam 4, the paper's length penalty)"
   generate "$directory/$cell" "$data" "$checkpoints/averaged.pt" \
     --task translation_lrn --length-penalty gnmt --beam 4 --lenpen 0.6

@@ -111,13 +111,14 @@ reuse_or_prepare() { # directory trainpref options...
   fi
 }
 
-# The mean of the last epochs, at most as many as asked for, in averaged.pt.
-average_epochs() { # checkpoints count
-  local epochs
-  epochs=$(find "$1" -name 'checkpoint[0-9]*.pt' ! -name '*_*' | wc -l)
-  [ "$epochs" -gt 0 ] || fail "no epoch was finished in $1: train for longer"
-  epochs=$((epochs < $2 ? epochs : $2))
-  echo "average the last $epochs epochs"
+# The mean of the last checkpoints, at most as many as asked for, in averaged.pt.
+average_last() { # checkpoints count epoch|update
+  local count pattern='checkpoint[0-9]*.pt'
+  [ "$3" = epoch ] || pattern='checkpoint_[0-9]*_[0-9]*.pt'
+  count=$(find "$1" -name "$pattern" | wc -l)
+  [ "$count" -gt 0 ] || fail "there is no $3 checkpoint in $1: train for longer"
+  count=$((count < $2 ? count : $2))
+  echo "average the last $count ${3}s"
   python "$ROOT/scripts/average_checkpoints.py" --inputs "$1" \
-    --num-epoch-checkpoints "$epochs" --output "$1/averaged.pt"
+    "--num-$3-checkpoints" "$count" --output "$1/averaged.pt"
 }

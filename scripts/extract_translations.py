@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Print the translations in fairseq-generate's output, detokenised, in the order of the data.
 
+With --tokenized, print them as they are, tokenised.
 With --triples N, print source, reference and translation of the first N sentences instead.
 """
 
@@ -16,6 +17,7 @@ def main() -> None:
     parser.add_argument("output", metavar="FILE", help="what fairseq-generate printed")
     parser.add_argument("--lang", required=True, help="target language, for detokenisation")
     parser.add_argument("--source-lang", default="en", help="source language, for --triples")
+    parser.add_argument("--tokenized", action="store_true", help="do not detokenise")
     parser.add_argument("--triples", type=int, metavar="N")
     args = parser.parse_args()
 
@@ -23,7 +25,7 @@ def main() -> None:
     source_text, target_text = Detokenizer(args.source_lang), Detokenizer(args.lang)
     if args.triples is None:
         for translation in translations:
-            print(target_text(translation.hypothesis))
+            print(translation.hypothesis if args.tokenized else target_text(translation.hypothesis))
         return
     for translation in translations[: args.triples]:
         print("source:     ", source_text(translation.source))

@@ -27,6 +27,17 @@ def main() -> None:
     parser.add_argument("--testpref", metavar="FP,...", help="test file prefixes, comma separated")
     parser.add_argument("--destdir", required=True, metavar="DIR", help="must not exist yet")
     parser.add_argument("--vocab-size", type=int, default=8000, help="BPE pieces, both languages")
+    parser.add_argument(
+        "--bpe-merges", type=int, metavar="N", help="BPE merges, instead of --vocab-size"
+    )
+    parser.add_argument(
+        "--vocab-threshold",
+        type=int,
+        default=0,
+        metavar="N",
+        help="a dictionary for each language, of pieces that occur so often in it; rarer ones "
+        "are segmented further (default: one dictionary for both)",
+    )
     parser.add_argument("--lowercase", action="store_true", help="lower-case both sides")
     parser.add_argument("--no-tokenize", action="store_true", help="text is tokenised already")
     parser.add_argument("--max-length", type=int, default=175, metavar="N", help="tokens")

@@ -1,7 +1,7 @@
 """From raw parallel text to data that ``fairseq-train`` reads.
 
 Moses normalisation and tokenisation (sacremoses), optional lower-casing, cleaning, joint
-BPE (sentencepiece), ``fairseq-preprocess``.
+BPE (sentencepiece), optionally with a vocabulary for each language, ``fairseq-preprocess``.
 """
 
 import json
@@ -10,13 +10,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from multiprocessing import Pool
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 import sacremoses
 import sentencepiece
+from fairseq.data import Dictionary
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from fairseq_lrn.command import InputError
 from fairseq_lrn.text.output import SENTENCEPIECE_SPACE
@@ -39,6 +42,8 @@ class PrepareOptions:
     testpref: List[str] = field(default_factory=list)
     destdir: str = "data-bin"
     vocab_size: int = 8000
+    bpe_merges: Optional[int] = None
+    vocab_threshold: int = 0
     lowercase: bool = False
     tokenize: bool = True
     max_length: int = 175
@@ -61,6 +66,10 @@ def prepare(options: PrepareOptions) -> None:
         raise InputError(f"{options.destdir} exists already: remove it or choose another --destdir")
     if options.trainpref is None and options.vocab_from is None:
         raise InputError("give --trainpref, or --vocab-from with data prepared earlier")
+    if options.bpe_merges is not None and options.bpe_merges < 1:
+        raise InputError(f"--bpe-merges must be at least 1, not {options.bpe_merges}")
+    if options.vocab_threshold < 0:
+        raise InputError(f"--vocab-threshold must be at least 0, not {options.vocab_threshold}")
     if options.workers < 1:
         raise InputError(f"--workers must be at least 1, not {options.workers}")
     if "," in options.destdir:
@@ -117,6 +126,7 @@ def _check_vocab(options: PrepareOptions) -> None:
             record = json.load(file)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}, which prepare_text.py wrote: {error}") from error
+    options.vocab_threshold = record.get("vocab_threshold", 0)
     for name in ("lowercase", "tokenize"):
         if record.get(name) != getattr(options, name):
             raise InputError(
@@ -147,6 +157,7 @@ def _prepare_into(working: str, splits, options: PrepareOptions) -> None:
             [os.path.join(text, f"train.tok.{lang}") for lang in languages],
             model,
             options.vocab_size,
+            options.bpe_merges,
         )
     else:
         shutil.copy(os.path.join(options.vocab_from, SENTENCEPIECE_MODEL), model)
@@ -156,15 +167,46 @@ def _prepare_into(working: str, splits, options: PrepareOptions) -> None:
         raise InputError(
             f"{options.vocab_from}/{SENTENCEPIECE_MODEL} is damaged: {error}"
         ) from error
-    for split, pair in splits.items():
-        for lang, lines in zip(languages, pair):
-            pieces = bpe.encode(lines, out_type=str, num_threads=options.workers)
+    for side, lang in enumerate(languages):
+        segment = bpe
+        if options.vocab_threshold > 0:
+            segment = restrict(bpe, _vocabulary(bpe, splits, side, lang, options))
+        for split, pair in splits.items():
+            pieces = segment.encode(pair[side], out_type=str, num_threads=options.workers)
             write_lines(os.path.join(text, f"{split}.bpe.{lang}"), map(" ".join, pieces))
     preprocess(working, splits, options)
     record = asdict(options)
     with open(os.path.join(working, RECORD), "w", encoding="utf-8") as file:
         json.dump(record, file, indent=1, sort_keys=True)
         file.write("\n")
+
+
+def _vocabulary(bpe, splits, side: int, lang: str, options: PrepareOptions) -> Set[str]:
+    """The pieces of one language that may be used."""
+    if options.vocab_from is not None:
+        path = os.path.join(options.vocab_from, f"dict.{lang}.txt")
+        return set(Dictionary.load(path).symbols)
+    counts = Counter()
+    for pieces in bpe.encode(splits["train"][side], out_type=str, num_threads=options.workers):
+        counts.update(pieces)
+    kept = {piece for piece, count in counts.items() if count >= options.vocab_threshold}
+    logger.info(
+        "%s: %d of %d pieces occur %d times", lang, len(kept), len(counts), options.vocab_threshold
+    )
+    return kept
+
+
+def restrict(
+    bpe: sentencepiece.SentencePieceProcessor, vocabulary: Set[str]
+) -> sentencepiece.SentencePieceProcessor:
+    """A BPE model that takes other pieces than those of *vocabulary* apart, down to characters."""
+    model = ModelProto()
+    model.ParseFromString(bpe.serialized_model_proto())
+    for piece in model.pieces:
+        is_ordinary = piece.type == ModelProto.SentencePiece.NORMAL and len(piece.piece) > 1
+        if is_ordinary and piece.piece not in vocabulary:
+            piece.type = ModelProto.SentencePiece.UNUSED
+    return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
 
 
 class _Tokenizer:
@@ -217,12 +259,27 @@ def clean(
     return tuple(list(side) for side in zip(*kept))
 
 
-def train_bpe(inputs: List[str], model: str, vocab_size: int) -> None:
+def train_bpe(inputs: List[str], model: str, vocab_size: int, merges: Optional[int] = None) -> None:
     """Train a joint BPE model with sentencepiece and write it to *model*.
+
+    Args:
+        inputs: files of text.
+        model: path of the model, ending in ``.model``.
+        vocab_size: number of pieces, characters included.
+        merges: instead, the number of merges; fewer if the text has no more.
 
     Raises:
         InputError: sentencepiece refuses, e.g. because the text is too small for *vocab_size*.
     """
+    if merges is not None:
+        characters = set()
+        for path in inputs:
+            with open(path, encoding="utf-8") as lines:
+                for line in lines:
+                    characters.update(line)
+        # Spaces are one character, line ends none; three pieces are sentencepiece's own.
+        characters = (characters - {"\n", " "}) | {SENTENCEPIECE_SPACE}
+        vocab_size = merges + len(characters) + 3
     logger.info("train joint BPE, %d pieces", vocab_size)
     prefix = model.removesuffix(".model")
     try:
@@ -231,6 +288,7 @@ def train_bpe(inputs: List[str], model: str, vocab_size: int) -> None:
             model_prefix=prefix,
             model_type="bpe",
             vocab_size=vocab_size,
+            hard_vocab_limit=merges is None,
             character_coverage=1.0,
             # The text is normalised already; any change here could not be undone.
             normalization_rule_name="identity",
@@ -257,7 +315,7 @@ def preprocess(working: str, splits, options: PrepareOptions) -> None:
     if tests:
         command += ["--testpref", ",".join(tests)]
     if options.vocab_from is None:
-        command += ["--joined-dictionary"]
+        command += ["--joined-dictionary"] if options.vocab_threshold == 0 else []
     else:
         for side, lang in (("src", options.source_lang), ("tgt", options.target_lang)):
             command += [f"--{side}dict", os.path.join(options.vocab_from, f"dict.{lang}.txt")]

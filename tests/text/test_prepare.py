@@ -1,9 +1,11 @@
 """From raw text to data that fairseq reads."""
 
 import json
+from collections import Counter
 
 import pytest
 from fairseq.data import Dictionary, data_utils
+from sentencepiece import SentencePieceProcessor
 
 from fairseq_lrn.command import InputError
 from fairseq_lrn.text.grammar import generate
@@ -58,6 +60,49 @@ def test_vocabulary_of_earlier_data(raw):
         assert (raw / "more" / name).read_bytes() == (raw / "data" / name).read_bytes()
 
 
+def test_merges(raw):
+    """The number of merges, not of pieces: characters come on top."""
+    prepare(options(raw, bpe_merges=200))
+    bpe = SentencePieceProcessor(model_file=str(raw / "data" / "sentencepiece.bpe.model"))
+    pieces = [bpe.id_to_piece(index) for index in range(3, bpe.get_piece_size())]
+    assert sum(len(piece) > 1 for piece in pieces) == 200
+    text = "".join(read_lines(str(raw / "data" / "text" / f"train.tok.{lang}"))[n]
+                   for lang in ("en", "de") for n in range(300))  # fmt: skip
+    assert {piece for piece in pieces if len(piece) == 1} == set(text) - {" "} | {"\u2581"}
+    # As many as there are, where there are fewer.
+    prepare(options(raw, "all", bpe_merges=100000))
+
+
+def test_vocabulary_for_each_language(raw):
+    prepare(options(raw, bpe_merges=400, vocab_threshold=20))
+    data = raw / "data"
+    whole = SentencePieceProcessor(model_file=str(data / "sentencepiece.bpe.model"))
+    for lang in ("en", "de"):
+        counts = Counter(
+            piece
+            for line in whole.encode(read_lines(str(data / f"text/train.tok.{lang}")), out_type=str)
+            for piece in line
+        )
+        dictionary = Dictionary.load(str(data / f"dict.{lang}.txt"))
+        pieces = set(dictionary.symbols[dictionary.nspecial :])
+        assert any(count < 20 for count in counts.values())
+        for piece in pieces:
+            assert len(piece) == 1 or counts[piece] >= 20 or piece.startswith("madeupword"), piece
+        # Nothing is lost: pieces are taken apart, not replaced.
+        for line, segmented in zip(
+            read_lines(str(data / f"text/train.tok.{lang}")),
+            read_lines(str(data / f"text/train.bpe.{lang}")),
+        ):
+            assert set(segmented.split()) <= pieces
+            assert segmented.replace(" ", "").replace("\u2581", " ").strip() == line
+    assert (data / "dict.en.txt").read_text() != (data / "dict.de.txt").read_text()
+    # Later data are segmented the same way.
+    prepare(options(raw, "more", trainpref=None, validpref=None, vocab_from=str(data)))
+    for lang in ("en", "de"):
+        name = f"text/test.bpe.{lang}"
+        assert (raw / "more" / name).read_text() == (data / name).read_text()
+
+
 def test_vocabulary_made_differently(raw):
     prepare(options(raw))
     with pytest.raises(InputError, match="prepared with lowercase=False, but this is"):
@@ -84,6 +129,8 @@ def test_nothing_is_overwritten(raw):
         ({"trainpref": "absent"}, "cannot read absent.en"),
         ({"vocab_from": "absent"}, "absent/sentencepiece.bpe.model is missing"),
         ({"max_length": 1}, "raise --max-length"),
+        ({"bpe_merges": 0}, "--bpe-merges must be at least 1"),
+        ({"vocab_threshold": -1}, "--vocab-threshold must be at least 0"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"destdir": "a,b"}, "has a comma"),
         ({"destdir": "/proc/nowhere/data"}, "cannot make"),

@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""Time the models that scripts/compare_cells.sh trained; write a table and a plot beside them.
+
+All cells take turns in one process: on a shared machine only their ratios mean something.
+"""
+
+import argparse
+import os
+
+from fairseq_lrn import benchmark, cell_comparison
+from fairseq_lrn.command import InputError, run
+from fairseq_lrn.modules import CELLS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", metavar="DIR")
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each (default: 3)")
+    args = parser.parse_args()
+    if args.rounds < 1:
+        raise InputError(f"--rounds must be at least 1, not {args.rounds}")
+    machine = benchmark.describe_machine("cpu")
+    description = ", ".join(f"{name}: {value}" for name, value in machine.items())
+    print(description)
+    results = cell_comparison.measure(args.directory, args.cells, args.rounds)
+    table = cell_comparison.format_table(results)
+    print(table)
+    with open(os.path.join(args.directory, "cells.md"), "w", encoding="utf-8") as file:
+        file.write(f"{description}\n\n{table}\n")
+    if cell_comparison.BASELINE in args.cells:
+        cell_comparison.plot(results, os.path.join(args.directory, "cells.png"))
+
+
+if __name__ == "__main__":
+    run(main)

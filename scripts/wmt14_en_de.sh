@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# WMT14 English-German with the paper's model, from text to BLEU: joint BPE, a vocabulary for each
+# language, train, average, generate, score.
+#
+#   bash scripts/wmt14_en_de.sh [RAW_DIR] [--dir DIR] [--cell lrn] [--gpus 1|2|4|8] [--limit N]
+#                               [--tokenize] [-- OPTIONS OF fairseq-train]
+#
+# RAW_DIR has {train,newstest2012,newstest2013,newstest2014}.{en,de}, tokenised; without it the
+# files of Stanford's NMT page are downloaded. --tokenize is for files that are not tokenised.
+# newstest2012 and newstest2013 are the development set, newstest2014 the test set.
+# --cell: lrn, olrn, atr, sru, gru or lstm. A batch is that of 8 GPUs, with fewer of them it is
+# accumulated. --limit N runs all of it on the first N pairs of each file.
+# Everything goes to DIR (default: wmt14_en_de/ in the checkout). Running it again reuses what is
+# there and continues training that was interrupted.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+need_environment
+
+url=https://nlp.stanford.edu/projects/nmt/data/wmt14.en-de
+raw='' directory=$ROOT/wmt14_en_de cell=lrn gpus=1 limit=0 tokenize=(--no-tokenize)
+while [ $# -gt 0 ]; do
+  case $1 in
+    --dir) directory=${2:?--dir needs a directory} && shift ;;
+    --cell) cell=${2:?--cell needs a name} && shift ;;
+    --gpus) gpus=${2:?--gpus needs a number} && shift ;;
+    --limit) limit=${2:?--limit needs a number} && shift ;;
+    --tokenize) tokenize=() ;;
+    --) shift && break ;;
+    -*) fail "unknown option $1; options of fairseq-train go behind --" ;;
+    *) raw=$1 ;;
+  esac
+  shift
+done
+case $gpus in 1 | 2 | 4 | 8) ;; *) fail "--gpus must be 1, 2, 4 or 8, not $gpus" ;; esac
+case $limit in *[!0-9]*) fail "--limit must be a number, not $limit" ;; esac
+visible=$(python -c 'import torch; print(torch.cuda.device_count())')
+if [ "$visible" -lt "$gpus" ]; then
+  [ "$gpus" = 1 ] || fail "--gpus $gpus, but $visible are there"
+  echo "wmt14: there is no GPU: training will be slow"
+fi
+
+sets="train newstest2012 newstest2013 newstest2014"
+mkdir -p "$directory"
+if [ -z "$raw" ]; then
+  raw=$directory/raw
+  mkdir -p "$raw"
+  for name in $sets; do
+    for lang in en de; do
+      [ -s "$raw/$name.$lang" ] && continue
+      echo "wmt14: downloading $name.$lang"
+      download "$url/$name.$lang" "$raw/$name.$lang.incomplete" "give a directory that has it"
+      mv "$raw/$name.$lang.incomplete" "$raw/$name.$lang"
+    done
+  done
+fi
+for name in $sets; do
+  for lang in en de; do
+    [ -s "$raw/$name.$lang" ] || fail "$raw/$name.$lang is missing or empty"
+  done
+done
+
+# What is prepared, and how much of it, is part of the name: another --limit is another corpus.
+input=$directory/input-$limit data=$directory/data-bin-$limit
+run=$directory/$cell-$limit
+checkpoints=$run/checkpoints
+first() { if [ "$limit" -gt 0 ]; then head -n "$limit" "$1"; else cat "$1"; fi; }
+if [ ! -d "$input" ]; then
+  rm -rf "$input.incomplete"
+  mkdir -p "$input.incomplete"
+  for lang in en de; do
+    first "$raw/train.$lang" >"$input.incomplete/train.$lang"
+    { first "$raw/newstest2012.$lang" && first "$raw/newstest2013.$lang"; } \
+      >"$input.incomplete/dev.$lang"
+    first "$raw/newstest2014.$lang" >"$input.incomplete/test.$lang"
+  done
+  mv "$input.incomplete" "$input"
+fi
+echo "wmt14: prepare (joint BPE with 32,000 merges, vocabularies with a threshold of 50)"
+reuse_or_prepare "$data" "$input/train" --source-lang en --target-lang de "${tokenize[@]}" \
+  --trainpref "$input/train" --validpref "$input/dev" --testpref "$input/test" \
+  --bpe-merges 32000 --vocab-threshold 50 --max-length 80
+check_data "$data" en de
+
+echo "wmt14: train (${cell}_rnmt_wmt_en_de, $gpus GPUs)"
+mkdir -p "$checkpoints"
+if [ "$visible" -gt 0 ] && [ -z "${CUDA_VISIBLE_DEVICES:-}" ]; then
+  CUDA_VISIBLE_DEVICES=$(seq -s, 0 $((gpus - 1)))
+  export CUDA_VISIBLE_DEVICES
+fi
+train "$run" "$data" --source-lang en --target-lang de --arch "${cell}_rnmt_wmt_en_de" \
+  --optimizer adam --adam-betas '(0.9, 0.999)' --adam-eps 1e-9 --clip-norm 5.0 \
+  --lr 0.0005 --lr-scheduler gnmt_plus \
+  --criterion sentence_label_smoothed_cross_entropy --label-smoothing 0.1 \
+  --max-tokens 3000 --update-freq $((8 / gpus)) --max-epoch 10 --seed 1234 \
+  --save-interval-updates 1250 --keep-interval-updates 5 --no-epoch-checkpoints "$@"
+
+average_last "$checkpoints" 5 update
+echo "wmt14: generate newstest2014 (beam 4, the paper's length penalty)"
+generate "$run" "$data" "$checkpoints/averaged.pt" \
+  --task translation_lrn --length-penalty gnmt --beam 4 --lenpen 0.6 --max-len-a 1 --max-len-b 50
+
+python "$ROOT/scripts/extract_translations.py" "$run/generate-test.txt" --lang de --tokenized \
+  >"$run/translations.tok.de"
+echo "wmt14: tokenised BLEU, not case-sensitive"
+sacrebleu "$data/text/test.tok.de" -i "$run/translations.tok.de" -m bleu -w 2 --format text \
+  -lc --tokenize none --force | tee "$run/bleu.txt"

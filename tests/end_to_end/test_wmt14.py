@@ -1,0 +1,56 @@
+"""scripts/wmt14_en_de.sh, all of it on a little text, with next to no training."""
+
+import re
+
+import pytest
+from fairseq.data import Dictionary
+
+SMALL = [
+    "--embed-dim", "32", "--hidden-size", "32", "--encoder-layers", "2", "--decoder-layers", "2",
+    "--max-update", "4", "--update-freq", "1", "--save-interval-updates", "2",
+]  # fmt: skip
+
+
+@pytest.fixture
+def raw(multi30k, tmp_path):
+    """Multi30k under the names of WMT14's files."""
+    directory = tmp_path / "raw"
+    directory.mkdir()
+    for lang in ("en", "de"):
+        lines = (multi30k / f"train.{lang}").read_text().splitlines(keepends=True)
+        for number, name in enumerate(("train", "newstest2012", "newstest2013", "newstest2014")):
+            (directory / f"{name}.{lang}").write_text("".join(lines[number * 3000 :][:3000]))
+    return directory
+
+
+def test_limited_run(command, raw, tmp_path):
+    directory = tmp_path / "out"
+    run = ["bash", "scripts/wmt14_en_de.sh", raw, "--dir", directory, "--tokenize"]
+    output = command(*run, "--limit", "1000", "--cell", "olrn", "--", *SMALL)
+    assert re.search(r"cleaning: \d+ of 1000 pairs kept", output)
+    assert "average the last 2 updates" in output
+    bleu = (directory / "olrn-1000" / "bleu.txt").read_text()
+    assert re.search(r"BLEU\|nrefs:1\|case:lc\|eff:no\|tok:none\|.* = [\d.]+", bleu)
+    assert bleu.strip() in output
+    # Both development sets, each limited; vocabularies of their own.
+    data = directory / "data-bin-1000"
+    assert (directory / "input-1000" / "dev.en").read_text().count("\n") == 2000
+    english, german = (Dictionary.load(str(data / f"dict.{lang}.txt")) for lang in ("en", "de"))
+    assert english != german
+    pieces = list(zip(german.symbols, german.count))[german.nspecial :]
+    counts = [n for piece, n in pieces if len(piece) > 1 and not piece.startswith("madeupword")]
+    assert counts and min(counts) >= 50
+    translations = (directory / "olrn-1000" / "translations.tok.de").read_text()
+    assert translations.count("\n") == 1000
+
+    # Again: nothing is left to do but to score.
+    output = command(*run, "--limit", "1000", "--cell", "olrn", "--", *SMALL)
+    assert f"reusing {data}" in output and "Loaded checkpoint" in output
+
+
+def test_bad_options(command, raw, tmp_path):
+    run = ["bash", "scripts/wmt14_en_de.sh", raw, "--dir", tmp_path / "out"]
+    assert "--gpus must be 1, 2, 4 or 8" in command(*run, "--gpus", "3", ok=False)
+    assert "--limit must be a number" in command(*run, "--limit", "few", ok=False)
+    (raw / "newstest2013.de").unlink()
+    assert "newstest2013.de is missing or empty" in command(*run, ok=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lrn.modules.attention import AdditiveAttention
-from fairseq_lrn.modules.cells import build_cell
+from fairseq_lrn.modules.cells import build_cell, scan_directions
 
 
 class AlignedRecurrence(nn.Module):
@@ -34,7 +34,6 @@ class AlignedRecurrence(nn.Module):
         self.upper = build_cell(cell, memory_size, hidden_size, **options)
         self.hidden_size = hidden_size
         self.state_size = self.lower.state_size
-        # One scan has one bias, so that of the two cells has to be added before.
         self.fused = cell in ("lrn", "olrn")
 
     def forward(
@@ -59,12 +58,15 @@ class AlignedRecurrence(nn.Module):
         if self.fused:
             return self._scan(x, memory, state, padding_mask, reverse)
         lower, upper = self.lower.project(x).unbind(0), self.upper.project(memory).unbind(0)
+        padding: List[Tensor] = []
+        if padding_mask is not None:
+            padding.extend(padding_mask.unbind(0))
         outputs: List[Tensor] = []
         for step in range(len(lower)):
             t = len(lower) - 1 - step if reverse else step
-            padding = None if padding_mask is None else padding_mask[t]
-            state = self.lower.masked_step(lower[t], state, padding)
-            state = self.upper.masked_step(upper[t], state, padding)
+            pad = padding[t] if padding else None
+            state = self.lower.masked_step(lower[t], state, pad)
+            state = self.upper.masked_step(upper[t], state, pad)
             outputs.append(state[:, : self.hidden_size])
         if len(outputs) == 0:
             return x.new_zeros(0, x.size(1), self.hidden_size), state
@@ -84,7 +86,10 @@ class AlignedRecurrence(nn.Module):
         # The lower cell comes first in the direction of the scan.
         pair = [upper, lower] if reverse else [lower, upper]
         mask = None if padding_mask is None else padding_mask.repeat_interleave(2, dim=0)
-        h = self.lower.scan(torch.stack(pair, dim=1).flatten(0, 1), state, mask, reverse)
+        kqv = [torch.stack(pair, dim=1).flatten(0, 1)]
+        no_bias: List[Tensor] = []  # the projections have theirs
+        activation = self.lower.activation
+        h = scan_directions(kqv, state.unsqueeze(0), mask, no_bias, activation, reverse)
         if h.size(0) == 0:
             return h, state
         h = h[0::2] if reverse else h[1::2]
@@ -96,7 +101,8 @@ class AttentiveRecurrence(nn.Module):
 
     At each step the lower cell reads x_t, attention looks for a context c_t with the state, and
     the upper cell reads c_t. Only this steps through time, so all that does not depend on the
-    state is computed before the loop, and the contexts that others need after it.
+    state is computed before the loop: the lower cell's projection, the attention's keys, and,
+    where nothing is normalised, the upper cell's projection of the memory.
 
     Args:
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
@@ -107,6 +113,8 @@ class AttentiveRecurrence(nn.Module):
         norm: see :func:`~fairseq_lrn.modules.cells.build_cell`; also of the attention.
         **options: passed to :func:`~fairseq_lrn.modules.cells.build_cell`.
     """
+
+    is_linear: torch.jit.Final[bool]
 
     def __init__(
         self,
@@ -121,6 +129,7 @@ class AttentiveRecurrence(nn.Module):
         super().__init__()
         self.lower = build_cell(cell, input_size, hidden_size, norm=norm, **options)
         self.upper = build_cell(cell, memory_size, hidden_size, norm=norm, **options)
+        self.is_linear = norm is None
         self.attention = AdditiveAttention(hidden_size, memory_size, num_heads, norm)
         self.hidden_size = hidden_size
         self.state_size = self.lower.state_size
@@ -150,17 +159,51 @@ class AttentiveRecurrence(nn.Module):
         if keys is None:
             keys = self.attention.keys(memory)
         score_bias = self.attention.score_bias(keys, memory_padding_mask)
+        values = self._projected_values(memory) if self._projects_values(x, memory) else None
         projected = self.lower.project(x).unbind(0)
+        padding: List[Tensor] = []
+        if padding_mask is not None:
+            padding.extend(padding_mask.unbind(0))
         outputs: List[Tensor] = []
         contexts: List[Tensor] = []
         weights: List[Tensor] = []
         for t in range(len(projected)):
-            padding = None if padding_mask is None else padding_mask[t]
-            state = self.lower.masked_step(projected[t], state, padding)
-            query = state[:, : self.hidden_size]
-            weights.append(self.attention.weights(query, keys, score_bias))
-            contexts.append(self.attention.read(weights[t].unsqueeze(0), memory)[0])
-            upper = self.upper.project(contexts[t])
-            state = self.upper.masked_step(upper, state, padding)
+            pad = padding[t] if padding else None
+            state = self.lower.masked_step(projected[t], state, pad)
+            attn = self.attention.weights(state[:, : self.hidden_size], keys, score_bias)
+            weights.append(attn)
+            if values is not None:
+                upper = torch.bmm(attn.flatten(1).unsqueeze(1), values).squeeze(1)
+            else:
+                context = self.attention.read(attn.unsqueeze(0), memory)[0]
+                contexts.append(context)
+                upper = self.upper.project(context)
+            state = self.upper.masked_step(upper, state, pad)
             outputs.append(state[:, : self.hidden_size])
-        return torch.stack(outputs), state, torch.stack(contexts), torch.stack(weights)
+        all_weights = torch.stack(weights)
+        if values is not None:
+            all_contexts = self.attention.read(all_weights, memory)
+        else:
+            all_contexts = torch.stack(contexts)
+        return torch.stack(outputs), state, all_contexts, all_weights
+
+    def _projects_values(self, x: Tensor, memory: Tensor) -> bool:
+        """Whether to project the memory instead of every context: the same, if it is linear.
+
+        A step then reads the projected memory instead of the weight, so it must be smaller.
+        """
+        rows = memory.size(0) * memory.size(1) * self.attention.num_heads
+        return self.is_linear and x.size(0) > 1 and rows <= memory.size(2)
+
+    def _projected_values(self, memory: Tensor) -> Tensor:
+        """What each head's share of the context becomes, ``B x (S*heads) x P``.
+
+        The bias is shared among the heads, whose weights sum to 1 each.
+        """
+        heads = self.attention.num_heads
+        blocks = memory.view(memory.size(0), memory.size(1), heads, -1)
+        weight = self.upper.projection.weight
+        weight = weight.view(weight.size(0), heads, -1)
+        bias = self.upper.project(torch.zeros_like(memory[0, :1]))
+        values = torch.einsum("sbhm,phm->bshp", blocks, weight) + bias / heads
+        return values.flatten(1, 2)

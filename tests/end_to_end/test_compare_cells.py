@@ -1,0 +1,50 @@
+"""scripts/compare_cells.sh: the paper's models through fairseq's commands, with little training."""
+
+import re
+
+import pytest
+
+from fairseq_lrn.cell_comparison import PAPER, Result, format_table, plot
+
+
+@pytest.fixture
+def raw(multi30k, tmp_path):
+    directory = tmp_path / "raw"
+    directory.mkdir()
+    for lang in ("en", "de"):
+        for split, size in (("train", 2000), ("val", 64), ("test_2016_flickr", 24)):
+            lines = (multi30k / f"{split}.{lang}").read_text().splitlines(keepends=True)
+            (directory / f"{split}.{lang}").write_text("".join(lines[:size]))
+    return directory
+
+
+def test_two_cells(command, raw, tmp_path):
+    directory = tmp_path / "out"
+    run = ["bash", "scripts/compare_cells.sh", raw, "--dir", directory]
+    few = ["--", "--max-epoch", "1"]
+    command(*run, "--cells", "gru", "--train-only", *few)
+    assert not (directory / "cells.md").exists()
+    output = command(*run, "--cells", "olrn gru", *few)
+    assert output.count("Loaded checkpoint") == 1  # of gru, which was trained already
+    rows = (directory / "cells.md").read_text().splitlines()
+    assert re.match(r"processor: .*threads: \d", rows[0])
+    table = {row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ") for row in rows[2:]}
+    assert float(table["gru"][4]) == 1.0 and float(table["gru"][6]) == 1.0
+    assert table["olrn"][7] == "26.73"
+    assert int(table["olrn"][1]) > 1e6
+    bleu = (directory / "olrn" / "score.txt").read_text()
+    assert f"BLEU4 = {table['olrn'][2]}" in bleu
+    assert (directory / "cells.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_table_without_baseline(tmp_path):
+    results = [Result("lrn", 5, 30.0, 100.0, 3.0), Result("lstm", 6, 31.0, 200.0, 4.0)]
+    rows = format_table(results).splitlines()
+    assert (
+        rows[2]
+        == "| lrn | 5 | 30.00 | 100.00 | - | 3.00 | - | 26.26 | 0.99 | 0.37 | 36.50 | 0.80 |"
+    )
+    assert rows[3] == "| lstm | 6 | 31.00 | 200.00 | - | 4.00 | - | - | - | - | - | - |"
+    assert set(PAPER) == {"gru", "atr", "sru", "lrn", "olrn"}
+    with pytest.raises(ValueError, match="in units of gru"):
+        plot(results, str(tmp_path / "plot.png"))

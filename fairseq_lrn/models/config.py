@@ -78,10 +78,13 @@ class LRNConfig(FairseqDataclass):
         default="tanh", metadata={"help": "output activation g of the cells lrn, olrn and atr"}
     )
     layernorm_projection: bool = field(
-        default=False, metadata={"help": "layer norm on the projections of the recurrence"}
+        default=False,
+        metadata={
+            "help": "layer norm on the projections of the recurrence, of its input and state"
+        },
     )
     no_projection_bias: bool = field(
-        default=False, metadata={"help": "no bias in the projections of the recurrence"}
+        default=False, metadata={"help": "no bias in the projections of the recurrence's input"}
     )
     dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
     attention_dropout: float = field(

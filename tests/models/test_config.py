@@ -1,13 +1,19 @@
-"""The options of the model."""
+"""The options of the models."""
 
 import dataclasses
 
-from fairseq_lrn.models.config import LRNConfig
+import pytest
+
+from fairseq_lrn.models.config import LRNConfig, RNMTConfig
 
 
-def test_every_option_is_documented(root):
-    documentation = (root / "docs" / "model.md").read_text()
-    for field in dataclasses.fields(LRNConfig):
+@pytest.mark.parametrize("config, page", [(LRNConfig, "model.md"), (RNMTConfig, "paper.md")])
+def test_every_option_is_documented(root, config, page):
+    lines = (root / "docs" / page).read_text().splitlines()
+    for field in dataclasses.fields(config):
         if not field.name.startswith("_"):
             option = "--" + field.name.replace("_", "-")
-            assert f"| `{option}` |" in documentation, option
+            (row,) = (line for line in lines if line.startswith(f"| `{option}` |"))
+            default = row.split("|")[2].strip()
+            has_none = field.default is None or field.default is False
+            assert default == ("" if has_none else str(field.default)), option

@@ -9,7 +9,7 @@ import os
 import torch
 
 import fairseq_lrn  # noqa: F401  (registers the models)
-from fairseq_lrn.modules import layers, lrn
+from fairseq_lrn.modules import cells, layers
 
 
 def scan_without_memory(kqv, h0, padding_mask=None, *, bias=None, **options):
@@ -28,10 +28,10 @@ class NoAttention(layers.MultiheadAttention):
         return torch.zeros_like(query), None
 
 
-intact_scan = lrn.lrn_scan
+intact_scan = cells.lrn_scan
 part = os.environ["LRN_ABLATE"]
 if part == "recurrence":
-    lrn.lrn_scan = scan_without_memory
+    cells.lrn_scan = scan_without_memory
 elif part == "attention":
     layers.MultiheadAttention = NoAttention
 else:

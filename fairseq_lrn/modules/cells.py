@@ -235,7 +235,7 @@ class GRUCell(Cell):
         gates = torch.sigmoid(gates + self.recurrent_gates(state))
         update, reset = gates.chunk(2, dim=-1)
         candidate = torch.tanh(candidate + self.recurrent_candidate(reset * state))
-        return torch.lerp(candidate, state, update)  # the update gate keeps the old state
+        return update * state + (1 - update) * candidate  # the update gate keeps the old state
 
 
 class LSTMCell(Cell):
@@ -342,10 +342,11 @@ class SRUCell(Cell):
     def step(self, projected: Tensor, state: Tensor) -> Tensor:
         x_reset, x_forget, x_cell, x_highway = projected.chunk(4, dim=-1)
         c = state[:, self.hidden_size :]
-        forget_gate = torch.sigmoid(torch.addcmul(x_forget, self.forget_vector, c))
-        reset_gate = torch.sigmoid(torch.addcmul(x_reset, self.reset_vector, c))
-        new_c = torch.lerp(x_cell, c, forget_gate)
-        return torch.cat([torch.lerp(x_highway, new_c, reset_gate), new_c], dim=-1)
+        forget_gate = torch.sigmoid(x_forget + self.forget_vector * c)
+        reset_gate = torch.sigmoid(x_reset + self.reset_vector * c)
+        new_c = forget_gate * c + (1 - forget_gate) * x_cell
+        h = reset_gate * new_c + (1 - reset_gate) * x_highway
+        return torch.cat([h, new_c], dim=-1)
 
 
 def input_map(input_size: int, widths: List[int], bias: bool, norm: Optional[str]) -> Affine:

@@ -165,6 +165,32 @@ def test_scripting(model, batch, task):
         assert torch.equal(ours[0]["tokens"], theirs[0]["tokens"])
 
 
+@pytest.mark.parametrize("half", ["autocast", "bfloat16", "float16"])
+def test_half_precision(model, batch, half):
+    """Training and decoding; what comes out is that of single precision, rounded."""
+    src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
+    expected, _ = model(src, None, prev)
+    dtype = torch.bfloat16 if half == "autocast" else getattr(torch, half)
+    if half != "autocast":
+        model.to(dtype)
+    with torch.autocast("cpu", dtype, enabled=half == "autocast"):
+        logits, _ = model(src, None, prev)
+        logits.logsumexp(-1).sum().backward()
+        encoder_out, cache = model.encoder(src), {}
+        for end in range(1, 4):
+            step, _ = model.decoder(prev[:, :end], encoder_out, incremental_state=cache)
+    is_token = prev.ne(1) & expected.isfinite().any(-1)
+    finite = expected.isfinite()
+    torch.testing.assert_close(
+        logits.float()[finite & is_token[..., None]],
+        expected[finite & is_token[..., None]],
+        rtol=0,
+        atol=0.1,
+    )
+    assert not step.isnan().any()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_training_reaches_every_parameter(model, batch):
     model.train()
     logits, extra = model(batch(LENGTHS), None, batch(LENGTHS, left=False))

@@ -4,22 +4,23 @@ import math
 from typing import Dict, List, Optional, Tuple
 
 import torch
-from fairseq.models import (
-    FairseqEncoder,
-    FairseqEncoderDecoderModel,
-    FairseqIncrementalDecoder,
-    register_model,
-)
+from fairseq.models import register_model
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
+from fairseq_lrn.models.base import (
+    RecurrentDecoder,
+    RecurrentEncoder,
+    RecurrentModel,
+    check_shared_dictionary,
+)
 from fairseq_lrn.models.config import LRNConfig
 from fairseq_lrn.models.embedding import build_embedding
 from fairseq_lrn.modules import LRNDecoderLayer, LRNEncoderLayer
 
 
 @register_model("lrn", dataclass=LRNConfig)
-class LRNModel(FairseqEncoderDecoderModel):
+class LRNModel(RecurrentModel):
     """LRN encoder-decoder (``--arch lrn``).
 
     During training every projection, the attention and the output layer run over all
@@ -28,9 +29,6 @@ class LRNModel(FairseqEncoderDecoderModel):
     The cell is that of Zhang and Sennrich (2019), section 3; the layout of the layers is
     this project's own.
     """
-
-    def __init__(self, encoder: "LRNEncoder", decoder: "LRNDecoder"):
-        super().__init__(encoder, decoder)
 
     @classmethod
     def build_model(cls, cfg: LRNConfig, task) -> "LRNModel":
@@ -47,11 +45,7 @@ class LRNModel(FairseqEncoderDecoderModel):
             cfg.decoder_layers = len(cfg.decoder_layers_to_keep.split(","))
         cfg.check()
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
-        if cfg.share_all_embeddings and src_dict != tgt_dict:
-            raise ValueError(
-                "--share-all-embeddings requires a joined dictionary: "
-                "run fairseq-preprocess with --joined-dictionary"
-            )
+        check_shared_dictionary(cfg, src_dict, tgt_dict)
         encoder_embedding = build_embedding(
             src_dict,
             cfg.encoder_embed_dim,
@@ -74,39 +68,8 @@ class LRNModel(FairseqEncoderDecoderModel):
             LRNDecoder(cfg, tgt_dict, decoder_embedding),
         )
 
-    def forward(
-        self,
-        src_tokens: Tensor,
-        src_lengths: Tensor,
-        prev_output_tokens: Tensor,
-        features_only: bool = False,
-    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
-        """
-        Args:
-            src_tokens: source, ``B x S``, padded on either side.
-            src_lengths: source lengths, ``B``.
-            prev_output_tokens: target shifted right, ``B x T``.
-            features_only: leave out the output layer.
 
-        Returns:
-            logits ``B x T x V`` (or features ``B x T x C``) and ``{"attn": [B x T x S]}``.
-        """
-        encoder_out = self.encoder(src_tokens, src_lengths)
-        return self.decoder(prev_output_tokens, encoder_out, features_only=features_only)
-
-    @torch.jit.export
-    def get_normalized_probs(
-        self,
-        net_output: Tuple[Tensor, Optional[Dict[str, List[Optional[Tensor]]]]],
-        log_probs: bool,
-        sample: Optional[Dict[str, Tensor]] = None,
-    ):
-        """(Log) probabilities ``B x T x V`` from what :meth:`forward` returns."""
-        # TorchScript cannot call the base class's method of the same name.
-        return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
-
-
-class LRNEncoder(FairseqEncoder):
+class LRNEncoder(RecurrentEncoder):
     """Stack of bidirectional LRN layers.
 
     Args:
@@ -116,9 +79,7 @@ class LRNEncoder(FairseqEncoder):
     """
 
     def __init__(self, cfg: LRNConfig, dictionary, embed_tokens: nn.Embedding):
-        super().__init__(dictionary)
-        self.padding_idx = embed_tokens.padding_idx
-        self.max_source_positions = cfg.max_source_positions
+        super().__init__(dictionary, cfg.max_source_positions)
         self.embed_tokens = embed_tokens
         self.embed_scale = embedding_scale(cfg, embed_tokens)
         self.dropout_in = FairseqDropout(
@@ -176,23 +137,8 @@ class LRNEncoder(FairseqEncoder):
             "src_lengths": [lengths],
         }
 
-    @torch.jit.export
-    def reorder_encoder_out(
-        self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
-    ) -> Dict[str, List[Tensor]]:
-        """Select sentences: every entry along its own batch dimension."""
-        reordered: Dict[str, List[Tensor]] = {}
-        for key, tensors in encoder_out.items():
-            batch_dim = 1 if key in ("encoder_out", "encoder_states") else 0
-            reordered[key] = [tensor.index_select(batch_dim, new_order) for tensor in tensors]
-        return reordered
 
-    def max_positions(self) -> int:
-        """Longest source sentence, in tokens."""
-        return self.max_source_positions
-
-
-class LRNDecoder(FairseqIncrementalDecoder):
+class LRNDecoder(RecurrentDecoder):
     """Stack of LRN layers, each followed by attention over the source.
 
     Args:
@@ -202,9 +148,7 @@ class LRNDecoder(FairseqIncrementalDecoder):
     """
 
     def __init__(self, cfg: LRNConfig, dictionary, embed_tokens: nn.Embedding):
-        super().__init__(dictionary)
-        self.padding_idx = embed_tokens.padding_idx
-        self.max_target_positions = cfg.max_target_positions
+        super().__init__(dictionary, cfg.max_target_positions)
         self.embed_tokens = embed_tokens
         self.embed_scale = embedding_scale(cfg, embed_tokens)
         self.dropout_in = FairseqDropout(
@@ -232,35 +176,6 @@ class LRNDecoder(FairseqIncrementalDecoder):
             self.output_projection.weight = embed_tokens.weight
         else:
             nn.init.normal_(self.output_projection.weight, std=cfg.decoder_embed_dim**-0.5)
-        self.need_attn = True
-        self.init_incremental_state()
-
-    def forward(
-        self,
-        prev_output_tokens: Tensor,
-        encoder_out: Optional[Dict[str, List[Tensor]]] = None,
-        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
-        features_only: bool = False,
-        src_lengths: Optional[Tensor] = None,
-    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
-        """
-        Args:
-            prev_output_tokens: target shifted right, ``B x T``. In incremental decoding the
-                whole prefix so far; positions that were seen before are skipped.
-            encoder_out: what :class:`LRNEncoder` returns.
-            incremental_state: cache for incremental decoding.
-            features_only: leave out the output layer.
-            src_lengths: not needed, there for fairseq's interface.
-
-        Returns:
-            logits ``B x T x V`` (only the new positions in incremental decoding) and
-            ``{"attn": [B x T x S]}``; attention is over source positions as given, padding
-            included, and None in training and where generation has no use for it.
-        """
-        x, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
-        if not features_only:
-            x = self.output_layer(x)
-        return x, extra
 
     def extract_features(
         self,
@@ -333,24 +248,6 @@ class LRNDecoder(FairseqIncrementalDecoder):
             cached["states"] = states.index_select(0, new_order)
             self.set_incremental_state(incremental_state, "recurrence", cached)
         return incremental_state
-
-    @torch.jit.export
-    def get_normalized_probs(
-        self,
-        net_output: Tuple[Tensor, Optional[Dict[str, List[Optional[Tensor]]]]],
-        log_probs: bool,
-        sample: Optional[Dict[str, Tensor]] = None,
-    ):
-        """(Log) probabilities ``B x T x V`` from what :meth:`forward` returns."""
-        return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
-
-    def max_positions(self) -> int:
-        """Longest target sentence, in tokens."""
-        return self.max_target_positions
-
-    def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
-        """Called by fairseq before generation: leave out attention weights nobody reads."""
-        self.need_attn = need_attn
 
 
 def embedding_scale(cfg: LRNConfig, embed_tokens: nn.Embedding) -> float:

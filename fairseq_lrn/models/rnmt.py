@@ -7,15 +7,16 @@ paper (bzhangGo/lrn, ``mt/deepnmt.py``) for the layout ``paper``.
 from typing import Dict, List, Optional, Tuple
 
 import torch
-from fairseq.models import (
-    FairseqEncoder,
-    FairseqEncoderDecoderModel,
-    FairseqIncrementalDecoder,
-    register_model,
-)
+from fairseq.models import register_model
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
+from fairseq_lrn.models.base import (
+    RecurrentDecoder,
+    RecurrentEncoder,
+    RecurrentModel,
+    check_shared_dictionary,
+)
 from fairseq_lrn.models.config import RNMTConfig
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
 from fairseq_lrn.modules.cells import SRUCell
@@ -29,15 +30,12 @@ from fairseq_lrn.modules.rnmt import (
 
 
 @register_model("lrn_rnmt", dataclass=RNMTConfig)
-class RNMTModel(FairseqEncoderDecoderModel):
+class RNMTModel(RecurrentModel):
     """Recurrent encoder-decoder of the paper (``--arch lrn_rnmt``).
 
     A context-aware encoder; a decoder whose first layer attends between two cells that share a
     state; layer norm and residual connections around every layer.
     """
-
-    def __init__(self, encoder: "RNMTEncoder", decoder: "RNMTDecoder"):
-        super().__init__(encoder, decoder)
 
     @classmethod
     def build_model(cls, cfg: RNMTConfig, task) -> "RNMTModel":
@@ -59,11 +57,7 @@ class RNMTModel(FairseqEncoderDecoderModel):
                 setattr(cfg, f"{side}_layers", len(kept))
         cfg.check()
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
-        if cfg.share_all_embeddings and src_dict != tgt_dict:
-            raise ValueError(
-                "--share-all-embeddings requires a joined dictionary: "
-                "run fairseq-preprocess with --joined-dictionary"
-            )
+        check_shared_dictionary(cfg, src_dict, tgt_dict)
         encoder_embedding = nn.Embedding(len(src_dict), cfg.embed_dim, src_dict.pad())
         if cfg.share_all_embeddings:
             decoder_embedding = encoder_embedding
@@ -90,39 +84,8 @@ class RNMTModel(FairseqEncoderDecoderModel):
                 nn.init.uniform_(module.forget_vector, -scale, scale)
                 nn.init.uniform_(module.reset_vector, -scale, scale)
 
-    def forward(
-        self,
-        src_tokens: Tensor,
-        src_lengths: Tensor,
-        prev_output_tokens: Tensor,
-        features_only: bool = False,
-    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
-        """
-        Args:
-            src_tokens: source, ``B x S``, padded on either side.
-            src_lengths: source lengths, ``B``.
-            prev_output_tokens: target shifted right, ``B x T``.
-            features_only: leave out the output layer.
 
-        Returns:
-            logits ``B x T x V`` (or features ``B x T x E``) and ``{"attn": [B x T x S]}``.
-        """
-        encoder_out = self.encoder(src_tokens, src_lengths)
-        return self.decoder(prev_output_tokens, encoder_out, features_only=features_only)
-
-    @torch.jit.export
-    def get_normalized_probs(
-        self,
-        net_output: Tuple[Tensor, Optional[Dict[str, List[Optional[Tensor]]]]],
-        log_probs: bool,
-        sample: Optional[Dict[str, Tensor]] = None,
-    ):
-        """(Log) probabilities ``B x T x V`` from what :meth:`forward` returns."""
-        # TorchScript cannot call the base class's method of the same name.
-        return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
-
-
-class RNMTEncoder(FairseqEncoder):
+class RNMTEncoder(RecurrentEncoder):
     """First layer context-aware or bidirectional, the others forward.
 
     Args:
@@ -135,9 +98,7 @@ class RNMTEncoder(FairseqEncoder):
     def __init__(
         self, cfg: RNMTConfig, dictionary, embed_tokens: nn.Embedding, embed_bias: nn.Parameter
     ):
-        super().__init__(dictionary)
-        self.padding_idx = dictionary.pad()
-        self.max_source_positions = cfg.max_source_positions
+        super().__init__(dictionary, cfg.max_source_positions)
         self.embed_tokens = embed_tokens
         self.embed_bias = embed_bias
         self.dropout_module = FairseqDropout(cfg.dropout, module_name=self.__class__.__name__)
@@ -196,24 +157,11 @@ class RNMTEncoder(FairseqEncoder):
             "src_lengths": [lengths],
         }
 
-    @torch.jit.export
-    def reorder_encoder_out(
-        self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
-    ) -> Dict[str, List[Tensor]]:
-        """Select sentences: every entry along its own batch dimension."""
-        reordered: Dict[str, List[Tensor]] = {}
-        for key, tensors in encoder_out.items():
-            batch_dim = 1 if key in ("encoder_out", "encoder_states") else 0
-            reordered[key] = [tensor.index_select(batch_dim, new_order) for tensor in tensors]
-        return reordered
 
-    def max_positions(self) -> int:
-        """Longest source sentence, in tokens."""
-        return self.max_source_positions
-
-
-class RNMTDecoder(FairseqIncrementalDecoder):
+class RNMTDecoder(RecurrentDecoder):
     """First layer with attention between its two cells; the others read its contexts.
+
+    The first token of a sentence is not looked up: a vector of zeros stands for it.
 
     Args:
         cfg: options.
@@ -231,9 +179,7 @@ class RNMTDecoder(FairseqIncrementalDecoder):
         embed_bias: nn.Parameter,
         final_size: int,
     ):
-        super().__init__(dictionary)
-        self.padding_idx = dictionary.pad()
-        self.max_target_positions = cfg.max_target_positions
+        super().__init__(dictionary, cfg.max_target_positions)
         self.embed_tokens = embed_tokens
         self.embed_bias = embed_bias
         self.dropout_module = FairseqDropout(cfg.dropout, module_name=self.__class__.__name__)
@@ -271,37 +217,6 @@ class RNMTDecoder(FairseqIncrementalDecoder):
                 extra[index] = index == dictionary.bos() or symbol.startswith("madeupword")
         self.masks_symbols = cfg.mask_extra_symbols
         self.register_buffer("extra_symbols", extra, persistent=False)
-        self.need_attn = True
-        self.init_incremental_state()
-
-    def forward(
-        self,
-        prev_output_tokens: Tensor,
-        encoder_out: Optional[Dict[str, List[Tensor]]] = None,
-        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
-        features_only: bool = False,
-        src_lengths: Optional[Tensor] = None,
-    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
-        """
-        Args:
-            prev_output_tokens: target shifted right, ``B x T``. The first token of a sentence is
-                not looked up: a vector of zeros stands for it. In incremental decoding the whole
-                prefix so far; positions that were seen before are skipped.
-            encoder_out: what :class:`RNMTEncoder` returns.
-            incremental_state: cache for incremental decoding.
-            features_only: leave out the output layer.
-            src_lengths: not needed, there for fairseq's interface.
-
-        Returns:
-            logits ``B x T x V`` (only the new positions in incremental decoding) and
-            ``{"attn": [B x T x S]}``; attention is that of the last layer that attends, averaged
-            over its heads, over source positions as given, padding included. It is None in
-            training and where generation has no use for it.
-        """
-        x, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
-        if not features_only:
-            x = self.output_layer(x)
-        return x, extra
 
     def extract_features(
         self,
@@ -383,24 +298,6 @@ class RNMTDecoder(FairseqIncrementalDecoder):
                     cached[key] = value.index_select(0, new_order)
             self.set_incremental_state(incremental_state, "recurrence", cached)
         return incremental_state
-
-    @torch.jit.export
-    def get_normalized_probs(
-        self,
-        net_output: Tuple[Tensor, Optional[Dict[str, List[Optional[Tensor]]]]],
-        log_probs: bool,
-        sample: Optional[Dict[str, Tensor]] = None,
-    ):
-        """(Log) probabilities ``B x T x V`` from what :meth:`forward` returns."""
-        return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
-
-    def max_positions(self) -> int:
-        """Longest target sentence, in tokens."""
-        return self.max_target_positions
-
-    def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
-        """Called by fairseq before generation: leave out attention weights nobody reads."""
-        self.need_attn = need_attn
 
 
 def layer_options(cfg: RNMTConfig) -> Dict[str, object]:

@@ -1,0 +1,149 @@
+"""What the models share: fairseq's interface around what they compute."""
+
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
+from torch import Tensor
+
+
+class RecurrentModel(FairseqEncoderDecoderModel):
+    """Encoder and decoder as fairseq calls them."""
+
+    def __init__(self, encoder: "RecurrentEncoder", decoder: "RecurrentDecoder"):
+        super().__init__(encoder, decoder)
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor,
+        prev_output_tokens: Tensor,
+        features_only: bool = False,
+    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
+        """
+        Args:
+            src_tokens: source, ``B x S``, padded on either side.
+            src_lengths: source lengths, ``B``.
+            prev_output_tokens: target shifted right, ``B x T``.
+            features_only: leave out the output layer.
+
+        Returns:
+            logits ``B x T x V`` (or features ``B x T x C``) and ``{"attn": [B x T x S]}``.
+        """
+        encoder_out = self.encoder(src_tokens, src_lengths)
+        return self.decoder(prev_output_tokens, encoder_out, features_only=features_only)
+
+    @torch.jit.export
+    def get_normalized_probs(
+        self,
+        net_output: Tuple[Tensor, Optional[Dict[str, List[Optional[Tensor]]]]],
+        log_probs: bool,
+        sample: Optional[Dict[str, Tensor]] = None,
+    ):
+        """(Log) probabilities ``B x T x V`` from what :meth:`forward` returns."""
+        # TorchScript cannot call the base class's method of the same name.
+        return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
+
+
+class RecurrentEncoder(FairseqEncoder):
+    """An encoder that returns a dictionary of lists of tensors.
+
+    Args:
+        dictionary: source dictionary.
+        max_positions: longest source sentence, in tokens.
+    """
+
+    def __init__(self, dictionary, max_positions: int):
+        super().__init__(dictionary)
+        self.padding_idx = dictionary.pad()
+        self.max_source_positions = max_positions
+
+    @torch.jit.export
+    def reorder_encoder_out(
+        self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
+    ) -> Dict[str, List[Tensor]]:
+        """Select sentences: every entry along its own batch dimension."""
+        reordered: Dict[str, List[Tensor]] = {}
+        for key, tensors in encoder_out.items():
+            batch_dim = 1 if key in ("encoder_out", "encoder_states") else 0
+            reordered[key] = [tensor.index_select(batch_dim, new_order) for tensor in tensors]
+        return reordered
+
+    def max_positions(self) -> int:
+        """Longest source sentence, in tokens."""
+        return self.max_source_positions
+
+
+class RecurrentDecoder(FairseqIncrementalDecoder):
+    """An incremental decoder; a subclass extracts features and makes logits of them.
+
+    Args:
+        dictionary: target dictionary.
+        max_positions: longest target sentence, in tokens.
+    """
+
+    def __init__(self, dictionary, max_positions: int):
+        super().__init__(dictionary)
+        self.padding_idx = dictionary.pad()
+        self.max_target_positions = max_positions
+        self.need_attn = True
+        self.init_incremental_state()
+
+    def forward(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: Optional[Dict[str, List[Tensor]]] = None,
+        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
+        features_only: bool = False,
+        src_lengths: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
+        """
+        Args:
+            prev_output_tokens: target shifted right, ``B x T``. In incremental decoding the
+                whole prefix so far; positions that were seen before are skipped.
+            encoder_out: what the encoder returns.
+            incremental_state: cache for incremental decoding.
+            features_only: leave out the output layer.
+            src_lengths: not needed, there for fairseq's interface.
+
+        Returns:
+            logits ``B x T x V`` (only the new positions in incremental decoding) and
+            ``{"attn": [B x T x S]}``; attention is that of the last layer that attends, averaged
+            over its heads, over source positions as given, padding included. It is None in
+            training and where generation has no use for it.
+        """
+        x, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
+        if not features_only:
+            x = self.output_layer(x)
+        return x, extra
+
+    @torch.jit.export
+    def get_normalized_probs(
+        self,
+        net_output: Tuple[Tensor, Optional[Dict[str, List[Optional[Tensor]]]]],
+        log_probs: bool,
+        sample: Optional[Dict[str, Tensor]] = None,
+    ):
+        """(Log) probabilities ``B x T x V`` from what :meth:`forward` returns."""
+        return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
+
+    def max_positions(self) -> int:
+        """Longest target sentence, in tokens."""
+        return self.max_target_positions
+
+    def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
+        """Called by fairseq before generation: leave out attention weights nobody reads."""
+        self.need_attn = need_attn
+
+
+def check_shared_dictionary(cfg, source_dictionary, target_dictionary) -> None:
+    """Refuse one table for two dictionaries.
+
+    Raises:
+        ValueError: ``--share-all-embeddings`` without a joined dictionary.
+    """
+    if cfg.share_all_embeddings and source_dictionary != target_dictionary:
+        raise ValueError(
+            "--share-all-embeddings requires a joined dictionary: "
+            "run fairseq-preprocess with --joined-dictionary"
+        )

@@ -89,9 +89,8 @@ def measure(
     )
     for split in ("train", "test"):
         task.load_dataset(split)
-    training = _batches(task, "train", max_tokens=max_tokens)
     # A few that are spread over all lengths.
-    training = [training[len(training) * part // 8] for part in (1, 3, 5, 7)]
+    training = _batches(task, "train", parts=(1, 3, 5, 7), max_tokens=max_tokens)
     test = _batches(task, "test", max_sentences=BATCH_SIZE)
     num_sentences = len(task.dataset("test"))
 
@@ -120,11 +119,13 @@ def measure(
     ]
 
 
-def _batches(task, split: str, **size) -> list:
+def _batches(task, split: str, parts: Sequence[int] = (), **size) -> list:
     dataset = task.dataset(split)
     with data_utils.numpy_seed(1):
         indices = dataset.ordered_indices()
     batches = dataset.batch_by_size(indices, **size, required_batch_size_multiple=1)
+    if parts:
+        batches = [batches[len(batches) * part // 8] for part in parts]
     return [dataset.collater([dataset[int(index)] for index in batch]) for batch in batches]
 
 
@@ -146,6 +147,7 @@ def _trainer(model: nn.Module, task, batches: list) -> Callable[[], None]:
 
 
 def _translator(model: nn.Module, task, batches: list) -> Callable[[], None]:
+    model.make_generation_fast_(need_attn=False)  # as fairseq-generate does
     generator = task.build_generator([model], GenerationConfig(beam=BEAM, lenpen=LENPEN))
 
     def translate() -> None:

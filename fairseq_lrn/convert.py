@@ -51,7 +51,10 @@ DEFAULTS = {
     "dropout": 0.1,
 }
 # What a training of the toolkit stores beside the variables of the model.
-NOT_OF_THE_MODEL = re.compile(r"(.*/)?(global_step|beta[12]_power|Adam|Adam_1)(_\d+)?")
+NOT_OF_THE_MODEL = re.compile(
+    r"(.*/)?(global_step|beta[12]_power|Adam|Adam_1|ExponentialMovingAverage|replica"
+    r"|CTrainOpReplica|CTrainOpBackUpReplica)(_\d+)?"
+)
 
 
 class ConversionError(InputError):
@@ -101,8 +104,9 @@ def from_zero(
         parameters: the toolkit's parameters: ``cell``, ``hidden_size``, ``embed_size``,
             ``num_encoder_layer``, ``num_decoder_layer``, ``num_heads``; and, with the toolkit's
             defaults, ``caencoder``, ``use_deep_att``, ``layer_norm``, ``dl4mt_redict``,
-            ``shared_target_softmax_embedding``, ``shared_source_target_embedding``, ``dropout``,
-            and ``variant``, ``"paper"`` for the layout of the code released with the paper.
+            ``shared_target_softmax_embedding``, ``shared_source_target_embedding`` (one table for
+            everything, whatever the former says), ``dropout``, and ``variant``, ``"paper"`` for
+            the layout of the code released with the paper.
             Others are not needed.
         source_words: the source vocabulary, in the order of the authors' ids from 3 on.
         target_words: the target vocabulary likewise.
@@ -117,16 +121,15 @@ def from_zero(
             all that is wrong is listed.
     """
     config = config_from_zero(parameters)
-    values, scope = _of_the_model(variables)
-    shared = bool(parameters.get("shared_source_target_embedding", False))
-    source_dict, target_dict = (
-        _dictionary(values, name, words)
-        for name, words in (
-            ("embedding" if shared else "src_embedding", source_words),
-            ("embedding" if shared else "tgt_embedding", target_words),
-        )
+    values, scope, problems = _of_the_model(variables)
+    tables = (
+        ["embedding"] * 2 if config.share_all_embeddings else ["src_embedding", "tgt_embedding"]
     )
-    if shared and source_dict != target_dict:
+    source_dict, target_dict = (
+        _dictionary(values, table, words)
+        for table, words in zip(tables, (source_words, target_words))
+    )
+    if config.share_all_embeddings and source_dict != target_dict:
         raise ConversionError(
             "the model has one embedding table for both languages, but the vocabularies differ: "
             "give the same for both"
@@ -135,12 +138,14 @@ def from_zero(
     model = RNMTModel.build_model(config, task)
     source_ids, target_ids = ids_of(source_dict), ids_of(target_dict)
 
-    expected = dict(zero_variables(model, parameters, source_ids, target_ids))
-    problems = [f"unknown: {scope}{name}" for name in sorted(values.keys() - expected.keys())]
+    expected = dict(zero_variables(model, str(config.cell), source_ids, target_ids))
+    problems += [f"unknown: {scope}{name}" for name in sorted(values.keys() - expected.keys())]
     problems += [f"missing: {scope}{name}" for name in sorted(expected.keys() - values.keys())]
     for name in sorted(expected.keys() & values.keys()):
         shape = tuple(expected[name].of(expected[name].parameter).shape)
-        if tuple(values[name].shape) != shape:
+        if values[name].dtype.kind not in "fiu":
+            problems.append(f"no real numbers: {scope}{name} is of the type {values[name].dtype}")
+        elif values[name].shape != shape:
             problems.append(f"wrong shape: {scope}{name} is {values[name].shape}, not {shape}")
     if problems:
         raise ConversionError(
@@ -148,10 +153,7 @@ def from_zero(
             + "\n  ".join(problems)
         )
     for name, variable in expected.items():
-        variable.assign(torch.from_numpy(np.array(values[name])))
-    if shared and not config.share_all_embeddings:
-        # The table is shared between the languages, but not with the output.
-        model.decoder.embed_tokens.weight.data.copy_(model.encoder.embed_tokens.weight)
+        variable.assign(torch.from_numpy(values[name].astype(np.float32)))
     return model.eval(), source_ids, target_ids
 
 
@@ -172,7 +174,6 @@ def config_from_zero(parameters: Mapping[str, Any]) -> RNMTConfig:
         problems.append(f"the epsilon of layer norm is {epsilon}; only {NORM_EPS} is supported")
     if problems:
         raise ConversionError("parameters of the model: " + "; ".join(problems))
-    softmax_shared = given["shared_target_softmax_embedding"]
     try:
         config = RNMTConfig(
             cell=given["cell"],
@@ -187,8 +188,8 @@ def config_from_zero(parameters: Mapping[str, Any]) -> RNMTConfig:
             # The release with the paper has no such switch.
             no_feature_layer=given["variant"] == "zero" and not given["dl4mt_redict"],
             layout=given["variant"],
-            share_decoder_input_output_embed=bool(softmax_shared),
-            share_all_embeddings=bool(softmax_shared and given["shared_source_target_embedding"]),
+            share_decoder_input_output_embed=bool(given["shared_target_softmax_embedding"]),
+            share_all_embeddings=bool(given["shared_source_target_embedding"]),
             mask_extra_symbols=True,
             dropout=float(given["dropout"]),
         )
@@ -205,25 +206,29 @@ def ids_of(dictionary: Dictionary) -> Tensor:
 
 
 def zero_variables(
-    model: RNMTModel, parameters: Mapping[str, Any], source_ids: Tensor, target_ids: Tensor
+    model: RNMTModel, cell: str, source_ids: Tensor, target_ids: Tensor
 ) -> Iterator[Tuple[str, Variable]]:
     """The toolkit's variables of a model: their paths without the scope, and where they are.
 
     Args:
         model: the model.
-        parameters: the toolkit's parameters; how tables are shared is read from them.
+        cell: its cell, as the toolkit calls it.
         source_ids: our id for each of the authors' source ids.
         target_ids: our id for each of the authors' target ids.
     """
-    given = {**DEFAULTS, **parameters}
-    encoder, decoder, cell = model.encoder, model.decoder, given["cell"]
-    if given["shared_source_target_embedding"]:
-        yield "embedding", Variable(encoder.embed_tokens.weight, ids=source_ids)
+    encoder, decoder = model.encoder, model.decoder
+    source, target, output = (
+        encoder.embed_tokens.weight,
+        decoder.embed_tokens.weight,
+        decoder.output_projection.weight,
+    )
+    if source is target:
+        yield "embedding", Variable(source, ids=source_ids)
     else:
-        yield "src_embedding", Variable(encoder.embed_tokens.weight, ids=source_ids)
-        yield "tgt_embedding", Variable(decoder.embed_tokens.weight, ids=target_ids)
-    if not given["shared_target_softmax_embedding"]:
-        yield "softmax_embedding", Variable(decoder.output_projection.weight, ids=target_ids)
+        yield "src_embedding", Variable(source, ids=source_ids)
+        yield "tgt_embedding", Variable(target, ids=target_ids)
+    if output is not target:
+        yield "softmax_embedding", Variable(output, ids=target_ids)
     yield "bias", Variable(encoder.embed_bias)
 
     for index, layer in enumerate(encoder.layers):
@@ -328,39 +333,41 @@ def _norm(path: str, norm: nn.Module) -> Named:
         yield path + "offset", Variable(norm.bias)
 
 
-def _of_the_model(variables: Mapping[str, np.ndarray]) -> Tuple[Dict[str, np.ndarray], str]:
-    """The model's variables without their scope, and the scope."""
-    values = {re.sub(r":0$", "", name): value for name, value in variables.items()}
-    values = {name: value for name, value in values.items() if not NOT_OF_THE_MODEL.fullmatch(name)}
-    scopes = Counter(name.split("/")[0] for name in values if "/" in name)
+def _of_the_model(
+    variables: Mapping[str, np.ndarray],
+) -> Tuple[Dict[str, np.ndarray], str, List[str]]:
+    """The model's variables without their scope, the scope, and what is outside of it."""
+    values = {re.sub(r":0$", "", name): np.asarray(value) for name, value in variables.items()}
+    names = [name for name in values if not NOT_OF_THE_MODEL.fullmatch(name)]
+    scopes = Counter(name.split("/")[0] for name in names if "/" in name)
     if not scopes:
         raise ConversionError(
             "there are no variables of a model: expected paths like deepnmt/src_embedding"
         )
     scope = scopes.most_common(1)[0][0] + "/"
-    return {
-        name[len(scope) :] if name.startswith(scope) else name: value
-        for name, value in values.items()
-    }, scope
+    inside = {name[len(scope) :]: values[name] for name in names if name.startswith(scope)}
+    outside = [f"unknown: {name}" for name in sorted(names) if not name.startswith(scope)]
+    return inside, scope, outside
 
 
 def _dictionary(
     values: Mapping[str, np.ndarray], table: str, words: Optional[Sequence[str]]
 ) -> Dictionary:
-    """A dictionary with a word for each row of the table; its name shows that none was given."""
-    if table not in values or values[table].ndim != 2:
-        raise ConversionError(
-            f"missing: the embedding table {table} (do the parameters say rightly whether "
-            "source and target share a table?)"
-        )
-    size = len(values[table])
-    if words is None:
+    """A dictionary with a word for each row of the table; names of the rows where none is given.
+
+    Where there is no such table it has no words: that it is missing is said with all the rest.
+    """
+    known = table in values and values[table].ndim == 2
+    size = len(values[table]) if known else len(SPECIAL_WORDS)
+    if words is None or not known:
         words = [f"id{index}" for index in range(len(SPECIAL_WORDS), size)]
     if len(words) + len(SPECIAL_WORDS) != size:
         raise ConversionError(
             f"the vocabulary has {len(words)} words beside {', '.join(SPECIAL_WORDS)}, but the "
             f"table {table} has {size} rows: give the vocabulary that the model was trained with"
         )
+    if len(set(words)) != len(words):
+        raise ConversionError("the vocabulary has the same word more than once")
     dictionary = Dictionary()
     for word in words:
         # A word may be spelled like one of fairseq's special symbols.
@@ -371,22 +378,17 @@ def _dictionary(
 def read_vocabulary(path: str) -> List[str]:
     """Words of a vocabulary file of the toolkit, one on each line, without the special ones.
 
+    The toolkit takes no notice of a word that comes again, so neither does this.
+
     Raises:
-        ConversionError: the file cannot be read, or holds a word twice.
+        ConversionError: the file cannot be read.
     """
     try:
         with open(path, encoding="utf-8") as file:
             words = [line.strip() for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise ConversionError(f"cannot read the vocabulary {path}: {error}") from error
-    words = [word for word in words if word not in SPECIAL_WORDS]
-    repeated = [word for word, count in Counter(words).items() if count > 1]
-    if repeated:
-        raise ConversionError(
-            f"{path} has {repeated[0]!r} more than once ({len(repeated)} such words): it is no "
-            "vocabulary of the toolkit"
-        )
-    return words
+    return [word for word in dict.fromkeys(words) if word not in SPECIAL_WORDS]
 
 
 def save_for_fairseq(
@@ -405,8 +407,10 @@ def save_for_fairseq(
         the path of the checkpoint.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or both languages have the same name.
     """
+    if source_lang == target_lang:
+        raise InputError(f"both languages are {source_lang}: their dictionaries need two names")
     try:
         os.makedirs(destdir, exist_ok=True)
         for side, lang in ((model.encoder, source_lang), (model.decoder, target_lang)):

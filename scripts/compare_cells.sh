@@ -8,8 +8,9 @@
 #
 # RAW_DIR has {train,val,test_2016_flickr}.{en,de}; without it the files are downloaded.
 # Everything goes to DIR (default: compare_cells/ in the checkout). Running it again reuses what
-# is there and continues training that was interrupted. With --train-only several can train at
-# once, for different cells. Needs matplotlib (bash scripts/setup.sh benchmark).
+# is there and continues training that was interrupted. --train-only leaves out the measuring, so
+# that different cells can be trained at the same time. Needs matplotlib (bash scripts/setup.sh
+# benchmark).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment
@@ -26,7 +27,11 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+mkdir -p "$directory"
+exec 9>"$directory/.lock"
+! command -v flock >/dev/null || flock 9 # another one may be preparing
 prepare_multi30k "$directory" "$raw"
+exec 9>&-
 data=$directory/data-bin
 
 for cell in $cells; do
@@ -42,7 +47,7 @@ for cell in $cells; do
     --lr-decay-start 2700 --lr-decay-end 5400 \
     --criterion sentence_label_smoothed_cross_entropy --label-smoothing 0.1 \
     --max-tokens 4096 --max-epoch 10 --seed 1 --log-interval 50 --keep-last-epochs 5 "$@"
-  average_last "$checkpoints" 5 epoch
+  average_last "$checkpoints" 5
   echo "$cell: generate test_2016_flickr (beam 4, the paper's length penalty)"
   generate "$directory/$cell" "$data" "$checkpoints/averaged.pt" \
     --task translation_lrn --length-penalty gnmt --beam 4 --lenpen 0.6

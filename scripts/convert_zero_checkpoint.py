@@ -7,6 +7,9 @@ The variables come from an .npz file, by their TensorFlow paths. With TensorFlow
     names = reader.get_variable_to_shape_map()
     numpy.savez("model.npz", **{name: reader.get_tensor(name) for name in names})
 
+The parameters are the toolkit's param.json; for a model of the code that was released with the
+paper (bzhangGo/lrn) add "variant": "paper" to it.
+
 Writes model.pt and both dictionaries to DIR. Generate with the text segmented as the toolkit's
 was, and fairseq-preprocess --srcdict DIR/dict.SRC.txt --tgtdict DIR/dict.TRG.txt:
 

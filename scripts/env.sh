@@ -111,14 +111,21 @@ reuse_or_prepare() { # directory trainpref options...
   fi
 }
 
-# The mean of the last checkpoints, at most as many as asked for, in averaged.pt.
-average_last() { # checkpoints count epoch|update
-  local count pattern='checkpoint[0-9]*.pt'
-  [ "$3" = epoch ] || pattern='checkpoint_[0-9]*_[0-9]*.pt'
-  count=$(find "$1" -name "$pattern" | wc -l)
-  [ "$count" -gt 0 ] || fail "there is no $3 checkpoint in $1: train for longer"
+# The mean of the last checkpoints, at most as many as asked for, in averaged.pt: those saved by
+# the number of updates, or where there are none, at the end of an epoch.
+average_last() { # checkpoints count
+  local kind count
+  for kind in update epoch; do
+    if [ "$kind" = update ]; then
+      count=$(find "$1" -name 'checkpoint_[0-9]*_[0-9]*.pt' | wc -l)
+    else
+      count=$(find "$1" -name 'checkpoint[0-9]*.pt' | wc -l)
+    fi
+    [ "$count" -eq 0 ] || break
+  done
+  [ "$count" -gt 0 ] || fail "there is no checkpoint in $1: train for longer"
   count=$((count < $2 ? count : $2))
-  echo "average the last $count ${3}s"
+  echo "average the last $count ${kind}s"
   python "$ROOT/scripts/average_checkpoints.py" --inputs "$1" \
-    "--num-$3-checkpoints" "$count" --output "$1/averaged.pt"
+    "--num-$kind-checkpoints" "$count" --output "$1/averaged.pt"
 }

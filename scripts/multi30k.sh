@@ -39,7 +39,7 @@ train "$directory" "$data" --source-lang en --target-lang de --arch lrn \
   --max-tokens 4096 --max-epoch 30 --seed 1 --log-interval 50 \
   --keep-last-epochs 10 "$@"
 
-average_last "$checkpoints" 10 epoch
+average_last "$checkpoints" 10
 
 echo "multi30k: generate test_2016_flickr (beam 5)"
 # The model is too brief with fairseq's default length penalty; this one was chosen on val.

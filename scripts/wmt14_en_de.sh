@@ -63,6 +63,8 @@ done
 input=$directory/input-$limit data=$directory/data-bin-$limit
 run=$directory/$cell-$limit
 checkpoints=$run/checkpoints
+# The files are large, so it is their place that tells whether they are the same.
+origin="$(cd "$raw" && pwd) ${tokenize[*]-}"
 first() { if [ "$limit" -gt 0 ]; then head -n "$limit" "$1"; else cat "$1"; fi; }
 if [ ! -d "$input" ]; then
   rm -rf "$input.incomplete"
@@ -73,28 +75,28 @@ if [ ! -d "$input" ]; then
       >"$input.incomplete/dev.$lang"
     first "$raw/newstest2014.$lang" >"$input.incomplete/test.$lang"
   done
+  echo "$origin" >"$input.incomplete/origin"
   mv "$input.incomplete" "$input"
 fi
+[ "$(cat "$input/origin")" = "$origin" ] ||
+  fail "$input was made from other files, or with another --tokenize: choose another --dir"
 echo "wmt14: prepare (joint BPE with 32,000 merges, vocabularies with a threshold of 50)"
-reuse_or_prepare "$data" "$input/train" --source-lang en --target-lang de "${tokenize[@]}" \
+reuse_or_prepare "$data" "$input/train" --source-lang en --target-lang de ${tokenize[@]+"${tokenize[@]}"} \
   --trainpref "$input/train" --validpref "$input/dev" --testpref "$input/test" \
   --bpe-merges 32000 --vocab-threshold 50 --max-length 80
 check_data "$data" en de
 
 echo "wmt14: train (${cell}_rnmt_wmt_en_de, $gpus GPUs)"
 mkdir -p "$checkpoints"
-if [ "$visible" -gt 0 ] && [ -z "${CUDA_VISIBLE_DEVICES:-}" ]; then
-  CUDA_VISIBLE_DEVICES=$(seq -s, 0 $((gpus - 1)))
-  export CUDA_VISIBLE_DEVICES
-fi
 train "$run" "$data" --source-lang en --target-lang de --arch "${cell}_rnmt_wmt_en_de" \
   --optimizer adam --adam-betas '(0.9, 0.999)' --adam-eps 1e-9 --clip-norm 5.0 \
   --lr 0.0005 --lr-scheduler gnmt_plus \
   --criterion sentence_label_smoothed_cross_entropy --label-smoothing 0.1 \
-  --max-tokens 3000 --update-freq $((8 / gpus)) --max-epoch 10 --seed 1234 \
-  --save-interval-updates 1250 --keep-interval-updates 5 --no-epoch-checkpoints "$@"
+  --max-tokens 3000 --update-freq $((8 / gpus)) --distributed-world-size "$gpus" \
+  --max-epoch 10 --seed 1234 --save-interval-updates 1250 --keep-interval-updates 5 \
+  --keep-last-epochs 5 "$@"
 
-average_last "$checkpoints" 5 update
+average_last "$checkpoints" 5
 echo "wmt14: generate newstest2014 (beam 4, the paper's length penalty)"
 generate "$run" "$data" "$checkpoints/averaged.pt" \
   --task translation_lrn --length-penalty gnmt --beam 4 --lenpen 0.6 --max-len-a 1 --max-len-b 50

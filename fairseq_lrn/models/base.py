@@ -1,6 +1,7 @@
 """What the models share: fairseq's interface around what they compute."""
 
-from typing import Dict, List, Optional, Tuple
+import copy
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
@@ -147,3 +148,28 @@ def check_shared_dictionary(cfg, source_dictionary, target_dictionary) -> None:
             "--share-all-embeddings requires a joined dictionary: "
             "run fairseq-preprocess with --joined-dictionary"
         )
+
+
+def keep_layers(cfg, required: Sequence[int] = ()):
+    """A copy of the options with as many layers as ``--*-layers-to-keep`` leaves.
+
+    Args:
+        cfg: options of a model.
+        required: layers that cannot be left out.
+
+    Raises:
+        ValueError: there is no such layer, or a required one is left out.
+    """
+    cfg = copy.copy(cfg)
+    for side in ("encoder", "decoder"):
+        option, kept = f"--{side}-layers-to-keep", getattr(cfg, f"{side}_layers_to_keep")
+        if not kept:
+            continue
+        layers = kept.split(",")
+        number = getattr(cfg, f"{side}_layers")
+        if any(not layer.isdecimal() or int(layer) >= number for layer in layers):
+            raise ValueError(f"{option} {kept} must be numbers of layers, from 0 to {number - 1}")
+        if not set(map(str, required)) <= set(layers):
+            raise ValueError(f"{option} must keep layer 0, which is not like the others")
+        setattr(cfg, f"{side}_layers", len(layers))
+    return cfg

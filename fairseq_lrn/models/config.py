@@ -1,5 +1,6 @@
 """Options of the models. Names follow fairseq's ``transformer`` and ``lstm``."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Optional, Sequence
 
@@ -259,8 +260,8 @@ class RNMTConfig(FairseqDataclass):
         check_probabilities(self, "dropout")
         check_choices(self, cell=CELLS, activation_fn=ACTIVATIONS, layout=LAYOUTS)
         check_activation(self)
-        if self.init_scale <= 0:
-            raise ValueError(f"--init-scale must be above 0, not {self.init_scale}")
+        if not 0.0 < self.init_scale < math.inf:
+            raise ValueError(f"--init-scale must be above 0 and finite, not {self.init_scale}")
         if self.hidden_size % self.attention_heads != 0:
             raise ValueError(
                 f"--hidden-size ({self.hidden_size}) must be divisible by --attention-heads "

@@ -13,6 +13,7 @@ from fairseq_lrn.models.base import (
     RecurrentEncoder,
     RecurrentModel,
     check_shared_dictionary,
+    keep_layers,
 )
 from fairseq_lrn.models.config import LRNConfig
 from fairseq_lrn.models.embedding import build_embedding
@@ -38,11 +39,7 @@ class LRNModel(RecurrentModel):
             ValueError: an option has a value that cannot be, or does not go with another.
         """
         # fairseq hands over an omegaconf configuration: the fields of LRNConfig, not its methods.
-        cfg = LRNConfig.from_namespace(cfg)
-        if cfg.encoder_layers_to_keep:
-            cfg.encoder_layers = len(cfg.encoder_layers_to_keep.split(","))
-        if cfg.decoder_layers_to_keep:
-            cfg.decoder_layers = len(cfg.decoder_layers_to_keep.split(","))
+        cfg = keep_layers(LRNConfig.from_namespace(cfg))
         cfg.check()
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
         check_shared_dictionary(cfg, src_dict, tgt_dict)

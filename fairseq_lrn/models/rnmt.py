@@ -16,6 +16,7 @@ from fairseq_lrn.models.base import (
     RecurrentEncoder,
     RecurrentModel,
     check_shared_dictionary,
+    keep_layers,
 )
 from fairseq_lrn.models.config import RNMTConfig
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
@@ -45,16 +46,7 @@ class RNMTModel(RecurrentModel):
             ValueError: an option has a value that cannot be, or does not go with another.
         """
         # fairseq hands over an omegaconf configuration: the fields of the dataclass, no methods.
-        cfg = RNMTConfig.from_namespace(cfg)
-        for side in ("encoder", "decoder"):
-            kept = getattr(cfg, f"{side}_layers_to_keep")
-            if kept:
-                kept = kept.split(",")
-                if "0" not in kept:
-                    raise ValueError(
-                        f"--{side}-layers-to-keep must keep layer 0, which is not like the others"
-                    )
-                setattr(cfg, f"{side}_layers", len(kept))
+        cfg = keep_layers(RNMTConfig.from_namespace(cfg), required=[0])
         cfg.check()
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
         check_shared_dictionary(cfg, src_dict, tgt_dict)

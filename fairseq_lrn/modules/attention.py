@@ -57,7 +57,7 @@ class AdditiveAttention(nn.Module):
             keys: ``B x S x M``.
             memory_padding_mask: ``B x S``, true at padding.
         """
-        bias = self.score_proj.bias.to(keys.dtype).expand(keys.size(0), keys.size(1))
+        bias = at_least_single(self.score_proj.bias).expand(keys.size(0), keys.size(1))
         if memory_padding_mask is not None:
             bias = bias + memory_padding_mask.to(bias.dtype) * self.masked_score
         return bias.unsqueeze(-1)
@@ -66,8 +66,8 @@ class AdditiveAttention(nn.Module):
         """Attention weights ``B x S x heads`` of the query ``B x H``."""
         shape = (keys.size(0), keys.size(1), self.num_heads, self.head_size)
         hidden = torch.tanh(keys + self.query_proj(query).unsqueeze(1)).view(shape)
-        scores = torch.matmul(hidden, self.score_proj.weight[0]) + score_bias
-        return torch.softmax(scores, dim=1, dtype=torch.float32).to(keys.dtype)
+        scores = torch.matmul(hidden, self.score_proj.weight[0])
+        return torch.softmax(at_least_single(scores) + score_bias, dim=1).to(keys.dtype)
 
     def read(self, weights: Tensor, memory: Tensor) -> Tensor:
         """Contexts: the heads' weighted sums of their blocks of the memory.
@@ -98,3 +98,8 @@ class AdditiveAttention(nn.Module):
         keys = self.keys(memory)
         weights = self.weights(query, keys, self.score_bias(keys, memory_padding_mask))
         return self.read(weights.unsqueeze(0), memory)[0], weights
+
+
+def at_least_single(x: Tensor) -> Tensor:
+    """Half precision as float32, in which the scores of padding are finite; others as they are."""
+    return x.float() if x.dtype == torch.float16 or x.dtype == torch.bfloat16 else x

@@ -380,6 +380,9 @@ def build_cell(
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {ACTIVATIONS}, not {activation!r}")
+    for size, value in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if value < 1:
+            raise ValueError(f"{size} must be at least 1, not {value}")
     if name in ("lrn", "olrn"):
         return LRNCell(input_size, hidden_size, bias, activation, norm, output_gate=name == "olrn")
     if name == "atr":

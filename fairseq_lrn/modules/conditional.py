@@ -180,6 +180,10 @@ class AttentiveRecurrence(nn.Module):
                 upper = self.upper.project(context)
             state = self.upper.masked_step(upper, state, pad)
             outputs.append(state[:, : self.hidden_size])
+        if len(outputs) == 0:
+            nothing = x.new_zeros(0, x.size(1), self.hidden_size)
+            wide = x.new_zeros(0, x.size(1), keys.size(1), self.attention.num_heads)
+            return nothing, state, memory.new_zeros(0, x.size(1), memory.size(2)), wide
         all_weights = torch.stack(weights)
         if values is not None:
             all_contexts = self.attention.read(all_weights, memory)

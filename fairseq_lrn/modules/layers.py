@@ -54,8 +54,7 @@ class LRNEncoderLayer(nn.Module):
         residual = x
         if self.normalize_before:
             x = self.layer_norm(x)
-        h_0 = x.new_zeros(2, x.size(1), self.recurrence.state_size)
-        x, h_n = self.recurrence(x, h_0, padding_mask)
+        x, h_n = self.recurrence(x, self.recurrence.initial_state(x), padding_mask)
         h_n = h_n[..., : self.recurrence.hidden_size]
         x = residual + self.dropout_module(self.out_proj(x))
         if not self.normalize_before:

@@ -34,6 +34,13 @@ class RecurrentLayer(nn.Module):
         self.state_size = self.cells[0].state_size
         self.fused = bidirectional and cell in ("lrn", "olrn")
 
+    def initial_state(self, x: Tensor) -> Tensor:
+        """States of zeros ``D x B x state_size`` for the input ``T x B x C``."""
+        states: List[Tensor] = []
+        for cell in self.cells:
+            states.append(cell.initial_state(x))
+        return torch.stack(states)
+
     def forward(
         self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor] = None
     ) -> Tuple[Tensor, Tensor]:

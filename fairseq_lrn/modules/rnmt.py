@@ -89,8 +89,7 @@ class RNMTEncoderLayer(nn.Module):
             output ``S x B x output_size`` and the final output of the recurrence
             ``B x final_size``.
         """
-        h_0 = x.new_zeros(self.recurrence.num_directions, x.size(1), self.recurrence.state_size)
-        h, state = self.recurrence(x, h_0, padding_mask)
+        h, state = self.recurrence(x, self.recurrence.initial_state(x), padding_mask)
         final = state[:, :, : self.recurrence.hidden_size].transpose(0, 1).flatten(1)
         return self.branch(h, x), final
 
@@ -121,9 +120,9 @@ class ContextAwareEncoderLayer(nn.Module):
         self.branch = OutputBranch(hidden_size, input_size, output_size, dropout, layer_norm)
 
     def forward(self, x: Tensor, padding_mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
-        zeros = x.new_zeros(x.size(1), self.forward_recurrence.state_size)
-        read, _ = self.forward_recurrence(x, zeros.unsqueeze(0), padding_mask)
-        h, state = self.backward_recurrence(x, read, zeros, padding_mask, True)
+        h_0 = self.forward_recurrence.initial_state(x)
+        read, _ = self.forward_recurrence(x, h_0, padding_mask)
+        h, state = self.backward_recurrence(x, read, h_0[0], padding_mask, True)
         return self.branch(h, x), state[:, : self.final_size]
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from multiprocessing import Pool
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 import sacremoses
 import sentencepiece
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 SENTENCEPIECE_MODEL = "sentencepiece.bpe.model"
 RECORD = "prepare.json"
+ENCODED_AT_ONCE = 100_000  # lines
 
 
 @dataclass
@@ -68,6 +69,11 @@ def prepare(options: PrepareOptions) -> None:
         raise InputError("give --trainpref, or --vocab-from with data prepared earlier")
     if options.bpe_merges is not None and options.bpe_merges < 1:
         raise InputError(f"--bpe-merges must be at least 1, not {options.bpe_merges}")
+    if options.vocab_from is not None and (options.bpe_merges or options.vocab_threshold):
+        raise InputError(
+            "--vocab-from takes BPE and dictionaries as they are: leave out --bpe-merges and "
+            "--vocab-threshold"
+        )
     if options.vocab_threshold < 0:
         raise InputError(f"--vocab-threshold must be at least 0, not {options.vocab_threshold}")
     if options.workers < 1:
@@ -172,7 +178,7 @@ def _prepare_into(working: str, splits, options: PrepareOptions) -> None:
         if options.vocab_threshold > 0:
             segment = restrict(bpe, _vocabulary(bpe, splits, side, lang, options))
         for split, pair in splits.items():
-            pieces = segment.encode(pair[side], out_type=str, num_threads=options.workers)
+            pieces = encode(segment, pair[side], options.workers)
             write_lines(os.path.join(text, f"{split}.bpe.{lang}"), map(" ".join, pieces))
     preprocess(working, splits, options)
     record = asdict(options)
@@ -187,13 +193,22 @@ def _vocabulary(bpe, splits, side: int, lang: str, options: PrepareOptions) -> S
         path = os.path.join(options.vocab_from, f"dict.{lang}.txt")
         return set(Dictionary.load(path).symbols)
     counts = Counter()
-    for pieces in bpe.encode(splits["train"][side], out_type=str, num_threads=options.workers):
+    for pieces in encode(bpe, splits["train"][side], options.workers):
         counts.update(pieces)
     kept = {piece for piece, count in counts.items() if count >= options.vocab_threshold}
     logger.info(
         "%s: %d of %d pieces occur %d times", lang, len(kept), len(counts), options.vocab_threshold
     )
     return kept
+
+
+def encode(
+    bpe: sentencepiece.SentencePieceProcessor, lines: List[str], workers: int
+) -> Iterator[List[str]]:
+    """The pieces of each line; those of a large corpus would not fit into memory at once."""
+    for start in range(0, len(lines), ENCODED_AT_ONCE):
+        block = lines[start : start + ENCODED_AT_ONCE]
+        yield from bpe.encode(block, out_type=str, num_threads=workers)
 
 
 def restrict(
@@ -297,7 +312,7 @@ def train_bpe(inputs: List[str], model: str, vocab_size: int, merges: Optional[i
     except (RuntimeError, OSError) as error:
         raise InputError(
             f"sentencepiece cannot make {vocab_size} pieces from the training text: choose "
-            f"another --vocab-size ({error})"
+            f"another {'--vocab-size' if merges is None else '--bpe-merges'} ({error})"
         ) from error
     os.remove(prefix + ".vocab")
 

@@ -1,8 +1,9 @@
 """The authors' loss: label smoothing with its normaliser, averaged for each sentence."""
 
 import math
-from typing import Tuple
+from typing import Optional, Tuple
 
+import torch
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
@@ -43,7 +44,9 @@ class SentenceLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         target = model.get_targets(sample, net_output)
         if self.ignore_prefix_size > 0:
             lprobs, target = (one[:, self.ignore_prefix_size :] for one in (lprobs, target))
-        token_loss, nll_loss = smoothed_loss(lprobs, target, self.eps)
+        decoder = getattr(model, "decoder", None)
+        extra_symbols = decoder.extra_symbols if getattr(decoder, "masks_symbols", False) else None
+        token_loss, nll_loss = smoothed_loss(lprobs, target, self.eps, extra_symbols)
         is_token = target.ne(self.padding_idx)
         lengths = is_token.sum(1).clamp(min=1)
         loss = (token_loss * is_token).sum(1) / lengths
@@ -62,13 +65,16 @@ class SentenceLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         return loss.sum() if reduce else loss, sample_size, logging_output
 
 
-def smoothed_loss(lprobs: Tensor, target: Tensor, eps: float) -> Tuple[Tensor, Tensor]:
+def smoothed_loss(
+    lprobs: Tensor, target: Tensor, eps: float, extra_symbols: Optional[Tensor] = None
+) -> Tuple[Tensor, Tensor]:
     """Loss of each token in nats, with label smoothing and without.
 
     Args:
-        lprobs: log probabilities, ``... x V``; minus infinity is for symbols that never get any.
+        lprobs: log probabilities, ``... x V``.
         target: symbols, ``...``.
         eps: label smoothing; outside of (0, 1) there is none.
+        extra_symbols: ``V``, true for symbols that never get any probability and do not count.
 
     Returns:
         smoothed cross entropy minus the entropy of the smoothed distribution, and plain cross
@@ -77,12 +83,11 @@ def smoothed_loss(lprobs: Tensor, target: Tensor, eps: float) -> Tuple[Tensor, T
     nll_loss = -lprobs.gather(-1, target.unsqueeze(-1)).squeeze(-1)
     if not 0.0 < eps < 1.0:
         return nll_loss, nll_loss
-    # The same symbols are left out everywhere, so that one row tells which.
-    possible = lprobs.detach().flatten(0, -2)[0].isfinite()
-    others = int(possible.sum()) - 1
-    if others + 1 < lprobs.size(-1):
-        lprobs = lprobs.masked_fill(~possible, 0.0)
+    others = torch.tensor(lprobs.size(-1) - 1.0, dtype=lprobs.dtype, device=lprobs.device)
+    if extra_symbols is not None:
+        others = others - extra_symbols.sum()
+        lprobs = lprobs.masked_fill(extra_symbols, 0.0)
     rest = eps / others
     loss = (1.0 - eps - rest) * nll_loss - rest * lprobs.sum(-1)
-    entropy = -((1.0 - eps) * math.log(1.0 - eps) + others * rest * math.log(rest + 1e-20))
+    entropy = -((1.0 - eps) * math.log(1.0 - eps) + eps * torch.log(rest + 1e-20))
     return loss - entropy, nll_loss

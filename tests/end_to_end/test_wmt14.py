@@ -7,7 +7,7 @@ from fairseq.data import Dictionary
 
 SMALL = [
     "--embed-dim", "32", "--hidden-size", "32", "--encoder-layers", "2", "--decoder-layers", "2",
-    "--max-update", "4", "--update-freq", "1", "--save-interval-updates", "2",
+    "--max-epoch", "2",
 ]  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def test_limited_run(command, raw, tmp_path):
     run = ["bash", "scripts/wmt14_en_de.sh", raw, "--dir", directory, "--tokenize"]
     output = command(*run, "--limit", "1000", "--cell", "olrn", "--", *SMALL)
     assert re.search(r"cleaning: \d+ of 1000 pairs kept", output)
-    assert "average the last 2 updates" in output
+    assert "average the last 2 epochs" in output
     bleu = (directory / "olrn-1000" / "bleu.txt").read_text()
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|eff:no\|tok:none\|.* = [\d.]+", bleu)
     assert bleu.strip() in output
@@ -46,6 +46,12 @@ def test_limited_run(command, raw, tmp_path):
     # Again: nothing is left to do but to score.
     output = command(*run, "--limit", "1000", "--cell", "olrn", "--", *SMALL)
     assert f"reusing {data}" in output and "Loaded checkpoint" in output
+
+    (raw.parent / "other").symlink_to(raw)
+    run[2] = raw.parent / "other" / ".." / "raw"
+    command(*run, "--limit", "1000", "--cell", "olrn", "--", *SMALL)  # the same place
+    refusal = command(*run[:-1], "--limit", "1000", ok=False)
+    assert "with another --tokenize" in refusal
 
 
 def test_bad_options(command, raw, tmp_path):

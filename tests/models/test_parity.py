@@ -26,7 +26,7 @@ class Case:
         self.variables = {
             f"{scope}/{name}": variable
             for name, variable in zero_variables(
-                self.model, self.record, source_ids, self.target_ids
+                self.model, self.record["cell"], source_ids, self.target_ids
             )
         }
         self.source = source_ids[self.arrays["src"].long()]
@@ -114,9 +114,8 @@ def test_greedy_steps(case):
         zip(case.arrays["greedy/tokens_in"].long(), case.arrays["greedy/logits"])
     ):
         if step > 0:
-            if not tokens.any():
-                # Theirs takes a batch of nothing but id 0 for the first step; ours does not.
-                return
+            # Theirs takes a batch of nothing but id 0 for the first step; ours does not.
+            assert tokens.any()
             fed = torch.cat([fed, case.target_ids[tokens].unsqueeze(1)], dim=1)
         ours, _ = decoder(fed, encoder_out, incremental_state=cache)
         assert_close(ours[:, 0, case.target_ids], logits, f"logits of step {step}")

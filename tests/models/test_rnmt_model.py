@@ -22,13 +22,14 @@ from fairseq_lrn.modules.rnmt import (
 )
 
 LENGTHS = [4, 7, 2, 7, 1]
-# With 55,320 embedding rows, as the paper's vocabularies have about; the LSTM is not in its table.
+# With 55,320 embedding rows, as the paper's vocabularies have about.
 PARAMETERS = {
     "lrn": 142818433,
     "olrn": 163830913,
     "atr": 121826433,
     "sru": 170181761,
     "gru": 205917313,
+    "lstm": 254272641,  # not in the paper's table
 }
 
 
@@ -59,7 +60,7 @@ def test_parameters_of_the_paper(cell):
         model = RNMTModel.build_model(RNMTConfig(**vars(args)), task)
     assert all(parameter.is_meta for parameter in model.parameters())
     count = sum(parameter.numel() for parameter in model.parameters())
-    assert count == PARAMETERS.get(cell, count)
+    assert count == PARAMETERS[cell]
     assert len(model.encoder.layers) == len(model.decoder.layers) == 6
 
 
@@ -216,7 +217,10 @@ def test_layers_to_keep(build_rnmt):
     model = build_rnmt(encoder_layers=3, encoder_layers_to_keep="0,2", decoder_layers_to_keep="0")
     assert (len(model.encoder.layers), len(model.decoder.layers)) == (2, 1)
     with pytest.raises(ValueError, match="must keep layer 0"):
-        build_rnmt(decoder_layers_to_keep="1,2")
+        build_rnmt(decoder_layers=3, decoder_layers_to_keep="1,2")
+    for kept in ("0,7", "0,x"):
+        with pytest.raises(ValueError, match="must be numbers of layers, from 0 to 2"):
+            build_rnmt(encoder_layers=3, encoder_layers_to_keep=kept)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +233,7 @@ def test_layers_to_keep(build_rnmt):
         ({"cell": "rnn"}, "--cell must be one of"),
         ({"cell": "sru", "activation_fn": "tanh"}, "keeps its own nonlinearities"),
         ({"init_scale": 0.0}, "--init-scale must be above 0"),
+        ({"init_scale": float("nan")}, "--init-scale must be above 0"),
         ({"no_feature_layer": True, "layout": "paper"}, "--no-feature-layer with --layout paper"),
     ],
 )

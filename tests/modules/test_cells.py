@@ -98,6 +98,14 @@ def test_empty_sequence(name):
         h_0 = torch.randn(2, B, layer.state_size)
         output, h_n = layer(torch.randn(0, B, C), h_0)
         assert output.shape == (0, B, 2 * H) and torch.equal(h_n, h_0)
+        memory, state = torch.randn(T, B, M), torch.randn(B, layer.state_size)
+        aligned = AlignedRecurrence(name, C, M, H, norm=norm)
+        output, final = aligned(torch.randn(0, B, C), memory[:0], state)
+        assert output.shape == (0, B, H) and torch.equal(final, state)
+        attentive = AttentiveRecurrence(name, C, M, H, num_heads=2, norm=norm)
+        output, final, contexts, weights = attentive(torch.randn(0, B, C), memory, state)
+        assert output.shape == (0, B, H) and torch.equal(final, state)
+        assert contexts.shape == (0, B, M) and weights.shape == (0, B, T, 2)
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -127,11 +135,12 @@ def test_both_directions():
         ({"name": "rnn"}, "cell must be one of"),
         ({"name": "gru", "norm": "batch"}, "norm must be one of"),
         ({"name": "lrn", "activation": "relu"}, "activation must be one of"),
+        ({"name": "lrn", "hidden_size": 0}, "hidden_size must be at least 1"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        build_cell(input_size=C, hidden_size=H, **arguments)
+        build_cell(**{"input_size": C, "hidden_size": H, **arguments})
 
 
 @pytest.mark.parametrize("name", ["lrn", "olrn"])

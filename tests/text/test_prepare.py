@@ -73,7 +73,8 @@ def test_merges(raw):
     prepare(options(raw, "all", bpe_merges=100000))
 
 
-def test_vocabulary_for_each_language(raw):
+def test_vocabulary_for_each_language(raw, monkeypatch):
+    monkeypatch.setattr("fairseq_lrn.text.prepare.ENCODED_AT_ONCE", 7)
     prepare(options(raw, bpe_merges=400, vocab_threshold=20))
     data = raw / "data"
     whole = SentencePieceProcessor(model_file=str(data / "sentencepiece.bpe.model"))
@@ -131,6 +132,7 @@ def test_nothing_is_overwritten(raw):
         ({"max_length": 1}, "raise --max-length"),
         ({"bpe_merges": 0}, "--bpe-merges must be at least 1"),
         ({"vocab_threshold": -1}, "--vocab-threshold must be at least 0"),
+        ({"vocab_from": "data", "vocab_threshold": 5}, "leave out --bpe-merges and"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"destdir": "a,b"}, "has a comma"),
         ({"destdir": "/proc/nowhere/data"}, "cannot make"),

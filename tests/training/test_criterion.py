@@ -93,12 +93,20 @@ def test_every_sentence_counts_the_same():
 
 def test_symbols_without_probability_do_not_count():
     logits, target = torch.randn(2, 3, 7), torch.tensor([[4, 5, 2], [6, 2, 1]])
-    widened = torch.cat([logits, torch.full((2, 3, 2), -math.inf)], dim=-1)
-    model = Model(widened)
+    model = Model(torch.cat([logits, torch.full((2, 3, 2), -math.inf)], dim=-1))
+    extra = torch.tensor([False] * 7 + [True] * 2)
+    model.decoder = SimpleNamespace(masks_symbols=True, extra_symbols=extra)
     loss = criterion()(model, sample(target))[0]
     torch.testing.assert_close(loss, criterion()(Model(logits), sample(target))[0])
     loss.backward()
     assert model.logits.grad.isfinite().all()
+
+
+def test_what_is_no_number_is_passed_on():
+    """fairseq then says so, or leaves the update out; it is no reason to fail here."""
+    logits, target = torch.randn(2, 3, 7), torch.tensor([[4, 5, 2], [6, 2, 1]])
+    logits[0, 0] = math.nan
+    assert criterion()(Model(logits), sample(target))[0].isnan()
 
 
 def test_without_smoothing_and_with_accuracy():

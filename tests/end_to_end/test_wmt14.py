@@ -26,31 +26,31 @@ def raw(multi30k, tmp_path):
 def test_limited_run(command, raw, tmp_path):
     directory = tmp_path / "out"
     run = ["bash", "scripts/wmt14_en_de.sh", raw, "--dir", directory, "--tokenize"]
-    output = command(*run, "--limit", "1000", "--cell", "olrn", "--", *SMALL)
-    assert re.search(r"cleaning: \d+ of 1000 pairs kept", output)
+    output = command(*run, "--limit", "400", "--cell", "olrn", "--", *SMALL)
+    assert re.search(r"cleaning: \d+ of 400 pairs kept", output)
     assert "average the last 2 epochs" in output
-    bleu = (directory / "olrn-1000" / "bleu.txt").read_text()
+    bleu = (directory / "olrn-400" / "bleu.txt").read_text()
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|eff:no\|tok:none\|.* = [\d.]+", bleu)
     assert bleu.strip() in output
     # Both development sets, each limited; vocabularies of their own.
-    data = directory / "data-bin-1000"
-    assert (directory / "input-1000" / "dev.en").read_text().count("\n") == 2000
+    data = directory / "data-bin-400"
+    assert (directory / "input-400" / "dev.en").read_text().count("\n") == 800
     english, german = (Dictionary.load(str(data / f"dict.{lang}.txt")) for lang in ("en", "de"))
     assert english != german
     pieces = list(zip(german.symbols, german.count))[german.nspecial :]
     counts = [n for piece, n in pieces if len(piece) > 1 and not piece.startswith("madeupword")]
     assert counts and min(counts) >= 50
-    translations = (directory / "olrn-1000" / "translations.tok.de").read_text()
-    assert translations.count("\n") == 1000
+    translations = (directory / "olrn-400" / "translations.tok.de").read_text()
+    assert translations.count("\n") == 400
 
     # Again: nothing is left to do but to score.
-    output = command(*run, "--limit", "1000", "--cell", "olrn", "--", *SMALL)
+    output = command(*run, "--limit", "400", "--cell", "olrn", "--", *SMALL)
     assert f"reusing {data}" in output and "Loaded checkpoint" in output
 
     (raw.parent / "other").symlink_to(raw)
     run[2] = raw.parent / "other" / ".." / "raw"
-    command(*run, "--limit", "1000", "--cell", "olrn", "--", *SMALL)  # the same place
-    refusal = command(*run[:-1], "--limit", "1000", ok=False)
+    command(*run, "--limit", "400", "--cell", "olrn", "--", *SMALL)  # the same place
+    refusal = command(*run[:-1], "--limit", "400", ok=False)
     assert "with another --tokenize" in refusal
 
 

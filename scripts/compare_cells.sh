@@ -4,7 +4,7 @@
 # and decoding of the trained models in turns. Writes a table (cells.md) and a plot (cells.png).
 #
 #   bash scripts/compare_cells.sh [RAW_DIR] [--dir DIR] [--cells "lrn gru ..."] [--train-only]
-#                                 [-- OPTIONS OF fairseq-train]
+#                                 [--rounds N] [-- OPTIONS OF fairseq-train]
 #
 # RAW_DIR has {train,val,test_2016_flickr}.{en,de}; without it the files are downloaded.
 # Everything goes to DIR (default: compare_cells/ in the checkout). Running it again reuses what
@@ -15,12 +15,13 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment
 
-raw='' directory=$ROOT/compare_cells cells="lrn olrn atr sru gru lstm" measure=1
+raw='' directory=$ROOT/compare_cells cells="lrn olrn atr sru gru lstm" measure=1 rounds=3
 while [ $# -gt 0 ]; do
   case $1 in
     --dir) directory=${2:?--dir needs a directory} && shift ;;
     --cells) cells=${2:?--cells needs names} && shift ;;
     --train-only) measure=0 ;;
+    --rounds) rounds=${2:?--rounds needs a number} && shift ;;
     --) shift && break ;;
     -*) fail "unknown option $1; options of fairseq-train go behind --" ;;
     *) raw=$1 ;;
@@ -57,5 +58,5 @@ done
 
 if [ "$measure" = 1 ]; then
   # shellcheck disable=SC2086  # a list of words
-  python "$ROOT/scripts/compare_cells.py" "$directory" --cells $cells
+  python "$ROOT/scripts/compare_cells.py" "$directory" --cells $cells --rounds "$rounds"
 fi

@@ -102,7 +102,7 @@ class AttentiveRecurrence(nn.Module):
     At each step the lower cell reads x_t, attention looks for a context c_t with the state, and
     the upper cell reads c_t. Only this steps through time, so all that does not depend on the
     state is computed before the loop: the lower cell's projection, the attention's keys, and,
-    where nothing is normalised, the upper cell's projection of the memory.
+    where nothing is normalised and the batch is small, the upper cell's projection of the memory.
 
     Args:
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.

@@ -24,7 +24,7 @@ def test_two_cells(command, raw, tmp_path):
     few = ["--", "--max-epoch", "1"]
     command(*run, "--cells", "gru", "--train-only", *few)
     assert not (directory / "cells.md").exists()
-    output = command(*run, "--cells", "olrn gru", *few)
+    output = command(*run, "--cells", "olrn gru", "--rounds", "1", *few)
     assert output.count("Loaded checkpoint") == 1  # of gru, which was trained already
     rows = (directory / "cells.md").read_text().splitlines()
     assert re.match(r"processor: .*threads: \d", rows[0])

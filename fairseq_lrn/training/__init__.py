@@ -1,6 +1,13 @@
-"""What training as in the paper needs beside the model. Importing this registers it."""
+"""Losses, optimiser and learning rates for fairseq. Importing this registers them."""
 
+from fairseq_lrn.training.adam import TorchAdam
 from fairseq_lrn.training.criterion import SentenceLabelSmoothedCrossEntropy
+from fairseq_lrn.training.fused_criterion import FusedLabelSmoothedCrossEntropy
 from fairseq_lrn.training.lr_schedule import GNMTPlusSchedule
 
-__all__ = ["GNMTPlusSchedule", "SentenceLabelSmoothedCrossEntropy"]
+__all__ = [
+    "FusedLabelSmoothedCrossEntropy",
+    "GNMTPlusSchedule",
+    "SentenceLabelSmoothedCrossEntropy",
+    "TorchAdam",
+]

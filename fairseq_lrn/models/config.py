@@ -23,6 +23,10 @@ class LRNConfig(FairseqDataclass):
         default=512, metadata={"help": "encoder state size, in each direction"}
     )
     encoder_layers: int = field(default=2, metadata={"help": "number of encoder layers"})
+    encoder_ffn_embed_dim: int = field(
+        default=0,
+        metadata={"help": "encoder embedding dimension for FFN in each layer; 0: no FFN"},
+    )
     encoder_normalize_before: bool = field(
         default=False, metadata={"help": "apply layer norm before each encoder block"}
     )
@@ -45,6 +49,10 @@ class LRNConfig(FairseqDataclass):
     decoder_layers: int = field(default=2, metadata={"help": "number of decoder layers"})
     decoder_attention_heads: int = field(
         default=8, metadata={"help": "number of attention heads in each decoder layer"}
+    )
+    decoder_ffn_embed_dim: int = field(
+        default=0,
+        metadata={"help": "decoder embedding dimension for FFN in each layer; 0: no FFN"},
     )
     decoder_normalize_before: bool = field(
         default=False, metadata={"help": "apply layer norm before each decoder block"}
@@ -88,6 +96,10 @@ class LRNConfig(FairseqDataclass):
         default=False, metadata={"help": "no bias in the projections of the recurrence's input"}
     )
     dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
+    locked_dropout: bool = field(
+        default=False,
+        metadata={"help": "drop the same elements at every position of a sentence"},
+    )
     attention_dropout: float = field(
         default=0.0, metadata={"help": "dropout probability for attention weights"}
     )

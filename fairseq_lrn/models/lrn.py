@@ -5,7 +5,6 @@ from typing import Dict, List, Optional, Tuple
 
 import torch
 from fairseq.models import register_model
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from fairseq_lrn.models.base import (
@@ -18,6 +17,7 @@ from fairseq_lrn.models.base import (
 from fairseq_lrn.models.config import LRNConfig
 from fairseq_lrn.models.embedding import build_embedding
 from fairseq_lrn.modules import LRNDecoderLayer, LRNEncoderLayer
+from fairseq_lrn.modules.dropout import Dropout
 
 
 @register_model("lrn", dataclass=LRNConfig)
@@ -79,14 +79,16 @@ class LRNEncoder(RecurrentEncoder):
         super().__init__(dictionary, cfg.max_source_positions)
         self.embed_tokens = embed_tokens
         self.embed_scale = embedding_scale(cfg, embed_tokens)
-        self.dropout_in = FairseqDropout(
-            cfg.dropout_of("encoder_dropout_in"), module_name=self.__class__.__name__
+        self.dropout_in = Dropout(
+            cfg.dropout_of("encoder_dropout_in"), cfg.locked_dropout, self.__class__.__name__
         )
         self.layers = nn.ModuleList(
             LRNEncoderLayer(
                 cfg.encoder_embed_dim,
                 cfg.encoder_hidden_size,
+                ffn_dim=cfg.encoder_ffn_embed_dim,
                 dropout=cfg.dropout_of("encoder_dropout_out"),
+                locked_dropout=cfg.locked_dropout,
                 normalize_before=cfg.encoder_normalize_before,
                 **recurrence_options(cfg),
             )
@@ -115,7 +117,7 @@ class LRNEncoder(RecurrentEncoder):
             ``src_tokens`` ``[B x S]`` and ``src_lengths`` ``[B x 1]``.
         """
         padding_mask = src_tokens.eq(self.padding_idx)
-        x = self.dropout_in(self.embed_scale * self.embed_tokens(src_tokens)).transpose(0, 1)
+        x = self.dropout_in(self.embed_scale * self.embed_tokens(src_tokens.t()))
         time_mask = padding_mask.t()
         encoder_states: List[Tensor] = []
         final_state = x.new_zeros(0)
@@ -148,8 +150,8 @@ class LRNDecoder(RecurrentDecoder):
         super().__init__(dictionary, cfg.max_target_positions)
         self.embed_tokens = embed_tokens
         self.embed_scale = embedding_scale(cfg, embed_tokens)
-        self.dropout_in = FairseqDropout(
-            cfg.dropout_of("decoder_dropout_in"), module_name=self.__class__.__name__
+        self.dropout_in = Dropout(
+            cfg.dropout_of("decoder_dropout_in"), cfg.locked_dropout, self.__class__.__name__
         )
         self.layers = nn.ModuleList(
             LRNDecoderLayer(
@@ -159,7 +161,9 @@ class LRNDecoder(RecurrentDecoder):
                 encoder_state_size=2 * cfg.encoder_hidden_size,
                 attention_heads=cfg.decoder_attention_heads,
                 attention_dropout=cfg.attention_dropout,
+                ffn_dim=cfg.decoder_ffn_embed_dim,
                 dropout=cfg.dropout_of("decoder_dropout_out"),
+                locked_dropout=cfg.locked_dropout,
                 normalize_before=cfg.decoder_normalize_before,
                 **recurrence_options(cfg),
             )
@@ -188,38 +192,42 @@ class LRNDecoder(RecurrentDecoder):
 
         cached = self.get_incremental_state(incremental_state, "recurrence")
         states: List[Tensor] = []
+        projected: List[Tensor] = []
         num_seen = 0
-        if cached is not None:
-            cached_states = cached["states"]
+        if cached is None:
+            for layer in self.layers:
+                states.append(layer.initial_state(encoder_state))
+                projected.extend(layer.project_memory(memory))
+        else:
+            cached_states, cached_memory = cached["states"], cached["memory"]
             num_steps = cached["num_steps"]
-            assert cached_states is not None and num_steps is not None
-            states = list(cached_states.unbind(1))
+            assert cached_states is not None and cached_memory is not None
+            assert num_steps is not None
+            states = list(cached_states.unsqueeze(1).unbind(0))
+            projected = list(cached_memory.unbind(0))
             # A caller may pass the whole prefix, as fairseq does, or the new token alone.
             num_seen = min(int(num_steps.item()), prev_output_tokens.size(1) - 1)
         tokens = prev_output_tokens[:, num_seen:]
 
         time_mask = tokens.eq(self.padding_idx).t()
-        x = self.dropout_in(self.embed_scale * self.embed_tokens(tokens)).transpose(0, 1)
+        x = self.dropout_in(self.embed_scale * self.embed_tokens(tokens.t()))
         attn: Optional[Tensor] = None
         new_states: List[Tensor] = []
         for index, layer in enumerate(self.layers):
-            if cached is None:
-                h_0 = layer.initial_state(encoder_state)
-            else:
-                h_0 = states[index].unsqueeze(0)
             x, h_n, attn = layer(
                 x,
-                h_0,
-                memory,
+                states[index],
+                projected[2 * index],
+                projected[2 * index + 1],
                 memory_padding_mask,
                 time_mask,
-                incremental_state,
                 index == len(self.layers) - 1 and self.need_attn and not self.training,
             )
             new_states.append(h_n[0])
         if incremental_state is not None:
             recurrence: Dict[str, Optional[Tensor]] = {
-                "states": torch.stack(new_states, dim=1),
+                "states": torch.stack(new_states),
+                "memory": torch.stack(projected) if cached is None else cached["memory"],
                 # on the CPU, so that reading it does not wait for a GPU
                 "num_steps": torch.tensor(num_seen + tokens.size(1)),
             }
@@ -237,12 +245,13 @@ class LRNDecoder(RecurrentDecoder):
         incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
         new_order: Tensor,
     ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
-        """Select hypotheses in the recurrent states; layers and attention reorder their caches."""
+        """Select hypotheses in the recurrent states and the projected memory."""
         cached = self.get_incremental_state(incremental_state, "recurrence")
         if cached is not None:
-            states = cached["states"]
-            assert states is not None
-            cached["states"] = states.index_select(0, new_order)
+            states, memory = cached["states"], cached["memory"]
+            assert states is not None and memory is not None
+            cached["states"] = states.index_select(1, new_order)
+            cached["memory"] = memory.index_select(2, new_order)
             self.set_incremental_state(incremental_state, "recurrence", cached)
         return incremental_state
 

@@ -8,7 +8,6 @@ from typing import Dict, List, Optional, Tuple
 
 import torch
 from fairseq.models import register_model
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from fairseq_lrn.models.base import (
@@ -21,6 +20,7 @@ from fairseq_lrn.models.base import (
 from fairseq_lrn.models.config import RNMTConfig
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
 from fairseq_lrn.modules.cells import SRUCell
+from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.rnmt import (
     AlignedDecoderLayer,
     AttentiveDecoderLayer,
@@ -93,7 +93,7 @@ class RNMTEncoder(RecurrentEncoder):
         super().__init__(dictionary, cfg.max_source_positions)
         self.embed_tokens = embed_tokens
         self.embed_bias = embed_bias
-        self.dropout_module = FairseqDropout(cfg.dropout, module_name=self.__class__.__name__)
+        self.dropout_module = Dropout(cfg.dropout, module_name=self.__class__.__name__)
         options = {**layer_options(cfg), "output_size": cfg.layout_size}
         if cfg.no_context_aware_encoder:
             first = RNMTEncoderLayer(cfg.embed_dim, bidirectional=True, **options)
@@ -174,7 +174,7 @@ class RNMTDecoder(RecurrentDecoder):
         super().__init__(dictionary, cfg.max_target_positions)
         self.embed_tokens = embed_tokens
         self.embed_bias = embed_bias
-        self.dropout_module = FairseqDropout(cfg.dropout, module_name=self.__class__.__name__)
+        self.dropout_module = Dropout(cfg.dropout, module_name=self.__class__.__name__)
         options = {
             **layer_options(cfg),
             "memory_size": cfg.hidden_size,

@@ -1,23 +1,74 @@
 """Encoder and decoder layers built around a recurrence, of the architecture ``lrn``."""
 
-from typing import Dict, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
-from fairseq.modules import FairseqDropout, MultiheadAttention
 from torch import Tensor, nn
 
+from fairseq_lrn.modules.attention import DotProductAttention
+from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 
+class ResidualNorm(nn.Module):
+    """What is around every branch: dropout, residual connection, layer norm.
+
+    Args:
+        embed_dim: width C of the residual stream.
+        dropout: on the branch before it joins the residual stream.
+        locked_dropout: the same elements are dropped at every time step.
+        normalize_before: layer norm at the entry of the branch instead of after the sum.
+    """
+
+    normalize_before: torch.jit.Final[bool]
+
+    def __init__(
+        self, embed_dim: int, dropout: float, locked_dropout: bool, normalize_before: bool
+    ):
+        super().__init__()
+        self.normalize_before = normalize_before
+        self.dropout_module = Dropout(dropout, locked_dropout, self.__class__.__name__)
+        self.layer_norm = nn.LayerNorm(embed_dim)
+
+    def enter(self, x: Tensor) -> Tensor:
+        """What the branch reads of the residual stream ``T x B x C``."""
+        return self.layer_norm(x) if self.normalize_before else x
+
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        """The residual stream *x* with what the branch wrote, both ``T x B x C``."""
+        x = x + self.dropout_module(branch)
+        return x if self.normalize_before else self.layer_norm(x)
+
+
+class FeedForward(nn.Module):
+    """Two affine maps with a ReLU between, a branch of the residual stream; as in the transformer.
+
+    Args:
+        embed_dim: width C of the residual stream.
+        ffn_dim: width F between the maps.
+        residual: arguments of :class:`ResidualNorm`.
+    """
+
+    def __init__(self, embed_dim: int, ffn_dim: int, residual: tuple):
+        super().__init__()
+        self.fc1 = linear(embed_dim, ffn_dim)
+        self.fc2 = linear(ffn_dim, embed_dim)
+        self.residual = ResidualNorm(*residual)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From ``T x B x C`` to ``T x B x C``."""
+        return self.residual(x, self.fc2(torch.relu(self.fc1(self.residual.enter(x)))))
+
+
 class LRNEncoderLayer(nn.Module):
-    """Bidirectional recurrence, output projection, residual connection and layer norm.
+    """Bidirectional recurrence and output projection, then perhaps a feed-forward block.
 
     Args:
         embed_dim: width C of the residual stream.
         hidden_size: width H of the recurrence's output in each direction.
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
-        dropout: on the branch before it joins the residual stream.
-        normalize_before: layer norm at the entry of the branch instead of after the sum.
+        ffn_dim: width of the feed-forward block; 0: there is none.
+        dropout, locked_dropout, normalize_before: see :class:`ResidualNorm`.
         **recurrence: passed to :class:`~fairseq_lrn.modules.RecurrentLayer`.
     """
 
@@ -26,20 +77,20 @@ class LRNEncoderLayer(nn.Module):
         embed_dim: int,
         hidden_size: int,
         cell: str,
+        ffn_dim: int = 0,
         dropout: float = 0.0,
+        locked_dropout: bool = False,
         normalize_before: bool = False,
         **recurrence,
     ):
         super().__init__()
-        self.normalize_before = normalize_before
+        residual = (embed_dim, dropout, locked_dropout, normalize_before)
         self.recurrence = RecurrentLayer(
             cell, embed_dim, hidden_size, bidirectional=True, **recurrence
         )
-        self.out_proj = nn.Linear(2 * hidden_size, embed_dim)
-        nn.init.xavier_uniform_(self.out_proj.weight)
-        nn.init.zeros_(self.out_proj.bias)
-        self.dropout_module = FairseqDropout(dropout, module_name=self.__class__.__name__)
-        self.layer_norm = nn.LayerNorm(embed_dim)
+        self.out_proj = linear(2 * hidden_size, embed_dim)
+        self.residual = ResidualNorm(*residual)
+        self.ffn = FeedForward(embed_dim, ffn_dim, residual) if ffn_dim > 0 else nn.Identity()
 
     def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """
@@ -51,21 +102,14 @@ class LRNEncoderLayer(nn.Module):
             output ``S x B x C`` and the final outputs of the recurrence ``2 x B x H``, forward then
             backward.
         """
-        residual = x
-        if self.normalize_before:
-            x = self.layer_norm(x)
-        x, h_n = self.recurrence(x, self.recurrence.initial_state(x), padding_mask)
-        h_n = h_n[..., : self.recurrence.hidden_size]
-        x = residual + self.dropout_module(self.out_proj(x))
-        if not self.normalize_before:
-            x = self.layer_norm(x)
-        return x, h_n
+        h_0 = self.recurrence.initial_state(x)
+        h, h_n = self.recurrence(self.residual.enter(x), h_0, padding_mask)
+        x = self.residual(x, self.out_proj(h))
+        return self.ffn(x), h_n[..., : self.recurrence.hidden_size]
 
 
 class LRNDecoderLayer(nn.Module):
-    """Recurrence, then multi-head attention over the source; each with residual and layer norm.
-
-    Attention is fairseq's; it caches the projected source between decoding steps.
+    """Recurrence, attention over the source, perhaps a feed-forward block.
 
     Args:
         embed_dim: width C of the residual stream; also the width of the attention.
@@ -76,8 +120,8 @@ class LRNDecoderLayer(nn.Module):
             initial state is computed, by an affine map as in the authors' toolkit.
         attention_heads: heads; they divide *embed_dim*.
         attention_dropout: on the attention weights.
-        dropout: on both branches before they join the residual stream.
-        normalize_before: layer norm at the entry of each branch instead of after the sum.
+        ffn_dim: width of the feed-forward block; 0: there is none.
+        dropout, locked_dropout, normalize_before: see :class:`ResidualNorm`.
         **recurrence: passed to :class:`~fairseq_lrn.modules.RecurrentLayer`.
     """
 
@@ -90,97 +134,67 @@ class LRNDecoderLayer(nn.Module):
         encoder_state_size: int,
         attention_heads: int = 1,
         attention_dropout: float = 0.0,
+        ffn_dim: int = 0,
         dropout: float = 0.0,
+        locked_dropout: bool = False,
         normalize_before: bool = False,
         **recurrence,
     ):
         super().__init__()
-        self.normalize_before = normalize_before
+        residual = (embed_dim, dropout, locked_dropout, normalize_before)
         self.recurrence = RecurrentLayer(cell, embed_dim, hidden_size, **recurrence)
-        self.init_proj = nn.Linear(encoder_state_size, self.recurrence.state_size)
-        self.out_proj = nn.Linear(hidden_size, embed_dim)
-        for linear in (self.init_proj, self.out_proj):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
-        self.layer_norm = nn.LayerNorm(embed_dim)
-        self.encoder_attn = MultiheadAttention(
-            embed_dim,
-            attention_heads,
-            kdim=encoder_embed_dim,
-            vdim=encoder_embed_dim,
-            dropout=attention_dropout,
-            encoder_decoder_attention=True,
+        self.init_proj = linear(encoder_state_size, self.recurrence.state_size)
+        self.out_proj = linear(hidden_size, embed_dim)
+        self.residual = ResidualNorm(*residual)
+        self.encoder_attn = DotProductAttention(
+            embed_dim, encoder_embed_dim, attention_heads, attention_dropout
         )
-        self.encoder_attn_layer_norm = nn.LayerNorm(embed_dim)
-        self.dropout_module = FairseqDropout(dropout, module_name=self.__class__.__name__)
+        self.encoder_attn_residual = ResidualNorm(*residual)
+        self.ffn = FeedForward(embed_dim, ffn_dim, residual) if ffn_dim > 0 else nn.Identity()
 
     def initial_state(self, encoder_state: Tensor) -> Tensor:
         """Initial state ``1 x B x state_size`` from the encoder's final state ``B x E``."""
         return self.init_proj(encoder_state).unsqueeze(0)
 
+    def project_memory(self, memory: Tensor) -> Tuple[Tensor, Tensor]:
+        """What the layer reads of the encoder's output ``S x B x E``: keys, values ``S x B x C``."""
+        return self.encoder_attn.project_memory(memory)
+
     def forward(
         self,
         x: Tensor,
         h_0: Tensor,
-        encoder_out: Tensor,
-        encoder_padding_mask: Optional[Tensor] = None,
+        keys: Tensor,
+        values: Tensor,
+        memory_padding_mask: Optional[Tensor] = None,
         padding_mask: Optional[Tensor] = None,
-        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
         need_attn: bool = False,
     ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
         """
         Args:
             x: ``T x B x C``; in incremental decoding only the new positions.
             h_0: state before the first position of *x*, ``1 x B x state_size``.
-            encoder_out: ``S x B x E``.
-            encoder_padding_mask: ``B x S``, true at padding.
+            keys, values: ``S x B x C``, of :meth:`project_memory`.
+            memory_padding_mask: ``B x S``, true at padding.
             padding_mask: ``T x B``, true at padding.
-            incremental_state: fairseq's cache, for the projected source.
             need_attn: return attention weights.
 
         Returns:
             output ``T x B x C``, final state ``1 x B x state_size``, and attention weights
             ``B x T x S`` averaged over the heads (None unless asked for).
         """
-        residual = x
-        if self.normalize_before:
-            x = self.layer_norm(x)
-        x, h_n = self.recurrence(x, h_0, padding_mask)
-        x = residual + self.dropout_module(self.out_proj(x))
-        if not self.normalize_before:
-            x = self.layer_norm(x)
-
-        residual = x
-        if self.normalize_before:
-            x = self.encoder_attn_layer_norm(x)
-        x, attn = self.encoder_attn(
-            query=x,
-            key=encoder_out,
-            value=encoder_out,
-            key_padding_mask=encoder_padding_mask,
-            incremental_state=incremental_state,
-            static_kv=incremental_state is not None,
-            need_weights=need_attn,
+        h, h_n = self.recurrence(self.residual.enter(x), h_0, padding_mask)
+        x = self.residual(x, self.out_proj(h))
+        context, attn = self.encoder_attn(
+            self.encoder_attn_residual.enter(x), keys, values, memory_padding_mask, need_attn
         )
-        x = residual + self.dropout_module(x)
-        if not self.normalize_before:
-            x = self.encoder_attn_layer_norm(x)
-        return x, h_n, attn
+        x = self.encoder_attn_residual(x, context)
+        return self.ffn(x), h_n, attn
 
-    @torch.jit.export
-    def reorder_incremental_state(
-        self,
-        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]],
-        new_order: Tensor,
-    ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
-        """Select rows of the projected source where fairseq's attention would not.
 
-        fairseq calls this before the attention's own method, which does nothing where the
-        number of rows stays the same. That is right for the beam of one sentence, but not for
-        sentences that change places.
-        """
-        cached = self.encoder_attn._get_input_buffer(incremental_state)
-        for key, value in cached.items():
-            if value is not None and value.size(0) == new_order.size(0):
-                cached[key] = value.index_select(0, new_order)
-        return incremental_state
+def linear(in_features: int, out_features: int) -> nn.Linear:
+    """An affine map, Xavier-uniform, with zero bias."""
+    layer = nn.Linear(in_features, out_features)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

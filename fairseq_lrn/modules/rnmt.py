@@ -6,11 +6,11 @@ Source: the authors' toolkit (bzhangGo/zero, ``models/deepnmt.py``).
 from typing import Optional, Tuple
 
 import torch
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
 from fairseq_lrn.modules.conditional import AlignedRecurrence, AttentiveRecurrence
+from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 
@@ -36,7 +36,7 @@ class OutputBranch(nn.Module):
         super().__init__()
         self.out_proj = nn.Linear(branch_size, output_size)
         self.residual = input_size == output_size
-        self.dropout_module = FairseqDropout(dropout, module_name=self.__class__.__name__)
+        self.dropout_module = Dropout(dropout, module_name=self.__class__.__name__)
         self.layer_norm = nn.LayerNorm(output_size, eps=NORM_EPS) if layer_norm else nn.Identity()
 
     def forward(self, branch: Tensor, x: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ def test_dropout_on_every_branch(build, batch):
     """Both branches of a decoder layer are dropped where all but one element would be zero."""
     layer = build(dropout=0.0, decoder_dropout_out=0.999999).decoder.layers[0].train()
     x, h_0 = torch.randn(3, 2, 16), torch.randn(1, 2, 20)
-    out, _, _ = layer(x, h_0, torch.randn(4, 2, 16))
-    expected = layer.encoder_attn_layer_norm(layer.layer_norm(x))
+    out, _, _ = layer(x, h_0, *layer.project_memory(torch.randn(4, 2, 16)))
+    expected = layer.encoder_attn_residual.layer_norm(layer.residual.layer_norm(x))
     assert_same(out, expected)
 
 
@@ -112,13 +112,13 @@ def test_computes_what_the_documentation_says(build, batch):
     for layer in encoder.layers:
         zeros = torch.zeros(3, 12)
         forward, backward = recurrence(layer.recurrence, x, [zeros, zeros])
-        x = layer.layer_norm(x + layer.out_proj(torch.cat([forward, backward], dim=-1)))
+        x = layer.residual.layer_norm(x + layer.out_proj(torch.cat([forward, backward], dim=-1)))
     memory, z = x, torch.cat([forward[-1], backward[0]], dim=-1)
 
     x = 16**0.5 * decoder.embed_tokens(prev).transpose(0, 1)
     for layer in decoder.layers:
         (h,) = recurrence(layer.recurrence, x, [layer.init_proj(z)])
-        x = layer.layer_norm(x + layer.out_proj(h))
+        x = layer.residual.layer_norm(x + layer.out_proj(h))
         heads = []
         attention = layer.encoder_attn
         for q, k, v in zip(
@@ -128,7 +128,8 @@ def test_computes_what_the_documentation_says(build, batch):
         ):
             weights = torch.einsum("tbc,sbc->bts", q, k).div(2.0).softmax(-1)
             heads.append(torch.einsum("bts,sbc->tbc", weights, v))
-        x = layer.encoder_attn_layer_norm(x + attention.out_proj(torch.cat(heads, dim=-1)))
+        context = attention.out_proj(torch.cat(heads, dim=-1))
+        x = layer.encoder_attn_residual.layer_norm(x + context)
     expected = x.transpose(0, 1) @ decoder.output_projection.weight.t()
     assert_same(model(src, None, prev)[0], expected)
 

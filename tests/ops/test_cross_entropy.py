@@ -1,0 +1,111 @@
+"""The loss that is fused with the output layer against fairseq's."""
+
+import pytest
+import torch
+from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+
+from fairseq_lrn.ops import cross_entropy, linear_cross_entropy
+
+
+def expected(x, weight, target, eps, ignore_index=None):
+    log_probabilities = torch.log_softmax(x @ weight.t(), -1)
+    return label_smoothed_nll_loss(log_probabilities, target, eps, ignore_index=ignore_index)
+
+
+def operands(rows=23, width=8, symbols=50, dtype=torch.float64):
+    torch.manual_seed(1)
+    x = torch.randn(rows, width, dtype=dtype, requires_grad=True)
+    weight = torch.randn(symbols, width, dtype=dtype, requires_grad=True)
+    return x, weight, torch.randint(symbols, (rows,))
+
+
+@pytest.fixture(params=["one block", "many blocks"])
+def blocks(request, monkeypatch):
+    if request.param == "many blocks":
+        monkeypatch.setattr(cross_entropy, "BLOCK_ELEMENTS", 1)
+        monkeypatch.setattr(cross_entropy, "MIN_BLOCK_ROWS", 5)
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.1, 0.7])
+@pytest.mark.parametrize("ignore_index", [None, 3])
+def test_loss_and_gradients(blocks, eps, ignore_index):
+    x, weight, target = operands()
+    target[[0, 4, 22]] = 3
+    ours, our_nll = linear_cross_entropy(x, weight, target, eps, ignore_index)
+    theirs, their_nll = expected(x, weight, target, eps, ignore_index)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(our_nll, their_nll.detach())
+    assert not our_nll.requires_grad
+    for mine, other in zip(
+        torch.autograd.grad(3.0 * ours, (x, weight)), torch.autograd.grad(3.0 * theirs, (x, weight))
+    ):
+        torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision(blocks, dtype, tolerance, autocast):
+    x, weight, target = operands(dtype=torch.float32)
+    exact = torch.autograd.grad(expected(x, weight, target, 0.1)[0], (x, weight))
+    if not autocast:
+        x, weight = (one.detach().to(dtype).requires_grad_() for one in (x, weight))
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        loss, nll = linear_cross_entropy(x, weight, target, 0.1)
+    assert loss.dtype == nll.dtype == torch.float32
+    for ours, one, theirs in zip(torch.autograd.grad(loss, (x, weight)), (x, weight), exact):
+        assert ours.dtype == one.dtype
+        error = (ours.float() - theirs).norm() / theirs.norm()
+        assert error < tolerance
+
+
+def test_a_probability_that_is_zero_in_single_precision():
+    x = torch.tensor([[200.0], [1.0]], requires_grad=True)
+    weight = torch.tensor([[1.0], [-1.0], [0.0]], requires_grad=True)
+    target = torch.tensor([1, 1])
+    ours, nll = linear_cross_entropy(x, weight, target, 0.1)
+    theirs, their_nll = expected(x, weight, target, 0.1)
+    assert nll.item() > 400
+    torch.testing.assert_close((ours, nll), (theirs, their_nll.detach()))
+
+
+def test_nothing_but_padding():
+    x, weight, target = operands()
+    loss, nll = linear_cross_entropy(x, weight, torch.full_like(target, 1), 0.1, ignore_index=1)
+    grads = torch.autograd.grad(loss, (x, weight))
+    assert loss.item() == nll.item() == 0.0
+    assert all(torch.equal(grad, torch.zeros_like(grad)) for grad in grads)
+
+
+def test_without_gradient_and_with_one_of_the_two():
+    x, weight, target = operands()
+    reference = expected(x, weight, target, 0.1)[0]
+    with torch.no_grad():
+        loss, _ = linear_cross_entropy(x, weight, target, 0.1)
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, reference.detach())
+    loss, _ = linear_cross_entropy(x.detach(), weight, target, 0.1)
+    (ours,) = torch.autograd.grad(loss, (weight,))
+    torch.testing.assert_close(ours, torch.autograd.grad(reference, (weight,))[0])
+
+
+def test_only_one_backward_pass():
+    x, weight, target = operands()
+    loss, _ = linear_cross_entropy(x, weight, target)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="one backward pass"):
+        loss.backward()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"x": torch.zeros(4, 7)}, "x must be N x C and weight V x C"),
+        ({"target": torch.zeros(3, dtype=torch.int64)}, "target must have the shape"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1"),
+    ],
+)
+def test_bad_operands(change, message):
+    x, weight, target = operands(rows=4)
+    arguments = {"x": x, "weight": weight, "target": target, **change}
+    with pytest.raises(ValueError, match=message):
+        linear_cross_entropy(**arguments)

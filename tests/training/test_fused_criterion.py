@@ -1,0 +1,144 @@
+"""The fused loss as a criterion of fairseq: the same figures and gradients as fairseq's."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.data import Dictionary
+from fairseq.models.transformer import TransformerConfig, TransformerModel
+
+from fairseq_lrn.models import LRNModel
+from fairseq_lrn.models.config import LRNConfig
+from fairseq_lrn.training import FusedLabelSmoothedCrossEntropy
+
+SIZES = {
+    "encoder_embed_dim": 16,
+    "encoder_layers": 1,
+    "decoder_embed_dim": 16,
+    "decoder_layers": 1,
+    "dropout": 0.0,
+}
+
+
+@pytest.fixture
+def task():
+    dictionary = Dictionary()
+    for number in range(40):
+        dictionary.add_symbol(f"word{number}")
+    return SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
+
+
+@pytest.fixture
+def sample():
+    torch.manual_seed(2)
+    target = torch.randint(4, 44, (3, 6))
+    target[0, 4:] = target[2, 5:] = 1
+    source = torch.randint(4, 44, (3, 7))
+    source[1, :3] = 1
+    return {
+        "net_input": {
+            "src_tokens": source,
+            "src_lengths": source.ne(1).sum(1),
+            "prev_output_tokens": target.roll(1, 1),
+        },
+        "target": target,
+        "ntokens": int(target.ne(1).sum()),
+    }
+
+
+def lrn(task, **options):
+    sizes = {"encoder_hidden_size": 12, "decoder_hidden_size": 12, **SIZES}
+    return LRNModel.build_model(LRNConfig(**sizes, **options), task)
+
+
+def transformer(task, **options):
+    cfg = TransformerConfig()
+    cfg.dropout = 0.0
+    cfg.share_decoder_input_output_embed = True
+    cfg.encoder.layers = cfg.decoder.layers = 1
+    for side in (cfg.encoder, cfg.decoder):
+        side.embed_dim, side.ffn_embed_dim, side.attention_heads = 16, 24, 2
+    cfg.decoder.input_dim = cfg.decoder.output_dim = 16
+    for name, value in options.items():
+        setattr(cfg, name, value)
+    return TransformerModel.build_model(cfg, task)
+
+
+def run(criterion, model, sample, **kwargs):
+    model.zero_grad()
+    loss, sample_size, logged = criterion(model, sample, **kwargs)
+    loss.sum().backward()
+    return loss, sample_size, logged, {n: p.grad.clone() for n, p in model.named_parameters()}
+
+
+def assert_agree(ours, theirs, rtol=1e-5, atol=1e-6):
+    torch.testing.assert_close(ours[0], theirs[0], rtol=rtol, atol=atol)
+    assert ours[1] == theirs[1]
+    assert ours[2].keys() == theirs[2].keys()
+    for name, value in theirs[2].items():
+        torch.testing.assert_close(float(ours[2][name]), float(value), rtol=rtol, atol=atol)
+    torch.testing.assert_close(ours[3], theirs[3], rtol=1e-4, atol=1e-5)
+
+
+def test_is_registered():
+    name = "fused_label_smoothed_cross_entropy"
+    assert CRITERION_REGISTRY[name] is FusedLabelSmoothedCrossEntropy
+
+
+@pytest.mark.parametrize("build", [lrn, transformer])
+@pytest.mark.parametrize(
+    "sentence_avg, prefix, eps", [(False, 0, 0.1), (True, 2, 0.1), (False, 0, 0.0)]
+)
+def test_agrees_with_fairseq(build, task, sample, monkeypatch, sentence_avg, prefix, eps):
+    torch.manual_seed(1)
+    model = build(task, share_all_embeddings=True)
+    arguments = (task, sentence_avg, eps, prefix)
+    theirs = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
+    decoder = model.decoder
+    monkeypatch.setattr(decoder, "output_layer", lambda *_: pytest.fail("all logits were made"))
+    ours = run(FusedLabelSmoothedCrossEntropy(*arguments), model, sample)
+    assert_agree(ours, theirs)
+
+
+def test_falls_back_to_fairseqs_loss(task, sample, caplog):
+    caplog.set_level("INFO")
+    model = lrn(task)
+    model.decoder.output_projection = torch.nn.Linear(16, 44)  # it has a bias
+    arguments = (task, False, 0.1)
+    criterion = FusedLabelSmoothedCrossEntropy(*arguments)
+    theirs = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
+    assert_agree(run(criterion, model, sample), theirs)
+    run(criterion, model, sample)
+    assert caplog.text.count("the loss is not fused: the model's output layer") == 1
+
+
+@pytest.mark.parametrize("options, kwargs", [((0, True), {}), ((), {"reduce": False})])
+def test_what_reads_the_logits(task, sample, options, kwargs):
+    model = lrn(task)
+    theirs, ours = (
+        run(kind(task, False, 0.1, *options), model, sample, **kwargs)
+        for kind in (LabelSmoothedCrossEntropyCriterion, FusedLabelSmoothedCrossEntropy)
+    )
+    torch.testing.assert_close(ours[0], theirs[0])
+    assert ours[2].keys() == theirs[2].keys()
+
+
+def test_autocast_is_for_training(task, sample):
+    torch.manual_seed(1)
+    model = lrn(task)
+    exact = run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), model, sample)
+    criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1, autocast="bfloat16")
+    rounded = run(criterion, model.train(), sample)
+    assert exact[0] != rounded[0]
+    torch.testing.assert_close(rounded[0], exact[0], rtol=1e-2, atol=0)
+    assert all(grad.dtype == torch.float32 for grad in rounded[3].values())
+    assert torch.equal(run(criterion, model.eval(), sample)[0], exact[0])
+
+
+def test_bad_options(task):
+    with pytest.raises(ValueError, match="--autocast must be one of"):
+        FusedLabelSmoothedCrossEntropy(task, False, 0.1, autocast="int8")
+    with pytest.raises(ValueError, match="--label-smoothing must be"):
+        FusedLabelSmoothedCrossEntropy(task, False, 1.0)

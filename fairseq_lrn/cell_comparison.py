@@ -11,7 +11,7 @@ from fairseq.dataclass.configs import GenerationConfig
 from fairseq.optim.adam import Adam
 from torch import nn
 
-from fairseq_lrn.benchmark import take_turns
+from fairseq_lrn.benchmarks.operators import take_turns
 from fairseq_lrn.command import InputError
 from fairseq_lrn.tasks import LRNTranslationTask
 from fairseq_lrn.tasks.translation import LRNTranslationConfig

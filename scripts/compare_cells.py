@@ -7,7 +7,8 @@ All cells take turns in one process: on a shared machine only their ratios mean 
 import argparse
 import os
 
-from fairseq_lrn import benchmark, cell_comparison
+from fairseq_lrn import cell_comparison
+from fairseq_lrn.benchmarks.machine import describe_machine
 from fairseq_lrn.command import InputError, run
 from fairseq_lrn.modules import CELLS
 
@@ -20,7 +21,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.rounds < 1:
         raise InputError(f"--rounds must be at least 1, not {args.rounds}")
-    machine = benchmark.describe_machine("cpu")
+    machine = describe_machine()
     description = ", ".join(f"{name}: {value}" for name, value in machine.items())
     print(description)
     results = cell_comparison.measure(args.directory, args.cells, args.rounds)

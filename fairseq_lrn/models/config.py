@@ -13,20 +13,16 @@ LAYOUTS = ("zero", "paper")
 
 
 @dataclass
-class LRNConfig(FairseqDataclass):
-    """Defaults are those of architecture ``lrn`` (base), so that they also stand alone."""
+class LRNDecoderConfig(FairseqDataclass):
+    """Options of a model with the LRN decoder, whatever its encoder.
+
+    Defaults are those of the base architecture, so that they also stand alone.
+    """
 
     encoder_embed_dim: int = field(
         default=512, metadata={"help": "encoder embedding dimension, and width of its layers"}
     )
-    encoder_hidden_size: int = field(
-        default=512, metadata={"help": "encoder state size, in each direction"}
-    )
     encoder_layers: int = field(default=2, metadata={"help": "number of encoder layers"})
-    encoder_ffn_embed_dim: int = field(
-        default=0,
-        metadata={"help": "encoder embedding dimension for FFN in each layer; 0: no FFN"},
-    )
     encoder_normalize_before: bool = field(
         default=False, metadata={"help": "apply layer norm before each encoder block"}
     )
@@ -103,12 +99,6 @@ class LRNConfig(FairseqDataclass):
     attention_dropout: float = field(
         default=0.0, metadata={"help": "dropout probability for attention weights"}
     )
-    encoder_dropout_in: Optional[float] = field(
-        default=None, metadata={"help": "dropout for encoder embeddings (default: --dropout)"}
-    )
-    encoder_dropout_out: Optional[float] = field(
-        default=None, metadata={"help": "dropout for encoder layer branches (default: --dropout)"}
-    )
     decoder_dropout_in: Optional[float] = field(
         default=None, metadata={"help": "dropout for decoder embeddings (default: --dropout)"}
     )
@@ -136,7 +126,6 @@ class LRNConfig(FairseqDataclass):
         check_counts(
             self,
             "encoder_embed_dim",
-            "encoder_hidden_size",
             "encoder_layers",
             "decoder_embed_dim",
             "decoder_hidden_size",
@@ -145,22 +134,17 @@ class LRNConfig(FairseqDataclass):
             "max_source_positions",
             "max_target_positions",
         )
+        check_widths(self, "encoder_ffn_embed_dim", "decoder_ffn_embed_dim")
         check_probabilities(
             self,
             "dropout",
             "attention_dropout",
-            "encoder_dropout_in",
-            "encoder_dropout_out",
             "decoder_dropout_in",
             "decoder_dropout_out",
         )
         check_choices(self, cell=CELLS, activation_fn=ACTIVATIONS)
         check_activation(self)
-        if self.decoder_embed_dim % self.decoder_attention_heads != 0:
-            raise ValueError(
-                f"--decoder-embed-dim ({self.decoder_embed_dim}) must be divisible by "
-                f"--decoder-attention-heads ({self.decoder_attention_heads}); change one of them"
-            )
+        check_heads(self, "decoder_embed_dim", "decoder_attention_heads")
         if self.share_all_embeddings:
             if self.encoder_embed_dim != self.decoder_embed_dim:
                 raise ValueError(
@@ -178,6 +162,56 @@ class LRNConfig(FairseqDataclass):
                     "--share-all-embeddings has one table: give both --encoder-freeze-embed "
                     "and --decoder-freeze-embed, or neither"
                 )
+
+
+@dataclass
+class LRNConfig(LRNDecoderConfig):
+    """Options of the model ``lrn``."""
+
+    encoder_hidden_size: int = field(
+        default=512, metadata={"help": "encoder state size, in each direction"}
+    )
+    encoder_ffn_embed_dim: int = field(
+        default=0,
+        metadata={"help": "encoder embedding dimension for FFN in each layer; 0: no FFN"},
+    )
+    encoder_dropout_in: Optional[float] = field(
+        default=None, metadata={"help": "dropout for encoder embeddings (default: --dropout)"}
+    )
+    encoder_dropout_out: Optional[float] = field(
+        default=None, metadata={"help": "dropout for encoder layer branches (default: --dropout)"}
+    )
+
+    def check(self) -> None:
+        """See :meth:`LRNDecoderConfig.check`."""
+        super().check()
+        check_counts(self, "encoder_hidden_size")
+        check_probabilities(self, "encoder_dropout_in", "encoder_dropout_out")
+
+
+@dataclass
+class TransformerLRNConfig(LRNDecoderConfig):
+    """Options of the model ``transformer_lrn``; those of its encoder are fairseq's."""
+
+    encoder_ffn_embed_dim: int = field(
+        default=2048, metadata={"help": "encoder embedding dimension for FFN"}
+    )
+    encoder_attention_heads: int = field(
+        default=8, metadata={"help": "number of attention heads in each encoder layer"}
+    )
+    encoder_learned_pos: bool = field(
+        default=False, metadata={"help": "use learned positional embeddings in the encoder"}
+    )
+    activation_dropout: float = field(
+        default=0.0, metadata={"help": "dropout probability after activation in the encoder's FFN"}
+    )
+
+    def check(self) -> None:
+        """See :meth:`LRNDecoderConfig.check`."""
+        super().check()
+        check_counts(self, "encoder_ffn_embed_dim", "encoder_attention_heads")
+        check_probabilities(self, "activation_dropout")
+        check_heads(self, "encoder_embed_dim", "encoder_attention_heads")
 
 
 @dataclass
@@ -274,11 +308,7 @@ class RNMTConfig(FairseqDataclass):
         check_activation(self)
         if not 0.0 < self.init_scale < math.inf:
             raise ValueError(f"--init-scale must be above 0 and finite, not {self.init_scale}")
-        if self.hidden_size % self.attention_heads != 0:
-            raise ValueError(
-                f"--hidden-size ({self.hidden_size}) must be divisible by --attention-heads "
-                f"({self.attention_heads}); change one of them"
-            )
+        check_heads(self, "hidden_size", "attention_heads")
         if self.no_feature_layer and self.layout_size != self.embed_dim:
             raise ValueError(
                 "--no-feature-layer with --layout paper requires equal --embed-dim "
@@ -298,6 +328,23 @@ def check_counts(config: FairseqDataclass, *names: str) -> None:
         value = getattr(config, name)
         if value < 1:
             raise ValueError(f"{_option(name)} must be at least 1, not {value}")
+
+
+def check_widths(config: FairseqDataclass, *names: str) -> None:
+    """Refuse numbers below 0."""
+    for name in names:
+        value = getattr(config, name)
+        if value < 0:
+            raise ValueError(f"{_option(name)} must be at least 0, not {value}")
+
+
+def check_heads(config: FairseqDataclass, width: str, heads: str) -> None:
+    """Refuse a width that attention heads do not divide."""
+    if getattr(config, width) % getattr(config, heads) != 0:
+        raise ValueError(
+            f"{_option(width)} ({getattr(config, width)}) must be divisible by "
+            f"{_option(heads)} ({getattr(config, heads)}); change one of them"
+        )
 
 
 def check_probabilities(config: FairseqDataclass, *names: str) -> None:

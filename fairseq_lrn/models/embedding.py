@@ -1,10 +1,40 @@
 """Embedding tables, random or pre-trained."""
 
-from typing import Optional
+from typing import Optional, Tuple
 
 from fairseq import utils
 from fairseq.data import Dictionary
 from torch import nn
+
+
+def build_embeddings(cfg, src_dict: Dictionary, tgt_dict: Dictionary) -> Tuple[nn.Embedding, ...]:
+    """Source and target tables, as the options ask for; one table where they share all.
+
+    Args:
+        cfg: options of a model with the LRN decoder.
+        src_dict: source dictionary.
+        tgt_dict: target dictionary.
+
+    Raises:
+        ValueError: see :func:`build_embedding`.
+    """
+    source = build_embedding(
+        src_dict,
+        cfg.encoder_embed_dim,
+        path=cfg.encoder_embed_path,
+        freeze=cfg.encoder_freeze_embed,
+        side="encoder",
+    )
+    if cfg.share_all_embeddings:
+        return source, source
+    target = build_embedding(
+        tgt_dict,
+        cfg.decoder_embed_dim,
+        path=cfg.decoder_embed_path,
+        freeze=cfg.decoder_freeze_embed,
+        side="decoder",
+    )
+    return source, target
 
 
 def build_embedding(

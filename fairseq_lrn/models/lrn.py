@@ -14,8 +14,8 @@ from fairseq_lrn.models.base import (
     check_shared_dictionary,
     keep_layers,
 )
-from fairseq_lrn.models.config import LRNConfig
-from fairseq_lrn.models.embedding import build_embedding
+from fairseq_lrn.models.config import LRNConfig, LRNDecoderConfig
+from fairseq_lrn.models.embedding import build_embeddings
 from fairseq_lrn.modules import LRNDecoderLayer, LRNEncoderLayer
 from fairseq_lrn.modules.dropout import Dropout
 
@@ -43,26 +43,10 @@ class LRNModel(RecurrentModel):
         cfg.check()
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
         check_shared_dictionary(cfg, src_dict, tgt_dict)
-        encoder_embedding = build_embedding(
-            src_dict,
-            cfg.encoder_embed_dim,
-            path=cfg.encoder_embed_path,
-            freeze=cfg.encoder_freeze_embed,
-            side="encoder",
-        )
-        if cfg.share_all_embeddings:
-            decoder_embedding = encoder_embedding
-        else:
-            decoder_embedding = build_embedding(
-                tgt_dict,
-                cfg.decoder_embed_dim,
-                path=cfg.decoder_embed_path,
-                freeze=cfg.decoder_freeze_embed,
-                side="decoder",
-            )
+        source, target = build_embeddings(cfg, src_dict, tgt_dict)
         return cls(
-            LRNEncoder(cfg, src_dict, encoder_embedding),
-            LRNDecoder(cfg, tgt_dict, decoder_embedding),
+            LRNEncoder(cfg, src_dict, source),
+            LRNDecoder(cfg, tgt_dict, target, encoder_state_size=2 * cfg.encoder_hidden_size),
         )
 
 
@@ -144,9 +128,17 @@ class LRNDecoder(RecurrentDecoder):
         cfg: options.
         dictionary: target dictionary.
         embed_tokens: target embedding.
+        encoder_state_size: width of the encoder's final state; where the encoder returns none,
+            of its output.
     """
 
-    def __init__(self, cfg: LRNConfig, dictionary, embed_tokens: nn.Embedding):
+    def __init__(
+        self,
+        cfg: LRNDecoderConfig,
+        dictionary,
+        embed_tokens: nn.Embedding,
+        encoder_state_size: int,
+    ):
         super().__init__(dictionary, cfg.max_target_positions)
         self.embed_tokens = embed_tokens
         self.embed_scale = embedding_scale(cfg, embed_tokens)
@@ -158,7 +150,7 @@ class LRNDecoder(RecurrentDecoder):
                 cfg.decoder_embed_dim,
                 cfg.decoder_hidden_size,
                 encoder_embed_dim=cfg.encoder_embed_dim,
-                encoder_state_size=2 * cfg.encoder_hidden_size,
+                encoder_state_size=encoder_state_size,
                 attention_heads=cfg.decoder_attention_heads,
                 attention_dropout=cfg.attention_dropout,
                 ffn_dim=cfg.decoder_ffn_embed_dim,
@@ -188,13 +180,16 @@ class LRNDecoder(RecurrentDecoder):
         assert encoder_out is not None, "the LRN decoder attends to an encoder"
         memory = encoder_out["encoder_out"][0]
         memory_padding_mask = encoder_out["encoder_padding_mask"][0]
-        encoder_state = encoder_out["encoder_state"][0]
 
         cached = self.get_incremental_state(incremental_state, "recurrence")
         states: List[Tensor] = []
         projected: List[Tensor] = []
         num_seen = 0
         if cached is None:
+            if "encoder_state" in encoder_out:
+                encoder_state = encoder_out["encoder_state"][0]
+            else:
+                encoder_state = mean_over_time(memory, memory_padding_mask)
             for layer in self.layers:
                 states.append(layer.initial_state(encoder_state))
                 projected.extend(layer.project_memory(memory))
@@ -256,13 +251,19 @@ class LRNDecoder(RecurrentDecoder):
         return incremental_state
 
 
-def embedding_scale(cfg: LRNConfig, embed_tokens: nn.Embedding) -> float:
+def mean_over_time(memory: Tensor, padding_mask: Tensor) -> Tensor:
+    """The mean ``B x C`` of the memory ``S x B x C`` where the mask ``B x S`` is false."""
+    kept = (~padding_mask).t().unsqueeze(-1).to(memory.dtype)
+    return (memory * kept).sum(0) / kept.sum(0).clamp(min=1.0)
+
+
+def embedding_scale(cfg: LRNDecoderConfig, embed_tokens: nn.Embedding) -> float:
     """Factor on the embeddings, as in fairseq's transformer."""
     return 1.0 if cfg.no_scale_embedding else math.sqrt(embed_tokens.embedding_dim)
 
 
-def recurrence_options(cfg: LRNConfig) -> Dict[str, object]:
-    """Options of the recurrence that encoder and decoder share."""
+def recurrence_options(cfg: LRNDecoderConfig) -> Dict[str, object]:
+    """Options of the recurrence."""
     return {
         "cell": str(cfg.cell),
         "activation": str(cfg.activation_fn),

@@ -157,7 +157,7 @@ class LRNDecoderLayer(nn.Module):
         return self.init_proj(encoder_state).unsqueeze(0)
 
     def project_memory(self, memory: Tensor) -> Tuple[Tensor, Tensor]:
-        """What the layer reads of the encoder's output ``S x B x E``: keys, values ``S x B x C``."""
+        """Keys and values ``S x B x C`` that the layer reads of the memory ``S x B x E``."""
         return self.encoder_attn.project_memory(memory)
 
     def forward(

@@ -6,8 +6,8 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 
-from fairseq_lrn.models import LRNModel, RNMTModel
-from fairseq_lrn.models.config import LRNConfig, RNMTConfig
+from fairseq_lrn.models import LRNModel, RNMTModel, TransformerLRNModel
+from fairseq_lrn.models.config import LRNConfig, RNMTConfig, TransformerLRNConfig
 
 # Large weights: with the authors' initial ones so small a model hardly hears of its input.
 SMALL_RNMT = {"embed_dim": 16, "hidden_size": 20, "attention_heads": 4, "init_scale": 0.4}
@@ -19,6 +19,11 @@ SMALL = {
     "decoder_hidden_size": 20,
     "decoder_layers": 2,
     "decoder_attention_heads": 4,
+}
+SMALL_TRANSFORMER = {
+    **{name: size for name, size in SMALL.items() if name != "encoder_hidden_size"},
+    "encoder_ffn_embed_dim": 24,
+    "encoder_attention_heads": 4,
 }
 
 
@@ -53,6 +58,9 @@ def builders(task):
     return {
         "lrn": builder(LRNModel, LRNConfig, SMALL, task),
         "lrn_rnmt": builder(RNMTModel, RNMTConfig, SMALL_RNMT, task),
+        "transformer_lrn": builder(
+            TransformerLRNModel, TransformerLRNConfig, SMALL_TRANSFORMER, task
+        ),
     }
 
 

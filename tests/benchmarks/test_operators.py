@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from fairseq_lrn import benchmark
+from fairseq_lrn.benchmarks import operators as benchmark
 
 
 def run(root, *arguments):

@@ -1,11 +1,10 @@
-"""Timing the recurrence and its layer against their peers: what ``scripts/benchmark.py`` runs.
+"""Timing the recurrence and its layer: ``scripts/benchmark.py scan`` and ``layer``.
 
 On a shared machine only ratios mean something, and only between what was measured at the same
 time. So all candidates take turns in one process: in each round every one is called once
 without being timed, then several times. A time is the median over all timed calls.
 """
 
-import platform
 import statistics
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
@@ -226,28 +225,6 @@ def _sru(hidden: int) -> list:
 def default_shapes(shapes: Sequence[Sequence[int]], device: torch.device) -> list:
     """A GPU also gets a shape that fills it."""
     return [*shapes, *(GPU_SHAPES if device.type == "cuda" else ())]
-
-
-def describe_machine(device: str) -> Dict[str, object]:
-    """What the figures were measured on."""
-    machine = {
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    if torch.device(device).type == "cuda":
-        machine["gpu"] = torch.cuda.get_device_name(device)
-    return machine
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def format_table(comparisons: Sequence[Comparison]) -> str:

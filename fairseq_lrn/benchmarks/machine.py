@@ -1,0 +1,35 @@
+"""What figures were measured on."""
+
+import platform
+from typing import Dict
+
+import torch
+
+
+def describe_machine(device: str = "cpu") -> Dict[str, object]:
+    """Processor, threads, instructions and versions; and the GPU, if that is the device."""
+    machine = {
+        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": "yes" if has_bfloat16() else "no",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    if torch.device(device).type == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name(device)
+    return machine
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 itself (AVX-512 BF16 or AMX)."""
+    return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
+
+
+def _cpuinfo(key: str) -> str:
+    """A line of Linux's description of the processor; empty where there is none."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":")[1].strip() for line in lines if line.startswith(key))
+    except (OSError, StopIteration):
+        return ""

@@ -1,0 +1,162 @@
+"""Words per second of real ``fairseq-train`` runs: what ``scripts/benchmark.py train`` measures.
+
+Every candidate is trained for a few updates in a process of its own, in turns, on the same
+batches. fairseq itself counts the target words and the seconds between two lines of its log;
+the first ones, validation and checkpoints are left out.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from typing import Dict, List, NamedTuple, Sequence
+
+from fairseq_lrn.benchmarks.machine import has_bfloat16
+from fairseq_lrn.command import InputError
+
+# Updates between two lines of the log; the first line is not counted.
+INTERVAL = 5
+
+
+class Candidate(NamedTuple):
+    """A model, and what it is trained with.
+
+    Attributes:
+        name: in the table.
+        options: of ``fairseq-train``.
+    """
+
+    name: str
+    options: Sequence[str]
+
+
+class Speed(NamedTuple):
+    """What was measured of a candidate.
+
+    Attributes:
+        name: of the candidate.
+        words: target words per second, one figure for each interval.
+    """
+
+    name: str
+    words: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        """Target words per second."""
+        return statistics.median(self.words)
+
+
+FAIRSEQ = ["--optimizer", "adam", "--criterion", "label_smoothed_cross_entropy"]
+FUSED = ["--optimizer", "torch_adam", "--criterion", "fused_label_smoothed_cross_entropy"]
+BFLOAT16 = [*FUSED, "--autocast", "bfloat16"]
+
+
+def _sizes(width: int, layers: int, **more: object) -> List[str]:
+    options = ["--share-all-embeddings"]
+    for side in ("encoder", "decoder"):
+        options += [f"--{side}-embed-dim", str(width), f"--{side}-layers", str(layers)]
+        for name, value in more.items():
+            options += [f"--{side}-{name.replace('_', '-')}", str(value)]
+    return options
+
+
+LRN_512 = ["--arch", "lrn", *_sizes(512, 2, hidden_size=512), "--decoder-attention-heads", "8"]
+LSTM_512 = ["--arch", "lstm", *_sizes(512, 2, hidden_size=512), "--decoder-out-embed-dim", "512"]
+TRANSFORMER_512 = [
+    *("--arch", "transformer"),
+    *_sizes(512, 2, ffn_embed_dim=2048, attention_heads=8),
+]
+# That of Wu et al. (2021), "Good for Misconceived Reasons", their text-only baseline.
+TRANSFORMER_TINY = [
+    *("--arch", "transformer"),
+    *_sizes(128, 4, ffn_embed_dim=256, attention_heads=4),
+]
+LRN_MULTI30K = ["--arch", "lrn_multi30k"]
+
+
+def candidates(setting: str) -> List[Candidate]:
+    """The models of a setting, ours first: ``"512"`` (equal sizes) or ``"multi30k"`` (our recipe).
+
+    Peers are measured as fairseq ships them, and the transformer also with our loss and torch's
+    Adam, so that it can be seen what is the model's doing.
+    """
+    if setting == "512":
+        ours, peers = ("lrn", LRN_512), [("lstm", LSTM_512), ("transformer", TRANSFORMER_512)]
+    else:
+        ours, peers = ("lrn_multi30k", LRN_MULTI30K), [("transformer, tiny", TRANSFORMER_TINY)]
+    name, model = ours
+    chosen = [Candidate(name, [*model, *FUSED])]
+    if has_bfloat16():
+        chosen.insert(0, Candidate(f"{name}, bfloat16", [*model, *BFLOAT16]))
+    chosen.append(Candidate(f"{name}, fairseq's loss and Adam", [*model, *FAIRSEQ]))
+    chosen += [Candidate(peer, [*options, *FAIRSEQ]) for peer, options in peers]
+    peer, options = peers[-1]
+    chosen.append(Candidate(f"{peer}, our loss and torch's Adam", [*options, *FUSED]))
+    return chosen
+
+
+SETTINGS = ("512", "multi30k")
+
+
+def measure(
+    data: str,
+    user_dir: str,
+    chosen: Sequence[Candidate],
+    rounds: int = 3,
+    updates: int = 20,
+    max_tokens: int = 4096,
+) -> List[Speed]:
+    """Train every candidate for a few updates, in turns.
+
+    Args:
+        data: directory that ``scripts/prepare_text.py`` or ``fairseq-preprocess`` made.
+        user_dir: fairseq_lrn's directory.
+        chosen: the candidates.
+        rounds: turns of each.
+        updates: that are counted, in each turn; a multiple of 5.
+        max_tokens: size of a batch, in tokens.
+
+    Raises:
+        InputError: a run failed, with the end of what it printed.
+    """
+    words: Dict[str, List[float]] = {candidate.name: [] for candidate in chosen}
+    for _ in range(rounds):
+        for candidate in chosen:
+            words[candidate.name] += _train(data, user_dir, candidate, updates, max_tokens)
+    return [Speed(name, figures) for name, figures in words.items()]
+
+
+def _train(
+    data: str, user_dir: str, candidate: Candidate, updates: int, max_tokens: int
+) -> List[float]:
+    command = [sys.executable, "-m", "fairseq_cli.train", data, "--user-dir", user_dir]
+    command += [*candidate.options, "--dropout", "0.3", "--label-smoothing", "0.1"]
+    command += ["--lr", "1e-4", "--max-tokens", str(max_tokens), "--seed", "1"]
+    command += ["--max-update", str(updates + INTERVAL), "--log-interval", str(INTERVAL)]
+    command += ["--log-format", "json", "--disable-validation", "--no-save"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    figures = [
+        float(json.loads(line[line.index("{") :])["wps"])
+        for line in run.stdout.splitlines()
+        if "| train_inner |" in line
+    ]
+    if run.returncode != 0 or len(figures) < 2:
+        lines = (run.stdout + run.stderr).strip().splitlines()
+        raise InputError(
+            f"training {candidate.name} on {data} failed; it printed last:\n"
+            + "\n".join(lines[-5:])
+        )
+    return figures[1:]
+
+
+def format_table(speeds: Sequence[Speed]) -> str:
+    """A Markdown table; the last column says how many times as fast as each the first one is."""
+    rows = ["| model | target words per second | lowest to highest | first / this |"]
+    rows.append("| --- | ---: | ---: | ---: |")
+    for speed in speeds:
+        rows.append(
+            f"| {speed.name} | {speed.median:.0f} | {min(speed.words):.0f} to "
+            f"{max(speed.words):.0f} | {speeds[0].median / speed.median:.2f} |"
+        )
+    return "\n".join(rows)

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import Optional, Tuple
 
@@ -12,6 +13,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterionConfig,
 )
 from fairseq.dataclass import ChoiceEnum
+from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from fairseq_lrn.ops import linear_cross_entropy
@@ -31,6 +33,10 @@ class FusedLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionCon
             "help": "bfloat16: in training, torch's autocast computes matrix products in it; "
             "parameters, recurrence and loss stay in float32"
         },
+    )
+    rdrop_alpha: float = field(
+        default=0.0,
+        metadata={"help": "alpha for r-drop, 0 means no r-drop; it passes each batch twice"},
     )
 
 
@@ -55,6 +61,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         ignore_prefix_size=0,
         report_accuracy=False,
         autocast="none",
+        rdrop_alpha=0.0,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         if str(autocast) not in AUTOCAST_TYPES:
@@ -63,7 +70,10 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             raise ValueError(
                 f"--label-smoothing must be at least 0 and below 1, not {label_smoothing}"
             )
+        if rdrop_alpha < 0.0:
+            raise ValueError(f"--rdrop-alpha must be at least 0, not {rdrop_alpha}")
         self.autocast = str(autocast)
+        self.rdrop_alpha = rdrop_alpha
         self.unfused_reason = None  # logged once
 
     def forward(self, model, sample, reduce=True):
@@ -75,23 +85,37 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
                 reason = "--report-accuracy reads the logits"
             if reason is None and reduce:
                 return self._fused(model, sample, weight)
+            if self.rdrop_alpha > 0.0 and model.training:
+                raise ValueError(
+                    f"--rdrop-alpha needs the fused loss, but {reason or 'it is not reduced'}; use "
+                    "--criterion label_smoothed_cross_entropy_with_rdrop"
+                )
             if reason != self.unfused_reason and reason is not None:
                 logger.info("the loss is not fused: %s", reason)
                 self.unfused_reason = reason
             return super().forward(model, sample, reduce)
 
     def _fused(self, model, sample, weight: Tensor):
-        features, extra = model(**sample["net_input"], features_only=True)
+        alpha = self.rdrop_alpha if model.training else 0.0
+        net_input = sample["net_input"]
+        if alpha > 0.0:
+            net_input = {
+                name: torch.cat([value, value]) if torch.is_tensor(value) else value
+                for name, value in net_input.items()
+            }
+        features, extra = model(**net_input, features_only=True)
         target = model.get_targets(sample, (features, extra))
         if self.ignore_prefix_size > 0:
             features, target = (one[:, self.ignore_prefix_size :] for one in (features, target))
-        # Time first, as the decoders have them: nothing is copied.
-        loss, nll_loss = linear_cross_entropy(
-            features.transpose(0, 1).flatten(0, 1),
+        # Time first, as the decoders have them: without R-Drop nothing is copied.
+        passes = features.transpose(0, 1).unflatten(1, (-1, target.size(0))).transpose(0, 1)
+        loss, nll_loss, divergence = linear_cross_entropy(
+            passes.flatten(1, 2),
             weight,
             target.t().flatten(),
             self.eps,
             ignore_index=self.padding_idx,
+            rdrop_alpha=alpha,
         )
         sample_size = target.size(0) if self.sentence_avg else sample["ntokens"]
         logging_output = {
@@ -101,7 +125,22 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             "nsentences": target.size(0),
             "sample_size": sample_size,
         }
+        if alpha > 0.0:
+            # The means of the two passes are logged, to be compared with validation.
+            logging_output["nll_loss"] = nll_loss / 2
+            logging_output["rdrop_kl_loss"] = divergence
         return loss, sample_size, logging_output
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs) -> None:
+        """Aggregate what is logged; the divergence of R-Drop is in base 2, as the losses are."""
+        super().reduce_metrics(logging_outputs)
+        divergence = sum(log.get("rdrop_kl_loss", 0.0) for log in logging_outputs)
+        if divergence > 0.0:
+            sample_size = sum(log.get("sample_size", 0) for log in logging_outputs)
+            metrics.log_scalar(
+                "rdrop_kl_loss", divergence / sample_size / math.log(2), sample_size, round=3
+            )
 
 
 def output_table(model: nn.Module) -> Tuple[Optional[Tensor], Optional[str]]:

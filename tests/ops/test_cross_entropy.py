@@ -31,7 +31,7 @@ def blocks(request, monkeypatch):
 def test_loss_and_gradients(blocks, eps, ignore_index):
     x, weight, target = operands()
     target[[0, 4, 22]] = 3
-    ours, our_nll = linear_cross_entropy(x, weight, target, eps, ignore_index)
+    ours, our_nll, _ = linear_cross_entropy(x, weight, target, eps, ignore_index)
     theirs, their_nll = expected(x, weight, target, eps, ignore_index)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(our_nll, their_nll.detach())
@@ -50,7 +50,7 @@ def test_half_precision(blocks, dtype, tolerance, autocast):
     if not autocast:
         x, weight = (one.detach().to(dtype).requires_grad_() for one in (x, weight))
     with torch.autocast("cpu", dtype, enabled=autocast):
-        loss, nll = linear_cross_entropy(x, weight, target, 0.1)
+        loss, nll, _ = linear_cross_entropy(x, weight, target, 0.1)
     assert loss.dtype == nll.dtype == torch.float32
     for ours, one, theirs in zip(torch.autograd.grad(loss, (x, weight)), (x, weight), exact):
         assert ours.dtype == one.dtype
@@ -58,11 +58,35 @@ def test_half_precision(blocks, dtype, tolerance, autocast):
         assert error < tolerance
 
 
+@pytest.mark.parametrize("ignore_index", [None, 3])
+def test_rdrop(blocks, ignore_index):
+    _, weight, target = operands()
+    target[[0, 4, 22]] = 3
+    x = torch.randn(2, *target.shape, weight.size(1), dtype=weight.dtype, requires_grad=True)
+    ours, our_nll, divergence = linear_cross_entropy(x, weight, target, 0.1, ignore_index, 1.5)
+    (first, first_nll), (second, second_nll) = (
+        expected(one, weight, target, 0.1, ignore_index) for one in x
+    )
+    p, q = (torch.log_softmax(one @ weight.t(), -1)[target.ne(ignore_index or -1)] for one in x)
+    kl = [
+        torch.nn.functional.kl_div(*pair, log_target=True, reduction="sum")
+        for pair in ((p, q), (q, p))
+    ]
+    theirs = first + second + 1.5 * sum(kl) / 2
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(our_nll, (first_nll + second_nll).detach())
+    torch.testing.assert_close(divergence, sum(kl).detach() / 2)
+    for mine, other in zip(
+        torch.autograd.grad(3.0 * ours, (x, weight)), torch.autograd.grad(3.0 * theirs, (x, weight))
+    ):
+        torch.testing.assert_close(mine, other)
+
+
 def test_a_probability_that_is_zero_in_single_precision():
     x = torch.tensor([[200.0], [1.0]], requires_grad=True)
     weight = torch.tensor([[1.0], [-1.0], [0.0]], requires_grad=True)
     target = torch.tensor([1, 1])
-    ours, nll = linear_cross_entropy(x, weight, target, 0.1)
+    ours, nll, _ = linear_cross_entropy(x, weight, target, 0.1)
     theirs, their_nll = expected(x, weight, target, 0.1)
     assert nll.item() > 400
     torch.testing.assert_close((ours, nll), (theirs, their_nll.detach()))
@@ -70,7 +94,7 @@ def test_a_probability_that_is_zero_in_single_precision():
 
 def test_nothing_but_padding():
     x, weight, target = operands()
-    loss, nll = linear_cross_entropy(x, weight, torch.full_like(target, 1), 0.1, ignore_index=1)
+    loss, nll, _ = linear_cross_entropy(x, weight, torch.full_like(target, 1), 0.1, ignore_index=1)
     grads = torch.autograd.grad(loss, (x, weight))
     assert loss.item() == nll.item() == 0.0
     assert all(torch.equal(grad, torch.zeros_like(grad)) for grad in grads)
@@ -80,17 +104,17 @@ def test_without_gradient_and_with_one_of_the_two():
     x, weight, target = operands()
     reference = expected(x, weight, target, 0.1)[0]
     with torch.no_grad():
-        loss, _ = linear_cross_entropy(x, weight, target, 0.1)
+        loss, _, _ = linear_cross_entropy(x, weight, target, 0.1)
     assert not loss.requires_grad
     torch.testing.assert_close(loss, reference.detach())
-    loss, _ = linear_cross_entropy(x.detach(), weight, target, 0.1)
+    loss, _, _ = linear_cross_entropy(x.detach(), weight, target, 0.1)
     (ours,) = torch.autograd.grad(loss, (weight,))
     torch.testing.assert_close(ours, torch.autograd.grad(reference, (weight,))[0])
 
 
 def test_only_one_backward_pass():
     x, weight, target = operands()
-    loss, _ = linear_cross_entropy(x, weight, target)
+    loss, _, _ = linear_cross_entropy(x, weight, target)
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="one backward pass"):
         loss.backward()
@@ -99,7 +123,10 @@ def test_only_one_backward_pass():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"x": torch.zeros(4, 7)}, "x must be N x C and weight V x C"),
+        ({"x": torch.zeros(4, 7)}, "weight must be V x 7"),
+        ({"x": torch.zeros(2, 4, 8)}, "x must be N x C with rdrop_alpha=0.0"),
+        ({"rdrop_alpha": 1.0}, "x must be 2 x N x C with rdrop_alpha=1.0"),
+        ({"rdrop_alpha": -1.0}, "rdrop_alpha must be at least 0"),
         ({"target": torch.zeros(3, dtype=torch.int64)}, "target must have the shape"),
         ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1"),
     ],

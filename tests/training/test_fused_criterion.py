@@ -1,11 +1,15 @@
 """The fused loss as a criterion of fairseq: the same figures and gradients as fairseq's."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
 import torch
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.criterions.label_smoothed_cross_entropy_with_rdrop import (
+    RdropLabelSmoothedCrossEntropyCriterion,
+)
 from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerConfig, TransformerModel
 
@@ -125,6 +129,39 @@ def test_what_reads_the_logits(task, sample, options, kwargs):
     assert ours[2].keys() == theirs[2].keys()
 
 
+def test_rdrop_agrees_with_fairseqs(task, sample):
+    """Both passes are the same where nothing is dropped, so the heads get different features."""
+    model = lrn(task).train()
+    offset = torch.nn.Parameter(torch.randn(3, 1, 16))
+    original = model.decoder.extract_features
+
+    def features(*args, **kwargs):
+        x, extra = original(*args, **kwargs)
+        return x + torch.cat([torch.zeros(3, 1, 16), offset]), extra
+
+    model.decoder.extract_features = features
+    model.register_parameter("offset", offset)
+    theirs = run(
+        RdropLabelSmoothedCrossEntropyCriterion(task, False, 0.1, rdrop_alpha=2.0),
+        model,
+        copy.deepcopy(sample),
+    )
+    ours = run(FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0), model, sample)
+    ours[2]["nll_loss"] *= 2  # fairseq logs the sum of both passes
+    assert_agree(ours, theirs)
+    assert sample["net_input"]["src_tokens"].size(0) == 3
+
+
+def test_rdrop_is_for_training_and_needs_the_fused_loss(task, sample):
+    model = lrn(task)
+    criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0)
+    plain = FusedLabelSmoothedCrossEntropy(task, False, 0.1)
+    assert torch.equal(criterion(model.eval(), sample)[0], plain(model, sample)[0])
+    model.decoder.output_projection = torch.nn.Linear(16, 44)
+    with pytest.raises(ValueError, match="--rdrop-alpha needs the fused loss, but the model's"):
+        criterion(model.train(), sample)
+
+
 def test_autocast_is_for_training(task, sample):
     torch.manual_seed(1)
     model = lrn(task)
@@ -142,3 +179,5 @@ def test_bad_options(task):
         FusedLabelSmoothedCrossEntropy(task, False, 0.1, autocast="int8")
     with pytest.raises(ValueError, match="--label-smoothing must be"):
         FusedLabelSmoothedCrossEntropy(task, False, 1.0)
+    with pytest.raises(ValueError, match="--rdrop-alpha must be"):
+        FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=-1.0)

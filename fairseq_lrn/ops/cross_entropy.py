@@ -12,11 +12,20 @@ from typing import Optional, Tuple
 import torch
 from torch import Tensor
 
+from fairseq_lrn.ops import dispatch
+from fairseq_lrn.ops.operator import LIBRARY
+
 # Logits in a block: large enough for matrix products to be at full speed.
 BLOCK_ELEMENTS = 5_000_000
 MIN_BLOCK_ROWS = 128
-# Below this a probability may have lost digits; its logarithm is computed from the logit.
-SMALLEST_PROBABILITY = 1e-30
+# logits: P*N x V for P passes over N rows with the same targets. In place, they become the gradient
+# of their cross entropy, p - right (one at the target), plus with a pair of passes rdrop_weight
+# times that of both divergences between them. Results: -log p of the targets and their logits,
+# P*N, and the mean of the divergences, N, in float32 at least.
+LIBRARY.define(
+    "softmax_gradient_(Tensor(a!) logits, Tensor target, float right, float rdrop_weight,"
+    " bool pair, bool gradient) -> (Tensor nll, Tensor target_logits, Tensor divergence)"
+)
 
 
 def linear_cross_entropy(
@@ -92,38 +101,26 @@ class _LinearCrossEntropy(torch.autograd.Function):
         rest = eps / max(symbols - 1, 1)
         right = 1.0 - eps - rest
         rows = min(max(MIN_BLOCK_ROWS, BLOCK_ELEMENTS // symbols) // passes, max(count, 1))
-        logits = x.new_empty(passes * rows, symbols, dtype=single)
-        half = logits if products == single else x.new_empty(logits.shape, dtype=products)
+        logits = x.new_empty(passes * rows, symbols, dtype=products)
         grad_x = torch.empty_like(x) if needs_grad else None
         grad_weight = torch.zeros_like(weight, dtype=single) if needs_grad else None
-        nll, target_logits, divergence = (logits.new_zeros(()) for _ in range(3))
+        nll, target_logits, divergence = (x.new_zeros((), dtype=single) for _ in range(3))
         w = weight.to(products)
         for start in range(0, count, rows):
             block = slice(start, start + rows)
             block_x = x[:, block].to(products).flatten(0, 1)
-            block_target = target[block].repeat(passes).unsqueeze(1)
-            size = block_x.size(0)
-            p, product = logits[:size], half[:size]
+            product = logits[: block_x.size(0)]
             torch.mm(block_x, w.t(), out=product)
-            if half is not logits:
-                p.copy_(product)
-            target_logit = p.gather(1, block_target)
-            difference = torch.sub(*p.chunk(2)) if passes == 2 else None
-            torch.softmax(p, -1, out=p)
-            row_nll = _nll(p.gather(1, block_target), block_x, w, block_target)
-            target_logits += target_logit.sum()
-            nll += row_nll.sum()
-            if difference is not None:
-                difference -= torch.sub(*(target_logit + row_nll).chunk(2))
-                divergence += _rdrop_(p, difference, rdrop_alpha / 2, needs_grad)
+            # Here the logits become their gradient, but for label smoothing's constant.
+            sums = softmax_gradient_(
+                product, target[block], right, rdrop_alpha / 2, passes == 2, needs_grad
+            )
+            for total, part in zip((nll, target_logits, divergence), sums):
+                total += part.sum()
             if not needs_grad:
                 continue
-            # The gradient of the logits, but for label smoothing's constant.
-            p.scatter_add_(1, block_target, p.new_full((size, 1), -right))
-            if half is not logits:
-                product.copy_(p)
             grad_x[:, block] = torch.mm(product, w).view(passes, -1, x.size(2))
-            if half is logits:
+            if products == single:
                 grad_weight.addmm_(product.t(), block_x)
             else:
                 grad_weight += torch.mm(product.t(), block_x)
@@ -156,28 +153,26 @@ def _product_type(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def _nll(p: Tensor, x: Tensor, weight: Tensor, target: Tensor) -> Tensor:
-    """-log p of the targets, ``rows x 1``; computed from the logits where p is too small."""
-    nll = -p.log()
-    small = (p[:, 0] < SMALLEST_PROBABILITY).nonzero()[:, 0]
-    if small.numel() > 0:
-        log_p = torch.log_softmax(torch.mm(x[small], weight.t()).to(p.dtype), -1)
-        nll[small] = -log_p.gather(1, target[small])
-    return nll
-
-
-def _rdrop_(p: Tensor, difference: Tensor, weight: float, needs_grad: bool) -> Tensor:
-    """Mean of KL(a || b) and KL(b || a), summed over the rows.
-
-    In place, the probabilities *p* of passes a and b (``2*rows x V``) become the gradient of
-    cross entropy (p itself) and *weight* times both divergences; *difference* is log a - log b.
-    """
-    a, b = p.chunk(2)
-    a_to_b = torch.linalg.vecdot(a, difference).unsqueeze(1)
-    b_to_a = -torch.linalg.vecdot(b, difference).unsqueeze(1)
-    if needs_grad:
-        # d KL(a || b) / d logits of a = a (log a - log b - KL(a || b)); of b: b - a.
-        gap = torch.sub(a, b)
-        a.mul_((difference - a_to_b).mul_(weight).add_(1.0)).add_(gap, alpha=weight)
-        b.mul_((difference.add_(b_to_a)).mul_(-weight).add_(1.0)).sub_(gap, alpha=weight)
-    return 0.5 * (a_to_b.sum() + b_to_a.sum())
+def softmax_gradient_(
+    logits: Tensor, target: Tensor, right: float, rdrop_weight: float, pair: bool, gradient: bool
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """The operator of that name, defined above; fused where there is a kernel for it."""
+    if dispatch.choose(logits.device.type) == "cpp":
+        return torch.ops.fairseq_lrn.softmax_gradient_(
+            logits, target, right, rdrop_weight, pair, gradient
+        )
+    target = target.repeat(2 if pair else 1).unsqueeze(1)
+    log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1)
+    nll, target_logits = -log_p.gather(1, target), logits.gather(1, target).to(log_p.dtype)
+    p = log_p.exp()
+    grad, divergence = p, log_p.new_zeros(())
+    if pair:
+        difference, gap = torch.sub(*log_p.chunk(2)), torch.sub(*p.chunk(2))
+        signed, gaps = torch.cat([difference, -difference]), torch.cat([gap, -gap])
+        divergences = (p * signed).sum(-1, keepdim=True)
+        divergence = divergences.view(2, -1).mean(0)
+        # d KL(a || b) / d logits of a = p_a (log p_a - log p_b - KL(a || b)); of b: p_b - p_a.
+        grad = p + rdrop_weight * (p * (signed - divergences) + gaps)
+    if gradient:
+        logits.copy_(grad.scatter_add(1, target, grad.new_full(target.shape, -right)))
+    return nll[:, 0], target_logits[:, 0], divergence

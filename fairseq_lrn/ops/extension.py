@@ -40,8 +40,8 @@ class BuildError(Exception):
 
 
 def sources(directory: Path) -> list:
-    """The C++ files, the one to compile first."""
-    return [directory / "csrc" / name for name in ("lrn_scan.cpp", "lrn_scan_kernel.h")]
+    """The C++ files and headers."""
+    return sorted((directory / "csrc").iterdir())
 
 
 def torch_is_too_old() -> bool:
@@ -69,12 +69,12 @@ def extension(directory: Path, package: str = ""):
     from torch.utils.cpp_extension import CppExtension
 
     flags = os.environ.get(FLAGS_VARIABLE, "").split()
-    source, *headers = map(str, sources(directory))
+    files = [str(path) for path in sources(directory)]
     # No OpenMP: the kernel uses torch's threads.
     return CppExtension(
         package + library_name(directory),
-        [source],
-        depends=headers,
+        [path for path in files if path.endswith(".cpp")],
+        depends=[path for path in files if path.endswith(".h")],
         extra_compile_args=["-O2", "-ffp-contract=fast", *flags],
         extra_link_args=flags,
         optional=True,

@@ -19,6 +19,11 @@ def operands(rows=23, width=8, symbols=50, dtype=torch.float64):
     return x, weight, torch.randint(symbols, (rows,))
 
 
+@pytest.fixture(params=["cpp", "reference"], autouse=True)
+def backend(request, monkeypatch):
+    monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", request.param)
+
+
 @pytest.fixture(params=["one block", "many blocks"])
 def blocks(request, monkeypatch):
     if request.param == "many blocks":
@@ -90,6 +95,40 @@ def test_a_probability_that_is_zero_in_single_precision():
     theirs, their_nll = expected(x, weight, target, 0.1)
     assert nll.item() > 400
     torch.testing.assert_close((ours, nll), (theirs, their_nll.detach()))
+
+
+@pytest.mark.parametrize("symbols", [1, 5, 16, 33])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_any_width_and_type(symbols, dtype):
+    """Rows that fill a vector register or not; compared with the formula in double precision."""
+    torch.manual_seed(1)
+    logits = (3 * torch.randn(2 * 7, symbols)).to(dtype)
+    target = torch.randint(symbols, (7,))
+    exact = logits.double().clone()
+    expected = cross_entropy.softmax_gradient_(exact, target, 0.8, 0.7, True, True)
+    results = cross_entropy.softmax_gradient_(logits, target, 0.8, 0.7, True, True)
+    tolerance = {torch.bfloat16: 1e-2, torch.float16: 2e-3, torch.float32: 2e-6}.get(dtype, 1e-13)
+    torch.testing.assert_close(logits.double(), exact, rtol=tolerance, atol=tolerance)
+    for ours, theirs in zip(results, expected):
+        assert ours.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        rounding = 1e-13 if dtype == torch.float64 else 1e-5
+        torch.testing.assert_close(ours.double(), theirs, rtol=rounding, atol=rounding)
+
+
+def test_targets_that_are_no_symbols():
+    x, weight, target = operands()
+    for wrong in (-1, 50):
+        target[3] = wrong
+        with pytest.raises((IndexError, RuntimeError), match="target must|out of bounds"):
+            linear_cross_entropy(x, weight, target)
+
+
+def test_nan_stays():
+    x, weight, target = operands()
+    x.data[4] = float("nan")
+    loss, nll, _ = linear_cross_entropy(x, weight, target)
+    assert loss.isnan() and nll.isnan()
+    assert torch.autograd.grad(loss, (x,))[0][4].isnan().all()
 
 
 def test_nothing_but_padding():

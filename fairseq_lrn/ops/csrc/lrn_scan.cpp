@@ -1,29 +1,22 @@
-// CPU kernels of the operators that fairseq_lrn/ops/operator.py defines.
+// CPU kernels of lrn_scan, which fairseq_lrn/ops/operator.py defines.
 
 #include <ATen/core/Tensor.h>
 #include <ATen/Dispatch.h>
-#include <ATen/Functions.h>
 #include <ATen/OpMathType.h>
-#include <ATen/Parallel.h>
-#include <ATen/TensorIterator.h>
-#include <ATen/Version.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
 
-#include <algorithm>
-#include <cstdint>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <tuple>
-#include <type_traits>
 #include <vector>
 
-#define LRN_INLINE inline __attribute__((always_inline))
-#define LRN_INLINE_LAMBDA __attribute__((always_inline))
+#include "common.h"
 
 namespace {
 
@@ -31,38 +24,6 @@ namespace {
 constexpr int64_t kUnitSize = 128;
 // Units whose states stay in a core's own cache while time passes (512 bytes of float each).
 constexpr int64_t kGroup = 256;
-// Below this many state updates, waking another thread costs more than it brings.
-constexpr int64_t kGrain = 16384;
-
-template <typename S>
-struct Constants;
-
-template <>
-struct Constants<float> {
-  static constexpr int mantissa = 23;
-  static constexpr int terms = 7;
-  static constexpr float limit = 43.0f;
-  static constexpr float round = 12582912.0f; // 1.5 * 2^23
-  static constexpr float log2_e = 1.44269504088896341f;
-  static constexpr float ln2_high = 0.693359375f;
-  static constexpr float ln2_low = -2.12194440054690583e-4f;
-  static constexpr float inverse_factorial[] = {
-      1.0f, 1.0f, 1.0f / 2, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720, 1.0f / 5040};
-};
-
-template <>
-struct Constants<double> {
-  static constexpr int mantissa = 52;
-  static constexpr int terms = 13;
-  static constexpr double limit = 350.0;
-  static constexpr double round = 6755399441055744.0; // 1.5 * 2^52
-  static constexpr double log2_e = 1.44269504088896340736;
-  static constexpr double ln2_high = 6.93145751953125e-1;
-  static constexpr double ln2_low = 1.42860682030941723212e-6;
-  static constexpr double inverse_factorial[] = {
-      1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
-      1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
-};
 
 // All that a kernel needs; T is the type of the tensors, S that of the running state.
 // Features of a sentence lie next to each other; time and sentences are strides apart.
@@ -131,80 +92,19 @@ struct Unit {
   }
 };
 
-namespace portable {
-#define LRN_VECTOR_BYTES 16
-#include "lrn_scan_kernel.h"
-#undef LRN_VECTOR_BYTES
-} // namespace portable
+} // namespace
 
-#if defined(__x86_64__)
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
-namespace avx2 {
-#define LRN_VECTOR_BYTES 32
-#include "lrn_scan_kernel.h"
-#undef LRN_VECTOR_BYTES
-} // namespace avx2
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
-#endif
-namespace avx512 {
-#define LRN_VECTOR_BYTES 64
-#include "lrn_scan_kernel.h"
-#undef LRN_VECTOR_BYTES
-} // namespace avx512
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
+#define LRN_KERNEL "lrn_scan_kernel.h"
+#include "instruction_sets.h"
 
-enum class InstructionSet { kPortable, kAvx2, kAvx512 };
+namespace {
 
-// What torch uses: it looks at the processor and at ATEN_CPU_CAPABILITY.
-InstructionSet instruction_set() {
-  static const InstructionSet chosen = [] {
-    const std::string capability = at::get_cpu_capability();
-    if (capability == "AVX512") return InstructionSet::kAvx512;
-    if (capability == "AVX2") return InstructionSet::kAvx2;
-    return InstructionSet::kPortable;
-  }();
-  return chosen;
-}
-
-// Runs body(first, last) over the units in torch's threads. at::parallel_for would need OpenMP
-// here: compiled into this library it could bring a second OpenMP runtime into the process,
-// whose idle threads spin against torch's. TensorIterator forks inside torch.
 template <typename Body>
 void for_units(int64_t units, int64_t time, const Body& body) {
-  const auto in_groups = [&](int64_t first, int64_t last) {
-    for (; first < last; first += kGroup) body(first, std::min(first + kGroup, last));
-  };
   const int64_t grain = std::max<int64_t>(1, kGrain / (time * kUnitSize));
-  if (units <= grain || at::get_num_threads() == 1) {
-    in_groups(0, units);
-    return;
-  }
-  const at::Tensor numbering = at::empty({units}, at::kByte);
-  const char* start = static_cast<const char*>(numbering.const_data_ptr());
-  at::TensorIterator iterator = at::TensorIteratorConfig().add_const_input(numbering).build();
-  iterator.for_each(
-      [&](char** data, const int64_t* strides, int64_t size) {
-        (void)strides;
-        in_groups(data[0] - start, data[0] - start + size);
-      },
-      grain);
+  in_threads(units, grain, [&](int64_t first, int64_t last) {
+    for (; first < last; first += kGroup) body(first, std::min(first + kGroup, last));
+  });
 }
 
 #define LRN_PICK(ISA, PASS)                                                               \

@@ -1,7 +1,6 @@
 """The paper's comparison of cells on trained models: what ``scripts/compare_cells.py`` runs."""
 
 import os
-import re
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
@@ -16,6 +15,7 @@ from fairseq_lrn.command import InputError
 from fairseq_lrn.tasks import LRNTranslationTask
 from fairseq_lrn.tasks.translation import LRNTranslationConfig
 from fairseq_lrn.training.criterion import SentenceLabelSmoothedCrossEntropy
+from fairseq_lrn.training_log import read_bleu
 
 BASELINE = "gru"
 # Of generation, as scripts/compare_cells.sh has it.
@@ -156,22 +156,6 @@ def _translator(model: nn.Module, task, batches: list) -> Callable[[], None]:
             task.inference_step(generator, [model], batch)
 
     return translate
-
-
-def read_bleu(path: str) -> float:
-    """Tokenised BLEU as ``fairseq-generate`` printed it.
-
-    Raises:
-        InputError: the file is missing or has none.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = re.findall(r"^Generate .*BLEU4 = ([\d.]+)", file.read(), re.MULTILINE)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if not found:
-        raise InputError(f"{path} has no BLEU: generate again, with scripts/compare_cells.sh")
-    return float(found[-1])
 
 
 def format_table(results: Sequence[Result]) -> str:

@@ -1,10 +1,12 @@
-"""Reading what ``fairseq-train`` logs."""
+"""Reading what ``fairseq-train`` logs, and what came of it."""
 
+import os
 import re
-from typing import Dict, List
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from fairseq_lrn.command import InputError
 
+DONE = re.compile(r"done training in ([\d.]+) seconds")
 VALID = re.compile(r"epoch (\d+) \| valid on '\w+' subset \| (.+)")
 
 
@@ -44,5 +46,95 @@ def table(rows: List[Dict[str, float]]) -> str:
         lines.append(
             f"| {row['epoch']:.0f} | {row['num_updates']:.0f} | {row['loss']:.3f} "
             f"| {row['nll_loss']:.3f} | {row['ppl']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+class Result(NamedTuple):
+    """What became of a run.
+
+    Attributes:
+        name: of its directory.
+        updates: that were trained.
+        loss: lowest on the validation set, in bits for each token, with label smoothing.
+        nll_loss: that without label smoothing, at the same point.
+        valid_bleu: tokenised, on the validation set; None where it was not generated.
+        test_bleu: tokenised, on the test set; None where it was not generated.
+        seconds: of training, validation and checkpoints included; of the last of several starts
+            if it was interrupted, and None while it is under way.
+    """
+
+    name: str
+    updates: int
+    loss: float
+    nll_loss: float
+    valid_bleu: Optional[float]
+    test_bleu: Optional[float]
+    seconds: Optional[float]
+
+
+def results(directories: Sequence[str]) -> List[Result]:
+    """What became of the runs in *directories*; those without ``train.log`` are passed over.
+
+    Raises:
+        InputError: there is none, or a log or a translation is not as it should be.
+    """
+    found = []
+    for directory in directories:
+        log = os.path.join(directory, "train.log")
+        if not os.path.isfile(log):
+            continue
+        rows = validations(log)
+        best = min(rows, key=lambda row: row["loss"])
+        with open(log, encoding="utf-8") as file:
+            seconds = DONE.findall(file.read())
+        found.append(
+            Result(
+                os.path.basename(os.path.normpath(directory)),
+                int(rows[-1]["num_updates"]),
+                best["loss"],
+                best["nll_loss"],
+                *(_bleu_if_there(directory, subset) for subset in ("valid", "test")),
+                float(seconds[-1]) if seconds else None,
+            )
+        )
+    if not found:
+        raise InputError("no directory has a train.log: give those that multi30k.sh filled")
+    return found
+
+
+def _bleu_if_there(directory: str, subset: str) -> Optional[float]:
+    path = os.path.join(directory, f"generate-{subset}.txt")
+    return read_bleu(path) if os.path.isfile(path) else None
+
+
+def read_bleu(path: str) -> float:
+    """Tokenised BLEU as ``fairseq-generate`` printed it.
+
+    Raises:
+        InputError: the file is missing or has none.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = re.findall(r"^Generate .*BLEU4 = ([\d.]+)", file.read(), re.MULTILINE)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if not found:
+        raise InputError(f"{path} has no BLEU: generate again, with the script that made it")
+    return float(found[-1])
+
+
+def results_table(rows: Sequence[Result]) -> str:
+    """A Markdown table of results."""
+    lines = [
+        "| run | updates | valid loss | valid nll_loss | valid BLEU | test BLEU | training, s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        bleu = ("" if score is None else f"{score:.2f}" for score in (row[4], row[5]))
+        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+        lines.append(
+            f"| {row.name} | {row.updates} | {row.loss:.3f} | {row.nll_loss:.3f} "
+            f"| {' | '.join(bleu)} | {seconds} |"
         )
     return "\n".join(lines)

@@ -31,7 +31,7 @@ done
 mkdir -p "$directory"
 exec 9>"$directory/.lock"
 ! command -v flock >/dev/null || flock 9 # another one may be preparing
-prepare_multi30k "$directory" "$raw"
+prepare_multi30k "$directory" "$raw" --vocab-size 6000
 exec 9>&-
 data=$directory/data-bin
 
@@ -50,7 +50,7 @@ for cell in $cells; do
     --max-tokens 4096 --max-epoch 10 --seed 1 --log-interval 50 --keep-last-epochs 5 "$@"
   average_last "$checkpoints" 5
   echo "$cell: generate test_2016_flickr (beam 4, the paper's length penalty)"
-  generate "$directory/$cell" "$data" "$checkpoints/averaged.pt" \
+  generate "$directory/$cell" "$data" "$checkpoints/averaged.pt" test \
     --task translation_lrn --length-penalty gnmt --beam 4 --lenpen 0.6
   bash "$ROOT/scripts/score.sh" "$directory/$cell/generate-test.txt" \
     "$raw/test_2016_flickr.de" -lc | tee "$directory/$cell/score.txt"

@@ -49,12 +49,12 @@ train() { # directory data options...
     fail_with "training failed" "$log.stderr" "$checkpoints/checkpoint_last.pt"
 }
 
-# Translates the test set with beam 5 into generate-test.txt in the directory given first.
+# Translates a subset with beam 5 into generate-SUBSET.txt in the directory given first.
 # Batches need not be a multiple of 8: fairseq would leave out the sentences that remain.
-generate() { # directory data checkpoint [options]
-  local output=$1/generate-test.txt log=$1/generate-test.log
-  fairseq-generate "$2" --user-dir "$USER_DIR" --path "$3" --beam 5 "${@:4}" \
-    --remove-bpe sentencepiece --batch-size 64 --required-batch-size-multiple 1 \
+generate() { # directory data checkpoint subset [options]
+  local output=$1/generate-$4.txt log=$1/generate-$4.log
+  fairseq-generate "$2" --user-dir "$USER_DIR" --path "$3" --gen-subset "$4" --beam 5 \
+    "${@:5}" --remove-bpe sentencepiece --batch-size 64 --required-batch-size-multiple 1 \
     >"$output.incomplete" 2>"$log" || {
     rm -f "$output.incomplete"
     fail_with "fairseq-generate failed" "$log" "$3"
@@ -63,8 +63,9 @@ generate() { # directory data checkpoint [options]
 }
 
 # Multi30k English-German in the directory given first: raw/ (downloaded, unless the second
-# argument has the files) and data-bin/. Sets raw to where the files are.
-prepare_multi30k() { # directory raw
+# argument has the files) and data-bin/. Sets raw to where the files are. The options say how
+# large the vocabulary is.
+prepare_multi30k() { # directory raw options...
   local url=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
   local split lang file
   raw=$2
@@ -91,7 +92,7 @@ prepare_multi30k() { # directory raw
   raw=$(cd "$raw" && pwd)
   reuse_or_prepare "$1/data-bin" "$raw/train" --source-lang en --target-lang de --lowercase \
     --trainpref "$raw/train" --validpref "$raw/val" --testpref "$raw/test_2016_flickr" \
-    --vocab-size 6000
+    "${@:3}"
   check_data "$1/data-bin" en de
 }
 

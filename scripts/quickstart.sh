@@ -60,7 +60,7 @@ train "$directory" "$data" --source-lang en --target-lang de \
 echo "  training took $((SECONDS - started)) seconds"
 
 echo "quickstart: 4/5 translate held-out sentences with fairseq-generate"
-generate "$directory" "$data" "$checkpoints/checkpoint_best.pt"
+generate "$directory" "$data" "$checkpoints/checkpoint_best.pt" test
 
 echo "quickstart: 5/5 score"
 bash "$ROOT/scripts/score.sh" "$directory/generate-test.txt" "$raw/test.de"

@@ -23,3 +23,31 @@ def test_log_without_validation(tmp_path):
     (tmp_path / "log").write_text("nothing\n")
     with pytest.raises(InputError, match="has no validation"):
         training_log.validations(str(tmp_path / "log"))
+
+
+GENERATED = "Generate test with beam=5: BLEU4 = {}, 70/50/30/20 (BP=1.000, ratio=1.0)\n"
+
+
+def test_results(tmp_path):
+    run = tmp_path / "lrn-1"
+    run.mkdir()
+    rows = [(1, 4.0, 100), (2, 3.5, 200), (3, 3.6, 300)]
+    text = "".join(LINE.format(*row) for row in rows)
+    (run / "train.log").write_text(text + "done training in 61.5 seconds\n")
+    (run / "generate-valid.txt").write_text(GENERATED.format("41.5"))
+    (tmp_path / "data-bin").mkdir()
+    found = training_log.results([str(tmp_path / "data-bin"), f"{run}/"])
+    assert found == [training_log.Result("lrn-1", 300, 3.5, 2.5, 41.5, None, 61.5)]
+    table = training_log.results_table(found).splitlines()
+    assert table[2:] == ["| lrn-1 | 300 | 3.500 | 2.500 | 41.50 |  | 62 |"]
+
+
+def test_no_results(tmp_path):
+    with pytest.raises(InputError, match="no directory has a train.log"):
+        training_log.results([str(tmp_path)])
+
+
+def test_translations_without_bleu(tmp_path):
+    (tmp_path / "generate-test.txt").write_text("H-0\t-1\tnothing\n")
+    with pytest.raises(InputError, match="has no BLEU"):
+        training_log.read_bleu(str(tmp_path / "generate-test.txt"))

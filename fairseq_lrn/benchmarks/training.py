@@ -62,6 +62,11 @@ def _sizes(width: int, layers: int, **more: object) -> List[str]:
 
 
 LRN_512 = ["--arch", "lrn", *_sizes(512, 2, hidden_size=512), "--decoder-attention-heads", "8"]
+HYBRID_512 = [
+    *("--arch", "transformer_lrn"),
+    *_sizes(512, 2),
+    *("--encoder-ffn-embed-dim", "2048", "--encoder-attention-heads", "8"),
+]
 LSTM_512 = ["--arch", "lstm", *_sizes(512, 2, hidden_size=512), "--decoder-out-embed-dim", "512"]
 TRANSFORMER_512 = [
     *("--arch", "transformer"),
@@ -73,6 +78,7 @@ TRANSFORMER_TINY = [
     *_sizes(128, 4, ffn_embed_dim=256, attention_heads=4),
 ]
 LRN_MULTI30K = ["--arch", "lrn_multi30k"]
+HYBRID_MULTI30K = ["--arch", "transformer_lrn_multi30k"]
 
 
 def candidates(setting: str) -> List[Candidate]:
@@ -82,16 +88,20 @@ def candidates(setting: str) -> List[Candidate]:
     Adam, so that it can be seen what is the model's doing.
     """
     if setting == "512":
-        ours, peers = ("lrn", LRN_512), [("lstm", LSTM_512), ("transformer", TRANSFORMER_512)]
+        ours = {"lrn": LRN_512, "transformer_lrn": HYBRID_512}
+        peers = {"lstm": LSTM_512, "transformer": TRANSFORMER_512}
     else:
-        ours, peers = ("lrn_multi30k", LRN_MULTI30K), [("transformer, tiny", TRANSFORMER_TINY)]
-    name, model = ours
-    chosen = [Candidate(name, [*model, *FUSED])]
-    if has_bfloat16():
-        chosen.insert(0, Candidate(f"{name}, bfloat16", [*model, *BFLOAT16]))
+        ours = {"lrn_multi30k": LRN_MULTI30K, "transformer_lrn_multi30k": HYBRID_MULTI30K}
+        peers = {"transformer, tiny": TRANSFORMER_TINY}
+    chosen = []
+    for name, model in ours.items():
+        if has_bfloat16():
+            chosen.append(Candidate(f"{name}, bfloat16", [*model, *BFLOAT16]))
+        chosen.append(Candidate(name, [*model, *FUSED]))
+    name, model = next(iter(ours.items()))
     chosen.append(Candidate(f"{name}, fairseq's loss and Adam", [*model, *FAIRSEQ]))
-    chosen += [Candidate(peer, [*options, *FAIRSEQ]) for peer, options in peers]
-    peer, options = peers[-1]
+    chosen += [Candidate(peer, [*options, *FAIRSEQ]) for peer, options in peers.items()]
+    peer, options = list(peers.items())[-1]
     chosen.append(Candidate(f"{peer}, our loss and torch's Adam", [*options, *FUSED]))
     return chosen
 

@@ -1,4 +1,4 @@
-"""Named architectures, beside the bases ``--arch lrn`` and ``--arch lrn_rnmt``.
+"""Named architectures, beside the bases ``lrn``, ``lrn_rnmt`` and ``transformer_lrn``.
 
 Like fairseq's, they fill in what the command line leaves open.
 """
@@ -24,6 +24,32 @@ def lrn_tiny(args) -> None:
         decoder_layers=1,
         decoder_attention_heads=4,
     )
+
+
+@register_model_architecture("lrn", "lrn_multi30k")
+def lrn_multi30k(args) -> None:
+    """Very small corpora (around 30k pairs): 128 wide, four layers on each side, one table."""
+    _set_defaults(
+        args,
+        encoder_embed_dim=128,
+        encoder_hidden_size=128,
+        encoder_layers=4,
+        decoder_embed_dim=128,
+        decoder_hidden_size=128,
+        decoder_layers=4,
+        decoder_attention_heads=4,
+        activation_fn="identity",
+        layernorm_projection=True,
+        dropout=0.3,
+        share_all_embeddings=True,
+    )
+
+
+@register_model_architecture("transformer_lrn", "transformer_lrn_multi30k")
+def transformer_lrn_multi30k(args) -> None:
+    """As ``lrn_multi30k``, with the encoder of fairseq's transformer in that size."""
+    lrn_multi30k(args)
+    _set_defaults(args, encoder_ffn_embed_dim=256, encoder_attention_heads=4)
 
 
 @register_model_architecture("lrn", "lrn_iwslt_de_en")

@@ -1,26 +1,42 @@
-"""scripts/multi30k.sh on the real text, with next to no training."""
+"""scripts/multi30k.sh and scripts/tatoeba.sh on real text, with next to no training."""
 
 import re
 
+import pytest
 
-def test_whole_recipe(command, multi30k, tmp_path):
-    raw, directory = tmp_path / "raw", tmp_path / "out"
-    raw.mkdir()
+FEW = ["--", "--max-update", "3"]
+
+
+@pytest.fixture
+def raw(multi30k, tmp_path):
+    directory = tmp_path / "raw"
+    directory.mkdir()
     for lang in ("en", "de"):
         for split, size in (("train", 4000), ("val", 200), ("test_2016_flickr", 20)):
             lines = (multi30k / f"{split}.{lang}").read_text().splitlines(keepends=True)
-            (raw / f"{split}.{lang}").write_text("".join(lines[:size]))
+            (directory / f"{split}.{lang}").write_text("".join(lines[:size]))
+    return directory
 
+
+def test_whole_recipe(command, raw, tmp_path):
+    directory = tmp_path / "out"
     run = ["bash", "scripts/multi30k.sh", raw, "--dir", directory]
-    output = command(*run, "--", "--max-epoch", "1")
+    output = command(*run, *FEW)
     assert re.search(r"cleaning: \d+ of 4000 pairs kept", output)
     assert "average the last 1 epochs" in output
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
-    assert (directory / "validation.md").read_text().splitlines()[-1].startswith("| 1 | ")
+    assert (directory / "lrn-1" / "validation.md").read_text().splitlines()[-1].startswith("| 1 | ")
     # Again: the data are reused, and training has nothing left to do.
-    output = command(*run, "--", "--max-epoch", "1")
+    output = command(*run, *FEW)
     assert f"reusing {directory / 'data-bin'}" in output
     assert "Loaded checkpoint" in output
+    # A control, on the same data.
+    output = command(*run, "--model", "lstm", "--seed", "7", *FEW)
+    assert "lstm, seed 7: generate test (beam 5)" in output
+    table = command("python", "scripts/results_table.py", *directory.iterdir())
+    rows = {line.split(" | ")[0]: line for line in table.splitlines() if "-" in line}
+    assert re.fullmatch(r"\| lstm-7 \| 3( \| [\d.]+){5} \|", rows["| lstm-7"])
+    assert "| lrn-1" in rows
 
     other = tmp_path / "other"
     other.mkdir()
@@ -28,3 +44,26 @@ def test_whole_recipe(command, multi30k, tmp_path):
         (other / path.name).write_text(path.read_text())
     output = command("bash", "scripts/multi30k.sh", other, "--dir", directory, ok=False)
     assert "was not prepared from" in output
+
+
+@pytest.mark.parametrize("model", ["transformer_lrn", "transformer"])
+def test_second_corpus(command, raw, tmp_path, model):
+    for lang in ("en", "de"):
+        (raw / f"val.{lang}").rename(raw / f"valid.{lang}")
+    run = ["bash", "scripts/tatoeba.sh", raw, "--dir", tmp_path / "out", "--model", model]
+    output = command(*run, *FEW)
+    assert f"{model}, seed 1: generate valid (beam 5)" in output
+    assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
+
+
+@pytest.mark.parametrize(
+    "script, arguments, message",
+    [
+        ("multi30k", ["--model", "gru"], "error: --model must be one of lrn transformer_lrn"),
+        ("multi30k", ["--sed", "1"], "error: unknown option --sed"),
+        ("tatoeba", [], "error: give a directory that has train.de"),
+        ("tatoeba", ["docs"], "error: docs/train.de is missing or empty"),
+    ],
+)
+def test_bad_input(command, script, arguments, message):
+    assert message in command("bash", f"scripts/{script}.sh", *arguments, ok=False)

@@ -1,0 +1,69 @@
+# Sourced by multi30k.sh and tatoeba.sh: the models that they train, on equal terms.
+
+MODELS="lrn transformer_lrn transformer lstm"
+
+# The loss and the optimiser that take less time, and bfloat16 where the processor has it.
+FAST="--optimizer torch_adam --criterion fused_label_smoothed_cross_entropy"
+BFLOAT16=
+grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && BFLOAT16="--autocast bfloat16"
+
+# The tiny transformer is that of Wu et al. (2021), "Good for Misconceived Reasons".
+model_options() { # model
+  case $1 in
+    lrn) echo "--arch lrn_multi30k $FAST $BFLOAT16 --lr 0.005" ;;
+    transformer_lrn) echo "--arch transformer_lrn_multi30k $FAST $BFLOAT16 --lr 0.005" ;;
+    transformer)
+      echo "--arch transformer --encoder-layers 4 --decoder-layers 4" \
+        "--encoder-embed-dim 128 --encoder-ffn-embed-dim 256 --encoder-attention-heads 4" \
+        "--decoder-embed-dim 128 --decoder-ffn-embed-dim 256 --decoder-attention-heads 4" \
+        "--dropout 0.3 --share-all-embeddings $FAST --lr 0.005"
+      ;;
+    lstm)
+      echo "--arch lstm --encoder-layers 2 --decoder-layers 2 --encoder-bidirectional" \
+        "--encoder-embed-dim 256 --encoder-hidden-size 256" \
+        "--decoder-embed-dim 256 --decoder-hidden-size 256 --decoder-out-embed-dim 256" \
+        "--dropout 0.3 --share-all-embeddings --clip-norm 1.0" \
+        "--optimizer adam --criterion label_smoothed_cross_entropy --lr 0.002"
+      ;;
+    *) fail "--model must be one of $MODELS, not $1" ;;
+  esac
+}
+
+# Sets raw, directory, model, seed and options from a script's arguments.
+parse_recipe() { # default directory, arguments...
+  raw='' directory=$1 model=lrn seed=1 options=()
+  shift
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --dir) directory=${2:?--dir needs a directory} && shift ;;
+      --model) model=${2:?--model needs one of $MODELS} && shift ;;
+      --seed) seed=${2:?--seed needs a number} && shift ;;
+      --) shift && options=("$@") && break ;;
+      -*) fail "unknown option $1; options of fairseq-train go behind --" ;;
+      *) raw=$1 ;;
+    esac
+    shift
+  done
+  model_options "$model" >/dev/null
+}
+
+# 8000 updates of 4096 tokens, the mean of the last 10 epochs, beam 5. Everything goes to the
+# directory MODEL-SEED beside the data.
+run_recipe() { # source target subsets...
+  local run=$directory/$model-$seed data=$directory/data-bin subset model_words
+  read -ra model_words <<<"$(model_options "$model")"
+  mkdir -p "$run"
+  echo "$model, seed $seed: train"
+  train "$run" "$data" --source-lang "$1" --target-lang "$2" "${model_words[@]}" \
+    --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
+    --lr-scheduler inverse_sqrt --warmup-updates 2000 --warmup-init-lr 1e-7 \
+    --max-tokens 4096 --max-update 8000 --seed "$seed" --log-interval 100 \
+    --keep-last-epochs 10 "${options[@]}"
+  average_last "$run/checkpoints" 10
+  for subset in "${@:3}"; do
+    echo "$model, seed $seed: generate $subset (beam 5)"
+    generate "$run" "$data" "$run/checkpoints/averaged.pt" "$subset"
+    tail -n 1 "$run/generate-$subset.txt"
+  done
+  python "$ROOT/scripts/validation_table.py" "$run/train.log" >"$run/validation.md"
+}

@@ -52,9 +52,9 @@ echo "quickstart: 3/5 train (architecture lrn_tiny, 12 epochs)"
 started=$SECONDS
 train "$directory" "$data" --source-lang en --target-lang de \
   --arch lrn_tiny --share-all-embeddings --dropout 0.1 \
-  --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 \
+  --optimizer torch_adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 \
   --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 400 \
-  --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
+  --criterion fused_label_smoothed_cross_entropy --label-smoothing 0.1 \
   --max-tokens 4096 --max-epoch 12 --seed 1 --log-interval 50 \
   --no-epoch-checkpoints
 echo "  training took $((SECONDS - started)) seconds"

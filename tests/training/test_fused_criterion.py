@@ -11,6 +11,7 @@ from fairseq.criterions.label_smoothed_cross_entropy_with_rdrop import (
     RdropLabelSmoothedCrossEntropyCriterion,
 )
 from fairseq.data import Dictionary
+from fairseq.distributed import ModuleProxyWrapper
 from fairseq.models.transformer import TransformerConfig, TransformerModel
 
 from fairseq_lrn.models import LRNModel
@@ -172,6 +173,43 @@ def test_autocast_is_for_training(task, sample):
     torch.testing.assert_close(rounded[0], exact[0], rtol=1e-2, atol=0)
     assert all(grad.dtype == torch.float32 for grad in rounded[3].values())
     assert torch.equal(run(criterion, model.eval(), sample)[0], exact[0])
+
+
+def part(sample, rank):
+    """Two thirds of the sentences for the first process, one for the second."""
+    rows = slice(0, 2) if rank == 0 else slice(2, 3)
+    target = sample["target"][rows]
+    net_input = {name: value[rows] for name, value in sample["net_input"].items()}
+    return {"net_input": net_input, "target": target, "ntokens": int(target.ne(1).sum())}
+
+
+def train_a_step(rank, world, meeting, model, task, sample, queue):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
+    wrapped = ModuleProxyWrapper(torch.nn.parallel.DistributedDataParallel(model))
+    run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), wrapped, part(sample, rank))
+    if rank == 0:
+        queue.put([parameter.grad.numpy() for parameter in model.parameters()])
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def test_data_parallel(task, sample, tmp_path):
+    """The table is used behind the wrapped model's back; its gradient is averaged all the same."""
+    model = lrn(task, share_all_embeddings=True)
+    loss, *_ = FusedLabelSmoothedCrossEntropy(task, False, 0.1)(model, sample)
+    loss.backward()
+    expected = [parameter.grad for parameter in model.parameters()]
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    processes = torch.multiprocessing.start_processes(
+        train_a_step, (2, tmp_path / "meeting", model, task, sample, queue), nprocs=2, join=False
+    )
+    gradients = queue.get()
+    while not processes.join():
+        pass
+    for ours, theirs in zip(gradients, expected):
+        torch.testing.assert_close(2 * torch.from_numpy(ours), theirs)  # it is a mean of two
 
 
 def test_bad_options(task):

@@ -15,8 +15,9 @@ from torch import Tensor
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.operator import LIBRARY
 
-# Logits in a block: large enough for matrix products to be at full speed.
-BLOCK_ELEMENTS = 5_000_000
+# Logits in a block: few enough for the cache, and enough for the sum over the blocks of the
+# table's gradient to cost little.
+BLOCK_BYTES = 40_000_000
 MIN_BLOCK_ROWS = 128
 # logits: P*N x V for P passes over N rows with the same targets. In place, they become the gradient
 # of their cross entropy, p - right (one at the target), plus with a pair of passes rdrop_weight
@@ -100,7 +101,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         single = torch.float64 if x.dtype == torch.float64 else torch.float32
         rest = eps / max(symbols - 1, 1)
         right = 1.0 - eps - rest
-        rows = min(max(MIN_BLOCK_ROWS, BLOCK_ELEMENTS // symbols) // passes, max(count, 1))
+        rows = max(MIN_BLOCK_ROWS, BLOCK_BYTES // (symbols * products.itemsize)) // passes
+        rows = min(rows, max(count, 1))
         logits = x.new_empty(passes * rows, symbols, dtype=products)
         grad_x = torch.empty_like(x) if needs_grad else None
         grad_weight = torch.zeros_like(weight, dtype=single) if needs_grad else None

@@ -27,7 +27,7 @@ def backend(request, monkeypatch):
 @pytest.fixture(params=["one block", "many blocks"])
 def blocks(request, monkeypatch):
     if request.param == "many blocks":
-        monkeypatch.setattr(cross_entropy, "BLOCK_ELEMENTS", 1)
+        monkeypatch.setattr(cross_entropy, "BLOCK_BYTES", 1)
         monkeypatch.setattr(cross_entropy, "MIN_BLOCK_ROWS", 5)
 
 

@@ -53,6 +53,7 @@ def parse() -> argparse.Namespace:
     measure.add_argument(
         "--updates", type=int, default=20, help="counted in each turn (default: 20)"
     )
+    measure.add_argument("--models", nargs="+", metavar="NAME", help="these rows only")
     measure.add_argument("--max-tokens", type=int, default=4096, help="size of a batch")
     return parser.parse_args()
 
@@ -79,7 +80,7 @@ def measure_training(args: argparse.Namespace) -> tuple:
         raise command.InputError(
             f"--updates must be a multiple of {training.INTERVAL}, not {args.updates}"
         )
-    chosen = training.candidates(args.setting)
+    chosen = training.candidates(args.setting, args.models)
     speeds = training.measure(
         args.data, USER_DIR, chosen, args.rounds or 3, args.updates, args.max_tokens
     )

@@ -9,7 +9,7 @@ import json
 import statistics
 import subprocess
 import sys
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from fairseq_lrn.benchmarks.machine import has_bfloat16
 from fairseq_lrn.command import InputError
@@ -81,11 +81,18 @@ LRN_MULTI30K = ["--arch", "lrn_multi30k"]
 HYBRID_MULTI30K = ["--arch", "transformer_lrn_multi30k"]
 
 
-def candidates(setting: str) -> List[Candidate]:
+def candidates(setting: str, names: Optional[Sequence[str]] = None) -> List[Candidate]:
     """The models of a setting, ours first: ``"512"`` (equal sizes) or ``"multi30k"`` (our recipe).
 
     Peers are measured as fairseq ships them, and the transformer also with our loss and torch's
     Adam, so that it can be seen what is the model's doing.
+
+    Args:
+        setting: one of :data:`SETTINGS`.
+        names: only these.
+
+    Raises:
+        InputError: there is no candidate of one of the names.
     """
     if setting == "512":
         ours = {"lrn": LRN_512, "transformer_lrn": HYBRID_512}
@@ -103,7 +110,13 @@ def candidates(setting: str) -> List[Candidate]:
     chosen += [Candidate(peer, [*options, *FAIRSEQ]) for peer, options in peers.items()]
     peer, options = list(peers.items())[-1]
     chosen.append(Candidate(f"{peer}, our loss and torch's Adam", [*options, *FUSED]))
-    return chosen
+    unknown = set(names or ()) - {candidate.name for candidate in chosen}
+    if unknown:
+        raise InputError(
+            f"no model is called {', '.join(sorted(unknown))}; choose from: "
+            + "; ".join(candidate.name for candidate in chosen)
+        )
+    return [candidate for candidate in chosen if names is None or candidate.name in names]
 
 
 SETTINGS = ("512", "multi30k")

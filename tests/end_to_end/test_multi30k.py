@@ -46,13 +46,20 @@ def test_whole_recipe(command, raw, tmp_path):
     assert "was not prepared from" in output
 
 
-@pytest.mark.parametrize("model", ["transformer_lrn", "transformer"])
-def test_second_corpus(command, raw, tmp_path, model):
+def test_second_corpus(command, raw, tmp_path):
     for lang in ("en", "de"):
         (raw / f"val.{lang}").rename(raw / f"valid.{lang}")
-    run = ["bash", "scripts/tatoeba.sh", raw, "--dir", tmp_path / "out", "--model", model]
+    run = [
+        "bash",
+        "scripts/tatoeba.sh",
+        raw,
+        "--dir",
+        tmp_path / "out",
+        "--model",
+        "transformer_lrn",
+    ]
     output = command(*run, *FEW)
-    assert f"{model}, seed 1: generate valid (beam 5)" in output
+    assert "transformer_lrn, seed 1: generate valid (beam 5)" in output
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
 
 

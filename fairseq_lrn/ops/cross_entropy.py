@@ -152,6 +152,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 def _product_type(x: Tensor) -> torch.dtype:
     device = x.device.type
+    if not hasattr(torch, "get_autocast_dtype"):  # torch < 2.4
+        name = "gpu" if device == "cuda" else device
+        enabled = torch.is_autocast_enabled() if name == "gpu" else torch.is_autocast_cpu_enabled()
+        return getattr(torch, f"get_autocast_{name}_dtype")() if enabled else x.dtype
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 

@@ -1,5 +1,6 @@
 """fairseq's label-smoothed cross entropy, fused with the output layer."""
 
+import contextlib
 import inspect
 import logging
 import math
@@ -78,8 +79,11 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
 
     def forward(self, model, sample, reduce=True):
         """See :class:`fairseq.criterions.FairseqCriterion`: loss, sample size, what is logged."""
-        enabled = self.autocast != "none" and model.training
-        with torch.autocast(sample["target"].device.type, torch.bfloat16, enabled=enabled):
+        # Otherwise nothing: an autocast that is off would also turn off that of fairseq's --amp.
+        precision = contextlib.nullcontext()
+        if self.autocast != "none" and model.training:
+            precision = torch.autocast(sample["target"].device.type, torch.bfloat16)
+        with precision:
             weight, reason = output_table(model)
             if self.report_accuracy:
                 reason = "--report-accuracy reads the logits"

@@ -212,6 +212,17 @@ def test_data_parallel(task, sample, tmp_path):
         torch.testing.assert_close(2 * torch.from_numpy(ours), theirs)  # it is a mean of two
 
 
+def test_an_outer_autocast_stays_on(task, sample):
+    """As fairseq's --amp sets it."""
+    model = lrn(task).train()
+    criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1)
+    inner = FusedLabelSmoothedCrossEntropy(task, False, 0.1, autocast="bfloat16")
+    with torch.autocast("cpu", torch.bfloat16):
+        outer_loss = criterion(model, sample)[0]
+    assert torch.equal(outer_loss, inner(model, sample)[0])
+    assert not torch.equal(outer_loss, criterion(model, sample)[0])
+
+
 def test_bad_options(task):
     with pytest.raises(ValueError, match="--autocast must be one of"):
         FusedLabelSmoothedCrossEntropy(task, False, 0.1, autocast="int8")

@@ -60,8 +60,8 @@ class Result(NamedTuple):
         nll_loss: that without label smoothing, at the same point.
         valid_bleu: tokenised, on the validation set; None where it was not generated.
         test_bleu: tokenised, on the test set; None where it was not generated.
-        seconds: of training, validation and checkpoints included; of the last of several starts
-            if it was interrupted, and None while it is under way.
+        seconds: of training, validation and checkpoints included, of the last start if it was
+            interrupted; None while it is under way.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Result(NamedTuple):
 
 
 def results(directories: Sequence[str]) -> List[Result]:
-    """What became of the runs in *directories*; those without ``train.log`` are passed over.
+    """What became of the runs in *directories*; those without a validation are passed over.
 
     Raises:
         InputError: there is none, or a log or a translation is not as it should be.
@@ -84,10 +84,13 @@ def results(directories: Sequence[str]) -> List[Result]:
         log = os.path.join(directory, "train.log")
         if not os.path.isfile(log):
             continue
+        with open(log, encoding="utf-8") as file:
+            text = file.read()
+        if not VALID.search(text):
+            continue  # it is in its first epoch
         rows = validations(log)
         best = min(rows, key=lambda row: row["loss"])
-        with open(log, encoding="utf-8") as file:
-            seconds = DONE.findall(file.read())
+        seconds = DONE.findall(text)
         found.append(
             Result(
                 os.path.basename(os.path.normpath(directory)),
@@ -99,7 +102,9 @@ def results(directories: Sequence[str]) -> List[Result]:
             )
         )
     if not found:
-        raise InputError("no directory has a train.log: give those that multi30k.sh filled")
+        raise InputError(
+            "no directory has a train.log with a validation: give those that multi30k.sh filled"
+        )
     return found
 
 

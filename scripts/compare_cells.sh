@@ -29,10 +29,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 mkdir -p "$directory"
-exec 9>"$directory/.lock"
-! command -v flock >/dev/null || flock 9 # another one may be preparing
 prepare_multi30k "$directory" "$raw" --vocab-size 6000
-exec 9>&-
 data=$directory/data-bin
 
 for cell in $cells; do

@@ -70,6 +70,7 @@ prepare_multi30k() { # directory raw options...
   local split lang file
   raw=$2
   mkdir -p "$1"
+  lock "$1"
   if [ -z "$raw" ]; then
     raw=$1/raw
     mkdir -p "$raw"
@@ -94,6 +95,13 @@ prepare_multi30k() { # directory raw options...
     --trainpref "$raw/train" --validpref "$raw/val" --testpref "$raw/test_2016_flickr" \
     "${@:3}"
   check_data "$1/data-bin" en de
+  exec 9>&-
+}
+
+# Until file 9 is closed: another command may be preparing data in this directory.
+lock() { # directory
+  exec 9>"$1/.lock"
+  ! command -v flock >/dev/null || flock 9
 }
 
 download() { # url file remedy
@@ -101,11 +109,22 @@ download() { # url file remedy
     fail "cannot download $1: $3"
 }
 
-# Data that are there are taken if they were made from the same training text.
+# Data that are there are taken if they were made from the same training text, with as large a
+# vocabulary.
 reuse_or_prepare() { # directory trainpref options...
   if [ -d "$1" ]; then
     grep -qF "\"$2\"" "$1/prepare.json" ||
       fail "$1 was not prepared from ${2%/*}: choose another --dir, or remove it"
+    local index option
+    for ((index = 3; index < $#; index++)); do
+      case ${!index} in
+        --vocab-size | --bpe-merges)
+          option=${!index#--} option=${option/-/_} index=$((index + 1))
+          grep -qF "\"$option\": ${!index}," "$1/prepare.json" ||
+            fail "$1 was not prepared with ${option/_/ } ${!index}: choose another --dir, or remove it"
+          ;;
+      esac
+    done
     echo "reusing $1"
   else
     python "$ROOT/scripts/prepare_text.py" "${@:3}" --destdir "$1"

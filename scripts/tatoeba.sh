@@ -19,8 +19,10 @@ done
 raw=$(cd "$raw" && pwd)
 echo "tatoeba: prepare"
 mkdir -p "$directory"
+lock "$directory"
 reuse_or_prepare "$directory/data-bin" "$raw/train" --source-lang de --target-lang en --lowercase \
   --trainpref "$raw/train" --validpref "$raw/valid" --bpe-merges 10000
 check_data "$directory/data-bin" de en
+exec 9>&-
 run_recipe de en valid
 bash "$ROOT/scripts/score.sh" "$directory/$model-$seed/generate-valid.txt" "$raw/valid.en" -lc

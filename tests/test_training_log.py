@@ -36,7 +36,9 @@ def test_results(tmp_path):
     (run / "train.log").write_text(text + "done training in 61.5 seconds\n")
     (run / "generate-valid.txt").write_text(GENERATED.format("41.5"))
     (tmp_path / "data-bin").mkdir()
-    found = training_log.results([str(tmp_path / "data-bin"), f"{run}/"])
+    (tmp_path / "lrn-2").mkdir()
+    (tmp_path / "lrn-2" / "train.log").write_text("in its first epoch\n")
+    found = training_log.results([str(tmp_path / name) for name in ("data-bin", "lrn-2", "lrn-1/")])
     assert found == [training_log.Result("lrn-1", 300, 3.5, 2.5, 41.5, None, 61.5)]
     table = training_log.results_table(found).splitlines()
     assert table[2:] == ["| lrn-1 | 300 | 3.500 | 2.500 | 41.50 |  | 62 |"]

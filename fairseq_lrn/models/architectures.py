@@ -5,6 +5,8 @@ Like fairseq's, they fill in what the command line leaves open.
 
 from fairseq.models import register_model_architecture
 
+from fairseq_lrn.modules.cells import CELLS_WITH_ACTIVATION
+
 
 def _set_defaults(args, **defaults) -> None:
     for name, value in defaults.items():
@@ -29,6 +31,8 @@ def lrn_tiny(args) -> None:
 @register_model_architecture("lrn", "lrn_multi30k")
 def lrn_multi30k(args) -> None:
     """Very small corpora (around 30k pairs): 128 wide, four layers on each side, one table."""
+    if getattr(args, "cell", "lrn") in CELLS_WITH_ACTIVATION:
+        _set_defaults(args, activation_fn="identity")
     _set_defaults(
         args,
         encoder_embed_dim=128,
@@ -38,7 +42,6 @@ def lrn_multi30k(args) -> None:
         decoder_hidden_size=128,
         decoder_layers=4,
         decoder_attention_heads=4,
-        activation_fn="identity",
         layernorm_projection=True,
         dropout=0.3,
         share_all_embeddings=True,

@@ -134,7 +134,7 @@ class LRNDecoderConfig(FairseqDataclass):
             "max_source_positions",
             "max_target_positions",
         )
-        check_widths(self, "encoder_ffn_embed_dim", "decoder_ffn_embed_dim")
+        check_widths(self, "decoder_ffn_embed_dim")
         check_probabilities(
             self,
             "dropout",
@@ -186,6 +186,7 @@ class LRNConfig(LRNDecoderConfig):
         """See :meth:`LRNDecoderConfig.check`."""
         super().check()
         check_counts(self, "encoder_hidden_size")
+        check_widths(self, "encoder_ffn_embed_dim")
         check_probabilities(self, "encoder_dropout_in", "encoder_dropout_out")
 
 

@@ -115,6 +115,9 @@ class DotProductAttention(nn.Module):
         num_heads: heads; they divide *embed_dim*.
         dropout: on the attention weights.
 
+    Raises:
+        ValueError: the heads do not divide *embed_dim*.
+
     Source: Vaswani et al. (2017), section 3.2.
     """
 

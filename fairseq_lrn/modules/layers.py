@@ -18,16 +18,22 @@ class ResidualNorm(nn.Module):
         dropout: on the branch before it joins the residual stream.
         locked_dropout: the same elements are dropped at every time step.
         normalize_before: layer norm at the entry of the branch instead of after the sum.
+        layer: class of the layer, which ``--retain-dropout-modules`` knows the dropout as.
     """
 
     normalize_before: torch.jit.Final[bool]
 
     def __init__(
-        self, embed_dim: int, dropout: float, locked_dropout: bool, normalize_before: bool
+        self,
+        embed_dim: int,
+        dropout: float,
+        locked_dropout: bool,
+        normalize_before: bool,
+        layer: str,
     ):
         super().__init__()
         self.normalize_before = normalize_before
-        self.dropout_module = Dropout(dropout, locked_dropout, self.__class__.__name__)
+        self.dropout_module = Dropout(dropout, locked_dropout, layer)
         self.layer_norm = nn.LayerNorm(embed_dim)
 
     def enter(self, x: Tensor) -> Tensor:
@@ -84,7 +90,8 @@ class LRNEncoderLayer(nn.Module):
         **recurrence,
     ):
         super().__init__()
-        residual = (embed_dim, dropout, locked_dropout, normalize_before)
+        name = self.__class__.__name__
+        residual = (embed_dim, dropout, locked_dropout, normalize_before, name)
         self.recurrence = RecurrentLayer(
             cell, embed_dim, hidden_size, bidirectional=True, **recurrence
         )
@@ -141,7 +148,8 @@ class LRNDecoderLayer(nn.Module):
         **recurrence,
     ):
         super().__init__()
-        residual = (embed_dim, dropout, locked_dropout, normalize_before)
+        name = self.__class__.__name__
+        residual = (embed_dim, dropout, locked_dropout, normalize_before, name)
         self.recurrence = RecurrentLayer(cell, embed_dim, hidden_size, **recurrence)
         self.init_proj = linear(encoder_state_size, self.recurrence.state_size)
         self.out_proj = linear(hidden_size, embed_dim)

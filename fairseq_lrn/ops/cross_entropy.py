@@ -3,7 +3,7 @@
 The logits of a translation model are its largest tensor by far: N x V. fairseq's loss goes over
 it about ten times, each time through memory, and matrix products with it are half of the work
 of a small model. Here a block of rows at a time is computed, turned into probabilities in place,
-used for both gradients while it is still in the cache, and overwritten by the next one. Padding
+used for both gradients, and overwritten by the next one. Padding
 is left out before anything is computed.
 """
 
@@ -15,8 +15,8 @@ from torch import Tensor
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.operator import LIBRARY
 
-# Logits in a block: few enough for the cache, and enough for the sum over the blocks of the
-# table's gradient to cost little.
+# Logits in a block: few to be written and read again, but enough for the sum over the blocks of
+# the table's gradient to cost little.
 BLOCK_BYTES = 40_000_000
 MIN_BLOCK_ROWS = 128
 # logits: P*N x V for P passes over N rows with the same targets. In place, they become the gradient
@@ -61,6 +61,8 @@ def linear_cross_entropy(
 
     Raises:
         ValueError: shapes do not fit, or a number is out of range.
+        TypeError: *target* is not of 64-bit integers.
+        IndexError, RuntimeError: a target is no symbol.
     """
     passes = 2 if rdrop_alpha > 0.0 else 1
     if x.dim() == 2:
@@ -72,6 +74,8 @@ def linear_cross_entropy(
         )
     if weight.dim() != 2 or x.size(2) != weight.size(1):
         raise ValueError(f"weight must be V x {x.size(2)}, not {tuple(weight.shape)}")
+    if target.dtype != torch.int64:
+        raise TypeError(f"target must be torch.int64, not {target.dtype}")
     if target.shape != x.shape[1:2]:
         raise ValueError(f"target must have the shape {(x.size(1),)}, not {tuple(target.shape)}")
     if not 0.0 <= label_smoothing < 1.0:
@@ -141,6 +145,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_loss, *_):
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "create_graph=True: the gradient of linear_cross_entropy cannot be differentiated "
+                "again; compute the loss from the logits instead"
+            )
         if ctx.grads is None:
             raise RuntimeError(
                 "linear_cross_entropy keeps its gradients for one backward pass only: compute "

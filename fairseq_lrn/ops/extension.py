@@ -127,7 +127,7 @@ def _wait_for(lock: IO) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        logger.warning("waiting for another process that builds the C++ kernel of lrn_scan")
+        logger.warning("waiting for another process that builds the C++ kernels")
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
@@ -137,9 +137,7 @@ def _build(directory: Path, compiler: str) -> Path:
     if failure.exists() and time.time() - failure.stat().st_mtime < RETRY_SECONDS:
         # The other processes of one training need not all find out for themselves.
         raise BuildError(f"{failure.read_text()} (to try again at once, remove {failure})")
-    logger.warning(
-        "building the C++ kernel of lrn_scan, once (about half a minute), into %s", directory
-    )
+    logger.warning("building the C++ kernels, once (about a minute), into %s", directory)
     # Flags that a user has set for other builds may be for this very machine.
     own_flags = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
     environment = {name: value for name, value in os.environ.items() if name not in own_flags}

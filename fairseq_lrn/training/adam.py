@@ -39,7 +39,7 @@ class TorchAdam(FairseqOptimizer):
 
     @property
     def optimizer_config(self) -> Dict[str, Any]:
-        """What replaces the options that are stored in a checkpoint."""
+        """Options of torch's optimizer; one for all parameters."""
         lr, betas = self.cfg.lr, self.cfg.adam_betas
         return {
             "lr": lr[0] if isinstance(lr, Collection) else lr,
@@ -55,10 +55,10 @@ class TorchAdam(FairseqOptimizer):
 
 
 def _betas(betas: Any) -> tuple:
-    values = ast.literal_eval(betas) if isinstance(betas, str) else betas
     try:
+        values = ast.literal_eval(betas) if isinstance(betas, str) else betas
         first, second = (float(value) for value in values)
-    except (TypeError, ValueError):
+    except (SyntaxError, TypeError, ValueError):
         raise ValueError(f"--adam-betas must be two numbers, (0.9, 0.98), not {betas}") from None
     return first, second
 

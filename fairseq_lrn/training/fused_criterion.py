@@ -15,12 +15,21 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
+from fairseq.models.transformer import TransformerDecoderBase
 from torch import Tensor, nn
 
+from fairseq_lrn.models.lrn import LRNDecoder
+from fairseq_lrn.models.rnmt import RNMTDecoder
 from fairseq_lrn.ops import linear_cross_entropy
 
 logger = logging.getLogger(__name__)
 
+# They multiply the features by output_projection's table, and do nothing else.
+PLAIN_OUTPUT_LAYERS = (
+    LRNDecoder.output_layer,
+    RNMTDecoder.output_layer,
+    TransformerDecoderBase.output_layer,
+)
 AUTOCAST_TYPES = ("none", "bfloat16")
 
 
@@ -82,6 +91,8 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         # Otherwise nothing: an autocast that is off would also turn off that of fairseq's --amp.
         precision = contextlib.nullcontext()
         if self.autocast != "none" and model.training:
+            if any(parameter.dtype == torch.float16 for parameter in model.parameters()):
+                raise ValueError("--autocast bfloat16 does not go with --fp16: leave one out")
             precision = torch.autocast(sample["target"].device.type, torch.bfloat16)
         with precision:
             weight, reason = output_table(model)
@@ -149,6 +160,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
 
 def output_table(model: nn.Module) -> Tuple[Optional[Tensor], Optional[str]]:
     """The table ``V x C`` that makes logits of the decoder's features, or None and why not."""
+    model = _unwrapped(model)
     decoder = getattr(model, "decoder", None)
     projection = getattr(decoder, "output_projection", None)
     if type(projection) is not nn.Linear or projection.bias is not None:
@@ -157,6 +169,15 @@ def output_table(model: nn.Module) -> Tuple[Optional[Tensor], Optional[str]]:
         return None, "the model has an adaptive softmax"
     if getattr(decoder, "masks_symbols", False):
         return None, "the model masks symbols"
-    if "features_only" not in inspect.signature(decoder.forward).parameters:
+    if type(decoder).output_layer not in PLAIN_OUTPUT_LAYERS:
+        return None, f"the output layer of {type(decoder).__name__} may do more than multiply"
+    if "features_only" not in inspect.signature(model.forward).parameters:
         return None, "the model does not give its features"
     return projection.weight, None
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, which may be wrapped for data parallel training, more than once."""
+    while isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module
+    return model

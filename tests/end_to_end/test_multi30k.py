@@ -26,10 +26,12 @@ def test_whole_recipe(command, raw, tmp_path):
     assert "average the last 1 epochs" in output
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
     assert (directory / "lrn-1" / "validation.md").read_text().splitlines()[-1].startswith("| 1 | ")
-    # Again: the data are reused, and training has nothing left to do.
+    # Again: the data are reused, and nothing is trained.
+    log = (directory / "lrn-1" / "train.log").read_text()
     output = command(*run, *FEW)
     assert f"reusing {directory / 'data-bin'}" in output
-    assert "Loaded checkpoint" in output
+    assert "lrn, seed 1: trained already" in output
+    assert (directory / "lrn-1" / "train.log").read_text() == log
     # A control, on the same data.
     output = command(*run, "--model", "lstm", "--seed", "7", *FEW)
     assert "lstm, seed 7: generate test (beam 5)" in output
@@ -44,6 +46,9 @@ def test_whole_recipe(command, raw, tmp_path):
         (other / path.name).write_text(path.read_text())
     output = command("bash", "scripts/multi30k.sh", other, "--dir", directory, ok=False)
     assert "was not prepared from" in output
+    record = directory / "data-bin" / "prepare.json"
+    record.write_text(record.read_text().replace('"bpe_merges": 10000', '"bpe_merges": null'))
+    assert "was not prepared with bpe merges 10000" in command(*run, *FEW, ok=False)
 
 
 def test_second_corpus(command, raw, tmp_path):

@@ -19,4 +19,6 @@ def test_every_option_is_documented(root, config, page):
             rows = [line for line in lines if line.startswith(f"| `{option}` |")]
             has_none = field.default is None or field.default is False
             default = "" if has_none else str(field.default)
-            assert default in [row.split("|")[2].strip() for row in rows], option
+            # The hybrid model has a table for what is its encoder's, behind that of all.
+            own = len(rows) > 1 and config is TransformerLRNConfig
+            assert len(rows) <= 2 and rows[own].split("|")[2].strip() == default, option

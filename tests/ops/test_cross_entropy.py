@@ -99,13 +99,15 @@ def test_a_probability_that_is_zero_in_single_precision():
 
 @pytest.mark.parametrize("symbols", [1, 5, 16, 33])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_any_width_and_type(symbols, dtype):
+def test_any_width_and_type(symbols, dtype, backend, monkeypatch):
     """Rows that fill a vector register or not; compared with the formula in double precision."""
     torch.manual_seed(1)
     logits = (3 * torch.randn(2 * 7, symbols)).to(dtype)
     target = torch.randint(symbols, (7,))
     exact = logits.double().clone()
-    expected = cross_entropy.softmax_gradient_(exact, target, 0.8, 0.7, True, True)
+    with monkeypatch.context() as patch:
+        patch.setenv("FAIRSEQ_LRN_BACKEND", "reference")
+        expected = cross_entropy.softmax_gradient_(exact, target, 0.8, 0.7, True, True)
     results = cross_entropy.softmax_gradient_(logits, target, 0.8, 0.7, True, True)
     tolerance = {torch.bfloat16: 1e-2, torch.float16: 2e-3, torch.float32: 2e-6}.get(dtype, 1e-13)
     torch.testing.assert_close(logits.double(), exact, rtol=tolerance, atol=tolerance)
@@ -121,6 +123,23 @@ def test_targets_that_are_no_symbols():
         target[3] = wrong
         with pytest.raises((IndexError, RuntimeError), match="target must|out of bounds"):
             linear_cross_entropy(x, weight, target)
+
+
+def test_logits_with_a_common_offset():
+    logits = torch.randn(6, 40)
+    target = torch.randint(40, (6,))
+    for offset in (0.0, 1e3, 1e5):
+        shifted = (logits + offset).double()  # rounded as single precision has it
+        expected = torch.nn.functional.cross_entropy(shifted, target, reduction="none")
+        nll, *_ = cross_entropy.softmax_gradient_(shifted.float(), target, 1.0, 0.0, False, True)
+        torch.testing.assert_close(nll.double(), expected, rtol=0, atol=2e-6)
+
+
+def test_no_second_derivatives():
+    x, weight, target = operands()
+    loss, _, _ = linear_cross_entropy(x, weight, target)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        torch.autograd.grad(loss, (x,), create_graph=True)
 
 
 def test_nan_stays():
@@ -157,6 +176,12 @@ def test_only_one_backward_pass():
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="one backward pass"):
         loss.backward()
+
+
+def test_targets_of_another_type():
+    x, weight, target = operands()
+    with pytest.raises(TypeError, match="target must be torch.int64, not torch.int32"):
+        linear_cross_entropy(x, weight, target.int())
 
 
 @pytest.mark.parametrize(

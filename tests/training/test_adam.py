@@ -63,7 +63,7 @@ def test_is_fused_on_the_cpu():
     assert TorchAdam(configured(TorchAdamConfig), parameters()).optimizer.defaults["fused"]
 
 
-@pytest.mark.parametrize("betas", ["0.9", "(0.9, 0.98, 1)", "('a', 1)"])
+@pytest.mark.parametrize("betas", ["0.9", "(0.9, 0.98, 1)", "('a', 1)", "0.9:0.98", "beta"])
 def test_bad_betas(betas):
     with pytest.raises(ValueError, match="--adam-betas must be two numbers"):
         TorchAdam(configured(TorchAdamConfig, adam_betas=betas), parameters())

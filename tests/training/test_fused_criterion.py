@@ -12,7 +12,7 @@ from fairseq.criterions.label_smoothed_cross_entropy_with_rdrop import (
 )
 from fairseq.data import Dictionary
 from fairseq.distributed import ModuleProxyWrapper
-from fairseq.models.transformer import TransformerConfig, TransformerModel
+from fairseq.models.transformer import TransformerConfig, TransformerDecoder, TransformerModel
 
 from fairseq_lrn.models import LRNModel
 from fairseq_lrn.models.config import LRNConfig
@@ -107,6 +107,38 @@ def test_agrees_with_fairseq(build, task, sample, monkeypatch, sentence_avg, pre
     assert_agree(ours, theirs)
 
 
+def test_a_decoder_that_does_more_than_multiply(task, sample, monkeypatch):
+    class Decoder(TransformerDecoder):
+        def output_layer(self, features):
+            return super().output_layer(features) / 3
+
+    model = transformer(task)
+    model.decoder.__class__ = Decoder
+    arguments = (task, False, 0.1)
+    theirs = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
+    assert_agree(run(FusedLabelSmoothedCrossEntropy(*arguments), model, sample), theirs)
+
+
+def test_a_model_that_does_not_pass_on_features_only(task, sample):
+    model = transformer(task)
+    plain = type(model).forward
+
+    class Model(type(model)):
+        def forward(self, src_tokens, src_lengths, prev_output_tokens):
+            return plain(self, src_tokens, src_lengths, prev_output_tokens)
+
+    model.__class__ = Model
+    arguments = (task, False, 0.1)
+    theirs = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
+    assert_agree(run(FusedLabelSmoothedCrossEntropy(*arguments), model, sample), theirs)
+
+
+def test_half_precision_with_autocast(task, sample):
+    criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1, autocast="bfloat16")
+    with pytest.raises(ValueError, match="--autocast bfloat16 does not go with --fp16"):
+        criterion(lrn(task).half().train(), sample)
+
+
 def test_falls_back_to_fairseqs_loss(task, sample, caplog):
     caplog.set_level("INFO")
     model = lrn(task)
@@ -183,13 +215,13 @@ def part(sample, rank):
     return {"net_input": net_input, "target": target, "ntokens": int(target.ne(1).sum())}
 
 
-def train_a_step(rank, world, meeting, model, task, sample, queue):
+def train_a_step(rank, world, meeting, model, task, sample, result):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
     wrapped = ModuleProxyWrapper(torch.nn.parallel.DistributedDataParallel(model))
     run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), wrapped, part(sample, rank))
     if rank == 0:
-        queue.put([parameter.grad.numpy() for parameter in model.parameters()])
+        torch.save([parameter.grad for parameter in model.parameters()], result)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
@@ -200,16 +232,11 @@ def test_data_parallel(task, sample, tmp_path):
     loss, *_ = FusedLabelSmoothedCrossEntropy(task, False, 0.1)(model, sample)
     loss.backward()
     expected = [parameter.grad for parameter in model.parameters()]
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    processes = torch.multiprocessing.start_processes(
-        train_a_step, (2, tmp_path / "meeting", model, task, sample, queue), nprocs=2, join=False
-    )
-    gradients = queue.get()
-    while not processes.join():
-        pass
+    arguments = (2, tmp_path / "meeting", model, task, sample, tmp_path / "gradients.pt")
+    torch.multiprocessing.spawn(train_a_step, arguments, nprocs=2)
+    gradients = torch.load(tmp_path / "gradients.pt")
     for ours, theirs in zip(gradients, expected):
-        torch.testing.assert_close(2 * torch.from_numpy(ours), theirs)  # it is a mean of two
+        torch.testing.assert_close(2 * ours, theirs)  # it is a mean of two
 
 
 def test_an_outer_autocast_stays_on(task, sample):

@@ -26,8 +26,19 @@ LRN_INLINE void for_row(int64_t size, const Lanes& lanes) {
   if (j < size) lanes(j, size - j);
 }
 
+// log p = (logit - maximum) - log_sum. Their sum would be rounded to the digits of the larger.
+template <typename S>
+struct Normaliser {
+  S maximum, log_sum;
+
+  template <typename V>
+  LRN_INLINE V log_p(V logit) const {
+    return (logit - maximum) - log_sum;
+  }
+};
+
 template <typename T, typename S>
-LRN_INLINE S log_normaliser(const T* logits, int64_t symbols) {
+LRN_INLINE Normaliser<S> normaliser(const T* logits, int64_t symbols) {
   Vector<S> largest = Vector<S>{} + S(-1e30);
   for_row<S>(symbols, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
     const Vector<S> logit = load_logits<S>(logits + j, count);
@@ -42,7 +53,7 @@ LRN_INLINE S log_normaliser(const T* logits, int64_t symbols) {
   for_row<S>(symbols, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
     total += exp<S>(load_logits<S>(logits + j, count) - maximum);
   });
-  return maximum + std::log(sum<S>(total));
+  return {maximum, std::log(sum<S>(total))};
 }
 
 // Rows first to last of a Rows without a second pass, see there.
@@ -52,14 +63,14 @@ void one_pass(const Rows<T, S>& rows, int64_t first, int64_t last) {
     T* logits = rows.logits + row * rows.symbols;
     T& target = logits[rows.target[row]];
     const S target_logit = target;
-    const S normaliser = log_normaliser<T, S>(logits, rows.symbols);
-    rows.nll[row] = normaliser - target_logit;
+    const Normaliser<S> of = normaliser<T, S>(logits, rows.symbols);
+    rows.nll[row] = -of.log_p(target_logit);
     rows.target_logits[row] = target_logit;
     if (!rows.gradient) continue;
     for_row<S>(rows.symbols, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
-      store<S>(logits + j, exp<S>(load<S>(logits + j, count) - normaliser), count);
+      store<S>(logits + j, exp<S>(of.log_p(load<S>(logits + j, count))), count);
     });
-    target = static_cast<T>(std::exp(target_logit - normaliser) - rows.right);
+    target = static_cast<T>(std::exp(of.log_p(target_logit)) - rows.right);
   }
 }
 
@@ -73,16 +84,16 @@ void two_passes(const Rows<T, S>& rows, int64_t first, int64_t last) {
     T& target_a = a[rows.target[row]];
     T& target_b = b[rows.target[row]];
     const S logit_a = target_a, logit_b = target_b;
-    const S normaliser_a = log_normaliser<T, S>(a, rows.symbols);
-    const S normaliser_b = log_normaliser<T, S>(b, rows.symbols);
+    const Normaliser<S> of_a = normaliser<T, S>(a, rows.symbols);
+    const Normaliser<S> of_b = normaliser<T, S>(b, rows.symbols);
     rows.target_logits[row] = logit_a;
     rows.target_logits[row + rows.count] = logit_b;
-    rows.nll[row] = normaliser_a - logit_a;
-    rows.nll[row + rows.count] = normaliser_b - logit_b;
+    rows.nll[row] = -of_a.log_p(logit_a);
+    rows.nll[row + rows.count] = -of_b.log_p(logit_b);
     Vector<S> lanes_ab = {}, lanes_ba = {};
     for_row<S>(rows.symbols, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
-      const Vector<S> log_a = load_logits<S>(a + j, count) - normaliser_a;
-      const Vector<S> log_b = load_logits<S>(b + j, count) - normaliser_b;
+      const Vector<S> log_a = of_a.log_p(load_logits<S>(a + j, count));
+      const Vector<S> log_b = of_b.log_p(load_logits<S>(b + j, count));
       lanes_ab += exp<S>(log_a) * (log_a - log_b);
       lanes_ba += exp<S>(log_b) * (log_b - log_a);
     });
@@ -95,13 +106,13 @@ void two_passes(const Rows<T, S>& rows, int64_t first, int64_t last) {
       return p * (S(1) + w * (gap - divergence)) + w * (p - q);
     };
     for_row<S>(rows.symbols, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
-      const Vector<S> log_a = load<S>(a + j, count) - normaliser_a;
-      const Vector<S> log_b = load<S>(b + j, count) - normaliser_b;
+      const Vector<S> log_a = of_a.log_p(load<S>(a + j, count));
+      const Vector<S> log_b = of_b.log_p(load<S>(b + j, count));
       const Vector<S> p_a = exp<S>(log_a), p_b = exp<S>(log_b);
       store<S>(a + j, gradient(p_a, p_b, log_a - log_b, ab), count);
       store<S>(b + j, gradient(p_b, p_a, log_b - log_a, ba), count);
     });
-    const S log_a = logit_a - normaliser_a, log_b = logit_b - normaliser_b;
+    const S log_a = of_a.log_p(logit_a), log_b = of_b.log_p(logit_b);
     const S p_a = std::exp(log_a), p_b = std::exp(log_b), gap = log_a - log_b;
     target_a = static_cast<T>(p_a * (1 + w * (gap - ab)) + w * (p_a - p_b) - rows.right);
     target_b = static_cast<T>(p_b * (1 - w * (gap + ba)) + w * (p_b - p_a) - rows.right);

@@ -59,8 +59,6 @@ def parse() -> argparse.Namespace:
 
 
 def measure_operators(args: argparse.Namespace) -> tuple:
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise command.InputError(f"--device {args.device}: torch finds no GPU")
     if args.plot:
         try:
             import matplotlib  # noqa: F401  (before minutes are spent)
@@ -91,7 +89,10 @@ def main() -> None:
     args = parse()
     if args.rounds is not None and args.rounds < 1:
         raise command.InputError(f"--rounds must be at least 1, not {args.rounds}")
-    machine = describe_machine(getattr(args, "device", "cpu"))
+    device = getattr(args, "device", "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise command.InputError(f"--device {device}: torch finds no GPU")
+    machine = describe_machine(device)
     print(", ".join(f"{name}: {value}" for name, value in machine.items()), flush=True)
     table, figures = (measure_training if args.measure == "train" else measure_operators)(args)
     print(table)

@@ -90,10 +90,12 @@ def test_resume_validate_average(command, quickstart, generate, tmp_path):
     data, checkpoints = quickstart[0] / "data-bin", tmp_path / "checkpoints"
     checkpoints.mkdir()
     shutil.copy(quickstart[0] / "checkpoints" / "checkpoint_last.pt", checkpoints)
-    arguments = ["--arch", "lrn_tiny", "--share-all-embeddings", "--optimizer", "adam"]
+    arguments = ["--arch", "lrn_tiny", "--share-all-embeddings"]
+    arguments += ["--optimizer", "torch_adam"]
     arguments += ["--adam-betas", "(0.9, 0.98)", "--lr", "0.005", "--warmup-updates", "400"]
     arguments += ["--lr-scheduler", "inverse_sqrt", "--clip-norm", "1.0", "--max-tokens", "4096"]
-    arguments += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"]
+    arguments += ["--label-smoothing", "0.1"]
+    arguments += ["--criterion", "fused_label_smoothed_cross_entropy"]
     arguments += ["--log-format", "simple", "--save-dir", checkpoints]
     output = command.fairseq("train", data, *arguments, "--max-epoch", "14")
     resumed = re.search(r"Loaded checkpoint .*checkpoint_last.pt \(epoch (\d+) @ (\d+)", output)

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from fairseq.modules import FairseqDropout
 from torch import nn
 
 from fairseq_lrn.models import RNMTModel
 from fairseq_lrn.models.config import RNMTConfig
 from fairseq_lrn.modules import CELLS
 from fairseq_lrn.modules.affine import Affine
+from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.rnmt import (
     AlignedDecoderLayer,
     AttentiveDecoderLayer,
@@ -200,7 +200,7 @@ def test_dropout_is_in_four_places(build_rnmt, batch, monkeypatch):
         calls.append((self.p, tuple(x.shape)))
         return x
 
-    monkeypatch.setattr(FairseqDropout, "forward", forward)
+    monkeypatch.setattr(Dropout, "forward", forward)
     src, prev = batch([6, 4]), batch([3, 3])
     build_rnmt(dropout=0.2)(src, None, prev)
     assert {p for p, _ in calls} == {0.2}

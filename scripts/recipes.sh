@@ -55,8 +55,8 @@ run_recipe() { # source target subsets...
   local run=$directory/$model-$seed data=$directory/data-bin subset model_words
   read -ra model_words <<<"$(model_options "$model")"
   mkdir -p "$run"
-  # fairseq would train for one more update, and log its time.
-  if grep -qs 'done training' "$run/train.log"; then
+  # Started again, fairseq would train for one more update. With other options it goes on.
+  if [ "$(cat "$run/trained-with" 2>/dev/null)" = "options: ${options[*]}" ]; then
     echo "$model, seed $seed: trained already"
   else
     echo "$model, seed $seed: train"
@@ -65,6 +65,7 @@ run_recipe() { # source target subsets...
       --lr-scheduler inverse_sqrt --warmup-updates 2000 --warmup-init-lr 1e-7 \
       --max-tokens 4096 --max-update 8000 --seed "$seed" --log-interval 100 \
       --keep-last-epochs 10 "${options[@]}"
+    echo "options: ${options[*]}" >"$run/trained-with"
   fi
   average_last "$run/checkpoints" 10
   for subset in "${@:3}"; do

@@ -28,15 +28,12 @@ def lrn_tiny(args) -> None:
     )
 
 
-@register_model_architecture("lrn", "lrn_multi30k")
-def lrn_multi30k(args) -> None:
-    """Very small corpora (around 30k pairs): 128 wide, four layers on each side, one table."""
+def _multi30k(args) -> None:
     if getattr(args, "cell", "lrn") in CELLS_WITH_ACTIVATION:
         _set_defaults(args, activation_fn="identity")
     _set_defaults(
         args,
         encoder_embed_dim=128,
-        encoder_hidden_size=128,
         encoder_layers=4,
         decoder_embed_dim=128,
         decoder_hidden_size=128,
@@ -48,10 +45,17 @@ def lrn_multi30k(args) -> None:
     )
 
 
+@register_model_architecture("lrn", "lrn_multi30k")
+def lrn_multi30k(args) -> None:
+    """Very small corpora (around 30k pairs): 128 wide, four layers on each side, one table."""
+    _multi30k(args)
+    _set_defaults(args, encoder_hidden_size=128)
+
+
 @register_model_architecture("transformer_lrn", "transformer_lrn_multi30k")
 def transformer_lrn_multi30k(args) -> None:
     """As ``lrn_multi30k``, with the encoder of fairseq's transformer in that size."""
-    lrn_multi30k(args)
+    _multi30k(args)
     _set_defaults(args, encoder_ffn_embed_dim=256, encoder_attention_heads=4)
 
 

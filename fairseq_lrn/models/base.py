@@ -137,20 +137,30 @@ class RecurrentDecoder(FairseqIncrementalDecoder):
         self.need_attn = need_attn
 
 
-def check_shared_dictionary(cfg, source_dictionary, target_dictionary) -> None:
-    """Refuse one table for two dictionaries.
+def model_options(config_class, cfg, task, required: Sequence[int] = ()):
+    """The options that a model is built from: checked, and without layers that are not kept.
+
+    Args:
+        config_class: dataclass of the model's options.
+        cfg: what fairseq hands over, a namespace or an omegaconf configuration: the fields of
+            the dataclass, not its methods.
+        task: with ``source_dictionary`` and ``target_dictionary``.
+        required: layers that cannot be left out.
 
     Raises:
-        ValueError: ``--share-all-embeddings`` without a joined dictionary.
+        ValueError: an option has a value that cannot be, or does not go with another.
     """
-    if cfg.share_all_embeddings and source_dictionary != target_dictionary:
+    cfg = _keep_layers(config_class.from_namespace(cfg), required)
+    cfg.check()
+    if cfg.share_all_embeddings and task.source_dictionary != task.target_dictionary:
         raise ValueError(
             "--share-all-embeddings requires a joined dictionary: "
             "run fairseq-preprocess with --joined-dictionary"
         )
+    return cfg
 
 
-def keep_layers(cfg, required: Sequence[int] = ()):
+def _keep_layers(cfg, required: Sequence[int]):
     """A copy of the options with as many layers as ``--*-layers-to-keep`` leaves.
 
     Args:

@@ -96,6 +96,9 @@ class LRNDecoderConfig(FairseqDataclass):
         default=False,
         metadata={"help": "drop the same elements at every position of a sentence"},
     )
+    word_dropout: float = field(
+        default=0.0, metadata={"help": "probability of dropping a word's whole embedding"}
+    )
     attention_dropout: float = field(
         default=0.0, metadata={"help": "dropout probability for attention weights"}
     )
@@ -138,6 +141,7 @@ class LRNDecoderConfig(FairseqDataclass):
         check_probabilities(
             self,
             "dropout",
+            "word_dropout",
             "attention_dropout",
             "decoder_dropout_in",
             "decoder_dropout_out",

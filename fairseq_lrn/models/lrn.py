@@ -11,13 +11,12 @@ from fairseq_lrn.models.base import (
     RecurrentDecoder,
     RecurrentEncoder,
     RecurrentModel,
-    check_shared_dictionary,
-    keep_layers,
+    model_options,
 )
 from fairseq_lrn.models.config import LRNConfig, LRNDecoderConfig
 from fairseq_lrn.models.embedding import build_embeddings
 from fairseq_lrn.modules import LRNDecoderLayer, LRNEncoderLayer
-from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.dropout import Dropout, WordDropout
 
 
 @register_model("lrn", dataclass=LRNConfig)
@@ -38,11 +37,8 @@ class LRNModel(RecurrentModel):
         Raises:
             ValueError: an option has a value that cannot be, or does not go with another.
         """
-        # fairseq hands over an omegaconf configuration: the fields of LRNConfig, not its methods.
-        cfg = keep_layers(LRNConfig.from_namespace(cfg))
-        cfg.check()
+        cfg = model_options(LRNConfig, cfg, task)
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
-        check_shared_dictionary(cfg, src_dict, tgt_dict)
         source, target = build_embeddings(cfg, src_dict, tgt_dict)
         return cls(
             LRNEncoder(cfg, src_dict, source),
@@ -63,6 +59,7 @@ class LRNEncoder(RecurrentEncoder):
         super().__init__(dictionary, cfg.max_source_positions)
         self.embed_tokens = embed_tokens
         self.embed_scale = embedding_scale(cfg, embed_tokens)
+        self.word_dropout = WordDropout(cfg.word_dropout, module_name=self.__class__.__name__)
         self.dropout_in = Dropout(
             cfg.dropout_of("encoder_dropout_in"), cfg.locked_dropout, self.__class__.__name__
         )
@@ -101,7 +98,8 @@ class LRNEncoder(RecurrentEncoder):
             ``src_tokens`` ``[B x S]`` and ``src_lengths`` ``[B x 1]``.
         """
         padding_mask = src_tokens.eq(self.padding_idx)
-        x = self.dropout_in(self.embed_scale * self.embed_tokens(src_tokens.t()))
+        x = self.embed_scale * self.word_dropout(self.embed_tokens(src_tokens.t()))
+        x = self.dropout_in(x)
         time_mask = padding_mask.t()
         encoder_states: List[Tensor] = []
         final_state = x.new_zeros(0)
@@ -142,6 +140,7 @@ class LRNDecoder(RecurrentDecoder):
         super().__init__(dictionary, cfg.max_target_positions)
         self.embed_tokens = embed_tokens
         self.embed_scale = embedding_scale(cfg, embed_tokens)
+        self.word_dropout = WordDropout(cfg.word_dropout, module_name=self.__class__.__name__)
         self.dropout_in = Dropout(
             cfg.dropout_of("decoder_dropout_in"), cfg.locked_dropout, self.__class__.__name__
         )
@@ -205,7 +204,8 @@ class LRNDecoder(RecurrentDecoder):
         tokens = prev_output_tokens[:, num_seen:]
 
         time_mask = tokens.eq(self.padding_idx).t()
-        x = self.dropout_in(self.embed_scale * self.embed_tokens(tokens.t()))
+        x = self.embed_scale * self.word_dropout(self.embed_tokens(tokens.t()))
+        x = self.dropout_in(x)
         attn: Optional[Tensor] = None
         new_states: List[Tensor] = []
         for index, layer in enumerate(self.layers):

@@ -14,8 +14,7 @@ from fairseq_lrn.models.base import (
     RecurrentDecoder,
     RecurrentEncoder,
     RecurrentModel,
-    check_shared_dictionary,
-    keep_layers,
+    model_options,
 )
 from fairseq_lrn.models.config import RNMTConfig
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
@@ -45,11 +44,8 @@ class RNMTModel(RecurrentModel):
         Raises:
             ValueError: an option has a value that cannot be, or does not go with another.
         """
-        # fairseq hands over an omegaconf configuration: the fields of the dataclass, no methods.
-        cfg = keep_layers(RNMTConfig.from_namespace(cfg), required=[0])
-        cfg.check()
+        cfg = model_options(RNMTConfig, cfg, task, required=[0])
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
-        check_shared_dictionary(cfg, src_dict, tgt_dict)
         encoder_embedding = nn.Embedding(len(src_dict), cfg.embed_dim, src_dict.pad())
         if cfg.share_all_embeddings:
             decoder_embedding = encoder_embedding

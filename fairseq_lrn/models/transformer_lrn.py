@@ -7,7 +7,7 @@ state pays. The encoder sees the source at once.
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig, TransformerEncoderBase
 
-from fairseq_lrn.models.base import RecurrentModel, check_shared_dictionary, keep_layers
+from fairseq_lrn.models.base import RecurrentModel, model_options
 from fairseq_lrn.models.config import TransformerLRNConfig
 from fairseq_lrn.models.embedding import build_embeddings
 from fairseq_lrn.models.lrn import LRNDecoder
@@ -28,10 +28,8 @@ class TransformerLRNModel(RecurrentModel):
         Raises:
             ValueError: an option has a value that cannot be, or does not go with another.
         """
-        cfg = keep_layers(TransformerLRNConfig.from_namespace(cfg))
-        cfg.check()
+        cfg = model_options(TransformerLRNConfig, cfg, task)
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
-        check_shared_dictionary(cfg, src_dict, tgt_dict)
         source, target = build_embeddings(cfg, src_dict, tgt_dict)
         return cls(
             TransformerEncoderBase(encoder_config(cfg), src_dict, source),

@@ -34,6 +34,19 @@ class Dropout(FairseqDropout):
         return x
 
 
+class WordDropout(Dropout):
+    """Drops whole embeddings of a sequence ``T x B x C``: each position is zero with probability p.
+
+    The network learns not to rely on one word alone (Gal and Ghahramani, 2016; for translation
+    with little data Sennrich and Zhang, 2019).
+    """
+
+    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        if self.p > 0 and (self.training or self.apply_during_inference):
+            return x * dropout_mask(x[..., :1], self.p)
+        return x
+
+
 def dropout_mask(like: Tensor, p: float) -> Tensor:
     """A mask with the shape, type and place of *like*: 0 with probability p, else 1 / (1 - p)."""
     if not torch.jit.is_scripting():

@@ -38,7 +38,7 @@ def main() -> None:
             chosen = dispatch.choose(device_type)
         except (RuntimeError, ValueError) as error:
             chosen = f"error: {error}"
-        print(f"lrn_scan on {device_type}: {chosen}")
+        print(f"kernels on {device_type}: {chosen}")
     for backend in backends():
         print(f"{backend.name:<11}{backend.state:<13}{backend.reason}")
 

@@ -105,7 +105,7 @@ def _choose(device_type: str, requested: Optional[str], variable: Optional[str])
 def _announce(level: int, device_type: str, name: str, reason: str) -> None:
     if (device_type, name) not in _announced:
         _announced.add((device_type, name))
-        logger.log(level, "lrn_scan on %s: %s, %s", device_type, name, reason)
+        logger.log(level, "kernels on %s: %s, %s", device_type, name, reason)
 
 
 def _describe(name: str) -> Backend:

@@ -91,6 +91,19 @@ def test_every_option_is_heard(build, batch):
     assert biases == []
 
 
+@pytest.mark.parametrize("option", ["dropout", "word_dropout"])
+def test_dropout_of_both_sides_in_training_only(build, batch, option):
+    src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
+    model = build(**{"dropout": 0.0, option: 0.5}).train()
+    memory = model.encoder(src, None)
+    assert not torch.equal(memory["encoder_out"][0], model.encoder(src, None)["encoder_out"][0])
+    first, second = (model.decoder(prev, memory)[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    model.eval()
+    first, second = (model(src, None, prev)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_computes_what_the_documentation_says(build, batch):
     """docs/model.md, written down a second time."""
     model = build(activation_fn="identity")

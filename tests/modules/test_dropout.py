@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairseq_lrn.modules.dropout import Dropout, dropout_mask
+from fairseq_lrn.modules.dropout import Dropout, WordDropout, dropout_mask
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -32,6 +32,16 @@ def test_locked_masks_are_the_same_at_every_step():
     assert not torch.equal(y[0, 0], y[0, 1])
     free = Dropout(0.5)(torch.ones(6, 3, 40))
     assert not torch.equal(free[0], free[1])
+
+
+def test_word_dropout_drops_whole_positions():
+    torch.manual_seed(1)
+    y = WordDropout(0.5)(torch.ones(60, 30, 8))
+    assert torch.equal(y, y[..., :1].expand_as(y))
+    assert abs((y[..., 0] == 0).double().mean().item() - 0.5) < 0.06
+    assert y.max().item() == pytest.approx(2.0)
+    x = torch.ones(60, 30, 8)
+    assert WordDropout(0.5).eval()(x) is x
 
 
 def test_gradient_goes_where_the_values_went():

@@ -46,7 +46,7 @@ def start(environment, code=USE):
 
 def test_auto_takes_the_fused_kernel_and_says_so_once(root):
     output = start({**os.environ, "PYTHONPATH": str(root)}).communicate()[0]
-    assert output.count("lrn_scan on cpu: cpp, C++ kernel") == 1
+    assert output.count("kernels on cpu: cpp, C++ kernel") == 1
     assert "state='ready'" in output
 
 
@@ -88,7 +88,7 @@ def test_fused_kernel_of_another_device():
 
 def test_device_without_a_fused_kernel(caplog):
     assert dispatch.choose("mps") == "reference"
-    assert "lrn_scan on mps: reference, which is slow" in caplog.text
+    assert "kernels on mps: reference, which is slow" in caplog.text
 
 
 def test_backends_lists_without_loading(root):
@@ -115,7 +115,7 @@ def test_report(root):
     assert "FAIRSEQ_LRN_BACKEND=reference" in lines
     assert [line.split()[0] for line in lines[-3:]] == ["reference", "cpp", "triton"]
     assert "C++ kernel" in lines[-2]
-    assert "lrn_scan on cpu: reference" in lines
+    assert "kernels on cpu: reference" in lines
 
 
 def test_import_loads_and_builds_nothing(unbuilt):
@@ -141,7 +141,7 @@ def test_two_processes_build_once(unbuilt):
 
 def test_building_turned_off(unbuilt):
     output = start({**unbuilt, "FAIRSEQ_LRN_BUILD": "0"}).communicate()[0]
-    assert output.count("lrn_scan on cpu: reference, which is slow; cpp is not available") == 1
+    assert output.count("kernels on cpu: reference, which is slow; cpp is not available") == 1
     assert "FAIRSEQ_LRN_BUILD=0 turns building off" in output
     environment = {**unbuilt, "FAIRSEQ_LRN_BUILD": "0", "FAIRSEQ_LRN_BACKEND": "cpp"}
     output = start(environment).communicate()[0]

@@ -14,7 +14,8 @@ Writes model.pt and both dictionaries to DIR. Generate with the text segmented a
 was, and fairseq-preprocess --srcdict DIR/dict.SRC.txt --tgtdict DIR/dict.TRG.txt:
 
     fairseq-generate data-bin/mine --user-dir fairseq_lrn --path DIR/model.pt --remove-bpe \\
-        --task translation_lrn --beam 4 --lenpen 0.6 --required-batch-size-multiple 1
+        --task translation_lrn --length-penalty gnmt --beam 4 --lenpen 0.6 \\
+        --required-batch-size-multiple 1
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """What the models share: fairseq's interface around what they compute."""
 
 import copy
+from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -73,6 +74,39 @@ class RecurrentEncoder(FairseqEncoder):
     def max_positions(self) -> int:
         """Longest source sentence, in tokens."""
         return self.max_source_positions
+
+
+@dataclass
+class SearchState:
+    """What a decoder knows of W hypotheses for each of B sentences.
+
+    Hypotheses of one sentence have its memory in common, and only their recurrent state is ever
+    copied. Hypothesis w of sentence b has the row w * B + b.
+
+    Attributes:
+        recurrent: states of the layers, ``W*B x state_size`` each.
+        memory: what is computed once for a sentence, ``S x B x ...`` each.
+        padding_mask: source padding, ``B x S``; None: there is none.
+        parameters: of the layers' fused step; None: there is no such step.
+    """
+
+    recurrent: List[Tensor]
+    memory: List[Tensor]
+    padding_mask: Optional[Tensor]
+    parameters: Optional[List[Optional[Tensor]]] = None
+
+    def select(self, rows: Tensor, sentences: Optional[Tensor] = None) -> None:
+        """Go on with these hypotheses.
+
+        Args:
+            rows: their rows, in the order in which they go on.
+            sentences: those that they are of; None: all that there are.
+        """
+        self.recurrent = [state.index_select(0, rows) for state in self.recurrent]
+        if sentences is not None:
+            self.memory = [memory.index_select(1, sentences) for memory in self.memory]
+            if self.padding_mask is not None:
+                self.padding_mask = self.padding_mask.index_select(0, sentences)
 
 
 class RecurrentDecoder(FairseqIncrementalDecoder):

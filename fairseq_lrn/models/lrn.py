@@ -11,12 +11,16 @@ from fairseq_lrn.models.base import (
     RecurrentDecoder,
     RecurrentEncoder,
     RecurrentModel,
+    SearchState,
     model_options,
 )
 from fairseq_lrn.models.config import LRNConfig, LRNDecoderConfig
 from fairseq_lrn.models.embedding import build_embeddings
 from fairseq_lrn.modules import LRNDecoderLayer, LRNEncoderLayer
+from fairseq_lrn.modules.affine import NORM_EPS
 from fairseq_lrn.modules.dropout import Dropout, WordDropout
+from fairseq_lrn.modules.linear import Linear
+from fairseq_lrn.ops import has_decoder_step, lrn_decoder_step
 
 
 @register_model("lrn", dataclass=LRNConfig)
@@ -163,7 +167,7 @@ class LRNDecoder(RecurrentDecoder):
         self.layer_norm = (
             nn.LayerNorm(cfg.decoder_embed_dim) if cfg.decoder_normalize_before else nn.Identity()
         )
-        self.output_projection = nn.Linear(cfg.decoder_embed_dim, len(dictionary), bias=False)
+        self.output_projection = Linear(cfg.decoder_embed_dim, len(dictionary), bias=False)
         if cfg.share_all_embeddings or cfg.share_decoder_input_output_embed:
             self.output_projection.weight = embed_tokens.weight
         else:
@@ -185,13 +189,8 @@ class LRNDecoder(RecurrentDecoder):
         projected: List[Tensor] = []
         num_seen = 0
         if cached is None:
-            if "encoder_state" in encoder_out:
-                encoder_state = encoder_out["encoder_state"][0]
-            else:
-                encoder_state = mean_over_time(memory, memory_padding_mask)
-            for layer in self.layers:
-                states.append(layer.initial_state(encoder_state))
-                projected.extend(layer.project_memory(memory))
+            states = self.initial_states(encoder_out)
+            projected = self.project_memory(memory)
         else:
             cached_states, cached_memory = cached["states"], cached["memory"]
             num_steps = cached["num_steps"]
@@ -229,6 +228,70 @@ class LRNDecoder(RecurrentDecoder):
             self.set_incremental_state(incremental_state, "recurrence", recurrence)
         x = self.layer_norm(x)
         return x.transpose(0, 1), {"attn": [attn]}
+
+    def initial_states(self, encoder_out: Dict[str, List[Tensor]]) -> List[Tensor]:
+        """The layers' initial states, ``1 x B x state_size`` each."""
+        if "encoder_state" in encoder_out:
+            encoder_state = encoder_out["encoder_state"][0]
+        else:
+            encoder_state = mean_over_time(
+                encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0]
+            )
+        return [layer.initial_state(encoder_state) for layer in self.layers]
+
+    def project_memory(self, memory: Tensor) -> List[Tensor]:
+        """Keys and values of the layers in turns, ``S x B x C`` each, of the memory."""
+        projected: List[Tensor] = []
+        for layer in self.layers:
+            projected.extend(layer.project_memory(memory))
+        return projected
+
+    @torch.jit.unused
+    def start_search(self, encoder_out: Dict[str, List[Tensor]]) -> SearchState:
+        """The state of one hypothesis for each sentence, before its first symbol.
+
+        Args:
+            encoder_out: what the encoder returns.
+        """
+        padding_mask = encoder_out["encoder_padding_mask"][0]
+        state = SearchState(
+            [initial[0] for initial in self.initial_states(encoder_out)],
+            self.project_memory(encoder_out["encoder_out"][0]),
+            padding_mask if bool(padding_mask.any()) else None,
+        )
+        if not self.training and has_decoder_step(state.memory[0]):
+            of_layers = [layer.step_parameters() for layer in self.layers]
+            if None not in of_layers:
+                state.parameters = sum(of_layers, [])
+        return state
+
+    @torch.jit.unused
+    def search_step(self, tokens: Tensor, state: SearchState) -> Tensor:
+        """Features ``W*B x C`` after the newest symbols ``W x B``; *state* goes on with them."""
+        x = self.embed_scale * self.word_dropout(self.embed_tokens(tokens))
+        x = self.dropout_in(x)
+        if state.parameters is not None:
+            layer = self.layers[0]
+            x, state.recurrent = lrn_decoder_step(
+                x.view(-1, x.size(2)),
+                state.recurrent,
+                state.memory,
+                state.padding_mask,
+                state.parameters,
+                layer.encoder_attn.num_heads,
+                layer.recurrence.cells[0].activation,
+                layer.residual.normalize_before,
+                layer.residual.layer_norm.eps,
+                NORM_EPS,
+                layer.encoder_attn.masked_score,
+            )
+            return self.layer_norm(x)
+        for index, layer in enumerate(self.layers):
+            keys, values = state.memory[2 * index : 2 * index + 2]
+            x, state.recurrent[index] = layer.step(
+                x, state.recurrent[index], keys, values, state.padding_mask
+            )
+        return self.layer_norm(x).view(-1, x.size(2))
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Logits ``B x T x V`` from features ``B x T x C``."""

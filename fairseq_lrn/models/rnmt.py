@@ -20,6 +20,7 @@ from fairseq_lrn.models.config import RNMTConfig
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
 from fairseq_lrn.modules.cells import SRUCell
 from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.modules.rnmt import (
     AlignedDecoderLayer,
     AttentiveDecoderLayer,
@@ -102,7 +103,7 @@ class RNMTEncoder(RecurrentEncoder):
         if cfg.layout_size != cfg.hidden_size:
             # The authors normalise here even where nothing else is normalised.
             self.memory_proj = nn.Sequential(
-                nn.Linear(cfg.layout_size, cfg.hidden_size),
+                Linear(cfg.layout_size, cfg.hidden_size),
                 nn.LayerNorm(cfg.hidden_size, eps=NORM_EPS),
             )
         else:
@@ -196,7 +197,7 @@ class RNMTDecoder(RecurrentDecoder):
             )
         else:
             self.feature_proj = nn.Identity()
-        self.output_projection = nn.Linear(cfg.embed_dim, len(dictionary), bias=False)
+        self.output_projection = Linear(cfg.embed_dim, len(dictionary), bias=False)
         if cfg.share_all_embeddings or cfg.share_decoder_input_output_embed:
             self.output_projection.weight = embed_tokens.weight
         extra = torch.zeros(len(dictionary), dtype=torch.bool)

@@ -3,15 +3,16 @@
 from typing import List, Optional, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fairseq_lrn.modules.linear import Packable
 
 NORMS = ("layer", "rms")
 # As in the authors' toolkit (bzhangGo/zero), where it stands inside the square root.
 NORM_EPS = 1e-8
 
 
-class Affine(nn.Module):
+class Affine(Packable, nn.Module):
     r"""An affine map whose product is normalised before the bias is added: norm(x W) + b.
 
     Args:
@@ -63,13 +64,13 @@ class Affine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From ``... x C`` to ``... x sum(widths)``."""
         if len(self.norms) == 0:
-            return F.linear(x, self.weight, self.bias)
+            return self.multiply(x, self.bias)
         y = self.product(x)
         return y if self.bias is None else y + self.bias
 
     def product(self, x: Tensor) -> Tensor:
         """The same without b: norm(x W)."""
-        y = F.linear(x, self.weight)
+        y = self.multiply(x, None)
         if len(self.norms) == 0:
             return y
         parts = y.split(self.widths, dim=-1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.linear import Linear
 
 
 class AdditiveAttention(nn.Module):
@@ -44,7 +45,7 @@ class AdditiveAttention(nn.Module):
         self.head_size = memory_size // num_heads
         self.key_proj = Affine(memory_size, memory_size, bias=False, norm=norm)
         self.query_proj = Affine(query_size, memory_size, norm=norm)
-        self.score_proj = nn.Linear(self.head_size, 1)
+        self.score_proj = Linear(self.head_size, 1)
         nn.init.xavier_uniform_(self.score_proj.weight)
         nn.init.zeros_(self.score_proj.bias)
 
@@ -134,10 +135,10 @@ class DotProductAttention(nn.Module):
         self.masked_score = -6e4
         self.num_heads = num_heads
         self.head_size = embed_dim // num_heads
-        self.q_proj = nn.Linear(embed_dim, embed_dim)
-        self.k_proj = nn.Linear(memory_size, embed_dim)
-        self.v_proj = nn.Linear(memory_size, embed_dim)
-        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.q_proj = Linear(embed_dim, embed_dim)
+        self.k_proj = Linear(memory_size, embed_dim)
+        self.v_proj = Linear(memory_size, embed_dim)
+        self.out_proj = Linear(embed_dim, embed_dim)
         self.dropout_module = Dropout(dropout, module_name=self.__class__.__name__)
         # As fairseq: three maps of equal shape begin as one three times as wide.
         gain = 1 / math.sqrt(2) if memory_size == embed_dim else 1.0

@@ -1,12 +1,14 @@
 """Encoder and decoder layers built around a recurrence, of the architecture ``lrn``."""
 
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from fairseq_lrn.modules.attention import DotProductAttention
+from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 
@@ -192,17 +194,81 @@ class LRNDecoderLayer(nn.Module):
             ``B x T x S`` averaged over the heads (None unless asked for).
         """
         h, h_n = self.recurrence(self.residual.enter(x), h_0, padding_mask)
-        x = self.residual(x, self.out_proj(h))
+        x, attn = self._read(
+            self.residual(x, self.out_proj(h)), keys, values, memory_padding_mask, need_attn
+        )
+        return x, h_n, attn
+
+    def step(
+        self,
+        x: Tensor,
+        h: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        memory_padding_mask: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
+        """One position of W hypotheses for each of B sentences, which share a memory.
+
+        Args:
+            x: ``W x B x C``.
+            h: state, ``W*B x state_size``.
+            keys, values: ``S x B x C``, of :meth:`project_memory`.
+            memory_padding_mask: ``B x S``, true at padding.
+
+        Returns:
+            output ``W x B x C`` and the next state.
+        """
+        one_step = self.residual.enter(x).view(1, -1, x.size(2))
+        y, h = self.recurrence(one_step, h.unsqueeze(0))
+        x = self.residual(x, self.out_proj(y).view_as(x))
+        # To the attention, hypotheses of a sentence are like its positions.
+        return self._read(x, keys, values, memory_padding_mask, False)[0], h[0]
+
+    def step_parameters(self) -> Optional[List[Optional[Tensor]]]:
+        """Parameters for :func:`~fairseq_lrn.ops.lrn_decoder_step`; None: it cannot compute this.
+
+        It has no dropout, so it is not for training.
+        """
+        cell = self.recurrence.cells[0]
+        if not isinstance(cell, LRNCell):
+            return None
+        if any(
+            module.p > 0.0 and module.apply_during_inference
+            for module in self.modules()
+            if isinstance(module, Dropout)
+        ):
+            return None
+        projection, attention = cell.projection, self.encoder_attn
+        parameters: List[Optional[Tensor]] = [projection.fastest_weight(), projection.bias]
+        norm = projection.norms[0] if len(projection.norms) == 1 else None
+        parameters += [None, None] if norm is None else [norm.weight, norm.bias]
+        maps = [[self.out_proj], [attention.q_proj, attention.out_proj], []]
+        norms = [self.residual.layer_norm, self.encoder_attn_residual.layer_norm, None]
+        if isinstance(self.ffn, FeedForward):
+            maps[2], norms[2] = [self.ffn.fc1, self.ffn.fc2], self.ffn.residual.layer_norm
+        for branch, after in zip(maps, norms):
+            for one in branch:
+                parameters += [one.fastest_weight(), one.bias]
+            parameters += [] if after is None else [after.weight, after.bias]
+        return parameters + [None] * (20 - len(parameters))
+
+    def _read(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        memory_padding_mask: Optional[Tensor],
+        need_attn: bool,
+    ) -> Tuple[Tensor, Optional[Tensor]]:
         context, attn = self.encoder_attn(
             self.encoder_attn_residual.enter(x), keys, values, memory_padding_mask, need_attn
         )
-        x = self.encoder_attn_residual(x, context)
-        return self.ffn(x), h_n, attn
+        return self.ffn(self.encoder_attn_residual(x, context)), attn
 
 
-def linear(in_features: int, out_features: int) -> nn.Linear:
+def linear(in_features: int, out_features: int) -> Linear:
     """An affine map, Xavier-uniform, with zero bias."""
-    layer = nn.Linear(in_features, out_features)
+    layer = Linear(in_features, out_features)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
 from fairseq_lrn.modules.conditional import AlignedRecurrence, AttentiveRecurrence
 from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 
@@ -34,7 +35,7 @@ class OutputBranch(nn.Module):
         self, branch_size: int, input_size: int, output_size: int, dropout: float, layer_norm: bool
     ):
         super().__init__()
-        self.out_proj = nn.Linear(branch_size, output_size)
+        self.out_proj = Linear(branch_size, output_size)
         self.residual = input_size == output_size
         self.dropout_module = Dropout(dropout, module_name=self.__class__.__name__)
         self.layer_norm = nn.LayerNorm(output_size, eps=NORM_EPS) if layer_norm else nn.Identity()

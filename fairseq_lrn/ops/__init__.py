@@ -1,7 +1,18 @@
 """The LRN recurrence as a torch operator, and what else is fused; nothing here knows fairseq."""
 
 from fairseq_lrn.ops.cross_entropy import linear_cross_entropy
+from fairseq_lrn.ops.decoder_step import has_decoder_step, lrn_decoder_step
 from fairseq_lrn.ops.dispatch import Backend, backends
 from fairseq_lrn.ops.scan import ACTIVATIONS, lrn_scan
+from fairseq_lrn.ops.top_log_probs import top_log_probs
 
-__all__ = ["ACTIVATIONS", "Backend", "backends", "linear_cross_entropy", "lrn_scan"]
+__all__ = [
+    "ACTIVATIONS",
+    "Backend",
+    "backends",
+    "has_decoder_step",
+    "linear_cross_entropy",
+    "lrn_decoder_step",
+    "lrn_scan",
+    "top_log_probs",
+]

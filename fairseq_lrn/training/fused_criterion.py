@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from fairseq_lrn.models.lrn import LRNDecoder
 from fairseq_lrn.models.rnmt import RNMTDecoder
+from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.ops import linear_cross_entropy
 
 logger = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ def output_table(model: nn.Module) -> Tuple[Optional[Tensor], Optional[str]]:
     model = _unwrapped(model)
     decoder = getattr(model, "decoder", None)
     projection = getattr(decoder, "output_projection", None)
-    if type(projection) is not nn.Linear or projection.bias is not None:
+    if type(projection) not in (nn.Linear, Linear) or projection.bias is not None:
         return None, "the model's output layer is not one matrix without bias"
     if getattr(decoder, "adaptive_softmax", None) is not None:
         return None, "the model has an adaptive softmax"

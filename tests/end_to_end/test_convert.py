@@ -37,7 +37,8 @@ def test_command(command, tmp_path):
     )  # fmt: skip
     output = command.fairseq(
         "generate", tmp_path / "data", "--path", out / "model.pt", "--task", "translation_lrn",
-        "--beam", "4", "--lenpen", "0.6", "--required-batch-size-multiple", "1",
+        "--length-penalty", "gnmt", "--beam", "4", "--lenpen", "0.6",
+        "--required-batch-size-multiple", "1",
     )  # fmt: skip
     assert output.count("\nH-") == 10
     assert "<s>" not in "".join(line for line in output.splitlines() if line.startswith("H-"))

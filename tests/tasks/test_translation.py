@@ -12,12 +12,13 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
-from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
+from fairseq.sequence_generator import SequenceGeneratorWithAlignment
 from fairseq.tasks import TASK_REGISTRY
 from parity import having, load, starting_with, vectors
 
 from fairseq_lrn.convert import from_zero
 from fairseq_lrn.tasks import LRNTranslationTask
+from fairseq_lrn.tasks.beam_search import RecurrentSequenceGenerator
 from fairseq_lrn.tasks.translation import (
     GNMTSequenceGenerator,
     GNMTSequenceGeneratorWithAlignment,
@@ -172,7 +173,7 @@ def test_generators_of_the_task(task):
     for penalty, alignment, expected in (
         ("gnmt", None, GNMTSequenceGenerator),
         ("gnmt", "hard", GNMTSequenceGeneratorWithAlignment),
-        ("power", None, SequenceGenerator),
+        ("power", None, RecurrentSequenceGenerator),
         ("power", "hard", SequenceGeneratorWithAlignment),
     ):
         args = Namespace(beam=3, lenpen=0.6, print_alignment=alignment)

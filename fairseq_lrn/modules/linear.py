@@ -1,0 +1,82 @@
+"""Affine maps whose weights are laid out for generation."""
+
+from typing import Any, Dict, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Packable:
+    """What a module with a ``weight`` needs to multiply with it faster in generation.
+
+    In generation a weight is used over and over with few rows. oneDNN, which comes with torch,
+    lays it out once for the processor; the general product does not pay for it, takes several
+    times as long for the few rows of one sentence's beam, and half as long again for those of
+    sixteen. The packed weight is a copy, used without gradients only, and no longer after the
+    weight has changed.
+    """
+
+    weight: Tensor
+
+    def make_generation_fast_(self, **kwargs) -> None:
+        """Called by fairseq before generation."""
+        self.pack()
+
+    def pack(self, dtype: Optional[torch.dtype] = None) -> None:
+        """Lay out the weight, if it is on a CPU and this torch can.
+
+        Args:
+            dtype: multiply in that type, ``torch.bfloat16``; None: in the weight's.
+        """
+        weight = self.weight.detach()
+        dtype = dtype or weight.dtype
+        self._packed = None
+        if weight.device.type == "cpu" and _can_pack(dtype):
+            # The number is a hint: rows that the layout is good for.
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
+            self._packed_of = self._identity()
+
+    def _identity(self) -> Tuple[int, int]:
+        """What changes when the weight does."""
+        return self.weight.data_ptr(), self.weight._version
+
+    def fastest_weight(self, device_type: str = "cpu") -> Tensor:
+        """The packed weight, or where it is not there or not to be used, the weight."""
+        packed = self.__dict__.get("_packed")
+        if packed is None or device_type != "cpu" or torch.is_grad_enabled():
+            return self.weight
+        return packed if self._packed_of == self._identity() else self.weight
+
+    def multiply(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
+        """x W^T + b, from ``... x C`` to ``... x D``."""
+        if not torch.jit.is_scripting():
+            weight = self.fastest_weight(x.device.type)
+            if weight is not self.weight:
+                if bias is not None:
+                    bias = bias.to(weight.dtype)
+                y = torch.ops.mkldnn._linear_pointwise(
+                    x.to(weight.dtype), weight, bias, "none", [], ""
+                )
+                return y.to(x.dtype)
+        return F.linear(x, self.weight, bias)
+
+    def __getstate__(self) -> Dict[str, Any]:
+        # What is packed cannot be copied or saved.
+        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+
+def _can_pack(dtype: torch.dtype) -> bool:
+    return (
+        dtype in (torch.float32, torch.bfloat16)
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+class Linear(Packable, nn.Linear):
+    """``torch.nn.Linear``, faster in generation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.multiply(x, self.bias)

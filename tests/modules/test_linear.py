@@ -1,0 +1,120 @@
+"""Affine maps with weights laid out for generation."""
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from fairseq_lrn.modules.affine import Affine
+from fairseq_lrn.modules.linear import Linear
+
+MAPS = {
+    "bias": lambda: Linear(20, 50),
+    "no bias": lambda: Linear(20, 50, bias=False),
+    "affine": lambda: Affine(20, 50),
+    "affine, norm": lambda: Affine(20, [20, 30], norm="layer"),
+}
+
+
+@pytest.fixture(params=MAPS)
+def module(request):
+    module = MAPS[request.param]()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)
+    return module
+
+
+def is_packed(module):
+    with torch.no_grad():
+        return module.fastest_weight() is not module.weight
+
+
+@pytest.mark.parametrize("shape", [(7, 20), (3, 2, 20), (1, 20), (0, 20)])
+def test_computes_the_same(module, shape):
+    x = torch.randn(shape)
+    expected = module(x)
+    module.make_generation_fast_()
+    assert is_packed(module)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), expected, rtol=0, atol=1e-5)
+        strided = torch.randn(*shape[:-1], 40)[..., ::2]
+        torch.testing.assert_close(module(strided), module(strided.contiguous()))
+
+
+def test_bfloat16(module):
+    x = torch.randn(7, 20)
+    expected = module(x)
+    module.pack(torch.bfloat16)
+    with torch.no_grad():
+        y = module(x)
+    assert y.dtype == torch.float32
+    difference = (y - expected).abs().max()
+    assert 0 < difference < 0.02 * expected.abs().max()
+
+
+def test_changed_weights_are_heard(module):
+    module.pack()
+    x = torch.randn(3, 20)
+    with torch.no_grad():
+        before = module(x)
+        module.weight[:, 0].add_(torch.randn(50))
+        after = module(x)
+        assert not is_packed(module) and not torch.equal(before, after)
+        module.pack()
+        torch.testing.assert_close(module(x), after, rtol=0, atol=1e-5)
+        module.weight.data = torch.randn(50, 20)
+        assert not is_packed(module)
+    module.pack()
+    other = copy.deepcopy(module.state_dict())
+    other["weight"] += 1
+    module.load_state_dict(other)
+    assert not is_packed(module)
+
+
+def test_gradients(module):
+    x = torch.randn(3, 20, requires_grad=True)
+    expected = torch.autograd.grad(module(x).square().sum(), [x, *module.parameters()])
+    module.pack()
+    grads = torch.autograd.grad(module(x).square().sum(), [x, *module.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(grads, expected))
+
+
+def test_copies_and_files_leave_it_out(module):
+    module.pack()
+    file = io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    x = torch.randn(3, 20)
+    with torch.no_grad():
+        for other in (copy.deepcopy(module), loaded):
+            assert not is_packed(other)
+            torch.testing.assert_close(other(x), module(x), rtol=0, atol=1e-5)
+            other.pack()
+            assert is_packed(other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_types_that_are_not_packed(dtype):
+    module = Linear(20, 50).to(dtype)
+    module.pack()
+    assert not is_packed(module)
+    with torch.no_grad():
+        assert module(torch.randn(3, 20, dtype=dtype)).dtype == dtype
+
+
+def test_without_the_operators(monkeypatch):
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    module = Linear(20, 50)
+    module.pack()
+    assert not is_packed(module)
+
+
+def test_scripted():
+    module = Linear(20, 50)
+    module.pack()
+    scripted = torch.jit.script(module)
+    x = torch.randn(3, 20)
+    torch.testing.assert_close(scripted(x), module(x))

@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
-"""Measure against peers, taking turns: the recurrence (scan), a layer of it (layer), and whole
-trainings (train).
+"""Measure against peers, taking turns: the recurrence (scan), a layer of it (layer), whole
+trainings (train), translating (generate), and what either costs as sentences grow (scaling).
 
 Prints a Markdown table; figures are medians. Needs what bash scripts/setup.sh benchmark installs.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 
 import torch
 
 from fairseq_lrn import command
-from fairseq_lrn.benchmarks import operators, training
+from fairseq_lrn.benchmarks import generation, operators, scaling, training
 from fairseq_lrn.benchmarks.machine import describe_machine
 
 OPERATORS = {"scan": operators.scan, "layer": operators.layer}
@@ -28,9 +29,24 @@ def shape(text: str) -> list:
     return sizes
 
 
+def named(text: str) -> tuple:
+    """NAME=CHECKPOINT"""
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise ValueError(text)
+    return name, path
+
+
+def positive(text: str) -> int:
+    """N"""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
 def parse() -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--rounds", type=int, help="turns of each (default: 7; train: 3)")
+    common.add_argument("--rounds", type=int, help="turns of each (default: 7; train, generate: 3)")
     common.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     parser = argparse.ArgumentParser(description=__doc__)
     measures = parser.add_subparsers(dest="measure", required=True)
@@ -55,15 +71,41 @@ def parse() -> argparse.Namespace:
     )
     measure.add_argument("--models", nargs="+", metavar="NAME", help="these rows only")
     measure.add_argument("--max-tokens", type=int, default=4096, help="size of a batch")
+    measure = measures.add_parser("generate", parents=[common])
+    measure.add_argument("data", help="what prepare_text.py or fairseq-preprocess made")
+    measure.add_argument(
+        "--model",
+        type=named,
+        action="append",
+        required=True,
+        metavar="NAME=CHECKPOINT",
+        dest="models",
+        help="a trained model; give it again for others, which the first is compared with",
+    )
+    measure.add_argument(
+        "--batch-sizes", type=positive, nargs="+", default=[1, 16, 128], metavar="N"
+    )
+    measure.add_argument("--subset", default="test", help="of the data (default: test)")
+    measure = measures.add_parser("scaling")
+    measure.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    measure.add_argument("--plot", metavar="FILE", help="also draw them, e.g. scaling.png")
+    measure.add_argument("--models", nargs="+", choices=scaling.MODELS, default=[*scaling.MODELS])
+    measure.add_argument("--kinds", nargs="+", choices=scaling.KINDS, default=[*scaling.KINDS])
+    measure.add_argument(
+        "--lengths", type=positive, nargs="+", default=scaling.LENGTHS, metavar="N"
+    )
+    measure.add_argument("--tokens", type=positive, default=2048, help="in a batch (default: 2048)")
     return parser.parse_args()
 
 
+def check_plot(args: argparse.Namespace) -> None:
+    """Before minutes are spent."""
+    if args.plot and importlib.util.find_spec("matplotlib") is None:
+        raise command.InputError("--plot needs matplotlib: pip install matplotlib")
+
+
 def measure_operators(args: argparse.Namespace) -> tuple:
-    if args.plot:
-        try:
-            import matplotlib  # noqa: F401  (before minutes are spent)
-        except ImportError:
-            raise command.InputError("--plot needs matplotlib: pip install matplotlib") from None
+    check_plot(args)
     torch.manual_seed(1)
     comparisons = OPERATORS[args.measure](
         args.shapes, args.rounds or 7, args.device, DTYPES[args.dtype], args.activation
@@ -85,16 +127,41 @@ def measure_training(args: argparse.Namespace) -> tuple:
     return training.format_table(speeds), speeds
 
 
+def measure_generation(args: argparse.Namespace) -> tuple:
+    chosen = generation.candidates(args.models)
+    speeds = generation.measure(
+        args.data, USER_DIR, chosen, args.batch_sizes, args.rounds or 3, args.subset
+    )
+    return generation.format_table(speeds), speeds
+
+
+def measure_scaling(args: argparse.Namespace) -> tuple:
+    check_plot(args)
+    costs = scaling.measure(args.models, args.kinds, args.lengths, args.tokens)
+    if args.plot:
+        scaling.plot(costs, args.plot)
+    return scaling.format_table(costs), costs
+
+
+MEASURES = {
+    **dict.fromkeys(OPERATORS, measure_operators),
+    "train": measure_training,
+    "generate": measure_generation,
+    "scaling": measure_scaling,
+}
+
+
 def main() -> None:
     args = parse()
-    if args.rounds is not None and args.rounds < 1:
-        raise command.InputError(f"--rounds must be at least 1, not {args.rounds}")
+    rounds = getattr(args, "rounds", None)
+    if rounds is not None and rounds < 1:
+        raise command.InputError(f"--rounds must be at least 1, not {rounds}")
     device = getattr(args, "device", "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise command.InputError(f"--device {device}: torch finds no GPU")
     machine = describe_machine(device)
     print(", ".join(f"{name}: {value}" for name, value in machine.items()), flush=True)
-    table, figures = (measure_training if args.measure == "train" else measure_operators)(args)
+    table, figures = MEASURES[args.measure](args)
     print(table)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:

@@ -19,6 +19,31 @@ version=$(python -c 'import sys; print("%d%02d" % sys.version_info[:2])')
 command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
   fail "no C++ compiler found, which building fairseq needs: install g++ or clang"
 
+# What was installed from these files need not be looked at again.
+stamp=$(python - "$ROOT" <<'END'
+import hashlib, pathlib, sys
+root = pathlib.Path(sys.argv[1])
+facts = hashlib.sha256(f"{root} {sys.version}".encode())
+for path in [*map(root.joinpath, ("setup.py", "constraints.txt", "scripts/setup.sh")),
+             *sorted(root.glob("fairseq_lrn/ops/csrc/*")), root / "fairseq_lrn/ops/extension.py"]:
+    facts.update(path.read_bytes())
+print(facts.hexdigest())
+END
+)
+stamps=$(python -c 'import sys; print(sys.prefix)')/fairseq_lrn-setup
+is_ready() { # extras...
+  local extra
+  for extra in base "$@"; do
+    grep -qxF "$stamp $extra" "$stamps" 2>/dev/null || return 1
+  done
+  python -c '
+import fairseq_lrn, sacremoses, sentencepiece
+print("setup: fairseq_lrn", fairseq_lrn.__version__, "is ready")' 2>/dev/null
+}
+if is_ready "$@"; then
+  exit 0
+fi
+
 install() { python -m pip install --quiet --disable-pip-version-check "$@"; }
 
 constraints=$(mktemp)
@@ -44,5 +69,5 @@ fi
 install -c "$constraints" --no-build-isolation "$fairseq"
 echo "setup: fairseq_lrn and its other requirements"
 install -c "$constraints" --no-build-isolation -e "$ROOT${extras:+[$extras]}"
-python -c 'import fairseq_lrn; print("setup: fairseq_lrn", fairseq_lrn.__version__, "is ready")' \
-  2>/dev/null || { python -c 'import fairseq_lrn'; exit 1; }
+printf "$stamp %s\\n" base "$@" >>"$stamps"
+is_ready "$@" || { python -c 'import fairseq_lrn'; exit 1; }

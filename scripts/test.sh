@@ -6,4 +6,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$ROOT"
 ruff check .
 ruff format --check .
-exec python -m pytest "$@"
+# Two at a time; those that share the quick start, one after another.
+exec python -m pytest -n 2 --dist loadgroup "$@"

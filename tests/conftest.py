@@ -1,11 +1,21 @@
 """Shared fixtures."""
 
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch looks: the other processes want cores too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "quickstart" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("quickstart"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""scripts/benchmark.py train on the quick start's data."""
+"""scripts/benchmark.py train and generate on the quick start's data."""
 
 import json
 import re
@@ -27,3 +27,37 @@ def test_bad_input(command, quickstart, tmp_path):
     assert "error: --updates must be a multiple of 5, not 7" in output
     output = command(*run, tmp_path, "--setting", "multi30k", "--models", "lrn_multi30k", ok=False)
     assert f"error: training lrn_multi30k on {tmp_path} failed; it printed last" in output
+
+
+def test_generation(command, quickstart, tmp_path):
+    directory, _ = quickstart
+    output = command(
+        *("python", "scripts/benchmark.py", "generate", directory / "data-bin"),
+        *("--model", f"ours={directory / 'checkpoints' / 'checkpoint_best.pt'}"),
+        *("--batch-sizes", "40", "--rounds", "1", "--json", tmp_path / "figures.json"),
+    )
+    rows = re.findall(
+        r"^\| (.+?) \| 40 \| [\d.]+ \| [\d.]+ to [\d.]+ \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$",
+        output,
+        re.MULTILINE,
+    )
+    figures = {name: (float(ratio), float(bleu), int(size)) for name, ratio, bleu, size in rows}
+    assert set(figures) - {"ours, bfloat16"} == {"ours", "ours, fairseq's search"}
+    assert figures["ours"][0] == 1.0
+    # The same translations; and it is a model that translates.
+    assert figures["ours"][1] == figures["ours, fairseq's search"][1] > 20
+    assert all(size > 100 for _, _, size in figures.values())
+    saved = json.loads((tmp_path / "figures.json").read_text())["comparisons"]
+    assert [row["name"] for row in saved] == [name for name, *_ in rows]
+
+
+def test_generation_with_bad_input(command, quickstart, tmp_path):
+    directory, _ = quickstart
+    run = ["python", "scripts/benchmark.py", "generate", directory / "data-bin"]
+    assert "invalid named value: 'ours'" in command(*run, "--model", "ours", ok=False)
+    absent = tmp_path / "absent.pt"
+    output = command(*run, "--model", f"ours={absent}", ok=False)
+    assert f"error: cannot read checkpoint {absent}" in output
+    checkpoint = directory / "checkpoints" / "checkpoint_best.pt"
+    output = command(*run, "--model", f"ours={checkpoint}", "--subset", "dev", ok=False)
+    assert "error: translating with ours failed; it printed last" in output

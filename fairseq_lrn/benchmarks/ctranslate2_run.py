@@ -1,0 +1,39 @@
+"""Translate with CTranslate2, and print how fast: run by ``generation.py`` in its own process."""
+
+import json
+import os
+import sys
+import time
+
+import ctranslate2
+
+
+def main(model: str, lines: str, batch_size: int, beam: int) -> None:
+    """
+    Args:
+        model: directory that CTranslate2's tool wrote.
+        lines: JSON file with a list of sources and one of references, of lists of tokens.
+        batch_size: sentences in a batch; the longest go first, as with fairseq.
+        beam: width of the beam.
+    """
+    with open(lines, encoding="utf-8") as file:
+        sources = json.load(file)[0]
+    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    translator = ctranslate2.Translator(model, inter_threads=1, intra_threads=threads)
+    order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
+    translations = [None] * len(sources)
+    translator.translate_batch([sources[0]], beam_size=beam)
+    started = time.perf_counter()
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        results = translator.translate_batch(
+            [sources[index] for index in batch], beam_size=beam, max_decoding_length=200
+        )
+        for index, result in zip(batch, results):
+            translations[index] = result.hypotheses[0]
+    speed = len(sources) / (time.perf_counter() - started)
+    print(json.dumps({"speed": speed, "translations": translations}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

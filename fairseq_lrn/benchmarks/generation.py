@@ -1,0 +1,229 @@
+"""Sentences per second of real ``fairseq-generate`` runs: ``scripts/benchmark.py generate``.
+
+Every candidate translates a whole subset with beam search in a process of its own, in turns.
+fairseq itself counts the seconds, without loading and printing. CTranslate2, if it is installed,
+translates the same tokens in the same batches with a transformer that its own tool converted.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import sacrebleu
+from fairseq.data import Dictionary
+from fairseq.data.data_utils import infer_language_pair, load_indexed_dataset
+from fairseq.models import ARCH_MODEL_NAME_REGISTRY
+
+from fairseq_lrn import checkpoints
+from fairseq_lrn.benchmarks.machine import has_bfloat16
+from fairseq_lrn.command import InputError
+
+BEAM = 5
+OURS = ("lrn", "transformer_lrn")
+ENGINE_SCRIPT = os.path.join(os.path.dirname(__file__), "ctranslate2_run.py")
+
+
+class Candidate(NamedTuple):
+    """A trained model, and how it is made to translate.
+
+    Attributes:
+        name: in the table.
+        checkpoint: file.
+        options: of ``fairseq-generate``.
+        engine: type of CTranslate2's products; None: it is fairseq that translates.
+    """
+
+    name: str
+    checkpoint: str
+    options: Sequence[str] = ()
+    engine: Optional[str] = None
+
+
+class Speed(NamedTuple):
+    """What was measured of a candidate.
+
+    Attributes:
+        name: of the candidate.
+        batch_size: sentences in a batch.
+        sentences: sentences per second, one figure for each turn.
+        bleu: of the translations, over tokens as they are.
+        memory: largest resident memory of the process, MiB; None: not measured.
+    """
+
+    name: str
+    batch_size: int
+    sentences: Sequence[float]
+    bleu: float
+    memory: Optional[float]
+
+    @property
+    def median(self) -> float:
+        """Sentences per second."""
+        return statistics.median(self.sentences)
+
+
+def candidates(models: Sequence[Tuple[str, str]]) -> List[Candidate]:
+    """All the ways in which these models are made to translate.
+
+    Args:
+        models: names and checkpoints. The first is what the others are compared with.
+
+    Raises:
+        InputError: a checkpoint cannot be read, or is of a model that fairseq does not know.
+    """
+    chosen = []
+    for name, path in models:
+        options = (checkpoints.load(path).get("cfg") or {}).get("model")
+        # A namespace, or a dictionary for models with a dataclass of options.
+        options = options if isinstance(options, dict) else vars(options or Namespace())
+        arch = options.get("arch") or options.get("_name")
+        model = ARCH_MODEL_NAME_REGISTRY.get(arch, arch)
+        if model is None:
+            raise InputError(f"{path} does not say what model it is of; train it with this fairseq")
+        if model in OURS:
+            task = ["--task", "translation_lrn"]
+            chosen.append(Candidate(name, path, task))
+            if has_bfloat16():
+                in_bfloat16 = [*task, "--generation-dtype", "bfloat16"]
+                chosen.append(Candidate(f"{name}, bfloat16", path, in_bfloat16))
+            chosen.append(Candidate(f"{name}, fairseq's search", path))
+            continue
+        chosen.append(Candidate(name, path))
+        if model == "transformer" and importlib.util.find_spec("ctranslate2"):
+            for dtype in ("float32", "int8"):
+                chosen.append(Candidate(f"{name}, CTranslate2 {dtype}", path, engine=dtype))
+    return chosen
+
+
+def measure(
+    data: str,
+    user_dir: str,
+    chosen: Sequence[Candidate],
+    batch_sizes: Sequence[int] = (1, 16, 128),
+    rounds: int = 3,
+    subset: str = "test",
+) -> List[Speed]:
+    """Translate a subset with every candidate, in turns.
+
+    Args:
+        data: directory that ``scripts/prepare_text.py`` or ``fairseq-preprocess`` made.
+        user_dir: fairseq_lrn's directory.
+        chosen: the candidates.
+        batch_sizes: sentences in a batch.
+        rounds: turns of each, at each batch size.
+        subset: of the data.
+
+    Raises:
+        InputError: a run failed, with the end of what it printed.
+    """
+    speeds = []
+    with tempfile.TemporaryDirectory() as place:
+        for batch_size in batch_sizes:
+            runs: Dict[str, list] = {candidate.name: [] for candidate in chosen}
+            for _ in range(rounds):
+                for candidate in chosen:
+                    translate = _with_fairseq if candidate.engine is None else _with_engine
+                    runs[candidate.name].append(
+                        translate(data, user_dir, candidate, batch_size, subset, place)
+                    )
+            for name, results in runs.items():
+                sentences, bleu, memory = zip(*results)
+                peak = None if memory[0] is None else max(memory)
+                speeds.append(Speed(name, batch_size, sentences, bleu[0], peak))
+    return speeds
+
+
+def _with_fairseq(data, user_dir, candidate, batch_size, subset, place):
+    command = [sys.executable, "-m", "fairseq_cli.generate", data, "--user-dir", user_dir]
+    command += ["--path", candidate.checkpoint, "--gen-subset", subset, "--beam", str(BEAM)]
+    command += ["--batch-size", str(batch_size), "--required-batch-size-multiple", "1"]
+    command += ["--remove-bpe", "sentencepiece", "--no-progress-bar", *candidate.options]
+    output, memory = _run(command, candidate.name, place)
+    speed = re.search(r"Translated [\d,]+ sentences .* \(([\d.]+) sentences/s", output)
+    references = dict(re.findall(r"^T-(\d+)\t(.*)$", output, re.MULTILINE))
+    translations = dict(re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.MULTILINE))
+    if speed is None or not translations:
+        raise InputError(f"{candidate.name} translated nothing; is {subset} in {data} empty?")
+    return float(speed.group(1)), _bleu(translations, references), memory
+
+
+def _with_engine(data, user_dir, candidate, batch_size, subset, place):
+    """Convert the model and write the tokens, once; then let CTranslate2 translate them."""
+    from ctranslate2.converters import FairseqConverter
+
+    source, target = infer_language_pair(data)
+    model = os.path.join(place, f"{candidate.name}.ctranslate2".replace("/", "_"))
+    lines = os.path.join(place, "lines.json")
+    if not os.path.exists(lines):
+        sides = {}
+        for lang in (source, target):
+            dictionary = Dictionary.load(os.path.join(data, f"dict.{lang}.txt"))
+            path = os.path.join(data, f"{subset}.{source}-{target}.{lang}")
+            tokens = load_indexed_dataset(path, dictionary)
+            sides[lang] = [dictionary.string(line).split() for line in tokens]
+        with open(lines, "w", encoding="utf-8") as file:
+            json.dump([sides[source], sides[target]], file)
+    if not os.path.exists(model):
+        FairseqConverter(
+            candidate.checkpoint, data, source_lang=source, target_lang=target
+        ).convert(model, quantization=candidate.engine)
+    command = [sys.executable, ENGINE_SCRIPT, model, lines, str(batch_size), str(BEAM)]
+    output, _ = _run(command, candidate.name, place)
+    result = json.loads(output.splitlines()[-1])
+    with open(lines, encoding="utf-8") as file:
+        references = json.load(file)[1]
+
+    def plain(sentences):  # as --remove-bpe sentencepiece
+        return {
+            number: "".join(tokens).replace("\u2581", " ").strip()
+            for number, tokens in enumerate(sentences)
+        }
+
+    return result["speed"], _bleu(plain(result["translations"]), plain(references)), None
+
+
+def _run(command: List[str], name: str, place: str) -> Tuple[str, float]:
+    """What the command printed, and the largest memory of its process in MiB."""
+    with tempfile.TemporaryFile("w+", dir=place, encoding="utf-8") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        file.seek(0)
+        output = file.read()
+    if process.returncode != 0:
+        lines = output.strip().splitlines()
+        raise InputError(
+            f"translating with {name} failed; it printed last:\n" + "\n".join(lines[-5:])
+        )
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return output, usage.ru_maxrss * unit / 2**20
+
+
+def _bleu(translations: Dict, references: Dict) -> float:
+    keys = sorted(references)
+    lines = [translations[key] for key in keys], [[references[key] for key in keys]]
+    return sacrebleu.corpus_bleu(*lines, tokenize="none", force=True).score
+
+
+def format_table(speeds: Sequence[Speed]) -> str:
+    """A Markdown table; the last column says how many times as fast as each the first one is."""
+    rows = [
+        "| model | batch | sentences per second | lowest to highest | first / this | BLEU | MiB |"
+    ]
+    rows.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    first = {speed.batch_size: speed for speed in reversed(speeds)}
+    for speed in speeds:
+        memory = "" if speed.memory is None else f"{speed.memory:.0f}"
+        rows.append(
+            f"| {speed.name} | {speed.batch_size} | {speed.median:.1f} | "
+            f"{min(speed.sentences):.1f} to {max(speed.sentences):.1f} | "
+            f"{first[speed.batch_size].median / speed.median:.2f} | {speed.bleu:.2f} | {memory} |"
+        )
+    return "\n".join(rows)

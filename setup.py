@@ -13,7 +13,7 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (ROOT / "fairseq_lrn" / "__init__.py").read_text(), re.MULTILINE
 ).group(1)
 TRITON = "triton>=3.0; platform_system == 'Linux'"
-TEST = ["hypothesis>=6", "matplotlib>=3.5", "pytest>=7", "pytest-xdist>=3", TRITON]
+TEST = ["hypothesis>=6", "matplotlib>=3.5", "pytest>=7,<9", "pytest-xdist>=3", TRITON]
 
 
 def fused_kernel() -> dict:

@@ -36,9 +36,14 @@ is_ready() { # extras...
   for extra in base "$@"; do
     grep -qxF "$stamp $extra" "$stamps" 2>/dev/null || return 1
   done
-  python -c '
+  # From elsewhere: here, the package would be found without being installed.
+  (cd / && python - "$ROOT" 2>/dev/null <<'END'
+import pathlib, sys
 import fairseq_lrn, sacremoses, sentencepiece
-print("setup: fairseq_lrn", fairseq_lrn.__version__, "is ready")' 2>/dev/null
+assert pathlib.Path(sys.argv[1]).resolve() in pathlib.Path(fairseq_lrn.__file__).resolve().parents
+print("setup: fairseq_lrn", fairseq_lrn.__version__, "is ready")
+END
+  )
 }
 if is_ready "$@"; then
   exit 0
@@ -69,5 +74,8 @@ fi
 install -c "$constraints" --no-build-isolation "$fairseq"
 echo "setup: fairseq_lrn and its other requirements"
 install -c "$constraints" --no-build-isolation -e "$ROOT${extras:+[$extras]}"
-printf "$stamp %s\\n" base "$@" >>"$stamps"
+# What was true of other files is no longer.
+known=$(grep -F "$stamp " "$stamps" 2>/dev/null || true)
+{ [ -z "$known" ] || echo "$known"; printf "$stamp %s\\n" base "$@"; } >"$stamps.incomplete"
+mv "$stamps.incomplete" "$stamps"
 is_ready "$@" || { python -c 'import fairseq_lrn'; exit 1; }

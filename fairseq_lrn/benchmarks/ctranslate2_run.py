@@ -13,12 +13,12 @@ def main(model: str, lines: str, batch_size: int, beam: int) -> None:
     Args:
         model: directory that CTranslate2's tool wrote.
         lines: JSON file with a list of sources and one of references, of lists of tokens.
-        batch_size: sentences in a batch; the longest go first, as with fairseq.
+        batch_size: sentences in a batch; the shortest go first, as with fairseq.
         beam: width of the beam.
     """
     with open(lines, encoding="utf-8") as file:
         sources = json.load(file)[0]
-    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     translator = ctranslate2.Translator(model, inter_threads=1, intra_threads=threads)
     order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
     translations = [None] * len(sources)

@@ -27,6 +27,14 @@ from fairseq_lrn.command import InputError
 
 BEAM = 5
 OURS = ("lrn", "transformer_lrn")
+# Linux counts the memory of a parent as its child's. So a small process starts the large one.
+LAUNCHER = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[2:]).returncode
+with open(sys.argv[1], "w") as file:
+    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(status)
+"""
 ENGINE_SCRIPT = os.path.join(os.path.dirname(__file__), "ctranslate2_run.py")
 
 
@@ -144,7 +152,7 @@ def _with_fairseq(data, user_dir, candidate, batch_size, subset, place):
     command = [sys.executable, "-m", "fairseq_cli.generate", data, "--user-dir", user_dir]
     command += ["--path", candidate.checkpoint, "--gen-subset", subset, "--beam", str(BEAM)]
     command += ["--batch-size", str(batch_size), "--required-batch-size-multiple", "1"]
-    command += ["--remove-bpe", "sentencepiece", "--no-progress-bar", *candidate.options]
+    command += ["--remove-bpe", "sentencepiece", "--no-progress-bar", "--cpu", *candidate.options]
     output, memory = _run(command, candidate.name, place)
     speed = re.search(r"Translated [\d,]+ sentences .* \(([\d.]+) sentences/s", output)
     references = dict(re.findall(r"^T-(\d+)\t(.*)$", output, re.MULTILINE))
@@ -167,7 +175,10 @@ def _with_engine(data, user_dir, candidate, batch_size, subset, place):
             dictionary = Dictionary.load(os.path.join(data, f"dict.{lang}.txt"))
             path = os.path.join(data, f"{subset}.{source}-{target}.{lang}")
             tokens = load_indexed_dataset(path, dictionary)
-            sides[lang] = [dictionary.string(line).split() for line in tokens]
+            # A reference's unknown words match nothing, as when fairseq prints it.
+            sides[lang] = [
+                dictionary.string(line, escape_unk=lang == target).split() for line in tokens
+            ]
         with open(lines, "w", encoding="utf-8") as file:
             json.dump([sides[source], sides[target]], file)
     if not os.path.exists(model):
@@ -191,19 +202,22 @@ def _with_engine(data, user_dir, candidate, batch_size, subset, place):
 
 def _run(command: List[str], name: str, place: str) -> Tuple[str, float]:
     """What the command printed, and the largest memory of its process in MiB."""
-    with tempfile.TemporaryFile("w+", dir=place, encoding="utf-8") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        file.seek(0)
-        output = file.read()
+    peak = os.path.join(place, "peak")
+    process = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, peak, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
     if process.returncode != 0:
-        lines = output.strip().splitlines()
+        lines = process.stdout.strip().splitlines()
         raise InputError(
             f"translating with {name} failed; it printed last:\n" + "\n".join(lines[-5:])
         )
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return output, usage.ru_maxrss * unit / 2**20
+    with open(peak, encoding="utf-8") as file:
+        return process.stdout, int(file.read()) * unit / 2**20
 
 
 def _bleu(translations: Dict, references: Dict) -> float:

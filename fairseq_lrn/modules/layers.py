@@ -5,6 +5,7 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.attention import DotProductAttention
 from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.dropout import Dropout
@@ -229,8 +230,7 @@ class LRNDecoderLayer(nn.Module):
 
         It has no dropout, so it is not for training.
         """
-        cell = self.recurrence.cells[0]
-        if not isinstance(cell, LRNCell):
+        if any(type(module) not in FUSED_PARTS for module in self.modules()):
             return None
         if any(
             module.p > 0.0 and module.apply_during_inference
@@ -238,7 +238,7 @@ class LRNDecoderLayer(nn.Module):
             if isinstance(module, Dropout)
         ):
             return None
-        projection, attention = cell.projection, self.encoder_attn
+        projection, attention = self.recurrence.cells[0].projection, self.encoder_attn
         parameters: List[Optional[Tensor]] = [projection.fastest_weight(), projection.bias]
         norm = projection.norms[0] if len(projection.norms) == 1 else None
         parameters += [None, None] if norm is None else [norm.weight, norm.bias]
@@ -264,6 +264,23 @@ class LRNDecoderLayer(nn.Module):
             self.encoder_attn_residual.enter(x), keys, values, memory_padding_mask, need_attn
         )
         return self.ffn(self.encoder_attn_residual(x, context)), attn
+
+
+# A subclass of one of them may compute something else.
+FUSED_PARTS = (
+    LRNDecoderLayer,
+    RecurrentLayer,
+    LRNCell,
+    Affine,
+    DotProductAttention,
+    ResidualNorm,
+    FeedForward,
+    Linear,
+    Dropout,
+    nn.LayerNorm,
+    nn.Identity,
+    nn.ModuleList,
+)
 
 
 def linear(in_features: int, out_features: int) -> Linear:

@@ -13,18 +13,20 @@ class Packable:
     In generation a weight is used over and over with few rows. oneDNN, which comes with torch,
     lays it out once for the processor; the general product does not pay for it, takes several
     times as long for the few rows of one sentence's beam, and half as long again for those of
-    sixteen. The packed weight is a copy, used without gradients only, and no longer after the
-    weight has changed.
+    sixteen. The packed weight is a copy. It is used without gradients only, and dropped when the
+    module is trained on.
     """
 
     weight: Tensor
+    training: bool
+    __jit_ignored_attributes__ = ["_packed", "_packed_of"]
 
     def make_generation_fast_(self, **kwargs) -> None:
         """Called by fairseq before generation."""
         self.pack()
 
     def pack(self, dtype: Optional[torch.dtype] = None) -> None:
-        """Lay out the weight, if it is on a CPU and this torch can.
+        """Lay out the weight, if it is on a CPU and this torch can with this processor.
 
         Args:
             dtype: multiply in that type, ``torch.bfloat16``; None: in the weight's.
@@ -32,19 +34,31 @@ class Packable:
         weight = self.weight.detach()
         dtype = dtype or weight.dtype
         self._packed = None
-        if weight.device.type == "cpu" and _can_pack(dtype):
+        if weight.device.type == "cpu" and not weight.is_inference() and can_pack(dtype):
             # The number is a hint: rows that the layout is good for.
             self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
             self._packed_of = self._identity()
 
+    def train(self, mode: bool = True):
+        """As in torch. Training changes the weight, and optimisers may do it unnoticed."""
+        if mode:
+            self._packed = None
+        return super().train(mode)
+
     def _identity(self) -> Tuple[int, int]:
-        """What changes when the weight does."""
+        """What changes when the weight does, but for changes of its ``data`` in place."""
         return self.weight.data_ptr(), self.weight._version
 
     def fastest_weight(self, device_type: str = "cpu") -> Tensor:
         """The packed weight, or where it is not there or not to be used, the weight."""
         packed = self.__dict__.get("_packed")
-        if packed is None or device_type != "cpu" or torch.is_grad_enabled():
+        if (
+            packed is None
+            or device_type != "cpu"
+            or torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+        ):
             return self.weight
         return packed if self._packed_of == self._identity() else self.weight
 
@@ -66,13 +80,18 @@ class Packable:
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}
 
 
-def _can_pack(dtype: torch.dtype) -> bool:
-    return (
-        dtype in (torch.float32, torch.bfloat16)
-        and torch.backends.mkldnn.is_available()
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether weights can be laid out for products of that type here."""
+    if not (
+        torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
+    ):
+        return False
+    if dtype == torch.bfloat16:
+        supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+        return supported is not None and supported()
+    return dtype == torch.float32
 
 
 class Linear(Packable, nn.Linear):

@@ -122,7 +122,14 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             state.select(_on(device, rows), None if sentences is None else _on(device, sentences))
             tokens = _on(device, hypotheses.tokens[-1])
             scores = _on(device, hypotheses.scores[-1])
-        return hypotheses.finished()
+        found = hypotheses.finished()
+        if not all(found):
+            raise RuntimeError(
+                "beam search found no translation of some sentences: the model's probabilities "
+                "are NaN, or that of the end of sentence is 0; is the checkpoint damaged, or "
+                "was its training unstable?"
+            )
+        return found
 
     def _candidates(self, logits: Tensor, step: int, is_last: bool):
         """Log-probabilities and symbols, ``W*B x k``, of all that can be among the best."""
@@ -237,7 +244,7 @@ class Hypotheses:
         return symbols, scores
 
     def finished(self) -> List[List[Dict[str, Tensor]]]:
-        """For each sentence its hypotheses that have ended, best first."""
+        """For each sentence its hypotheses that have ended, best first; on the CPU."""
         return [
             sorted(hypotheses, key=lambda one: float(one["score"]), reverse=True)
             for hypotheses in self.ended

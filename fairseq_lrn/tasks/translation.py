@@ -1,5 +1,6 @@
 """Translation with the length penalty of the paper."""
 
+import logging
 import math
 from dataclasses import dataclass, field
 
@@ -9,8 +10,10 @@ from fairseq.sequence_generator import SequenceGeneratorWithAlignment
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-from fairseq_lrn.modules.linear import Packable
+from fairseq_lrn.modules.linear import Packable, can_pack
 from fairseq_lrn.tasks.beam_search import RecurrentSequenceGenerator
+
+logger = logging.getLogger(__name__)
 
 LENGTH_PENALTIES = ("power", "gnmt")
 DTYPES = ("float32", "bfloat16")
@@ -55,10 +58,14 @@ class LRNTranslationTask(TranslationTask):
     ):
         """A generator with the length penalty and the type of products asked for."""
         if str(self.cfg.generation_dtype) == "bfloat16":
-            for model in models:
-                for module in model.modules():
-                    if isinstance(module, Packable):
-                        module.pack(torch.bfloat16)
+            if not can_pack(torch.bfloat16):
+                logger.warning("--generation-dtype bfloat16: not on this processor; in float32")
+            else:
+                # A model in training changes; its translations for --eval-bleu are in float32.
+                for model in [model for model in models if not model.training]:
+                    for module in model.modules():
+                        if isinstance(module, Packable):
+                            module.pack(torch.bfloat16)
         if seq_gen_cls is None and not getattr(args, "score_reference", False):
             is_gnmt = str(self.cfg.length_penalty) == "gnmt"
             if not getattr(args, "print_alignment", False):

@@ -7,6 +7,7 @@ import torch
 from fairseq import search
 from fairseq.sequence_generator import SequenceGenerator
 
+from fairseq_lrn.modules.attention import DotProductAttention
 from fairseq_lrn.tasks.beam_search import RecurrentSequenceGenerator
 from fairseq_lrn.tasks.translation import GNMTSequenceGenerator
 
@@ -48,6 +49,9 @@ def model(request, builders, packed, backend):
     model.decoder.need_attn = False
     if packed:
         model.make_generation_fast_(beamable_mm_beam_size=None)
+        projection = model.decoder.output_projection
+        with torch.no_grad():
+            assert projection.fastest_weight() is not projection.weight
     return model
 
 
@@ -212,6 +216,35 @@ def test_leaves_other_searches_to_fairseq(build, build_rnmt, batch, task):
     found = ours.generate([model], sample, prefix_tokens=prefix)
     assert_same_hypotheses(found, theirs.generate([model], sample, prefix_tokens=prefix))
     assert all(one["tokens"][0] == 9 for one in sum(found, []))
+
+
+class NoAttention(DotProductAttention):
+    def forward(self, query, keys, values, memory_padding_mask=None, need_weights=False):
+        return torch.zeros_like(query), None
+
+
+def test_a_part_of_ones_own_is_not_left_out(build, batch, task):
+    model = livelier(build())
+    model.decoder.need_attn = False
+    for layer in model.decoder.layers:
+        layer.encoder_attn.__class__ = NoAttention
+    options = {"beam_size": 4, "max_len_b": 20}
+    ours, theirs = (
+        generator([model], task.target_dictionary, **options)
+        for generator in (RecurrentSequenceGenerator, SequenceGenerator)
+    )
+    sample = sample_of(batch(LENGTHS))
+    assert_same_hypotheses(ours.generate([model], sample), theirs.generate([model], sample))
+
+
+def test_a_model_that_computes_nan(build, batch, task):
+    model = build()
+    model.decoder.need_attn = False
+    with torch.no_grad():
+        model.decoder.output_projection.weight.fill_(torch.nan)
+    generator = RecurrentSequenceGenerator([model], task.target_dictionary, max_len_b=5)
+    with pytest.raises(RuntimeError, match="found no translation of some sentences"):
+        generator.generate([model], sample_of(batch(LENGTHS)))
 
 
 def test_minimum_above_the_maximum(build, batch, task):

@@ -2,14 +2,25 @@
 
 import copy
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
+from fairseq.optim.adam import FairseqAdam
 from torch import nn
 
 from fairseq_lrn.modules.affine import Affine
-from fairseq_lrn.modules.linear import Linear
+from fairseq_lrn.modules.linear import Linear, can_pack
 
+ADAM = {
+    "lr": [0.1],
+    "adam_betas": "(0.9, 0.98)",
+    "adam_eps": 1e-8,
+    "weight_decay": 0.0,
+    "use_old_adam": True,
+    "fp16_adam_stats": False,
+    "tpu": False,
+}
 MAPS = {
     "bias": lambda: Linear(20, 50),
     "no bias": lambda: Linear(20, 50, bias=False),
@@ -18,12 +29,17 @@ MAPS = {
 }
 
 
+needs_bfloat16 = pytest.mark.skipif(
+    not can_pack(torch.bfloat16), reason="this processor or torch packs no bfloat16"
+)
+
+
 @pytest.fixture(params=MAPS)
 def module(request):
     module = MAPS[request.param]()
     for parameter in module.parameters():
         nn.init.normal_(parameter)
-    return module
+    return module.eval()
 
 
 def is_packed(module):
@@ -43,6 +59,7 @@ def test_computes_the_same(module, shape):
         torch.testing.assert_close(module(strided), module(strided.contiguous()))
 
 
+@needs_bfloat16
 def test_bfloat16(module):
     x = torch.randn(7, 20)
     expected = module(x)
@@ -71,6 +88,28 @@ def test_changed_weights_are_heard(module):
     other["weight"] += 1
     module.load_state_dict(other)
     assert not is_packed(module)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda parameters: FairseqAdam(SimpleNamespace(**ADAM), parameters).optimizer,
+        lambda parameters: torch.optim.Adam(parameters, fused=True, lr=0.1),
+    ],
+)
+def test_training_drops_it(module, optimizer):
+    """These optimisers change the weight in place without its version changing."""
+    module.pack()
+    module.train()
+    assert not is_packed(module)
+    parameters = list(module.parameters())
+    module(torch.randn(3, 20)).square().sum().backward()
+    optimizer(parameters).step()
+    module.eval()
+    x = torch.randn(3, 20)
+    with torch.no_grad():
+        packed = module(x)
+    assert torch.equal(packed, module(x)) and not is_packed(module)
 
 
 def test_gradients(module):
@@ -112,9 +151,23 @@ def test_without_the_operators(monkeypatch):
     assert not is_packed(module)
 
 
-def test_scripted():
-    module = Linear(20, 50)
+def test_scripted_traced_and_compiled(module):
     module.pack()
-    scripted = torch.jit.script(module)
     x = torch.randn(3, 20)
-    torch.testing.assert_close(scripted(x), module(x))
+    with torch.no_grad():
+        expected = module(x)
+        for other in (torch.jit.script(module), torch.jit.trace(module, x)):
+            file = io.BytesIO()
+            torch.jit.save(other, file)
+            file.seek(0)
+            loaded = torch.jit.load(file)
+            torch.testing.assert_close(loaded(x), expected, rtol=0, atol=1e-5)
+        compiled = torch.compile(module, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(x), expected, rtol=0, atol=1e-5)
+
+
+def test_weights_made_for_inference():
+    with torch.inference_mode():
+        module = Linear(20, 50).eval()
+        module.pack()
+        assert not is_packed(module) and module(torch.randn(2, 20)).shape == (2, 50)

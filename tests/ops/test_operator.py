@@ -212,9 +212,10 @@ def test_every_instruction_set(root, capability):
     ).stdout.strip()
     if used.lower() != capability:
         pytest.skip(f"this processor offers {used}")
-    test = "tests/ops/test_agreement.py"
+    names = ("agreement", "cross_entropy", "decoder_step", "top_log_probs")
+    tests = [f"tests/ops/test_{name}.py" for name in names]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests],
         env=environment,
         cwd=root,
         capture_output=True,

@@ -42,6 +42,39 @@ def test_impossible_symbols_and_rows_with_nan():
     torch.testing.assert_close(log_p[3], torch.log_softmax(logits[3], -1).topk(5)[0])
 
 
+def test_few_possible_symbols():
+    """Rows whose last symbols, or nearly all, are impossible."""
+    for logits in (
+        torch.full((2, 300), -torch.inf),
+        torch.full((64, 300), -2e30),
+        torch.full((1, 769), -torch.inf),
+    ):
+        logits[:, ::64] = 0.0
+        logits[:, -1] = logits[0, 1]
+        for k in (2, 5, 13):
+            log_p, symbols = top_log_probs(logits, k)
+            assert ((symbols >= 0) & (symbols < logits.size(1))).all()
+            assert all(len(set(row)) == k for row in symbols.tolist())
+            possible = (logits[0] == 0).sum()
+            expected = -possible.log().item()
+            assert log_p[:, : min(k, possible)].sub(expected).abs().max() < 1e-5
+            assert (log_p[:, possible:] < -1e20).all()
+
+
+def test_any_number_of_threads():
+    logits = torch.randn(700, 129)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for number in (1, 2, 4):
+            torch.set_num_threads(number)
+            results.append(top_log_probs(logits, 3))
+    finally:
+        torch.set_num_threads(threads)
+    for log_p, symbols in results[1:]:
+        assert torch.equal(log_p, results[0][0]) and torch.equal(symbols, results[0][1])
+
+
 def test_strided_logits():
     logits = torch.randn(6, 2, 80)
     for one, other in zip(top_log_probs(logits[:, 0], 4), top_log_probs(logits[:, 0].clone(), 4)):

@@ -172,12 +172,54 @@ at::Tensor attention(
   return context;
 }
 
+constexpr int64_t kParameters = 20;
+
+bool is_plain(const at::Tensor& tensor, int64_t dim) {
+  return tensor.dim() == dim && tensor.is_contiguous() && tensor.scalar_type() == at::kFloat;
+}
+
 // The parameters of a layer, as fairseq_lrn/ops/decoder_step.py lists them.
 struct Layer {
-  explicit Layer(const std::optional<at::Tensor>* parameters) : at(parameters) {}
+  // The kernels read what the sizes of x and state let them expect.
+  Layer(const std::optional<at::Tensor>* parameters, int64_t width, int64_t hidden)
+      : at(parameters) {
+    const int64_t projected = rows(0);
+    TORCH_CHECK(
+        projected == 3 * hidden || projected == 4 * hidden,
+        "the projection must be 3 or 4 times as wide as the state, ", hidden, ", not ", projected);
+    matrix(0, projected, width);
+    for (const int64_t index : {1, 2, 3}) vector(index, projected, false);
+    matrix(4, width, hidden);
+    matrix(8, width, width);
+    matrix(10, width, width);
+    for (const int64_t index : {5, 9, 11}) vector(index, width, false);
+    for (const int64_t index : {6, 7, 12, 13}) vector(index, width, true);
+    if (!at[14]) return;
+    const int64_t inner = rows(14);
+    matrix(14, inner, width);
+    vector(15, inner, false);
+    matrix(16, width, inner);
+    vector(17, width, false);
+    for (const int64_t index : {18, 19}) vector(index, width, true);
+  }
 
   const std::optional<at::Tensor>* at;
 
+  int64_t rows(int64_t index) const {
+    TORCH_CHECK(at[index] && at[index]->dim() == 2, "parameter ", index, " must be a matrix");
+    return at[index]->size(0);
+  }
+  void matrix(int64_t index, int64_t out, int64_t in) const {
+    TORCH_CHECK(
+        rows(index) == out && at[index]->size(1) == in,
+        "parameter ", index, " must be ", out, " x ", in, ", not ", at[index]->sizes());
+  }
+  void vector(int64_t index, int64_t size, bool required) const {
+    TORCH_CHECK(at[index] || !required, "parameter ", index, " is missing");
+    TORCH_CHECK(
+        !at[index] || (is_plain(*at[index], 1) && at[index]->size(0) == size),
+        "parameter ", index, " must have ", size, " elements of float32");
+  }
   at::Tensor product(int64_t index, const at::Tensor& x) const {
     return multiply(x, *at[index], at[index + 1]);
   }
@@ -191,11 +233,6 @@ struct Layer {
   }
 };
 
-constexpr int64_t kParameters = 20;
-
-bool is_plain(const at::Tensor& tensor, int64_t dim) {
-  return tensor.dim() == dim && tensor.is_contiguous() && tensor.scalar_type() == at::kFloat;
-}
 
 std::tuple<at::Tensor, std::vector<at::Tensor>> lrn_decoder_step(
     const at::Tensor& input,
@@ -236,13 +273,9 @@ std::tuple<at::Tensor, std::vector<at::Tensor>> lrn_decoder_step(
             (padding->scalar_type() == at::kBool && padding->dim() == 2 &&
              padding->size(0) == keys.size(1) && padding->size(1) == keys.size(0)),
         "padding_mask must be boolean and B x S");
-    const Layer layer(all.data() + kParameters * index);
+    const Layer layer(all.data() + kParameters * index, x.size(1), states[index].size(1));
     const at::Tensor projected =
         multiply(layer.enter(6, x, eps, before), *layer.at[0], std::nullopt);
-    TORCH_CHECK(
-        projected.size(1) == 3 * states[index].size(1) ||
-            projected.size(1) == 4 * states[index].size(1),
-        "the projection must be 3 or 4 times as wide as the state");
     next.push_back(gates(
         projected,
         states[index],

@@ -1,11 +1,11 @@
 // Rows of numbers and their softmax, for one instruction set: included by kernels, on top of vector.h.
 
-// Beyond the end of a row there are symbols without probability.
+// Beyond the end of a row there are symbols without probability: rest is a very small logit.
 template <typename S, typename T>
-LRN_INLINE Vector<S> load_logits(const T* from, int64_t count) {
+LRN_INLINE Vector<S> load_logits(const T* from, int64_t count, S rest = S(-1e30)) {
   if (count == kLanes<S>) return load<S>(from, count);
   S buffer[kLanes<S>];
-  std::fill_n(buffer, kLanes<S>, S(-1e30));
+  std::fill_n(buffer, kLanes<S>, rest);
   for (int64_t i = 0; i < count; ++i) buffer[i] = static_cast<S>(from[i]);
   return load<S>(buffer, kLanes<S>);
 }
@@ -41,7 +41,7 @@ LRN_INLINE Normaliser<S> normaliser(const T* logits, int64_t symbols) {
   Vector<S> largest = Vector<S>{} + S(-1e30);
   for_row<S>(symbols, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
     const Vector<S> logit = load_logits<S>(logits + j, count);
-    // NaN stays: a comparison with it is false.
+    // NaN may stay here or not; it comes into the sum.
     largest = logit <= largest ? largest : logit;
   });
   S maximum = largest[0];

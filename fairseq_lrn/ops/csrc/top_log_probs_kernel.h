@@ -26,7 +26,7 @@ void top(const Top<T, S>& top, int64_t first, int64_t last) {
       Vector<S> lanes = Vector<S>{} - std::numeric_limits<S>::infinity();
       for_row<S>(std::min(kChunk, top.symbols - c * kChunk), [&](int64_t j, int64_t count)
                                                                  LRN_INLINE_LAMBDA {
-        const Vector<S> logit = load_logits<S>(chunk + j, count);
+        const Vector<S> logit = load_logits<S>(chunk + j, count, -std::numeric_limits<S>::infinity());
         lanes = logit > lanes ? logit : lanes;
       });
       largest[c] = largest_of<S>(lanes);
@@ -44,12 +44,13 @@ void top(const Top<T, S>& top, int64_t first, int64_t last) {
       const int64_t end = std::min((c + 1) * kChunk, top.symbols);
       for (int64_t j = c * kChunk; j < end; ++j) {
         const S logit = logits[j];
-        if (!(logit < bound)) found.emplace_back(logit, j);
+        if (logit >= bound) found.emplace_back(logit, j);
       }
     }
     const Normaliser<S> of = normaliser<T, S>(logits, top.symbols);
     // A row with NaN has no order; it gets no probability at all.
-    const bool is_nan = std::isnan(of.maximum) || std::isnan(of.log_sum);
+    const bool is_nan = std::isnan(of.maximum) || std::isnan(of.log_sum) ||
+        static_cast<int64_t>(found.size()) < top.k;
     if (!is_nan) {
       std::partial_sort(
           found.begin(), found.begin() + top.k, found.end(), [](const auto& a, const auto& b) {

@@ -22,8 +22,8 @@ from fairseq.data.data_utils import infer_language_pair, load_indexed_dataset
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.benchmarks.machine import has_bfloat16
-from fairseq_lrn.command import InputError
+from fairseq_lrn.benchmarks.machine import has_bfloat16, mebibytes
+from fairseq_lrn.command import InputError, failed
 
 BEAM = 5
 OURS = ("lrn", "transformer_lrn")
@@ -211,13 +211,9 @@ def _run(command: List[str], name: str, place: str) -> Tuple[str, float]:
         encoding="utf-8",
     )
     if process.returncode != 0:
-        lines = process.stdout.strip().splitlines()
-        raise InputError(
-            f"translating with {name} failed; it printed last:\n" + "\n".join(lines[-5:])
-        )
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        raise failed(f"translating with {name}", process.stdout)
     with open(peak, encoding="utf-8") as file:
-        return process.stdout, int(file.read()) * unit / 2**20
+        return process.stdout, mebibytes(int(file.read()))
 
 
 def _bleu(translations: Dict, references: Dict) -> float:

@@ -26,6 +26,11 @@ def has_bfloat16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
 
 
+def mebibytes(maxrss: int) -> float:
+    """MiB of the ``ru_maxrss`` that ``resource.getrusage`` gives: KiB, on macOS bytes."""
+    return maxrss / (2**20 if platform.system() == "Darwin" else 2**10)
+
+
 def _cpuinfo(key: str) -> str:
     """A line of Linux's description of the processor; empty where there is none."""
     try:

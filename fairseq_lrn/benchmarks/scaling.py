@@ -15,8 +15,9 @@ import time
 from types import SimpleNamespace
 from typing import Dict, List, NamedTuple, Sequence
 
+from fairseq_lrn.benchmarks.machine import mebibytes
 from fairseq_lrn.benchmarks.training import LRN_512, LSTM_512, TRANSFORMER_512
-from fairseq_lrn.command import InputError
+from fairseq_lrn.command import failed
 
 MODELS = {"lrn": LRN_512, "transformer": TRANSFORMER_512, "lstm": LSTM_512}
 SYMBOLS = 8000
@@ -78,11 +79,8 @@ def measure(
                 command = [sys.executable, "-m", __name__, model, kind, str(length), str(tokens)]
                 run = subprocess.run(command, capture_output=True, text=True)
                 if run.returncode != 0:
-                    lines = run.stderr.strip().splitlines()
-                    raise InputError(
-                        f"{kind} of {model} with {length} tokens a sentence failed; it printed "
-                        "last:\n" + "\n".join(lines[-5:])
-                    )
+                    what = f"{kind} of {model} with {length} tokens a sentence"
+                    raise failed(what, run.stderr)
                 costs.append(Cost(model, kind, length, **json.loads(run.stdout.splitlines()[-1])))
     return costs
 
@@ -111,8 +109,7 @@ def peak_memory() -> float:
         with open("/proc/self/status", encoding="ascii") as lines:
             return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):
-        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+        return mebibytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def build(model_name: str, length: int):

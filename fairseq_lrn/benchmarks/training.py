@@ -12,7 +12,7 @@ import sys
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from fairseq_lrn.benchmarks.machine import has_bfloat16
-from fairseq_lrn.command import InputError
+from fairseq_lrn.command import InputError, failed
 
 # Updates between two lines of the log; the first line is not counted.
 INTERVAL = 5
@@ -165,11 +165,7 @@ def _train(
         if "| train_inner |" in line
     ]
     if run.returncode != 0 or len(figures) < 2:
-        lines = (run.stdout + run.stderr).strip().splitlines()
-        raise InputError(
-            f"training {candidate.name} on {data} failed; it printed last:\n"
-            + "\n".join(lines[-5:])
-        )
+        raise failed(f"training {candidate.name} on {data}", run.stdout + run.stderr)
     return figures[1:]
 
 

@@ -11,6 +11,7 @@ from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.modules.recurrence import RecurrentLayer
+from fairseq_lrn.ops.decoder_step import PARAMETERS
 
 
 class ResidualNorm(nn.Module):
@@ -228,6 +229,8 @@ class LRNDecoderLayer(nn.Module):
     def step_parameters(self) -> Optional[List[Optional[Tensor]]]:
         """Parameters for :func:`~fairseq_lrn.ops.lrn_decoder_step`; None: it cannot compute this.
 
+        In the order and with the shapes that ``fairseq_lrn/ops/decoder_step.py`` lists.
+
         It has no dropout, so it is not for training.
         """
         if any(type(module) not in FUSED_PARTS for module in self.modules()):
@@ -250,7 +253,7 @@ class LRNDecoderLayer(nn.Module):
             for one in branch:
                 parameters += [one.fastest_weight(), one.bias]
             parameters += [] if after is None else [after.weight, after.bias]
-        return parameters + [None] * (20 - len(parameters))
+        return parameters + [None] * (PARAMETERS - len(parameters))
 
     def _read(
         self,

@@ -18,6 +18,7 @@ from fairseq_lrn.ops.operator import LIBRARY
 # of the output projection, gain and shift of its norm; weights and biases of the attention's
 # query and output projections, gain and shift of their norm; weights and biases of the two maps
 # of the feed-forward block, gain and shift of its norm. Weights may be laid out by oneDNN.
+PARAMETERS = 20  # of a layer; those that it lacks are None
 LIBRARY.define(
     "lrn_decoder_step(Tensor x, Tensor[] states, Tensor[] memory, Tensor? padding_mask,"
     " Tensor?[] parameters, int heads, str activation, bool normalize_before, float eps,"

@@ -1,4 +1,4 @@
-"""Translation with the length penalty of the paper."""
+"""Translation with our beam search, and with the length penalty of the paper."""
 
 import logging
 import math

@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 plugin.require_fairseq()
 plugin.announce_to_fairseq(__path__)
 plugin.allow_checkpoint_types()
+plugin.protect_checkpoints()
+plugin.renew_batches()
 
 import fairseq_lrn.tasks  # noqa: E402  (needs a working fairseq)
 import fairseq_lrn.training  # noqa: E402, F401

@@ -1,8 +1,9 @@
 """Finding and averaging fairseq checkpoints."""
 
+import contextlib
 import os
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import torch
 
@@ -100,13 +101,40 @@ def average(paths: List[str]) -> Dict[str, Any]:
 
 
 def save(state: Dict[str, Any], path: str) -> None:
-    """Write a checkpoint; an older file of that name is replaced only by a complete new one."""
-    incomplete = path + ".incomplete"
+    """Write a checkpoint; an older file of that name is replaced only by a complete new one.
+
+    Raises:
+        InputError: it cannot be written, e.g. because the disk is full.
+    """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.save(state, file)
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """Give a name to write to; the file takes the name *path* when all of it is written.
+
+    Raises:
+        InputError: writing failed. What was at *path* is as it was.
+    """
+    temporary = f"{path}.tmp"
     try:
-        torch.save(state, incomplete)
-        os.replace(incomplete, path)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"cannot write {path}: {error}") from error
-    finally:
-        if os.path.exists(incomplete):
-            os.remove(incomplete)
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        if not isinstance(error, (OSError, RuntimeError)):
+            raise
+        raise InputError(
+            f"cannot write {path}: {_reason(error)}; files written before are as they were: "
+            "mend that, then run the command again"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why writing failed; torch hides the system's error behind one of its own."""
+    cause = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return getattr(cause, "strerror", None) or str(error).strip().splitlines()[0]

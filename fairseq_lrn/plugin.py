@@ -1,14 +1,18 @@
-"""What it takes to live inside fairseq: finding it, being found, loading its checkpoints."""
+"""What it takes to live inside fairseq: finding it, being found, its checkpoints."""
 
 import _codecs
 import argparse
+import functools
 import logging
 import os
+import shutil
 import sys
 from typing import Iterable
 
 import numpy
 import torch
+
+from fairseq_lrn import checkpoints
 
 
 def require_fairseq() -> None:
@@ -92,3 +96,58 @@ def allow_checkpoint_types() -> None:
     # Either numpy reads what the other wrote.
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         torch.serialization.add_safe_globals([(_reconstruct, f"{module}._reconstruct")])
+
+
+def renew_batches() -> None:
+    """Let fairseq put the batches of sentence pairs together anew in each epoch.
+
+    It does so in the first epoch of a process, by the epoch's own seed, and keeps them for later
+    ones. A training that is resumed in a later epoch would so go on with other batches than one
+    that was never interrupted.
+    """
+    from fairseq.data import LanguagePairDataset
+
+    LanguagePairDataset.can_reuse_epoch_itr_across_epochs = False
+
+
+def protect_checkpoints() -> None:
+    """Let a file with a checkpoint's name always be whole, and errors say what is wrong with it.
+
+    fairseq writes a new checkpoint under a temporary name, but then copies it to
+    ``checkpoint_last.pt`` and ``checkpoint_best.pt`` in place, so that a run that is killed
+    there has no ``checkpoint_last.pt`` to go on from. Writing to a full disk it tries again into
+    the same file, and what it raises in the end names neither the file nor the reason.
+    """
+    from fairseq import checkpoint_utils
+    from fairseq.file_io import PathManager
+
+    fairseqs_save, fairseqs_copy = checkpoint_utils.torch_persistent_save, PathManager.copy
+    fairseqs_load = checkpoint_utils.load_checkpoint_to_cpu
+
+    @functools.wraps(fairseqs_save)
+    def save(obj, filename, async_write=False):
+        if async_write or not PathManager.supports_rename(filename):
+            return fairseqs_save(obj, filename, async_write)
+        return checkpoints.save(obj, filename)
+
+    @functools.wraps(fairseqs_copy)
+    def copy(src_path, dst_path, overwrite=False):
+        is_local = PathManager.supports_rename(src_path) and PathManager.supports_rename(dst_path)
+        if not is_local or not overwrite:
+            return fairseqs_copy(src_path, dst_path, overwrite)
+        with checkpoints.replacing(dst_path) as temporary:
+            shutil.copyfile(src_path, temporary)
+        return True
+
+    @functools.wraps(fairseqs_load)
+    def load(path, *args, **kwargs):
+        try:
+            return fairseqs_load(path, *args, **kwargs)
+        except Exception:
+            if PathManager.supports_rename(path):
+                checkpoints.load(path)  # says what is wrong, if it is the file
+            raise
+
+    checkpoint_utils.torch_persistent_save = save
+    checkpoint_utils.load_checkpoint_to_cpu = load
+    PathManager.copy = staticmethod(copy)

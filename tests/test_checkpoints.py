@@ -2,10 +2,13 @@
 
 import argparse
 import os
+import resource
 
 import numpy
 import pytest
 import torch
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.command import InputError
@@ -105,10 +108,11 @@ def test_bad_checkpoints(save, tmp_path, monkeypatch, content, message):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    with pytest.raises(InputError, match=message) as error:
-        checkpoints.load(str(path))
-    assert "bad.pt" in str(error.value)
-    assert not (tmp_path / "malicious").exists()
+    for load in (checkpoints.load, checkpoint_utils.load_checkpoint_to_cpu):
+        with pytest.raises(InputError, match=message) as error:
+            load(str(path))
+        assert "bad.pt" in str(error.value)
+        assert not (tmp_path / "malicious").exists()
 
 
 def test_save_keeps_the_old_file_until_the_new_one_is_whole(save, tmp_path):
@@ -116,5 +120,39 @@ def test_save_keeps_the_old_file_until_the_new_one_is_whole(save, tmp_path):
     before = (tmp_path / "a.pt").read_bytes()
     with pytest.raises(Exception, match="pickle"):
         checkpoints.save({"model": lambda: None}, path)
+    assert (tmp_path / "a.pt").read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.pt"]
+
+
+def test_copies_of_fairseq_are_whole(save, tmp_path, monkeypatch):
+    """checkpoint_last.pt is a copy; whatever happens, there is the old one or the new one."""
+    old, new = save("last.pt", {"w": torch.zeros(1000)}), save("new.pt", {"w": torch.ones(1000)})
+    before = (tmp_path / "last.pt").read_bytes()
+
+    def interrupted(source, destination):
+        (tmp_path / destination).write_bytes((tmp_path / source).read_bytes()[:1000])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfile", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            PathManager.copy(new, old, overwrite=True)
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert PathManager.copy(new, old, overwrite=True)
+    assert torch.equal(checkpoints.load(old)["model"]["w"], torch.ones(1000))
+    assert sorted(os.listdir(tmp_path)) == ["last.pt", "new.pt"]
+
+
+def test_full_disk(save, tmp_path):
+    """fairseq's saving names the file and the reason, and leaves nothing half written."""
+    path = save("a.pt", {"w": torch.ones(1)})
+    before = (tmp_path / "a.pt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=f"cannot write {path}: File too large; files"):
+            checkpoint_utils.torch_persistent_save({"model": {"w": torch.ones(100_000)}}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "a.pt").read_bytes() == before
     assert os.listdir(tmp_path) == ["a.pt"]

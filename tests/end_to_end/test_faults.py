@@ -1,0 +1,140 @@
+"""Trainings that are killed, or run out of room."""
+
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import sys
+
+import pytest
+import torch
+
+from fairseq_lrn import checkpoints
+from fairseq_lrn.text.grammar import generate
+from fairseq_lrn.text.parallel import write_lines
+from fairseq_lrn.text.prepare import PrepareOptions, prepare
+
+KILLS = 20
+UPDATES = 90
+OPTIONS = [
+    *("--arch", "lrn_tiny", "--word-dropout", "0.1", "--optimizer", "torch_adam", "--lr", "0.003"),
+    *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", "20"),
+    *("--criterion", "fused_label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
+    *("--max-tokens", "500", "--max-update", str(UPDATES), "--save-interval-updates", "3"),
+    *("--keep-interval-updates", "2", "--keep-last-epochs", "2", "--disable-validation"),
+    *("--log-format", "json", "--log-interval", "1", "--num-workers", "0"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A small corpus."""
+    directory = tmp_path_factory.mktemp("toy")
+    pairs = generate(400)
+    for side, lang in enumerate(("en", "de")):
+        write_lines(str(directory / f"train.{lang}"), [pair[side] for pair in pairs])
+    prepare(
+        PrepareOptions(
+            *("en", "de"),
+            trainpref=str(directory / "train"),
+            validpref=str(directory / "train"),
+            destdir=str(directory / "data-bin"),
+            vocab_size=300,
+        )
+    )
+    return str(directory / "data-bin")
+
+
+@pytest.fixture(scope="module")
+def start(root):
+    """Starts fairseq-train as a process of its own, without the seconds that importing takes."""
+    sys.path.insert(0, os.path.dirname(__file__))  # the new process looks there, too
+    from train_in_this_process import train
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fairseq_cli.train", "fairseq_lrn"])
+
+    def start(data, directory):
+        arguments = [data, "--user-dir", str(root / "fairseq_lrn"), *OPTIONS]
+        arguments += ["--save-dir", str(directory / "checkpoints")]
+        process = context.Process(target=train, args=(str(directory / "log"), arguments))
+        process.start()
+        return process
+
+    warm = context.Process(target=int)
+    warm.start()
+    warm.join()
+    yield start
+    sys.path.remove(os.path.dirname(__file__))
+
+
+def losses(directory):
+    """What was logged for each update, each time that it was computed."""
+    found = {}
+    for line in (directory / "log").read_text().splitlines():
+        _, _, record = line.rpartition(" | ")
+        if "train_inner" in line and record.startswith("{"):
+            record = json.loads(record)
+            found.setdefault(int(record["num_updates"]), set()).add(record["loss"])
+    return found
+
+
+def updates(directory):
+    """How many updates were logged so far."""
+    log = directory / "log"
+    return log.read_text().count("| train_inner |") if log.exists() else 0
+
+
+def test_killed_at_any_moment(data, start, tmp_path):
+    """It goes on from a whole checkpoint, and as if it had not been killed: bit for bit."""
+    for name in ("undisturbed", "killed"):
+        (tmp_path / name).mkdir()
+    process = start(data, tmp_path / "undisturbed")
+    process.join()
+    assert process.exitcode == 0
+    killed, dice, log = tmp_path / "killed", random.Random(1), tmp_path / "killed" / "log"
+    for _ in range(KILLS):
+        enough = updates(killed) + dice.randint(0, 5)
+        process = start(data, killed)
+        while updates(killed) < enough and process.exitcode is None:
+            process.join(0.01)
+        process.join(dice.uniform(0, 0.3))  # an update and saving take about as long
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, log.read_text()[-3000:]
+        for path in (killed / "checkpoints").glob("*.pt"):
+            checkpoints.load(str(path))
+    process = start(data, killed)
+    process.join()
+    assert process.exitcode == 0, log.read_text()[-3000:]
+    resumed = re.findall(r"Loaded checkpoint .* @ (\d+) updates", log.read_text())
+    print(f"resumed after updates {resumed}")
+    assert len(set(resumed)) > KILLS // 4
+    states = [
+        checkpoints.load(str(tmp_path / name / "checkpoints" / "checkpoint_last.pt"))
+        for name in ("undisturbed", "killed")
+    ]
+    for part in ("model", "last_optimizer_state"):
+        torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
+    expected = losses(tmp_path / "undisturbed")
+    assert len(expected) == UPDATES and losses(killed) == expected
+
+
+def test_full_disk(command, data, tmp_path):
+    """What was saved before can be used, and the message says what happened."""
+    arguments = [data, "--user-dir", command.root / "fairseq_lrn", *OPTIONS]
+    arguments += ["--save-dir", tmp_path / "checkpoints"]
+    command("fairseq-train", *arguments, "--max-update", "3")
+    saved = tmp_path / "checkpoints" / "checkpoint_last.pt"
+    size = saved.stat().st_size
+    output = command(
+        *("bash", "-c", 'ulimit -f $(($1 / 2048)); shift; exec "$@"', "limited", str(size)),
+        *("fairseq-train", *arguments),
+        ok=False,
+    )
+    assert "checkpoint_1_6.pt: File too large; files written before are as they were" in output
+    names = sorted(path.name for path in saved.parent.iterdir())
+    assert names == ["checkpoint_1_3.pt", "checkpoint_last.pt"]
+    assert "Loaded checkpoint" in command("fairseq-train", *arguments, "--max-update", "6")

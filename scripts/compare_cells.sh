@@ -48,7 +48,7 @@ for cell in $cells; do
   average_last "$checkpoints" 5
   echo "$cell: generate test_2016_flickr (beam 4, the paper's length penalty)"
   generate "$directory/$cell" "$data" "$checkpoints/averaged.pt" test \
-    --task translation_lrn --length-penalty gnmt --beam 4 --lenpen 0.6
+    --length-penalty gnmt --beam 4 --lenpen 0.6
   bash "$ROOT/scripts/score.sh" "$directory/$cell/generate-test.txt" \
     "$raw/test_2016_flickr.de" -lc | tee "$directory/$cell/score.txt"
 done

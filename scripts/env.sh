@@ -53,8 +53,8 @@ train() { # directory data options...
 # Batches need not be a multiple of 8: fairseq would leave out the sentences that remain.
 generate() { # directory data checkpoint subset [options]
   local output=$1/generate-$4.txt log=$1/generate-$4.log
-  fairseq-generate "$2" --user-dir "$USER_DIR" --path "$3" --gen-subset "$4" --beam 5 \
-    "${@:5}" --remove-bpe sentencepiece --batch-size 64 --required-batch-size-multiple 1 \
+  fairseq-generate "$2" --user-dir "$USER_DIR" --task translation_lrn --path "$3" \
+    --gen-subset "$4" --beam 5 "${@:5}" --remove-bpe sentencepiece --batch-size 64 --required-batch-size-multiple 1 \
     >"$output.incomplete" 2>"$log" || {
     rm -f "$output.incomplete"
     fail_with "fairseq-generate failed" "$log" "$3"

@@ -99,7 +99,7 @@ train "$run" "$data" --source-lang en --target-lang de --arch "${cell}_rnmt_wmt_
 average_last "$checkpoints" 5
 echo "wmt14: generate newstest2014 (beam 4, the paper's length penalty)"
 generate "$run" "$data" "$checkpoints/averaged.pt" test \
-  --task translation_lrn --length-penalty gnmt --beam 4 --lenpen 0.6 --max-len-a 1 --max-len-b 50
+  --length-penalty gnmt --beam 4 --lenpen 0.6 --max-len-a 1 --max-len-b 50
 
 python "$ROOT/scripts/extract_translations.py" "$run/generate-test.txt" --lang de --tokenized \
   >"$run/translations.tok.de"

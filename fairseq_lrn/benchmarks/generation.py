@@ -5,6 +5,7 @@ fairseq itself counts the seconds, without loading and printing. CTranslate2, if
 translates the same tokens in the same batches with a transformer that its own tool converted.
 """
 
+import glob
 import importlib.util
 import json
 import os
@@ -129,8 +130,13 @@ def measure(
         subset: of the data.
 
     Raises:
-        InputError: a run failed, with the end of what it printed.
+        InputError: there are no such data, or a run failed, with the end of what it printed.
     """
+    pair = infer_language_pair(data) if os.path.isdir(data) else (None, None)
+    if None in pair or not os.path.exists(os.path.join(data, f"dict.{pair[0]}.txt")):
+        raise InputError(f"{data} has no data that fairseq-preprocess made; see --help")
+    if not glob.glob(os.path.join(data, f"{subset}.{pair[0]}-{pair[1]}.*.idx")):
+        raise InputError(f"{data} has no subset {subset}; give another --subset")
     speeds = []
     with tempfile.TemporaryDirectory() as place:
         for batch_size in batch_sizes:
@@ -182,9 +188,16 @@ def _with_engine(data, user_dir, candidate, batch_size, subset, place):
         with open(lines, "w", encoding="utf-8") as file:
             json.dump([sides[source], sides[target]], file)
     if not os.path.exists(model):
-        FairseqConverter(
+        converter = FairseqConverter(
             candidate.checkpoint, data, source_lang=source, target_lang=target
-        ).convert(model, quantization=candidate.engine)
+        )
+        try:
+            converter.convert(model, quantization=candidate.engine)
+        except Exception as error:  # a model that it cannot run; what it raises is not documented
+            raise InputError(
+                f"CTranslate2 cannot convert {candidate.checkpoint}: {error}; "
+                "leave the model out, or uninstall ctranslate2"
+            ) from error
     command = [sys.executable, ENGINE_SCRIPT, model, lines, str(batch_size), str(BEAM)]
     output, _ = _run(command, candidate.name, place)
     result = json.loads(output.splitlines()[-1])

@@ -88,12 +88,16 @@ class GNMTLengthPenalty:
     the coverage penalty; the authors' toolkit (bzhangGo/zero, ``search.py``).
     """
 
+    def penalty(self, length: int) -> float:
+        """What the score of so many tokens is divided by."""
+        return ((5 + length) / 6) ** self.len_penalty
+
     def finalize_hypos(self, step: int, *args, **kwargs):
         """As fairseq's, which divides by n^len_penalty: the power that has the same effect."""
         alpha = self.len_penalty
         length = step + 1
         if length > 1:  # of one token both penalties are 1
-            self.len_penalty = alpha * math.log((5 + length) / 6) / math.log(length)
+            self.len_penalty = math.log(self.penalty(length)) / math.log(length)
         try:
             return super().finalize_hypos(step, *args, **kwargs)
         finally:
@@ -105,7 +109,7 @@ class GNMTSequenceGenerator(GNMTLengthPenalty, RecurrentSequenceGenerator):
 
     def normaliser(self, length: int) -> float:
         """See :class:`RecurrentSequenceGenerator`."""
-        return ((5 + length) / 6) ** self.len_penalty if self.normalize_scores else 1.0
+        return self.penalty(length) if self.normalize_scores else 1.0
 
 
 class GNMTSequenceGeneratorWithAlignment(GNMTLengthPenalty, SequenceGeneratorWithAlignment):

@@ -60,4 +60,9 @@ def test_generation_with_bad_input(command, quickstart, tmp_path):
     assert f"error: cannot read checkpoint {absent}" in output
     checkpoint = directory / "checkpoints" / "checkpoint_best.pt"
     output = command(*run, "--model", f"ours={checkpoint}", "--subset", "dev", ok=False)
-    assert "error: translating with ours failed; it printed last" in output
+    assert f"error: {directory / 'data-bin'} has no subset dev; give another --subset" in output
+    (tmp_path / "dict.en.txt").touch()
+    output = command(*run[:3], tmp_path, "--model", f"ours={checkpoint}", ok=False)
+    assert f"error: {tmp_path} has no data that fairseq-preprocess made" in output
+    output = command(*run[:3], absent, "--model", f"ours={checkpoint}", ok=False)
+    assert f"error: {absent} has no data that fairseq-preprocess made" in output

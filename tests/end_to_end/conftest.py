@@ -10,6 +10,10 @@ from typing import Dict
 
 import pytest
 
+from fairseq_lrn.text.grammar import generate
+from fairseq_lrn.text.parallel import write_lines
+from fairseq_lrn.text.prepare import PrepareOptions, prepare
+
 
 @dataclass
 class Commands:
@@ -50,6 +54,27 @@ def quickstart(command, tmp_path_factory):
     output = command("bash", "scripts/quickstart.sh", "--dir", directory)
     print(output)
     return directory, output
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory):
+    """Prepared data of a few hundred sentences, for trainings of a few updates."""
+    directory = tmp_path_factory.mktemp("toy")
+    pairs = generate(400)
+    for split, part in (("train", pairs), ("valid", pairs[:40]), ("test", pairs[40:80])):
+        for side, lang in enumerate(("en", "de")):
+            write_lines(str(directory / f"{split}.{lang}"), [pair[side] for pair in part])
+    prepare(
+        PrepareOptions(
+            *("en", "de"),
+            trainpref=str(directory / "train"),
+            validpref=str(directory / "valid"),
+            testpref=[str(directory / "test")],
+            destdir=str(directory / "data-bin"),
+            vocab_size=300,
+        )
+    )
+    return str(directory / "data-bin")
 
 
 def bleu(output):

@@ -12,9 +12,6 @@ import pytest
 import torch
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.text.grammar import generate
-from fairseq_lrn.text.parallel import write_lines
-from fairseq_lrn.text.prepare import PrepareOptions, prepare
 
 KILLS = 20
 UPDATES = 90
@@ -26,25 +23,6 @@ OPTIONS = [
     *("--keep-interval-updates", "2", "--keep-last-epochs", "2", "--disable-validation"),
     *("--log-format", "json", "--log-interval", "1", "--num-workers", "0"),
 ]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A small corpus."""
-    directory = tmp_path_factory.mktemp("toy")
-    pairs = generate(400)
-    for side, lang in enumerate(("en", "de")):
-        write_lines(str(directory / f"train.{lang}"), [pair[side] for pair in pairs])
-    prepare(
-        PrepareOptions(
-            *("en", "de"),
-            trainpref=str(directory / "train"),
-            validpref=str(directory / "train"),
-            destdir=str(directory / "data-bin"),
-            vocab_size=300,
-        )
-    )
-    return str(directory / "data-bin")
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +65,17 @@ def updates(directory):
     return log.read_text().count("| train_inner |") if log.exists() else 0
 
 
-def test_killed_at_any_moment(data, start, tmp_path):
+def test_killed_at_any_moment(toy_data, start, tmp_path):
     """It goes on from a whole checkpoint, and as if it had not been killed: bit for bit."""
     for name in ("undisturbed", "killed"):
         (tmp_path / name).mkdir()
-    process = start(data, tmp_path / "undisturbed")
+    process = start(toy_data, tmp_path / "undisturbed")
     process.join()
     assert process.exitcode == 0
     killed, dice, log = tmp_path / "killed", random.Random(1), tmp_path / "killed" / "log"
     for _ in range(KILLS):
         enough = updates(killed) + dice.randint(0, 5)
-        process = start(data, killed)
+        process = start(toy_data, killed)
         while updates(killed) < enough and process.exitcode is None:
             process.join(0.01)
         process.join(dice.uniform(0, 0.3))  # an update and saving take about as long
@@ -106,7 +84,7 @@ def test_killed_at_any_moment(data, start, tmp_path):
         assert process.exitcode == -signal.SIGKILL, log.read_text()[-3000:]
         for path in (killed / "checkpoints").glob("*.pt"):
             checkpoints.load(str(path))
-    process = start(data, killed)
+    process = start(toy_data, killed)
     process.join()
     assert process.exitcode == 0, log.read_text()[-3000:]
     resumed = re.findall(r"Loaded checkpoint .* @ (\d+) updates", log.read_text())
@@ -122,9 +100,9 @@ def test_killed_at_any_moment(data, start, tmp_path):
     assert len(expected) == UPDATES and losses(killed) == expected
 
 
-def test_full_disk(command, data, tmp_path):
+def test_full_disk(command, toy_data, tmp_path):
     """What was saved before can be used, and the message says what happened."""
-    arguments = [data, "--user-dir", command.root / "fairseq_lrn", *OPTIONS]
+    arguments = [toy_data, "--user-dir", command.root / "fairseq_lrn", *OPTIONS]
     arguments += ["--save-dir", tmp_path / "checkpoints"]
     command("fairseq-train", *arguments, "--max-update", "3")
     saved = tmp_path / "checkpoints" / "checkpoint_last.pt"

@@ -60,8 +60,8 @@ class Result(NamedTuple):
         nll_loss: that without label smoothing, at the same point.
         valid_bleu: tokenised, on the validation set; None where it was not generated.
         test_bleu: tokenised, on the test set; None where it was not generated.
-        seconds: of training, validation and checkpoints included, of the last start if it was
-            interrupted; None while it is under way.
+        seconds: of training, validation and checkpoints included, of all parts that came to
+            their end (one that was killed logs none); None while the first is under way.
     """
 
     name: str
@@ -98,7 +98,7 @@ def results(directories: Sequence[str]) -> List[Result]:
                 best["loss"],
                 best["nll_loss"],
                 *(_bleu_if_there(directory, subset) for subset in ("valid", "test")),
-                float(seconds[-1]) if seconds else None,
+                sum(map(float, seconds)) if seconds else None,
             )
         )
     if not found:

@@ -2,11 +2,12 @@
 # Multi30k English-German from raw text to BLEU: prepare, train, average, generate, score.
 # The default model takes about an hour on two CPU cores.
 #
-#   bash scripts/multi30k.sh [RAW_DIR] [--model MODEL] [--seed N] [--dir DIR]
+#   bash scripts/multi30k.sh [RAW_DIR] [--model MODEL] [--seed N] [--updates N] [--dir DIR]
 #                            [-- OPTIONS OF fairseq-train]
 #
 # RAW_DIR has {train,val,test_2016_flickr}.{en,de}; without it the files are downloaded. MODEL is
-# lrn (the default), or to compare it with: transformer_lrn, transformer, lstm.
+# lrn (the default), or to compare it with: transformer_lrn, transformer,
+# transformer_rdrop, lstm. They are trained for N updates (default: 8000).
 # Everything goes to DIR (default: multi30k/ in the checkout), each model and seed into a directory
 # of its own. Running it again reuses what is there and continues training that was interrupted.
 # scripts/results_table.py DIR/* prints a table of all that were trained.

@@ -2,19 +2,20 @@
 # updates. Loss and optimiser are those that take less time where they can be used; only our models
 # are trained in bfloat16.
 
-MODELS="lrn transformer_lrn transformer lstm"
+MODELS="lrn transformer_lrn transformer transformer_rdrop lstm"
 
 # The loss and the optimiser that take less time, and bfloat16 where the processor has it.
 FAST="--optimizer torch_adam --criterion fused_label_smoothed_cross_entropy"
 BFLOAT16=
 grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && BFLOAT16="--autocast bfloat16"
 
-# The tiny transformer is that of Wu et al. (2021), "Good for Misconceived Reasons".
+# The tiny transformer is that of Wu et al. (2021), "Good for Misconceived Reasons";
+# transformer_rdrop is the same with R-Drop, as ours are trained.
 model_options() { # model
   case $1 in
     lrn) echo "--arch lrn_multi30k $FAST $BFLOAT16 --lr 0.005" ;;
     transformer_lrn) echo "--arch transformer_lrn_multi30k $FAST $BFLOAT16 --lr 0.005" ;;
-    transformer)
+    transformer | transformer_rdrop)
       echo "--arch transformer --encoder-layers 4 --decoder-layers 4" \
         "--encoder-embed-dim 128 --encoder-ffn-embed-dim 256 --encoder-attention-heads 4" \
         "--decoder-embed-dim 128 --decoder-ffn-embed-dim 256 --decoder-attention-heads 4" \
@@ -31,14 +32,23 @@ model_options() { # model
   esac
 }
 
-# Sets raw, directory, model, seed and options from a script's arguments.
+# R-Drop passes each batch twice, and only matters once a model knows its training text: it is for
+# the second half.
+second_half_options() { # model
+  case $1 in
+    lrn | transformer_lrn | transformer_rdrop) echo "--rdrop-alpha 3" ;;
+  esac
+}
+
+# Sets raw, directory, model, seed, updates and options from a script's arguments.
 parse_recipe() { # default directory, arguments...
-  raw='' directory=$1 model=lrn seed=1 options=()
+  raw='' directory=$1 model=lrn seed=1 updates=8000 options=()
   shift
   while [ $# -gt 0 ]; do
     case $1 in
       --dir) directory=${2:?--dir needs a directory} && shift ;;
       --model) model=${2:?--model needs one of $MODELS} && shift ;;
+      --updates) updates=${2:?--updates needs a number} && shift ;;
       --seed) seed=${2:?--seed needs a number} && shift ;;
       --) shift && options=("$@") && break ;;
       -*) fail "unknown option $1; options of fairseq-train go behind --" ;;
@@ -47,25 +57,29 @@ parse_recipe() { # default directory, arguments...
     shift
   done
   model_options "$model" >/dev/null
+  [[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
 }
 
-# 8000 updates of 4096 tokens, the mean of the last 10 epochs, beam 5. Everything goes to the
-# directory MODEL-SEED beside the data.
+# 8000 updates (or as many as asked for) of 4096 tokens, the mean of the last 10 epochs, beam 5.
+# Everything goes to the directory MODEL-SEED beside the data.
 run_recipe() { # source target subsets...
-  local run=$directory/$model-$seed data=$directory/data-bin subset model_words
+  local run=$directory/$model-$seed data=$directory/data-bin subset model_words second_half
   read -ra model_words <<<"$(model_options "$model")"
+  read -ra second_half <<<"$(second_half_options "$model")"
   mkdir -p "$run"
   # Started again, fairseq would train for one more update. With other options it goes on.
-  if [ "$(cat "$run/trained-with" 2>/dev/null)" = "options: ${options[*]}" ]; then
+  local trained_with="options: --max-update $updates ${options[*]}"
+  if [ "$(cat "$run/trained-with" 2>/dev/null)" = "$trained_with" ]; then
     echo "$model, seed $seed: trained already"
   else
     echo "$model, seed $seed: train"
-    train "$run" "$data" --source-lang "$1" --target-lang "$2" "${model_words[@]}" \
-      --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
-      --lr-scheduler inverse_sqrt --warmup-updates 2000 --warmup-init-lr 1e-7 \
-      --max-tokens 4096 --max-update 8000 --seed "$seed" --log-interval 100 \
-      --keep-last-epochs 10 "${options[@]}"
-    echo "options: ${options[*]}" >"$run/trained-with"
+    if [ ${#second_half[@]} -gt 0 ] && [ ! -e "$run/second-half" ]; then
+      train_recipe "$1" "$2" --max-update $(((updates + 1) / 2)) "${options[@]}"
+      touch "$run/second-half"
+      echo "$model, seed $seed: second half, with ${second_half[*]}"
+    fi
+    train_recipe "$1" "$2" --max-update "$updates" "${second_half[@]}" "${options[@]}"
+    echo "$trained_with" >"$run/trained-with"
   fi
   average_last "$run/checkpoints" 10
   for subset in "${@:3}"; do
@@ -74,4 +88,12 @@ run_recipe() { # source target subsets...
     tail -n 1 "$run/generate-$subset.txt"
   done
   python "$ROOT/scripts/validation_table.py" "$run/train.log" >"$run/validation.md"
+}
+
+# One training of run_recipe, whose variables it uses.
+train_recipe() { # source target options...
+  train "$run" "$data" --source-lang "$1" --target-lang "$2" "${model_words[@]}" \
+    --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
+    --lr-scheduler inverse_sqrt --warmup-updates 2000 --warmup-init-lr 1e-7 \
+    --max-tokens 4096 --seed "$seed" --log-interval 100 --keep-last-epochs 10 "${@:3}"
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tatoeba German-English from raw text to BLEU, as scripts/multi30k.sh does it.
 #
-#   bash scripts/tatoeba.sh RAW_DIR [--model MODEL] [--seed N] [--dir DIR]
+#   bash scripts/tatoeba.sh RAW_DIR [--model MODEL] [--seed N] [--updates N] [--dir DIR]
 #                           [-- OPTIONS OF fairseq-train]
 #
 # RAW_DIR has {train,valid}.{de,en}: sentence pairs of tatoeba.org, as manythings.org/anki has them,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-FEW = ["--", "--max-epoch", "1"]
+FEW = ["--updates", "24"]  # an epoch, and more
 
 
 @pytest.fixture
@@ -25,7 +25,16 @@ def test_whole_recipe(command, raw, tmp_path):
     assert re.search(r"cleaning: \d+ of 4000 pairs kept", output)
     assert "average the last 1 epochs" in output
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
-    assert (directory / "lrn-1" / "validation.md").read_text().splitlines()[-1].startswith("| 1 | ")
+    assert (
+        (directory / "lrn-1" / "validation.md")
+        .read_text()
+        .splitlines()[-1]
+        .startswith("| 2 | 24 |")
+    )
+    # R-Drop from the middle on.
+    halves = (directory / "lrn-1" / "train.log").read_text().split("Loaded checkpoint")
+    assert ["rdrop_kl_loss" in half for half in halves] == [False, True]
+    assert "lrn, seed 1: second half, with --rdrop-alpha 3" in output
     # Again: the data are reused, and nothing is trained.
     log = (directory / "lrn-1" / "train.log").read_text()
     output = command(*run, *FEW)
@@ -73,6 +82,7 @@ def test_second_corpus(command, raw, tmp_path):
     [
         ("multi30k", ["--model", "gru"], "error: --model must be one of lrn transformer_lrn"),
         ("multi30k", ["--sed", "1"], "error: unknown option --sed"),
+        ("multi30k", ["--updates", "x"], "error: --updates must be a number above 0, not x"),
         ("tatoeba", [], "error: give a directory that has train.de"),
         ("tatoeba", ["docs"], "error: docs/train.de is missing or empty"),
     ],

@@ -44,8 +44,8 @@ class TorchAdam(FairseqOptimizer):
         return {
             "lr": lr[0] if isinstance(lr, Collection) else lr,
             "betas": _betas(betas),
-            "eps": self.cfg.adam_eps,
-            "weight_decay": self.cfg.weight_decay,
+            "eps": _at_least_0("--adam-eps", self.cfg.adam_eps),
+            "weight_decay": _at_least_0("--weight-decay", self.cfg.weight_decay),
         }
 
     @property
@@ -59,8 +59,18 @@ def _betas(betas: Any) -> tuple:
         values = ast.literal_eval(betas) if isinstance(betas, str) else betas
         first, second = (float(value) for value in values)
     except (SyntaxError, TypeError, ValueError):
-        raise ValueError(f"--adam-betas must be two numbers, (0.9, 0.98), not {betas}") from None
+        first = second = -1.0
+    if not (0.0 <= first < 1.0 and 0.0 <= second < 1.0):
+        raise ValueError(
+            f"--adam-betas must be two numbers from 0 to below 1, as (0.9, 0.98), not {betas}"
+        )
     return first, second
+
+
+def _at_least_0(option: str, value: float) -> float:
+    if not value >= 0.0:
+        raise ValueError(f"{option} must be at least 0, not {value}")
+    return value
 
 
 def _can_fuse(params: List[torch.Tensor]) -> bool:

@@ -33,6 +33,17 @@ class SentenceLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
     ``models/deepnmt.py``).
     """
 
+    def __init__(
+        self,
+        task,
+        sentence_avg,
+        label_smoothing,
+        ignore_prefix_size=0,
+        report_accuracy=False,
+    ):
+        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        check_label_smoothing(label_smoothing)
+
     def forward(self, model, sample, reduce=True):
         """See :class:`fairseq.criterions.FairseqCriterion`: loss, sample size, what is logged.
 
@@ -63,6 +74,16 @@ class SentenceLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             logging_output["n_correct"] = correct.item()
             logging_output["total"] = total.item()
         return loss.sum() if reduce else loss, sample_size, logging_output
+
+
+def check_label_smoothing(label_smoothing: float) -> None:
+    """Refuse what would be no distribution.
+
+    Raises:
+        ValueError: it is not from 0 to below 1.
+    """
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ValueError(f"--label-smoothing must be at least 0 and below 1, not {label_smoothing}")
 
 
 def smoothed_loss(

@@ -22,6 +22,7 @@ from fairseq_lrn.models.lrn import LRNDecoder
 from fairseq_lrn.models.rnmt import RNMTDecoder
 from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.ops import linear_cross_entropy
+from fairseq_lrn.training.criterion import check_label_smoothing
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +78,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         if str(autocast) not in AUTOCAST_TYPES:
             raise ValueError(f"--autocast must be one of {AUTOCAST_TYPES}, not {autocast}")
-        if not 0.0 <= label_smoothing < 1.0:
-            raise ValueError(
-                f"--label-smoothing must be at least 0 and below 1, not {label_smoothing}"
-            )
+        check_label_smoothing(label_smoothing)
         if rdrop_alpha < 0.0:
             raise ValueError(f"--rdrop-alpha must be at least 0, not {rdrop_alpha}")
         self.autocast = str(autocast)

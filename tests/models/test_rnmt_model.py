@@ -221,30 +221,3 @@ def test_layers_to_keep(build_rnmt):
     for kept in ("0,7", "0,x"):
         with pytest.raises(ValueError, match="must be numbers of layers, from 0 to 2"):
             build_rnmt(encoder_layers=3, encoder_layers_to_keep=kept)
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"attention_heads": 3}, r"--hidden-size \(20\) must be divisible by --attention-heads"),
-        ({"embed_dim": 0}, "--embed-dim must be at least 1"),
-        ({"dropout": 1.0}, "--dropout is a probability"),
-        ({"layout": "mine"}, "--layout must be one of"),
-        ({"cell": "rnn"}, "--cell must be one of"),
-        ({"cell": "sru", "activation_fn": "tanh"}, "keeps its own nonlinearities"),
-        ({"init_scale": 0.0}, "--init-scale must be above 0"),
-        ({"init_scale": float("nan")}, "--init-scale must be above 0"),
-        ({"no_feature_layer": True, "layout": "paper"}, "--no-feature-layer with --layout paper"),
-    ],
-)
-def test_bad_combinations(build_rnmt, options, message):
-    with pytest.raises(ValueError, match=message):
-        build_rnmt(**options)
-
-
-def test_sharing_needs_a_joined_dictionary(build_rnmt, task):
-    from fairseq.data import Dictionary
-
-    task.target_dictionary = Dictionary()
-    with pytest.raises(ValueError, match="joined dictionary"):
-        build_rnmt(share_all_embeddings=True)

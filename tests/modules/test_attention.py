@@ -52,8 +52,3 @@ def test_a_memory_of_padding_alone_gives_numbers(dtype):
     mask = torch.ones(1, 4, dtype=torch.bool)
     out, _ = attention(torch.randn(2, 1, 8, dtype=dtype), *attention.project_memory(memory), mask)
     assert out.isfinite().all()
-
-
-def test_heads_that_do_not_divide():
-    with pytest.raises(ValueError, match=r"\(12\) must be divisible by .* heads \(5\)"):
-        DotProductAttention(12, 12, 5)

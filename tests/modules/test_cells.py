@@ -129,20 +129,6 @@ def test_both_directions():
             assert_same(ours, expected)
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"name": "rnn"}, "cell must be one of"),
-        ({"name": "gru", "norm": "batch"}, "norm must be one of"),
-        ({"name": "lrn", "activation": "relu"}, "activation must be one of"),
-        ({"name": "lrn", "hidden_size": 0}, "hidden_size must be at least 1"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        build_cell(**{"input_size": C, "hidden_size": H, **arguments})
-
-
 @pytest.mark.parametrize("name", ["lrn", "olrn"])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("reverse", [False, True])

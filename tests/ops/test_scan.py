@@ -106,27 +106,3 @@ def test_half_precision_keeps_the_state_in_float32(dtype):
     assert h.dtype == dtype
     # Only the rounding of the result is left, however long the sequence.
     torch.testing.assert_close(h, exact.to(dtype), rtol=torch.finfo(dtype).eps, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    "change, error, message",
-    [
-        ({"kqv": torch.zeros(2, 9)}, ValueError, "3 dimensions"),
-        ({"kqv": torch.zeros(2, 3, 10)}, ValueError, "3H or 4H with H=3"),
-        ({"kqv": torch.zeros(2, 3, 9, dtype=torch.long)}, TypeError, "floating point"),
-        ({"h0": torch.zeros(4, 3)}, ValueError, "h0 must be B x H with B=3"),
-        ({"padding_mask": torch.zeros(2, 3)}, TypeError, "padding_mask must be boolean"),
-        ({"padding_mask": torch.zeros(3, 2).bool()}, ValueError, "padding_mask must be T x B"),
-        ({"bias": torch.zeros(8)}, ValueError, "bias must be 9 values"),
-        ({"bias": (torch.zeros(9),)}, TypeError, "bias must be a pair of tensors where kqv"),
-        ({"bias": torch.zeros(9, device="meta")}, ValueError, "bias is on meta, but kqv on cpu"),
-        ({"kqv": (torch.zeros(2, 3, 9),)}, ValueError, "a pair of tensors, not 1"),
-        ({"h0": torch.zeros(3, 3, device="meta")}, ValueError, "h0 is on meta, but kqv is on cpu"),
-        ({"activation": "relu"}, ValueError, "activation must be one of"),
-        ({"backend": "abacus"}, ValueError, "backend='abacus' is unknown"),
-    ],
-)
-def test_wrong_arguments(change, error, message):
-    arguments = {"kqv": torch.zeros(2, 3, 9), "h0": torch.zeros(3, 3), **change}
-    with pytest.raises(error, match=message):
-        lrn_scan(**arguments)

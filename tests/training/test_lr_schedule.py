@@ -54,19 +54,6 @@ def test_landmarks():
     assert schedule(0.7).step_update(10**4) == 1.0
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"warmup_updates": 0}, "--warmup-updates must be at least 1"),
-        ({"nstable": 0}, "--nstable must be at least 1"),
-        ({"lr_decay_start": 5, "lr_decay_end": 5}, r"--lr-decay-end \(5\) must be above"),
-    ],
-)
-def test_bad_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        schedule(1e-3, **options)
-
-
 def test_one_rate_only():
     with pytest.raises(ValueError, match="takes one --lr"):
         GNMTPlusSchedule(GNMTPlusConfig(lr=[1e-3, 1e-4]), Optimizer())

@@ -82,6 +82,18 @@ GNMT = "--lr-scheduler gnmt_plus "
         ),
         ("--share-all-embeddings --decoder-embed-path x", "one table", "--encoder-embed-path only"),
         ("--share-all-embeddings --encoder-freeze-embed", "one table", "give both .* or neither"),
+        ("--adaptive-softmax-cutoff 9,5", "--adaptive-softmax-cutoff", "ascending .*, not 9,5"),
+        ("--adaptive-softmax-cutoff x", "--adaptive-softmax-cutoff", "as 2000,8000, not x"),
+        (
+            "--adaptive-softmax-cutoff 9 --share-decoder-input-output-embed",
+            "--adaptive-softmax-cutoff",
+            "leave out .*--share-decoder-input-output-embed",
+        ),
+        (
+            "--adaptive-softmax-cutoff 9 --adaptive-softmax-factor 0",
+            "--adaptive-softmax-factor",
+            "at least 1, not 0",
+        ),
         ("--encoder-embed-path absent.txt", "absent.txt cannot be read", "expected a header line"),
         ("--encoder-layers-to-keep 0,5", "--encoder-layers-to-keep 0,5", "from 0 to 0"),
         ("--decoder-layers-to-keep a", "--decoder-layers-to-keep a", "must be numbers of layers"),

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
@@ -78,6 +78,19 @@ class LRNDecoderConfig(FairseqDataclass):
     no_scale_embedding: bool = field(
         default=False, metadata={"help": "do not multiply embeddings by sqrt(embed dim)"}
     )
+    adaptive_softmax_cutoff: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "cutoff points of fairseq's adaptive softmax, e.g. 2000,8000; "
+            "for --criterion adaptive_loss"
+        },
+    )
+    adaptive_softmax_dropout: float = field(
+        default=0.0, metadata={"help": "dropout probability in the tails of adaptive softmax"}
+    )
+    adaptive_softmax_factor: float = field(
+        default=4.0, metadata={"help": "each tail of adaptive softmax is so many times as narrow"}
+    )
     cell: ChoiceEnum(CELLS) = field(default="lrn", metadata={"help": "recurrent cell"})
     activation_fn: ChoiceEnum(ACTIVATIONS) = field(
         default="tanh", metadata={"help": "output activation g of the cells lrn, olrn and atr"}
@@ -143,9 +156,11 @@ class LRNDecoderConfig(FairseqDataclass):
             "dropout",
             "word_dropout",
             "attention_dropout",
+            "adaptive_softmax_dropout",
             "decoder_dropout_in",
             "decoder_dropout_out",
         )
+        self.check_adaptive_softmax()
         check_choices(self, cell=CELLS, activation_fn=ACTIVATIONS)
         check_activation(self)
         check_heads(self, "decoder_embed_dim", "decoder_attention_heads")
@@ -166,6 +181,33 @@ class LRNDecoderConfig(FairseqDataclass):
                     "--share-all-embeddings has one table: give both --encoder-freeze-embed "
                     "and --decoder-freeze-embed, or neither"
                 )
+
+    def adaptive_softmax_cutoffs(self) -> List[int]:
+        """``--adaptive-softmax-cutoff`` as numbers."""
+        return [int(cutoff) for cutoff in self.adaptive_softmax_cutoff.split(",")]
+
+    def check_adaptive_softmax(self) -> None:
+        """See :meth:`check`."""
+        if self.adaptive_softmax_cutoff is None:
+            return
+        try:
+            cutoffs = self.adaptive_softmax_cutoffs()
+        except ValueError:
+            cutoffs = [0]
+        if cutoffs[0] < 1 or sorted(set(cutoffs)) != cutoffs:
+            raise ValueError(
+                "--adaptive-softmax-cutoff must be ascending numbers of words, as 2000,8000, not "
+                f"{self.adaptive_softmax_cutoff}"
+            )
+        if not self.adaptive_softmax_factor >= 1.0:
+            raise ValueError(
+                f"--adaptive-softmax-factor must be at least 1, not {self.adaptive_softmax_factor}"
+            )
+        if self.share_all_embeddings or self.share_decoder_input_output_embed:
+            raise ValueError(
+                "--adaptive-softmax-cutoff has output tables of its own: leave out "
+                "--share-all-embeddings and --share-decoder-input-output-embed"
+            )
 
 
 @dataclass

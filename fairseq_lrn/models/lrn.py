@@ -5,6 +5,7 @@ from typing import Dict, List, Optional, Tuple
 
 import torch
 from fairseq.models import register_model
+from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
 from fairseq_lrn.models.base import (
@@ -167,11 +168,25 @@ class LRNDecoder(RecurrentDecoder):
         self.layer_norm = (
             nn.LayerNorm(cfg.decoder_embed_dim) if cfg.decoder_normalize_before else nn.Identity()
         )
-        self.output_projection = Linear(cfg.decoder_embed_dim, len(dictionary), bias=False)
+        self.output_projection = self.build_output_projection(cfg, dictionary)
+
+    def build_output_projection(self, cfg: LRNDecoderConfig, dictionary) -> nn.Module:
+        """What makes logits of features; with adaptive softmax nothing, its loss needs features."""
+        if cfg.adaptive_softmax_cutoff is not None:
+            self.adaptive_softmax = AdaptiveSoftmax(
+                len(dictionary),
+                cfg.decoder_embed_dim,
+                cfg.adaptive_softmax_cutoffs(),
+                dropout=cfg.adaptive_softmax_dropout,
+                factor=cfg.adaptive_softmax_factor,
+            )
+            return nn.Identity()
+        projection = Linear(cfg.decoder_embed_dim, len(dictionary), bias=False)
         if cfg.share_all_embeddings or cfg.share_decoder_input_output_embed:
-            self.output_projection.weight = embed_tokens.weight
+            projection.weight = self.embed_tokens.weight
         else:
-            nn.init.normal_(self.output_projection.weight, std=cfg.decoder_embed_dim**-0.5)
+            nn.init.normal_(projection.weight, std=cfg.decoder_embed_dim**-0.5)
+        return projection
 
     def extract_features(
         self,
@@ -294,7 +309,7 @@ class LRNDecoder(RecurrentDecoder):
         return self.layer_norm(x).view(-1, x.size(2))
 
     def output_layer(self, features: Tensor) -> Tensor:
-        """Logits ``B x T x V`` from features ``B x T x C``."""
+        """Logits ``B x T x V`` from features ``B x T x C``; with adaptive softmax, the features."""
         return self.output_projection(features)
 
     @torch.jit.export

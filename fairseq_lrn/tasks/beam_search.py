@@ -41,6 +41,7 @@ class RecurrentSequenceGenerator(SequenceGenerator):
         obstacles = {
             "an ensemble": self.model.models_size > 1,
             "a decoder without start_search": not hasattr(decoder, "start_search"),
+            "an adaptive softmax": getattr(decoder, "adaptive_softmax", None) is not None,
             "attention weights": getattr(decoder, "need_attn", False),
             "another search than beam search": type(self.search) is not BeamSearch,
             "constraints": constraints is not None,

@@ -23,6 +23,20 @@ def test_max_positions(build):
     assert all(type(n) is int for n in (*model.max_positions(), model.max_decoder_positions()))
 
 
+def test_adaptive_softmax(build, batch):
+    """fairseq's: in training it looks at targets, and decoding has probabilities of all words."""
+    model = build(adaptive_softmax_cutoff="10,20", adaptive_softmax_dropout=0.1)
+    src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
+    features, _ = net_output = model(src, None, prev)
+    assert features.shape == (*prev.shape, 16)
+    probabilities = model.get_normalized_probs(net_output, log_probs=False)
+    assert probabilities.size(-1) == len(model.decoder.dictionary)
+    torch.testing.assert_close(probabilities.sum(-1), torch.ones(prev.shape))
+    cluster, target = model.decoder.adaptive_softmax(features, prev)
+    assert [one is None or one.size(-1) for one in cluster] == [12, 10, 14]
+    assert (target[0] < 12).all()
+
+
 def test_dropout_on_every_branch(build, batch):
     """Both branches of a decoder layer are dropped where all but one element would be zero."""
     layer = build(dropout=0.0, decoder_dropout_out=0.999999).decoder.layers[0].train()

@@ -65,7 +65,7 @@ setup(
     license="MIT",
     python_requires=">=3.9",
     packages=find_packages(include=["fairseq_lrn", "fairseq_lrn.*"]),
-    package_data={"fairseq_lrn.ops": ["csrc/*"]},
+    package_data={"fairseq_lrn": ["config/*.yaml"], "fairseq_lrn.ops": ["csrc/*"]},
     install_requires=[
         "fairseq>=0.12.2; python_version < '3.11'",
         "fairseq-fixed>=0.12.3.1; python_version >= '3.11'",

@@ -1,5 +1,6 @@
 """The quick start, run once; every end-to-end test works on what it leaves."""
 
+import multiprocessing
 import os
 import re
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 from fairseq_lrn.text.grammar import generate
 from fairseq_lrn.text.parallel import write_lines
 from fairseq_lrn.text.prepare import PrepareOptions, prepare
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -54,6 +57,48 @@ def quickstart(command, tmp_path_factory):
     output = command("bash", "scripts/quickstart.sh", "--dir", directory)
     print(output)
     return directory, output
+
+
+@pytest.fixture(scope="session")
+def start():
+    """Start a command of fairseq as a process of its own, without the time that importing takes.
+
+    It is forked where all is imported already, runs on one thread, and writes to a file.
+    """
+    here = os.path.dirname(__file__)
+    sys.path.insert(0, here)  # the new process looks there, too
+    from forked import run
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fairseq_cli.train", "fairseq_cli.generate", "fairseq_lrn"])
+    warm = context.Process(target=int)
+    warm.start()
+    warm.join()
+
+    def start(log, name, *arguments):
+        arguments = [*map(str, arguments), "--user-dir", str(ROOT / "fairseq_lrn")]
+        process = context.Process(target=run, args=(str(log), name, arguments))
+        process.start()
+        return process
+
+    yield start
+    sys.path.remove(here)
+
+
+@pytest.fixture
+def fairseq(start, tmp_path):
+    """Run a command of fairseq, and return what it printed."""
+
+    def fairseq(name, *arguments, ok=True):
+        log = tmp_path / f"{name}.log"
+        log.unlink(missing_ok=True)
+        process = start(log, name, *arguments)
+        process.join()
+        output = log.read_text()
+        assert (process.exitcode == 0) == ok, output[-5000:]
+        return output
+
+    return fairseq
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,11 @@
 """Trainings that are killed, or run out of room."""
 
 import json
-import multiprocessing
 import os
 import random
 import re
 import signal
-import sys
 
-import pytest
 import torch
 
 from fairseq_lrn import checkpoints
@@ -23,29 +20,6 @@ OPTIONS = [
     *("--keep-interval-updates", "2", "--keep-last-epochs", "2", "--disable-validation"),
     *("--log-format", "json", "--log-interval", "1", "--num-workers", "0"),
 ]
-
-
-@pytest.fixture(scope="module")
-def start(root):
-    """Starts fairseq-train as a process of its own, without the seconds that importing takes."""
-    sys.path.insert(0, os.path.dirname(__file__))  # the new process looks there, too
-    from train_in_this_process import train
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fairseq_cli.train", "fairseq_lrn"])
-
-    def start(data, directory):
-        arguments = [data, "--user-dir", str(root / "fairseq_lrn"), *OPTIONS]
-        arguments += ["--save-dir", str(directory / "checkpoints")]
-        process = context.Process(target=train, args=(str(directory / "log"), arguments))
-        process.start()
-        return process
-
-    warm = context.Process(target=int)
-    warm.start()
-    warm.join()
-    yield start
-    sys.path.remove(os.path.dirname(__file__))
 
 
 def losses(directory):
@@ -67,15 +41,20 @@ def updates(directory):
 
 def test_killed_at_any_moment(toy_data, start, tmp_path):
     """It goes on from a whole checkpoint, and as if it had not been killed: bit for bit."""
-    for name in ("undisturbed", "killed"):
-        (tmp_path / name).mkdir()
-    process = start(toy_data, tmp_path / "undisturbed")
+
+    def train(name):
+        directory = tmp_path / name
+        directory.mkdir(exist_ok=True)
+        arguments = [toy_data, *OPTIONS, "--save-dir", directory / "checkpoints"]
+        return start(directory / "log", "train", *arguments)
+
+    process = train("undisturbed")
     process.join()
     assert process.exitcode == 0
     killed, dice, log = tmp_path / "killed", random.Random(1), tmp_path / "killed" / "log"
     for _ in range(KILLS):
         enough = updates(killed) + dice.randint(0, 5)
-        process = start(toy_data, killed)
+        process = train("killed")
         while updates(killed) < enough and process.exitcode is None:
             process.join(0.01)
         process.join(dice.uniform(0, 0.3))  # an update and saving take about as long
@@ -84,7 +63,7 @@ def test_killed_at_any_moment(toy_data, start, tmp_path):
         assert process.exitcode == -signal.SIGKILL, log.read_text()[-3000:]
         for path in (killed / "checkpoints").glob("*.pt"):
             checkpoints.load(str(path))
-    process = start(toy_data, killed)
+    process = train("killed")
     process.join()
     assert process.exitcode == 0, log.read_text()[-3000:]
     resumed = re.findall(r"Loaded checkpoint .* @ (\d+) updates", log.read_text())

@@ -1,6 +1,5 @@
 """fairseq's own command lines on the quick start's model."""
 
-import json
 import re
 import shutil
 
@@ -164,48 +163,6 @@ def test_from_pretrained(quickstart, generate, hypotheses_of):
     expected, _ = generate("--beam", "5", "--remove-bpe", "sentencepiece")
     source = (data / "text" / "test.tok.en").read_text().splitlines()[:3]
     assert model.translate(source, beam=5) == [expected[n] for n in range(3)]
-
-
-def test_hydra_train(command, quickstart, tmp_path):
-    """fairseq-hydra-train knows no architecture functions: the configuration stands alone."""
-    save_dir = tmp_path / "checkpoints"
-    configuration = {
-        "common": {"user_dir": str(command.root / "fairseq_lrn")},
-        "task": {
-            "_name": "translation",
-            "data": str(quickstart[0] / "data-bin"),
-            "source_lang": "en",
-            "target_lang": "de",
-        },
-        "model": {
-            "_name": "lrn",
-            "encoder_embed_dim": 32,
-            "decoder_embed_dim": 32,
-            "activation_fn": "identity",
-            "share_all_embeddings": True,
-        },
-        "criterion": {"_name": "cross_entropy"},
-        "optimizer": {"_name": "adam"},
-        "lr_scheduler": {"_name": "fixed"},
-        "dataset": {"max_tokens": 4096},
-        "optimization": {"max_update": 3, "lr": [0.001]},
-        "checkpoint": {"save_dir": str(save_dir)},
-    }
-    # JSON is YAML.
-    (tmp_path / "lrn.yaml").write_text("# @package _global_\n" + json.dumps(configuration))
-    command(
-        "fairseq-hydra-train",
-        f"hydra.run.dir={tmp_path}",
-        "--config-dir",
-        tmp_path,
-        "--config-name",
-        "lrn",
-    )
-    state = torch.load(save_dir / "checkpoint_last.pt", weights_only=True)
-    config = state["cfg"]["model"]
-    assert (config["encoder_embed_dim"], config["encoder_hidden_size"]) == (32, 512)
-    assert config["activation_fn"] == "identity"
-    assert state["model"]["decoder.embed_tokens.weight"].size(1) == 32
 
 
 def test_checkpoint_holds_plain_types(checkpoint):

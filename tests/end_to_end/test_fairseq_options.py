@@ -1,0 +1,276 @@
+"""Options of fairseq's commands do what they say with our models; docs/fairseq.md lists them."""
+
+import re
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from fairseq.models import ARCH_CONFIG_REGISTRY
+
+from fairseq_lrn import checkpoints
+
+LINES = 40
+MODEL = ["--arch", "lrn_tiny", "--encoder-layers", "2", "--decoder-layers", "2"]
+RECIPE = [
+    *("--optimizer", "torch_adam", "--adam-betas", "(0.9, 0.98)", "--lr", "0.005"),
+    *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", "30", "--clip-norm", "1.0"),
+    *("--max-tokens", "1000", "--log-format", "simple", "--log-interval", "10"),
+    *("--num-workers", "0", "--required-batch-size-multiple", "1"),
+]
+LOSS = ["--criterion", "fused_label_smoothed_cross_entropy", "--label-smoothing", "0.1"]
+
+
+@pytest.fixture(scope="module")
+def trained(start, toy_data, tmp_path_factory):
+    """A model that has begun to translate: not all its hypotheses are right, or alike."""
+    directory = tmp_path_factory.mktemp("trained")
+    arguments = [toy_data, *MODEL, *RECIPE, *LOSS, "--save-dir", directory, "--max-update", "300"]
+    arguments += ["--no-epoch-checkpoints", "--save-interval-updates", "250"]
+    process = start(directory / "log", "train", *arguments)
+    process.join()
+    assert process.exitcode == 0, (directory / "log").read_text()[-3000:]
+    return directory / "checkpoint_last.pt"
+
+
+@pytest.fixture
+def train(fairseq, toy_data, tmp_path):
+    def train(*options, loss=LOSS):
+        arguments = [toy_data, *MODEL, *RECIPE, *loss, "--save-dir", tmp_path / "checkpoints"]
+        return fairseq("train", *arguments, *options)
+
+    return train
+
+
+@pytest.fixture
+def generate(fairseq, toy_data, trained):
+    def generate(*options, path=trained, data=toy_data):
+        arguments = [data, "--path", path, "--required-batch-size-multiple", "1"]
+        return fairseq("generate", *arguments, "--batch-size", "16", *options)
+
+    return generate
+
+
+def lines(kind, output):
+    """By sentence number: the last column of lines such as H-3."""
+    found = {}
+    for number, text in re.findall(rf"^{kind}-(\d+)\t(.*)$", output, re.MULTILINE):
+        found.setdefault(int(number), []).append(text.split("\t")[-1])
+    return found
+
+
+def first(output):
+    return {number: texts[0] for number, texts in lines("H", output).items()}
+
+
+def validations(output):
+    """Losses, in the order of the validations."""
+    return [float(loss) for loss in re.findall(r"on 'valid' subset \| loss ([\d.]+)", output)]
+
+
+def bleu(output):
+    return float(re.search(r"BLEU4? = ([\d.]+)", output).group(1))
+
+
+def test_beam_and_its_best(generate):
+    greedy, beam = generate("--beam", "1"), generate("--beam", "4", "--nbest", "3")
+    assert len(first(greedy)) == LINES and bleu(greedy) > 20
+    hypotheses = lines("H", beam)
+    assert all(len(set(texts)) == 3 for texts in hypotheses.values())
+    scores = re.findall(r"^H-\d+\t(\S+)\t", beam, re.MULTILINE)
+    for best in range(0, 3 * LINES, 3):
+        of_sentence = [float(score) for score in scores[best : best + 3]]
+        assert of_sentence == sorted(of_sentence, reverse=True)
+    assert first(beam) != first(greedy)
+
+
+def test_sampling(generate):
+    options = ["--beam", "1", "--sampling", "--sampling-topk", "5"]
+    one, again, other = (first(generate(*options, "--seed", seed)) for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_diverse_beam(generate):
+    # All in one batch: fairseq's counts rows of a batch by the numbers of sentences.
+    common = ["--beam", "4", "--nbest", "4", "--batch-size", "64"]
+    plain = lines("H", generate(*common))
+    options = ["--diverse-beam-groups", "2", "--diverse-beam-strength", "2"]
+    diverse = lines("H", generate(*common, *options))
+
+    def first_words(hypotheses):
+        return sum(len({text.split()[0] for text in texts}) for texts in hypotheses.values())
+
+    assert first_words(diverse) > first_words(plain)
+
+
+def test_prefix(generate):
+    """Hypotheses begin as the reference does."""
+    output = generate("--beam", "3", "--prefix-size", "2")
+    for number, texts in lines("H", output).items():
+        assert texts[0].split()[:2] == lines("T", output)[number][0].split()[:2]
+    assert first(output) != first(generate("--beam", "3"))
+
+
+def test_constraints(fairseq, toy_data, trained, generate, tmp_path):
+    """Words that are asked for are in the translation."""
+    source = lines("S", generate("--beam", "1"))
+    plain, wanted = first(generate("--beam", "5")), {}
+    given = []
+    for number in range(5):
+        wanted[number] = max(plain[(number + 1) % 5].split(), key=len)
+        given.append(f"{source[number][0]}\t{wanted[number]}\n")
+    (tmp_path / "given").write_text("".join(given))
+    arguments = [toy_data, "--path", trained, "-s", "en", "-t", "de", "--beam", "5"]
+    output = fairseq("interactive", *arguments, "--constraints", "--input", tmp_path / "given")
+    found = first(output)
+    assert len(found) == 5
+    assert all(wanted[number] in found[number].split() for number in found)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_alignment(generate, kind):
+    output = generate("--beam", "2", "--print-alignment", kind)
+    assert first(output) == first(generate("--beam", "2"))
+    alignments = lines("A", output)
+    assert len(alignments) == LINES
+    for number, texts in alignments.items():
+        words, target = lines("S", output)[number][0].split(), lines("H", output)[number][0].split()
+        if kind == "hard":
+            pairs = [pair.split("-") for pair in texts[0].split()]
+            assert [int(position) for _, position in pairs] == [*range(len(target))]
+            assert all(0 <= int(position) <= len(words) for position, _ in pairs)
+        else:
+            rows = [[float(p) for p in row.split(",")] for row in texts[0].split()]
+            assert len(rows) == len(target) + 1
+            assert all(abs(sum(row) - 1) < 0.01 for row in rows)
+
+
+def test_remove_bpe_and_sacrebleu(generate):
+    pieces = generate("--beam", "2")
+    words = generate("--beam", "2", "--remove-bpe", "sentencepiece", "--scoring", "sacrebleu")
+    for number, text in first(pieces).items():
+        assert text.replace(" ", "").replace("\u2581", " ").strip() == first(words)[number]
+    assert 0 < bleu(words) <= 100 and "BLEU" in words
+
+
+def test_ensemble(generate, trained):
+    (other,) = trained.parent.glob("checkpoint_*_250.pt")
+    one, two = first(generate()), first(generate(path=other))
+    both = first(generate(path=f"{trained}:{other}"))
+    assert len(both) == LINES and one != both != two
+
+
+def test_language_model(fairseq, generate, toy_data, tmp_path):
+    """Shallow fusion with fairseq's own language model."""
+    command = [sys.executable, "-m", "fairseq_cli.preprocess", "--only-source", "--workers", "1"]
+    text = Path(toy_data) / "text"
+    command += ["--trainpref", text / "train.bpe.de", "--validpref", text / "valid.bpe.de"]
+    command += ["--srcdict", Path(toy_data) / "dict.de.txt", "--destdir", tmp_path / "lm"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    options = ["--task", "language_modeling", "--arch", "transformer_lm", "--decoder-layers", "1"]
+    options += ["--decoder-embed-dim", "32", "--decoder-ffn-embed-dim", "32"]
+    options += ["--decoder-attention-heads", "2", "--optimizer", "adam", "--lr", "0.005"]
+    options += ["--max-tokens", "2000", "--tokens-per-sample", "64", "--max-update", "30"]
+    options += [
+        "--sample-break-mode",
+        "complete",
+        "--save-dir",
+        tmp_path / "lm",
+        "--num-workers",
+        "0",
+    ]
+    fairseq("train", tmp_path / "lm", *options)
+    language_model = ["--lm-path", tmp_path / "lm" / "checkpoint_last.pt"]
+    alone = first(generate("--beam", "3"))
+    assert first(generate("--beam", "3", *language_model, "--lm-weight", "0")) == alone
+    assert first(generate("--beam", "3", *language_model, "--lm-weight", "0.5")) != alone
+
+
+def test_layers_to_keep(generate):
+    overrides = "{'encoder_layers_to_keep': '0', 'decoder_layers_to_keep': '0,1'}"
+    output = generate("--model-overrides", overrides)
+    assert len(first(output)) == LINES and first(output) != first(generate())
+
+
+def test_retain_dropout(generate):
+    """Dropout while translating, so that another seed gives another translation."""
+    options = ["--retain-dropout", "--beam", "1"]
+    one, other = (first(generate(*options, "--seed", seed)) for seed in (1, 2))
+    assert one != other
+    of_other_modules = [*options, "--retain-dropout-modules", '["TransformerEncoder"]']
+    assert first(generate(*of_other_modules)) == first(generate("--beam", "1"))
+
+
+def test_validate(fairseq, toy_data, trained):
+    output = fairseq(
+        *("validate", toy_data, "--path", trained, "--task", "translation"),
+        *("--max-tokens", "1000", "--required-batch-size-multiple", "1"),
+    )
+    last = validations((trained.parent / "log").read_text())[-1]
+    assert f"| loss {last} |" in output
+
+
+def test_finetuning(train, trained):
+    """The parameters of another model, and nothing else of its training."""
+    output = train("--finetune-from-model", trained, "--max-update", "3", "--lr", "0.00001")
+    assert "loading pretrained model from" in output
+    assert "num_updates 3" in output
+    before = validations((trained.parent / "log").read_text())[-1]
+    assert abs(validations(output)[-1] - before) < 0.1
+
+
+def test_patience(train):
+    output = train("--patience", "2", "--max-epoch", "20", "--lr", "1e-12", "--warmup-updates", "1")
+    assert "early stop since valid performance hasn't improved for last 2 runs" in output
+
+
+def test_exponential_moving_average(train, tmp_path):
+    options = ["--store-ema", "--ema-decay", "0.9", "--no-epoch-checkpoints"]
+    train(*options, "--max-update", "5")
+    output = train(*options, "--max-update", "10")
+    assert "Loaded checkpoint" in output
+    state = checkpoints.load(str(tmp_path / "checkpoints" / "checkpoint_last.pt"))
+    average = state["extra_state"]["ema"]
+    assert average.keys() == state["model"].keys()
+    assert all(average[name].isfinite().all() for name in average)
+    assert any(not torch.equal(average[name], one) for name, one in state["model"].items())
+
+
+def test_tensorboard(train, tmp_path):
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    train("--tensorboard-logdir", tmp_path / "board", "--max-update", "10")
+    assert list((tmp_path / "board").rglob("*tfevents*"))
+
+
+def test_adaptive_softmax(train, generate, tmp_path):
+    options = ["--adaptive-softmax-cutoff", "50,150", "--max-update", "100"]
+    loss = ["--criterion", "adaptive_loss", "--ddp-backend", "legacy_ddp"]
+    output = train(*options, "--no-epoch-checkpoints", loss=loss)
+    losses = validations(output)
+    assert losses[-1] < losses[0] - 1
+    checkpoint = tmp_path / "checkpoints" / "checkpoint_last.pt"
+    assert len(first(generate("--beam", "3", path=checkpoint))) == LINES
+
+
+def test_hydra_train(command, toy_data, tmp_path):
+    """With the configuration that we ship, which has no architecture to rely on."""
+
+    directory = command.root / "fairseq_lrn" / "config"
+    command(
+        *("fairseq-hydra-train", "--config-dir", directory, "--config-name", "lrn_multi30k"),
+        *(f"hydra.run.dir={tmp_path}", f"common.user_dir={command.root / 'fairseq_lrn'}"),
+        *(f"task.data={toy_data}", f"checkpoint.save_dir={tmp_path / 'checkpoints'}"),
+        *("optimization.max_update=3", "dataset.max_tokens=500"),
+    )
+    state = torch.load(tmp_path / "checkpoints" / "checkpoint_last.pt", weights_only=True)
+    shipped = yaml.safe_load((directory / "lrn_multi30k.yaml").read_text())["model"]
+    config = state["cfg"]["model"]
+    assert {name: config[name] for name in shipped} == shipped
+    # It is the architecture of that name.
+    args = Namespace()
+    ARCH_CONFIG_REGISTRY["lrn_multi30k"](args)
+    assert {**vars(args), "_name": "lrn"} == shipped
+    assert state["optimizer_history"][-1]["num_updates"] == 3

@@ -13,7 +13,11 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (ROOT / "fairseq_lrn" / "__init__.py").read_text(), re.MULTILINE
 ).group(1)
 TRITON = "triton>=3.0; platform_system == 'Linux'"
-TEST = ["hypothesis>=6", "matplotlib>=3.5", "pytest>=7,<9", "pytest-xdist>=3", TRITON]
+ONNX = ["onnx>=1.17", "onnxscript>=0.5"]
+TEST = [
+    *("hypothesis>=6", "matplotlib>=3.5", "pytest>=7,<9", "pytest-xdist>=3", "tensorboardX>=2.6"),
+    *(*ONNX, "onnxruntime>=1.20", TRITON),
+]
 
 
 def fused_kernel() -> dict:
@@ -79,6 +83,7 @@ setup(
         "test": TEST,
         "dev": [*TEST, "ruff>=0.5"],
         "benchmark": ["ctranslate2>=4", "matplotlib>=3.5", "sru>=2.6"],
+        "onnx": ONNX,
         "triton": [TRITON],
     },
     **fused_kernel(),

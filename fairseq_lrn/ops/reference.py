@@ -44,13 +44,7 @@ def lrn_scan_reference(
     h = h0.to(k.dtype)
     states = []
     for t in reversed(range(len(k))) if reverse else range(len(k)):
-        input_gate = torch.sigmoid(k[t] + h)
-        forget_gate = torch.sigmoid(q[t] - h)
-        new_h = input_gate * v[t] + forget_gate * h
-        if activation == "tanh":
-            new_h = torch.tanh(new_h)
-        if o is not None:
-            new_h = torch.sigmoid(o[t] - new_h) * new_h
+        new_h = lrn_step(k[t], q[t], v[t], None if o is None else o[t], h, activation)
         if padding_mask is not None:
             new_h = torch.where(padding_mask[t].unsqueeze(-1), h, new_h)
         h = new_h
@@ -58,6 +52,47 @@ def lrn_scan_reference(
     if reverse:
         states.reverse()
     return torch.stack(states).to(out_dtype)
+
+
+def lrn_step(
+    k: Tensor, q: Tensor, v: Tensor, o: Optional[Tensor], h: Tensor, activation: str
+) -> Tensor:
+    """The state after one step, ``B x H`` as all tensors; *o* is None without output gate."""
+    input_gate = torch.sigmoid(k + h)
+    forget_gate = torch.sigmoid(q - h)
+    new_h = input_gate * v + forget_gate * h
+    if activation == "tanh":
+        new_h = torch.tanh(new_h)
+    return new_h if o is None else torch.sigmoid(o - new_h) * new_h
+
+
+def lrn_scan_for_export(
+    kqv: Tensor,
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: Optional[Tensor],
+    activation: str,
+    reverse: bool,
+) -> Tensor:
+    """:func:`lrn_scan_reference` as one operator, which torch.onnx writes as ONNX's Scan."""
+    from torch._higher_order_ops.scan import scan  # torch has no public name for it yet
+
+    gates = kqv.float() if bias is None else kqv.float() + bias.float()
+    padding = torch.zeros_like(gates[:, :, 0], dtype=torch.bool)
+    if padding_mask is not None:
+        padding = padding_mask
+    steps = [gates, padding.unsqueeze(-1)]
+    if reverse:
+        steps = [one.flip(0) for one in steps]
+
+    def step(h, inputs):
+        of_step, is_padding = inputs
+        new_h = lrn_step(*_gates(of_step, None, h.size(-1)), h, activation)
+        new_h = torch.where(is_padding, h, new_h)
+        return new_h, new_h.clone()
+
+    states = scan(step, h0.float(), steps)[1]
+    return (states.flip(0) if reverse else states).to(kqv.dtype)
 
 
 def lrn_scan_backward_reference(

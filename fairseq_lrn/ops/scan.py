@@ -9,7 +9,7 @@ from fairseq_lrn.ops import (
     dispatch,
     operator,  # noqa: F401  (registers torch.ops.fairseq_lrn)
 )
-from fairseq_lrn.ops.reference import lrn_scan_reference
+from fairseq_lrn.ops.reference import lrn_scan_for_export, lrn_scan_reference
 
 ACTIVATIONS = ("tanh", "identity")
 
@@ -75,9 +75,14 @@ def lrn_scan(
     _check_arguments(kqv, h0, padding_mask, biases, activation, pair)
     if not pair:
         h0 = h0.unsqueeze(0)
-    if dispatch.choose(h0.device.type, backend) == "reference":
+    compute = None
+    if torch.onnx.is_in_onnx_export():
+        compute = lrn_scan_for_export
+    elif dispatch.choose(h0.device.type, backend) == "reference":
+        compute = lrn_scan_reference
+    if compute is not None:
         h = [
-            lrn_scan_reference(one, initial, padding_mask, shift, activation, turned)
+            compute(one, initial, padding_mask, shift, activation, turned)
             for one, initial, shift, turned in zip(
                 kqv, h0, biases or (None, None), (reverse, not reverse)
             )

@@ -1,6 +1,7 @@
 """Options of fairseq's commands do what they say with our models; docs/fairseq.md lists them."""
 
 import re
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from fairseq import checkpoint_utils
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_lrn import checkpoints
@@ -174,19 +176,21 @@ def test_language_model(fairseq, generate, toy_data, tmp_path):
     options += ["--decoder-embed-dim", "32", "--decoder-ffn-embed-dim", "32"]
     options += ["--decoder-attention-heads", "2", "--optimizer", "adam", "--lr", "0.005"]
     options += ["--max-tokens", "2000", "--tokens-per-sample", "64", "--max-update", "30"]
-    options += [
-        "--sample-break-mode",
-        "complete",
-        "--save-dir",
-        tmp_path / "lm",
-        "--num-workers",
-        "0",
-    ]
-    fairseq("train", tmp_path / "lm", *options)
+    options += ["--sample-break-mode", "complete", "--num-workers", "0"]
+    fairseq("train", tmp_path / "lm", *options, "--save-dir", tmp_path / "lm")
+    # The dictionary of the language model is looked for beside those of the languages.
+    data = shutil.copytree(toy_data, tmp_path / "data")
+    shutil.copy(data / "dict.de.txt", data / "dict.txt")
     language_model = ["--lm-path", tmp_path / "lm" / "checkpoint_last.pt"]
-    alone = first(generate("--beam", "3"))
-    assert first(generate("--beam", "3", *language_model, "--lm-weight", "0")) == alone
-    assert first(generate("--beam", "3", *language_model, "--lm-weight", "0.5")) != alone
+    alone, *fused = (
+        first(generate("--beam", "3", *chosen, data=data))
+        for chosen in (
+            [],
+            [*language_model, "--lm-weight", "0"],
+            [*language_model, "--lm-weight", "0.5"],
+        )
+    )
+    assert fused[0] == alone != fused[1]
 
 
 def test_layers_to_keep(generate):
@@ -274,3 +278,36 @@ def test_hydra_train(command, toy_data, tmp_path):
     ARCH_CONFIG_REGISTRY["lrn_multi30k"](args)
     assert {**vars(args), "_name": "lrn"} == shipped
     assert state["optimizer_history"][-1]["num_updates"] == 3
+
+
+def test_onnx(command, toy_data, trained, tmp_path):
+    """A whole translation by onnxruntime: greedy, one sentence."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    script = ["python", "scripts/export_onnx.py"]
+    output = command(*script, trained, toy_data, "--destdir", tmp_path / "onnx")
+    assert f"{tmp_path / 'onnx'}: encoder.onnx, decoder.onnx" in output
+    encoder, decoder = (
+        onnxruntime.InferenceSession(str(tmp_path / "onnx" / f"{part}.onnx"))
+        for part in ("encoder", "decoder")
+    )
+    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+        [str(trained)], arg_overrides={"data": toy_data}
+    )
+    task.load_dataset("test")
+    generator = task.build_generator([model], Namespace(beam=1, max_len_a=0, max_len_b=60))
+    for item in [task.dataset("test")[index] for index in range(3)]:
+        source = item["source"].unsqueeze(0)
+        sample = {"net_input": {"src_tokens": source, "src_lengths": source.new_tensor([1])}}
+        expected = task.inference_step(generator, [model], sample)[0][0]["tokens"].tolist()
+        states, memory, mask = encoder.run(None, {"src_tokens": source.numpy()})
+        found = [task.target_dictionary.eos()]
+        while len(found) == 1 or found[-1] != task.target_dictionary.eos():
+            inputs = {"states": states, "memory": memory, "padding_mask": mask}
+            inputs["tokens"] = source.new_tensor(found[-1:]).numpy()
+            log_probs, states = decoder.run(None, inputs)
+            log_probs[:, task.target_dictionary.pad()] = -float("inf")
+            found.append(int(log_probs.argmax()))
+        assert found[1:] == expected
+    output = command(*script, toy_data, toy_data, "--destdir", tmp_path / "x", ok=False)
+    assert f"error: cannot read checkpoint {toy_data}" in output

@@ -168,10 +168,10 @@ def test_scripting(model, batch, task):
     scripted = torch.jit.script(model)
     assert_same(scripted(src, torch.tensor(LENGTHS), prev)[0], expected)
     sample = {"net_input": {"src_tokens": src, "src_lengths": torch.tensor(LENGTHS)}}
-    for models in ([model], [model, model]):  # one, and an ensemble
-        generator = SequenceGenerator(models, task.target_dictionary, beam_size=3, max_len_b=8)
-        for ours, theirs in zip(torch.jit.script(generator)(sample), generator(sample)):
-            assert torch.equal(ours[0]["tokens"], theirs[0]["tokens"])
+    ensemble = [model, model]
+    generator = SequenceGenerator(ensemble, task.target_dictionary, beam_size=3, max_len_b=8)
+    for ours, theirs in zip(torch.jit.script(generator)(sample), generator(sample)):
+        assert torch.equal(ours[0]["tokens"], theirs[0]["tokens"])
 
 
 @pytest.mark.parametrize("half", ["autocast", "bfloat16", "float16"])

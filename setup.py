@@ -13,10 +13,10 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (ROOT / "fairseq_lrn" / "__init__.py").read_text(), re.MULTILINE
 ).group(1)
 TRITON = "triton>=3.0; platform_system == 'Linux'"
-ONNX = ["onnx>=1.17", "onnxscript>=0.5"]
+ONNX = ["onnx>=1.17; python_version >= '3.10'", "onnxscript>=0.5; python_version >= '3.10'"]
 TEST = [
-    *("hypothesis>=6", "matplotlib>=3.5", "pytest>=7,<9", "pytest-xdist>=3", "tensorboardX>=2.6"),
-    *(*ONNX, "onnxruntime>=1.20", TRITON),
+    *("hypothesis>=6.100", "matplotlib>=3.5", "pytest>=7,<9", "pytest-xdist>=3"),
+    *(*ONNX, "onnxruntime>=1.20; python_version >= '3.10'", "tensorboardX>=2.6", TRITON),
 ]
 
 

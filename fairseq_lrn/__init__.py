@@ -13,6 +13,7 @@ plugin.announce_to_fairseq(__path__)
 plugin.allow_checkpoint_types()
 plugin.protect_checkpoints()
 plugin.renew_batches()
+plugin.tell_criterion()
 
 import fairseq_lrn.tasks  # noqa: E402  (needs a working fairseq)
 import fairseq_lrn.training  # noqa: E402, F401

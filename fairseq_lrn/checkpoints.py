@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from typing import Any, Dict, Iterator, List, Optional
+from typing import IO, Any, Dict, Iterator, List, Optional
 
 import torch
 
@@ -106,20 +106,23 @@ def save(state: Dict[str, Any], path: str) -> None:
     Raises:
         InputError: it cannot be written, e.g. because the disk is full.
     """
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with replacing(path) as file:
         torch.save(state, file)
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[str]:
-    """Give a name to write to; the file takes the name *path* when all of it is written.
+def replacing(path: str) -> Iterator[IO[bytes]]:
+    """Give a file to write to, which takes the name *path* when all of it is on the disk.
 
     Raises:
         InputError: writing failed. What was at *path* is as it was.
     """
     temporary = f"{path}.tmp"
     try:
-        yield temporary
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -137,4 +140,4 @@ def _reason(error: BaseException) -> str:
     cause = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
-    return getattr(cause, "strerror", None) or str(error).strip().splitlines()[0]
+    return getattr(cause, "strerror", None) or str(error).strip() or type(error).__name__

@@ -72,6 +72,15 @@ class DecoderStep(nn.Module):
         return torch.log_softmax(logits, dim=-1), torch.stack(state.recurrent)
 
 
+def has_exporter() -> bool:
+    """Whether this torch can: export with any sizes, and scans."""
+    return (
+        hasattr(torch.export, "Dim")
+        and hasattr(torch.export.Dim, "DYNAMIC")
+        and importlib.util.find_spec("torch._higher_order_ops.scan") is not None
+    )
+
+
 def export(model: nn.Module, destdir: str) -> None:
     """Write ``encoder.onnx`` and ``decoder.onnx``, of :class:`Encoder` and :class:`DecoderStep`.
 
@@ -84,11 +93,13 @@ def export(model: nn.Module, destdir: str) -> None:
         destdir: directory, made if it is not there.
 
     Raises:
-        InputError: packages are missing, or the model is of another kind.
+        InputError: packages are missing, torch is too old, or the model is of another kind.
     """
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
             raise InputError(f"{package} is not installed: pip install onnx onnxscript")
+    if not has_exporter():
+        raise InputError(f"ONNX export needs torch 2.6 or later, but this is {torch.__version__}")
     if type(model) is not LRNModel or model.decoder.adaptive_softmax is not None:
         raise InputError(
             "ONNX export is for the model lrn without adaptive softmax, not for "

@@ -5,6 +5,7 @@ import argparse
 import functools
 import logging
 import os
+import pickle
 import shutil
 import sys
 from typing import Iterable
@@ -98,16 +99,57 @@ def allow_checkpoint_types() -> None:
         torch.serialization.add_safe_globals([(_reconstruct, f"{module}._reconstruct")])
 
 
+class RebuildingBatches:
+    """A task's options, with one more that fairseq asks for and no task has."""
+
+    rebuild_batches = True
+
+    def __init__(self, cfg):
+        self.__dict__["cfg"] = cfg
+
+    def __getattr__(self, name):
+        return getattr(self.cfg, name)
+
+    def __setattr__(self, name, value):
+        setattr(self.cfg, name, value)
+
+
 def renew_batches() -> None:
-    """Let fairseq put the batches of sentence pairs together anew in each epoch.
+    """Let fairseq put the batches of training together anew in each epoch.
 
     It does so in the first epoch of a process, by the epoch's own seed, and keeps them for later
     ones. A training that is resumed in a later epoch would so go on with other batches than one
     that was never interrupted.
     """
-    from fairseq.data import LanguagePairDataset
+    from fairseq.trainer import Trainer
 
-    LanguagePairDataset.can_reuse_epoch_itr_across_epochs = False
+    fairseqs = Trainer.get_train_iterator
+
+    @functools.wraps(fairseqs)
+    def get_train_iterator(self, *args, **kwargs):
+        cfg = self.task.cfg
+        self.task.cfg = RebuildingBatches(cfg)
+        try:
+            return fairseqs(self, *args, **kwargs)
+        finally:
+            self.task.cfg = cfg
+
+    Trainer.get_train_iterator = get_train_iterator
+
+
+def tell_criterion() -> None:
+    """Let fairseq tell criterions with ``set_num_updates`` how many there were, as it does models."""
+    from fairseq.trainer import Trainer
+
+    fairseqs = Trainer.set_num_updates
+
+    @functools.wraps(fairseqs)
+    def set_num_updates(self, num_updates):
+        fairseqs(self, num_updates)
+        if hasattr(self._criterion, "set_num_updates"):
+            self._criterion.set_num_updates(num_updates)
+
+    Trainer.set_num_updates = set_num_updates
 
 
 def protect_checkpoints() -> None:
@@ -135,16 +177,20 @@ def protect_checkpoints() -> None:
         is_local = PathManager.supports_rename(src_path) and PathManager.supports_rename(dst_path)
         if not is_local or not overwrite:
             return fairseqs_copy(src_path, dst_path, overwrite)
-        with checkpoints.replacing(dst_path) as temporary:
-            shutil.copyfile(src_path, temporary)
+        with open(src_path, "rb") as source:
+            with checkpoints.replacing(dst_path) as file:
+                shutil.copyfileobj(source, file)
         return True
 
     @functools.wraps(fairseqs_load)
     def load(path, *args, **kwargs):
         try:
             return fairseqs_load(path, *args, **kwargs)
-        except Exception:
-            if PathManager.supports_rename(path):
+        except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError):
+            # torch before 2.4 cannot be told which types are harmless.
+            if PathManager.supports_rename(path) and hasattr(
+                torch.serialization, "add_safe_globals"
+            ):
                 checkpoints.load(path)  # says what is wrong, if it is the file
             raise
 

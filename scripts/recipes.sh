@@ -9,13 +9,18 @@ FAST="--optimizer torch_adam --criterion fused_label_smoothed_cross_entropy"
 BFLOAT16=
 grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && BFLOAT16="--autocast bfloat16"
 
-# The tiny transformer is that of Wu et al. (2021), "Good for Misconceived Reasons";
+# R-Drop passes each batch twice, and matters once a model knows its training text: it is for the
+# second half. The tiny transformer is that of Wu et al. (2021), "Good for Misconceived Reasons";
 # transformer_rdrop is the same with R-Drop, as ours are trained.
-model_options() { # model
+model_options() { # model updates
+  local rdrop="--rdrop-alpha 3 --rdrop-from-update $(($2 / 2))"
   case $1 in
-    lrn) echo "--arch lrn_multi30k $FAST $BFLOAT16 --lr 0.005" ;;
-    transformer_lrn) echo "--arch transformer_lrn_multi30k $FAST $BFLOAT16 --lr 0.005" ;;
-    transformer | transformer_rdrop)
+    lrn) echo "--arch lrn_multi30k $FAST $BFLOAT16 $rdrop --lr 0.005" ;;
+    transformer_lrn)
+      echo "--arch transformer_lrn_multi30k $FAST $BFLOAT16 $rdrop --lr 0.005"
+      ;;
+    transformer_rdrop) echo "$(model_options transformer "$2") $rdrop" ;;
+    transformer)
       echo "--arch transformer --encoder-layers 4 --decoder-layers 4" \
         "--encoder-embed-dim 128 --encoder-ffn-embed-dim 256 --encoder-attention-heads 4" \
         "--decoder-embed-dim 128 --decoder-ffn-embed-dim 256 --decoder-attention-heads 4" \
@@ -29,14 +34,6 @@ model_options() { # model
         "--optimizer adam --criterion label_smoothed_cross_entropy --lr 0.002"
       ;;
     *) fail "--model must be one of $MODELS, not $1" ;;
-  esac
-}
-
-# R-Drop passes each batch twice, and only matters once a model knows its training text: it is for
-# the second half.
-second_half_options() { # model
-  case $1 in
-    lrn | transformer_lrn | transformer_rdrop) echo "--rdrop-alpha 3" ;;
   esac
 }
 
@@ -56,29 +53,27 @@ parse_recipe() { # default directory, arguments...
     esac
     shift
   done
-  model_options "$model" >/dev/null
   [[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
+  model_options "$model" "$updates" >/dev/null
 }
 
 # 8000 updates (or as many as asked for) of 4096 tokens, the mean of the last 10 epochs, beam 5.
 # Everything goes to the directory MODEL-SEED beside the data.
 run_recipe() { # source target subsets...
-  local run=$directory/$model-$seed data=$directory/data-bin subset model_words second_half
-  read -ra model_words <<<"$(model_options "$model")"
-  read -ra second_half <<<"$(second_half_options "$model")"
+  local run=$directory/$model-$seed data=$directory/data-bin subset model_words
+  read -ra model_words <<<"$(model_options "$model" "$updates")"
   mkdir -p "$run"
   # Started again, fairseq would train for one more update. With other options it goes on.
-  local trained_with="options: --max-update $updates ${options[*]}"
+  local trained_with="options: ${model_words[*]} --max-update $updates ${options[*]}"
   if [ "$(cat "$run/trained-with" 2>/dev/null)" = "$trained_with" ]; then
     echo "$model, seed $seed: trained already"
   else
     echo "$model, seed $seed: train"
-    if [ ${#second_half[@]} -gt 0 ] && [ ! -e "$run/second-half" ]; then
-      train_recipe "$1" "$2" --max-update $(((updates + 1) / 2)) "${options[@]}"
-      touch "$run/second-half"
-      echo "$model, seed $seed: second half, with ${second_half[*]}"
-    fi
-    train_recipe "$1" "$2" --max-update "$updates" "${second_half[@]}" "${options[@]}"
+    train "$run" "$data" --source-lang "$1" --target-lang "$2" "${model_words[@]}" \
+      --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
+      --lr-scheduler inverse_sqrt --warmup-updates 2000 --warmup-init-lr 1e-7 \
+      --max-tokens 4096 --max-update "$updates" --seed "$seed" --log-interval 100 \
+      --keep-last-epochs 10 "${options[@]}"
     echo "$trained_with" >"$run/trained-with"
   fi
   average_last "$run/checkpoints" 10
@@ -88,12 +83,4 @@ run_recipe() { # source target subsets...
     tail -n 1 "$run/generate-$subset.txt"
   done
   python "$ROOT/scripts/validation_table.py" "$run/train.log" >"$run/validation.md"
-}
-
-# One training of run_recipe, whose variables it uses.
-train_recipe() { # source target options...
-  train "$run" "$data" --source-lang "$1" --target-lang "$2" "${model_words[@]}" \
-    --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
-    --lr-scheduler inverse_sqrt --warmup-updates 2000 --warmup-init-lr 1e-7 \
-    --max-tokens 4096 --seed "$seed" --log-interval 100 --keep-last-epochs 10 "${@:3}"
 }

@@ -50,6 +50,8 @@ def test_what_is_right(data):
     configure(data)
     configure(data, "--arch", "lrn_rnmt", "--criterion", "sentence_label_smoothed_cross_entropy")
     configure(data, "--arch", "transformer_lrn", "--task", "translation_lrn")
+    # An architecture's tied table gives way.
+    configure(data, "--arch", "lrn_multi30k", "--adaptive-softmax-cutoff", "9")
 
 
 FUSED = "--criterion fused_label_smoothed_cross_entropy "
@@ -84,6 +86,8 @@ GNMT = "--lr-scheduler gnmt_plus "
         ("--share-all-embeddings --encoder-freeze-embed", "one table", "give both .* or neither"),
         ("--adaptive-softmax-cutoff 9,5", "--adaptive-softmax-cutoff", "ascending .*, not 9,5"),
         ("--adaptive-softmax-cutoff x", "--adaptive-softmax-cutoff", "as 2000,8000, not x"),
+        ("--adaptive-softmax-cutoff 5,99", "5,99 goes beyond the 24 words", "lower it"),
+        ("--adaptive-softmax-cutoff 2,4,6,8", "2,4,6,8 has too many tails", "lower one"),
         (
             "--adaptive-softmax-cutoff 9 --share-decoder-input-output-embed",
             "--adaptive-softmax-cutoff",
@@ -114,6 +118,8 @@ GNMT = "--lr-scheduler gnmt_plus "
         (FUSED + "--autocast float16", "--autocast: invalid choice", "none.*bfloat16"),
         (FUSED + "--label-smoothing 1", "--label-smoothing", "at least 0 and below 1"),
         (FUSED + "--rdrop-alpha -1", "--rdrop-alpha", "at least 0, not -1"),
+        (FUSED + "--rdrop-alpha 3 --rdrop-from-update -1", "--rdrop-from-update", "0, not -1"),
+        (FUSED + "--rdrop-from-update 9", "--rdrop-from-update 9", "without --rdrop-alpha: give"),
         (SENTENCE + "--label-smoothing 1", "--label-smoothing", "at least 0 and below 1"),
         ("--adam-betas 0.9", "--adam-betas", r"two numbers .* as \(0.9, 0.98\), not 0.9"),
         ("--adam-betas (0.9,1.5)", "--adam-betas", r"from 0 to below 1.* not \(0.9,1.5\)"),

@@ -10,6 +10,8 @@ from fairseq_lrn.modules.cells import CELLS_WITH_ACTIVATION
 
 def _set_defaults(args, **defaults) -> None:
     for name, value in defaults.items():
+        if name.startswith("share_") and getattr(args, "adaptive_softmax_cutoff", None):
+            value = False  # it has output tables of its own
         setattr(args, name, getattr(args, name, value))
 
 

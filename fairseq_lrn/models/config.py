@@ -86,7 +86,8 @@ class LRNDecoderConfig(FairseqDataclass):
         },
     )
     adaptive_softmax_dropout: float = field(
-        default=0.0, metadata={"help": "dropout probability in the tails of adaptive softmax"}
+        default=0.0,
+        metadata={"help": "dropout probability of adaptive softmax, of its input and in its tails"},
     )
     adaptive_softmax_factor: float = field(
         default=4.0, metadata={"help": "each tail of adaptive softmax is so many times as narrow"}
@@ -202,6 +203,13 @@ class LRNDecoderConfig(FairseqDataclass):
         if not self.adaptive_softmax_factor >= 1.0:
             raise ValueError(
                 f"--adaptive-softmax-factor must be at least 1, not {self.adaptive_softmax_factor}"
+            )
+        narrowest = self.decoder_embed_dim // self.adaptive_softmax_factor ** len(cutoffs)
+        if narrowest < 1:
+            raise ValueError(
+                f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff} has too many tails: the "
+                f"last would have no width, with --adaptive-softmax-factor "
+                f"{self.adaptive_softmax_factor} and {self.decoder_embed_dim} wide; lower one"
             )
         if self.share_all_embeddings or self.share_decoder_input_output_embed:
             raise ValueError(

@@ -173,6 +173,11 @@ class LRNDecoder(RecurrentDecoder):
     def build_output_projection(self, cfg: LRNDecoderConfig, dictionary) -> nn.Module:
         """What makes logits of features; with adaptive softmax nothing, its loss needs features."""
         if cfg.adaptive_softmax_cutoff is not None:
+            if cfg.adaptive_softmax_cutoffs()[-1] > len(dictionary):
+                raise ValueError(
+                    f"--adaptive-softmax-cutoff {cfg.adaptive_softmax_cutoff} goes beyond the "
+                    f"{len(dictionary)} words of the dictionary: lower it"
+                )
             self.adaptive_softmax = AdaptiveSoftmax(
                 len(dictionary),
                 cfg.decoder_embed_dim,

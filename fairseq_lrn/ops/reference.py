@@ -77,7 +77,8 @@ def lrn_scan_for_export(
     """:func:`lrn_scan_reference` as one operator, which torch.onnx writes as ONNX's Scan."""
     from torch._higher_order_ops.scan import scan  # torch has no public name for it yet
 
-    gates = kqv.float() if bias is None else kqv.float() + bias.float()
+    exact = state_dtype(kqv)
+    gates = kqv.to(exact) if bias is None else kqv.to(exact) + bias.to(exact)
     padding = torch.zeros_like(gates[:, :, 0], dtype=torch.bool)
     if padding_mask is not None:
         padding = padding_mask
@@ -91,7 +92,7 @@ def lrn_scan_for_export(
         new_h = torch.where(is_padding, h, new_h)
         return new_h, new_h.clone()
 
-    states = scan(step, h0.float(), steps)[1]
+    states = scan(step, h0.to(exact), steps)[1]
     return (states.flip(0) if reverse else states).to(kqv.dtype)
 
 

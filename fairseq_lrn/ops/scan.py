@@ -76,7 +76,8 @@ def lrn_scan(
     if not pair:
         h0 = h0.unsqueeze(0)
     compute = None
-    if torch.onnx.is_in_onnx_export():
+    # torch's older exporter traces, which does not know the operator of the newer one.
+    if torch.onnx.is_in_onnx_export() and not torch.jit.is_tracing():
         compute = lrn_scan_for_export
     elif dispatch.choose(h0.device.type, backend) == "reference":
         compute = lrn_scan_reference

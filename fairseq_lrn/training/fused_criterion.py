@@ -50,6 +50,10 @@ class FusedLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionCon
         default=0.0,
         metadata={"help": "alpha for r-drop, 0 means no r-drop; it passes each batch twice"},
     )
+    rdrop_from_update: int = field(
+        default=0,
+        metadata={"help": "r-drop begins after so many updates; before, training is faster"},
+    )
 
 
 @register_criterion(
@@ -74,6 +78,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         report_accuracy=False,
         autocast="none",
         rdrop_alpha=0.0,
+        rdrop_from_update=0,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         if str(autocast) not in AUTOCAST_TYPES:
@@ -81,9 +86,22 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         check_label_smoothing(label_smoothing)
         if rdrop_alpha < 0.0:
             raise ValueError(f"--rdrop-alpha must be at least 0, not {rdrop_alpha}")
+        if rdrop_from_update < 0:
+            raise ValueError(f"--rdrop-from-update must be at least 0, not {rdrop_from_update}")
+        if rdrop_from_update > 0 and rdrop_alpha == 0.0:
+            raise ValueError(
+                f"--rdrop-from-update {rdrop_from_update} does nothing without --rdrop-alpha: "
+                "give that, too"
+            )
         self.autocast = str(autocast)
         self.rdrop_alpha = rdrop_alpha
+        self.rdrop_from_update = rdrop_from_update
+        self.num_updates = 0
         self.unfused_reason = None  # logged once
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Called by fairseq's trainer (:func:`fairseq_lrn.plugin.tell_criterion`)."""
+        self.num_updates = num_updates
 
     def forward(self, model, sample, reduce=True):
         """See :class:`fairseq.criterions.FairseqCriterion`: loss, sample size, what is logged."""
@@ -110,7 +128,9 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             return super().forward(model, sample, reduce)
 
     def _fused(self, model, sample, weight: Tensor):
-        alpha = self.rdrop_alpha if model.training else 0.0
+        alpha = 0.0
+        if model.training and self.num_updates >= self.rdrop_from_update:
+            alpha = self.rdrop_alpha
         net_input = sample["net_input"]
         if alpha > 0.0:
             net_input = {

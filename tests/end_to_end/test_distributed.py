@@ -45,7 +45,7 @@ def train(fresh, data, save_dir, *options):
 
 
 def finish(process):
-    output, _ = process.communicate()
+    output, _ = process.communicate(timeout=500)
     assert process.returncode == 0, output[-3000:]
     assert "kernels on cpu: reference" not in output
     return output
@@ -61,7 +61,11 @@ def test_two_processes_are_as_one(fresh, toy_data, tmp_path):
         train(fresh, toy_data, tmp_path / "two", *options, "--distributed-rank", str(rank))
         for rank in range(2)
     ]
-    outputs = [finish(process) for process in processes]
+    try:
+        outputs = [finish(process) for process in processes]
+    finally:  # one that failed leaves the other waiting
+        for process in processes:
+            process.kill()
     assert "kernels on cpu: cpp" in outputs[0]  # fairseq lets the others print warnings only
     built = sum(output.count("building the C++ kernels, once") for output in outputs)
     assert built == 1 and len(list((fresh[0] / "built").rglob("_lrn_scan_*.so"))) == 1

@@ -5,13 +5,14 @@ import os
 import random
 import re
 import signal
+import time
 
 import torch
 
 from fairseq_lrn import checkpoints
 
 KILLS = 20
-UPDATES = 90
+UPDATES = 200  # many more than are made between the kills
 OPTIONS = [
     *("--arch", "lrn_tiny", "--word-dropout", "0.1", "--optimizer", "torch_adam", "--lr", "0.003"),
     *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", "20"),
@@ -48,18 +49,20 @@ def test_killed_at_any_moment(toy_data, start, tmp_path):
         arguments = [toy_data, *OPTIONS, "--save-dir", directory / "checkpoints"]
         return start(directory / "log", "train", *arguments)
 
-    process = train("undisturbed")
+    process, began = train("undisturbed"), time.monotonic()
     process.join()
     assert process.exitcode == 0
+    update_time = (time.monotonic() - began) / UPDATES
     killed, dice, log = tmp_path / "killed", random.Random(1), tmp_path / "killed" / "log"
     for _ in range(KILLS):
         enough = updates(killed) + dice.randint(0, 5)
         process = train("killed")
         while updates(killed) < enough and process.exitcode is None:
             process.join(0.01)
-        process.join(dice.uniform(0, 0.3))  # an update and saving take about as long
+        process.join(dice.uniform(0, 2 * update_time))  # some of it goes into saving
+        assert process.exitcode is None, "raise UPDATES: it came to its end"
         os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        process.join(60)
         assert process.exitcode == -signal.SIGKILL, log.read_text()[-3000:]
         for path in (killed / "checkpoints").glob("*.pt"):
             checkpoints.load(str(path))

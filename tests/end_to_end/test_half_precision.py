@@ -66,6 +66,7 @@ def train(data, dtype, scale=1.0, autocast=False):
     with torch.no_grad():
         for sample in batches(task, "valid"):
             with context:
+                assert model(**sample["net_input"])[0].dtype == dtype
                 loss, sample_size, _ = criterion(model, sample)
             total, tokens = total + float(loss), tokens + sample_size
     return total / tokens / torch.log(torch.tensor(2.0)).item()

@@ -37,7 +37,7 @@ def test_identity_over_ten_thousand_steps(kernel, size, gates):
 @pytest.mark.parametrize("activation", ["tanh", "identity"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_extreme_inputs(kernel, activation, dtype):
-    """No NaN where the exact result is finite, forward and backward."""
+    """Finite where the exact result is, forward and backward."""
     values = torch.tensor([0.0, 1e-8, 1.0, -1.0, 60.0, -60.0, 1e4, -1e4], dtype=torch.float64)
     k, q, v = torch.cartesian_prod(values, values, values).t()
     kqv = torch.stack([k, q, v], 1).view(8, -1, 3).contiguous()
@@ -49,6 +49,6 @@ def test_extreme_inputs(kernel, activation, dtype):
         h.sum().backward()
         results[kind] = h.detach().cpu(), one.grad.cpu()
     for exact, ours in zip(results[torch.float64], results[dtype]):
-        representable = exact.abs() < torch.finfo(dtype).max
+        representable = exact.abs() < torch.finfo(dtype).max / 2
         assert representable.any()
-        assert not ours[representable].isnan().any()
+        assert ours[representable].isfinite().all()

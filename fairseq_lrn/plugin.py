@@ -138,7 +138,7 @@ def renew_batches() -> None:
 
 
 def tell_criterion() -> None:
-    """Let fairseq tell criterions with ``set_num_updates`` how many there were, as it does models."""
+    """Let fairseq tell criterions that have ``set_num_updates`` how many there were, like models."""
     from fairseq.trainer import Trainer
 
     fairseqs = Trainer.set_num_updates

@@ -138,7 +138,7 @@ def renew_batches() -> None:
 
 
 def tell_criterion() -> None:
-    """Let fairseq tell criterions that have ``set_num_updates`` how many there were, like models."""
+    """Let fairseq tell a criterion with ``set_num_updates`` how many there were, like models."""
     from fairseq.trainer import Trainer
 
     fairseqs = Trainer.set_num_updates

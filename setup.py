@@ -70,6 +70,7 @@ setup(
     python_requires=">=3.9",
     packages=find_packages(include=["fairseq_lrn", "fairseq_lrn.*"]),
     package_data={"fairseq_lrn": ["config/*.yaml"], "fairseq_lrn.ops": ["csrc/*"]},
+    entry_points={"console_scripts": ["fairseq-lrn=fairseq_lrn.cli:main"]},
     install_requires=[
         "fairseq>=0.12.2; python_version < '3.11'",
         "fairseq-fixed>=0.12.3.1; python_version >= '3.11'",

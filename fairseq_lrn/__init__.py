@@ -19,5 +19,15 @@ import fairseq_lrn.tasks  # noqa: E402  (needs a working fairseq)
 import fairseq_lrn.training  # noqa: E402, F401
 from fairseq_lrn.models import LRNModel, RNMTModel, TransformerLRNModel  # noqa: E402
 from fairseq_lrn.modules import LRN  # noqa: E402
+from fairseq_lrn.translator import Translation, Translator, load_translator  # noqa: E402
 
-__all__ = ["LRN", "LRNModel", "RNMTModel", "TransformerLRNModel", "__version__"]
+__all__ = [
+    "LRN",
+    "LRNModel",
+    "RNMTModel",
+    "TransformerLRNModel",
+    "Translation",
+    "Translator",
+    "__version__",
+    "load_translator",
+]

@@ -11,6 +11,7 @@ from fairseq_lrn.command import InputError
 
 EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
+PREFERRED = ("averaged.pt", "checkpoint_best.pt", "checkpoint_last.pt")
 BEST = re.compile(r"checkpoint\.best_.+_(-?\d+(?:\.\d+)?)\.pt")
 
 
@@ -37,6 +38,20 @@ def load(path: str) -> Dict[str, Any]:
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise InputError(f"{path} is not a checkpoint of fairseq: it has no model")
     return state
+
+
+def preferred(directory: str) -> str:
+    """The name of the checkpoint to translate with: the mean, else the best, else the last.
+
+    Raises:
+        InputError: *directory* has none of them.
+    """
+    for name in PREFERRED:
+        if os.path.isfile(os.path.join(directory, name)):
+            return name
+    raise InputError(
+        f"{directory} has no {', '.join(PREFERRED[:-1])} or {PREFERRED[-1]}: name its checkpoint"
+    )
 
 
 def find(

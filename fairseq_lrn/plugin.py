@@ -8,12 +8,15 @@ import os
 import pickle
 import shutil
 import sys
-from typing import Iterable
+from typing import Any, Dict, Iterable
 
 import numpy
 import torch
 
 from fairseq_lrn import checkpoints
+from fairseq_lrn.command import InputError
+
+logger = logging.getLogger(__name__)
 
 
 def require_fairseq() -> None:
@@ -152,6 +155,24 @@ def tell_criterion() -> None:
     Trainer.set_num_updates = set_num_updates
 
 
+def keep_text(state: Dict[str, Any], directory: str) -> None:
+    """Put beside a checkpoint what it takes to translate raw text, if our script prepared the data.
+
+    Args:
+        state: the checkpoint.
+        directory: where it lies.
+    """
+    from fairseq_lrn.text import raw
+
+    data = ((state.get("cfg") or {}).get("task") or {}).get("data")
+    if not isinstance(data, str):
+        return
+    try:
+        raw.keep(data.split(os.pathsep)[0], directory)
+    except InputError as error:  # no reason to end a training
+        logger.warning("raw text can not be translated from %s alone: %s", directory, error)
+
+
 def protect_checkpoints() -> None:
     """Let a file with a checkpoint's name always be whole, and errors say what is wrong with it.
 
@@ -159,6 +180,8 @@ def protect_checkpoints() -> None:
     ``checkpoint_last.pt`` and ``checkpoint_best.pt`` in place, so that a run that is killed
     there has no ``checkpoint_last.pt`` to go on from. Writing to a full disk it tries again into
     the same file, and what it raises in the end names neither the file nor the reason.
+
+    Beside a checkpoint are put the files that it takes to translate raw text with it.
     """
     from fairseq import checkpoint_utils
     from fairseq.file_io import PathManager
@@ -170,7 +193,8 @@ def protect_checkpoints() -> None:
     def save(obj, filename, async_write=False):
         if async_write or not PathManager.supports_rename(filename):
             return fairseqs_save(obj, filename, async_write)
-        return checkpoints.save(obj, filename)
+        checkpoints.save(obj, filename)
+        keep_text(obj, os.path.dirname(filename))
 
     @functools.wraps(fairseqs_copy)
     def copy(src_path, dst_path, overwrite=False):

@@ -9,7 +9,8 @@ import argparse
 import sys
 
 from fairseq_lrn.command import run
-from fairseq_lrn.text.output import Detokenizer, read_translations
+from fairseq_lrn.text.output import read_translations
+from fairseq_lrn.text.tokenization import Detokenizer
 
 
 def main() -> None:

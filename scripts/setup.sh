@@ -16,8 +16,6 @@ fi
 extras=$(IFS=, && echo "$*")
 version=$(python -c 'import sys; print("%d%02d" % sys.version_info[:2])')
 [ "$version" -ge 309 ] || fail "Python 3.9 or later is needed, 3.11 is best; set PYTHON"
-command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
-  fail "no C++ compiler found, which building fairseq needs: install g++ or clang"
 
 # What was installed from these files need not be looked at again.
 stamp=$(python - "$ROOT" <<'END'
@@ -68,6 +66,8 @@ fi
 echo "setup: torch and build tools"
 install -c "$constraints" torch numpy cython setuptools wheel
 if ! python -c "import importlib.metadata as m; m.version('$fairseq')" 2>/dev/null; then
+  command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
+    fail "no C++ compiler found, which building fairseq needs: install g++ or clang"
   echo "setup: building fairseq ($fairseq); this takes about 3 minutes"
 fi
 # Its build imports torch and numpy, so it must see this environment.

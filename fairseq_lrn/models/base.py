@@ -2,11 +2,15 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
+from fairseq.hub_utils import GeneratorHubInterface
 from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
 from torch import Tensor
+
+from fairseq_lrn import checkpoints
+from fairseq_lrn.text import raw
 
 
 class RecurrentModel(FairseqEncoderDecoderModel):
@@ -14,6 +18,39 @@ class RecurrentModel(FairseqEncoderDecoderModel):
 
     def __init__(self, encoder: "RecurrentEncoder", decoder: "RecurrentDecoder"):
         super().__init__(encoder, decoder)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name_or_path: str,
+        checkpoint_file: Optional[str] = None,
+        data_name_or_path: str = ".",
+        **kwargs: Any,
+    ) -> GeneratorHubInterface:
+        """fairseq's hub interface, of a directory of checkpoints.
+
+        Where the directory has what raw text takes, as training on data of
+        ``scripts/prepare_text.py`` leaves it, ``translate`` and ``sample`` are from raw text to raw
+        text. Otherwise, or with a ``tokenizer`` or ``bpe`` among the options, as elsewhere in
+        fairseq. :func:`fairseq_lrn.load_translator` gives more than texts.
+
+        Args:
+            model_name_or_path: the directory.
+            checkpoint_file: name of a checkpoint in it, or several, with ``:`` between them; by
+                default that which :func:`fairseq_lrn.checkpoints.preferred` finds.
+            data_name_or_path: where the dictionaries are; ``"."``: in the same directory.
+            kwargs: options of fairseq that are to be others than those of the training.
+
+        Raises:
+            InputError: there is no checkpoint.
+        """
+        if checkpoint_file is None:
+            checkpoint_file = checkpoints.preferred(model_name_or_path)
+        if not {"tokenizer", "bpe"} & kwargs.keys() and raw.files(model_name_or_path):
+            kwargs.update(bpe="prepared_text", prepared_text=model_name_or_path)
+        return super().from_pretrained(
+            model_name_or_path, checkpoint_file, data_name_or_path, **kwargs
+        )
 
     def forward(
         self,

@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from typing import Dict, List
 
-import sacremoses
-
 from fairseq_lrn.command import InputError
-
-SENTENCEPIECE_SPACE = "\u2581"
+from fairseq_lrn.text.tokenization import SENTENCEPIECE_SPACE
 
 
 @dataclass
@@ -67,13 +64,3 @@ def read_translations(path: str) -> List[Translation]:
             f"{path} holds BPE pieces, not words: generate again with --remove-bpe sentencepiece"
         )
     return [found[number] for number in sorted(found)]
-
-
-class Detokenizer:
-    """Moses detokenisation of one language (sacremoses)."""
-
-    def __init__(self, lang: str):
-        self.moses = sacremoses.MosesDetokenizer(lang)
-
-    def __call__(self, line: str) -> str:
-        return self.moses.detokenize(line.split())

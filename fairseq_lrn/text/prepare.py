@@ -12,23 +12,19 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from multiprocessing import Pool
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
-import sacremoses
 import sentencepiece
 from fairseq.data import Dictionary
-from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from fairseq_lrn.command import InputError
-from fairseq_lrn.text.output import SENTENCEPIECE_SPACE
 from fairseq_lrn.text.parallel import read_pair, write_lines
+from fairseq_lrn.text.raw import RECORD, SENTENCEPIECE_MODEL, read_record, restrict
+from fairseq_lrn.text.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 
 logger = logging.getLogger(__name__)
 
-SENTENCEPIECE_MODEL = "sentencepiece.bpe.model"
-RECORD = "prepare.json"
 ENCODED_AT_ONCE = 100_000  # lines
 
 
@@ -126,12 +122,7 @@ def _check_vocab(options: PrepareOptions) -> None:
                 f"{path} is missing: --vocab-from must be a directory that prepare_text.py made "
                 f"for {options.source_lang}-{options.target_lang}"
             )
-    path = os.path.join(directory, RECORD)
-    try:
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}, which prepare_text.py wrote: {error}") from error
+    record = read_record(directory)
     options.vocab_threshold = record.get("vocab_threshold", 0)
     for name in ("lowercase", "tokenize"):
         if record.get(name) != getattr(options, name):
@@ -148,7 +139,7 @@ def _prepare_into(working: str, splits, options: PrepareOptions) -> None:
         for split, pair in splits.items():
             logger.info("%s: %d pairs: normalise and tokenise", split, len(pair[0]))
             pair = tuple(
-                pool.map(_Tokenizer(lang, options.tokenize, options.lowercase), lines, 500)
+                pool.map(Tokenizer(lang, options.tokenize, options.lowercase), lines, 500)
                 for lang, lines in zip(languages, pair)
             )
             if split == "train":
@@ -209,42 +200,6 @@ def encode(
     for start in range(0, len(lines), ENCODED_AT_ONCE):
         block = lines[start : start + ENCODED_AT_ONCE]
         yield from bpe.encode(block, out_type=str, num_threads=workers)
-
-
-def restrict(
-    bpe: sentencepiece.SentencePieceProcessor, vocabulary: Set[str]
-) -> sentencepiece.SentencePieceProcessor:
-    """A BPE model that takes other pieces than those of *vocabulary* apart, down to characters."""
-    model = ModelProto()
-    model.ParseFromString(bpe.serialized_model_proto())
-    for piece in model.pieces:
-        is_ordinary = piece.type == ModelProto.SentencePiece.NORMAL and len(piece.piece) > 1
-        if is_ordinary and piece.piece not in vocabulary:
-            piece.type = ModelProto.SentencePiece.UNUSED
-    return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
-
-
-class _Tokenizer:
-    """Moses normalisation and tokenisation; a class, so that worker processes can receive it."""
-
-    def __init__(self, lang: str, tokenize: bool, lowercase: bool):
-        self.lang, self.tokenize, self.lowercase = lang, tokenize, lowercase
-
-    def __call__(self, line: str) -> str:
-        # sentencepiece writes spaces as this character, so it could not be told from them.
-        line = line.replace(SENTENCEPIECE_SPACE, "_")
-        if self.tokenize:
-            normalizer, tokenizer = _moses(self.lang)
-            # No escaping: what the model writes is plain text, and BLEU counts the same tokens.
-            line = tokenizer.tokenize(normalizer.normalize(line), return_str=True, escape=False)
-        # Tokenising may produce odd spaces again; sentencepiece would make pieces of them.
-        line = " ".join(line.split())
-        return line.lower() if self.lowercase else line
-
-
-@cache  # compiling its expressions takes longer than tokenising many lines
-def _moses(lang: str) -> tuple:
-    return sacremoses.MosesPunctNormalizer(lang), sacremoses.MosesTokenizer(lang)
 
 
 def clean(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from fairseq_lrn.command import InputError
 from fairseq_lrn.text.grammar import generate
 from fairseq_lrn.text.parallel import read_lines, write_lines
-from fairseq_lrn.text.prepare import PrepareOptions, _Tokenizer, prepare
+from fairseq_lrn.text.prepare import PrepareOptions, prepare
+from fairseq_lrn.text.tokenization import Tokenizer
 
 ODD = [
     *("\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\0", "\x7f"),
@@ -39,7 +40,7 @@ def odd_line(dice):
     st.booleans(),
 )
 def test_tokenising_keeps_a_line_one_line(line, lang, tokenize):
-    tokens = _Tokenizer(lang, tokenize, lowercase=True)(line)
+    tokens = Tokenizer(lang, tokenize, lowercase=True)(line)
     assert len(f"{tokens}\n".splitlines()) == 1 and tokens == " ".join(tokens.split())
     if not line.split():
         assert tokens == ""

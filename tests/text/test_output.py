@@ -3,7 +3,8 @@
 import pytest
 
 from fairseq_lrn.command import InputError
-from fairseq_lrn.text.output import Detokenizer, read_translations
+from fairseq_lrn.text.output import read_translations
+from fairseq_lrn.text.tokenization import Detokenizer
 
 OUTPUT = """\
 S-1\tb .

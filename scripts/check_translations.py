@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Translate a whole subset in many ways, and count the translations that differ: batch sizes,
+padding, order, ensemble, prefix, search, backend; and compare the log-probabilities.
+
+Prints a Markdown table; exit status 1 if a translation differs, or a log-probability by more than
+1e-5. With TRITON_INTERPRET=1 the Triton kernel is among the backends, without a GPU.
+
+Example:
+    python scripts/check_translations.py multi30k/data-bin \\
+        --path multi30k/lrn-1/checkpoints/averaged.pt
+"""
+
+import argparse
+import sys
+
+import fairseq_lrn  # noqa: F401  (registers the models)
+from fairseq_lrn.command import run
+from fairseq_lrn.ops.dispatch import backends
+from fairseq_lrn.same_translations import Translator, compare, conditions
+
+TOLERANCE = 1e-5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", help="directory that prepare_text.py made")
+    parser.add_argument("--path", required=True, metavar="FILE", help="checkpoint")
+    parser.add_argument("--gen-subset", default="valid", metavar="SUBSET")
+    parser.add_argument("--beam", type=int, default=5, metavar="N")
+    args = parser.parse_args()
+    translator = Translator(args.path, args.data, args.gen_subset, args.beam)
+    usable = [backend.name for backend in backends() if backend.state != "unavailable"]
+    print("| translated | sentences | others than with the first | log-probabilities |")
+    print("| --- | ---: | ---: | ---: |")
+    failed = False
+    for row in compare(translator, conditions(usable)):
+        print(f"| {row.name} | {row.sentences} | {row.different} | {row.score:.1e} |", flush=True)
+        failed = failed or row.different > 0 or not row.score <= TOLERANCE
+    sys.exit(int(failed))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -10,28 +10,34 @@ BFLOAT16=
 grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && BFLOAT16="--autocast bfloat16"
 
 # R-Drop passes each batch twice, and matters once a model knows its training text: it is for the
-# second half. The tiny transformer is that of Wu et al. (2021), "Good for Misconceived Reasons";
-# transformer_rdrop is the same with R-Drop, as ours are trained.
+# second half. In the last fifth the learning rate falls to 0. The tiny transformer is that of Wu et
+# al. (2021), "Good for Misconceived Reasons"; transformer_rdrop is the same, trained as ours are.
 model_options() { # model updates
-  local rdrop="--rdrop-alpha 3 --rdrop-from-update $(($2 / 2))"
+  local schedule="--lr-scheduler inverse_sqrt"
+  local ours="--rdrop-alpha 3 --rdrop-from-update $(($2 / 2)) \
+    --lr-scheduler inverse_sqrt_cooldown --cooldown-updates $((($2 + 4) / 5))"
   case $1 in
-    lrn) echo "--arch lrn_multi30k $FAST $BFLOAT16 $rdrop --lr 0.005" ;;
+    lrn) echo "--arch lrn_multi30k $FAST $BFLOAT16 $ours --lr 0.005" ;;
     transformer_lrn)
-      echo "--arch transformer_lrn_multi30k $FAST $BFLOAT16 $rdrop --lr 0.005"
+      echo "--arch transformer_lrn_multi30k $FAST $BFLOAT16 $ours --lr 0.005"
       ;;
-    transformer_rdrop) echo "$(model_options transformer "$2") $rdrop" ;;
+    transformer_rdrop)
+      local plain
+      plain=$(model_options transformer "$2")
+      echo "${plain/$schedule/$ours}"
+      ;;
     transformer)
       echo "--arch transformer --encoder-layers 4 --decoder-layers 4" \
         "--encoder-embed-dim 128 --encoder-ffn-embed-dim 256 --encoder-attention-heads 4" \
         "--decoder-embed-dim 128 --decoder-ffn-embed-dim 256 --decoder-attention-heads 4" \
-        "--dropout 0.3 --share-all-embeddings $FAST --lr 0.005"
+        "--dropout 0.3 --share-all-embeddings $FAST $schedule --lr 0.005"
       ;;
     lstm)
       echo "--arch lstm --encoder-layers 2 --decoder-layers 2 --encoder-bidirectional" \
         "--encoder-embed-dim 256 --encoder-hidden-size 256" \
         "--decoder-embed-dim 256 --decoder-hidden-size 256 --decoder-out-embed-dim 256" \
         "--dropout 0.3 --share-all-embeddings --clip-norm 1.0" \
-        "--optimizer adam --criterion label_smoothed_cross_entropy --lr 0.002"
+        "--optimizer adam --criterion label_smoothed_cross_entropy $schedule --lr 0.002"
       ;;
     *) fail "--model must be one of $MODELS, not $1" ;;
   esac
@@ -71,7 +77,7 @@ run_recipe() { # source target subsets...
     echo "$model, seed $seed: train"
     train "$run" "$data" --source-lang "$1" --target-lang "$2" "${model_words[@]}" \
       --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
-      --lr-scheduler inverse_sqrt --warmup-updates 2000 --warmup-init-lr 1e-7 \
+      --warmup-updates 2000 --warmup-init-lr 1e-7 \
       --max-tokens 4096 --max-update "$updates" --seed "$seed" --log-interval 100 \
       --keep-last-epochs 10 "${options[@]}"
     echo "$trained_with" >"$run/trained-with"

@@ -57,6 +57,7 @@ def test_what_is_right(data):
 FUSED = "--criterion fused_label_smoothed_cross_entropy "
 SENTENCE = "--criterion sentence_label_smoothed_cross_entropy "
 GNMT = "--lr-scheduler gnmt_plus "
+COOLDOWN = "--lr-scheduler inverse_sqrt_cooldown --cooldown-updates "
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,9 @@ GNMT = "--lr-scheduler gnmt_plus "
         ("--adam-eps -1", "--adam-eps", "at least 0, not -1"),
         ("--weight-decay -1", "--weight-decay", "at least 0, not -1"),
         (GNMT + "--warmup-updates 0", "--warmup-updates", "at least 1"),
+        (COOLDOWN + "0 --max-update 9", "--cooldown-updates", "use --lr-scheduler inverse_sqrt"),
+        (COOLDOWN + "9", r"--max-update \(0\)", "change one of them"),
+        (COOLDOWN + "9 --max-update 8", "--cooldown-updates 9", "change one of them"),
         (GNMT + "--nstable 0", "--nstable", "at least 1"),
         (GNMT + "--lr-decay-start 5 --lr-decay-end 5", r"--lr-decay-end \(5\)", "must be above"),
         ("--task translation_lrn --length-penalty none", "--length-penalty", "power.*gnmt"),

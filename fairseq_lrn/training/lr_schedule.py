@@ -1,10 +1,14 @@
-"""The learning-rate schedule of the authors' runs."""
+"""Learning-rate schedules: that of the authors' runs, and fairseq's most used one with an end."""
 
 from dataclasses import dataclass, field
 from typing import List
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
+from fairseq.optim.lr_scheduler.inverse_square_root_schedule import (
+    InverseSquareRootLRScheduleConfig,
+    InverseSquareRootSchedule,
+)
 from omegaconf import II
 
 
@@ -85,3 +89,56 @@ class GNMTPlusSchedule(FairseqLRScheduler):
         """The rate does not change with the epoch."""
         super().step(epoch, val_loss)
         return self.optimizer.get_lr()
+
+
+@dataclass
+class InverseSqrtCooldownConfig(InverseSquareRootLRScheduleConfig):
+    """Options of ``--lr-scheduler inverse_sqrt_cooldown``, beside those of ``inverse_sqrt``."""
+
+    cooldown_updates: int = field(
+        default=0,
+        metadata={"help": "in the last N of --max-update updates, fall linearly to 0"},
+    )
+    max_update: int = II("optimization.max_update")
+
+    def check(self) -> None:
+        """Refuse values that make no schedule.
+
+        Raises:
+            ValueError: names the option and the remedy.
+        """
+        if self.cooldown_updates < 1:
+            raise ValueError(
+                f"--cooldown-updates must be at least 1, not {self.cooldown_updates}; without a "
+                "cooldown use --lr-scheduler inverse_sqrt"
+            )
+        if self.cooldown_updates > self.max_update:
+            raise ValueError(
+                f"--cooldown-updates {self.cooldown_updates} are more than --max-update "
+                f"({self.max_update}), with which the cooldown ends: change one of them"
+            )
+
+
+@register_lr_scheduler("inverse_sqrt_cooldown", dataclass=InverseSqrtCooldownConfig)
+class InverseSqrtCooldownSchedule(InverseSquareRootSchedule):
+    """fairseq's ``inverse_sqrt``, then linearly to 0 within the last updates.
+
+    Source: Hägele et al. (2024), "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
+    Durations", for the linear cooldown.
+    """
+
+    def __init__(self, cfg: InverseSqrtCooldownConfig, optimizer):
+        options = InverseSqrtCooldownConfig.from_namespace(cfg)
+        options.check()
+        super().__init__(cfg, optimizer)
+        self.max_update, self.cooldown_updates = options.max_update, options.cooldown_updates
+
+    def step_update(self, num_updates: int) -> float:
+        """Set the rate of the next update, after *num_updates*."""
+        remaining = max(self.max_update - num_updates, 0)
+        if remaining >= self.cooldown_updates:
+            return super().step_update(num_updates)
+        super().step_update(self.max_update - self.cooldown_updates)
+        self.lr *= remaining / self.cooldown_updates
+        self.optimizer.set_lr(self.lr)
+        return self.lr

@@ -1,4 +1,4 @@
-"""The learning-rate schedule gnmt_plus."""
+"""The learning-rate schedules gnmt_plus and inverse_sqrt_cooldown."""
 
 import json
 
@@ -7,10 +7,14 @@ import pytest
 import torch
 from fairseq.optim import FairseqOptimizer
 from fairseq.optim.lr_scheduler import LR_SCHEDULER_REGISTRY
+from fairseq.optim.lr_scheduler.inverse_square_root_schedule import (
+    InverseSquareRootLRScheduleConfig,
+    InverseSquareRootSchedule,
+)
 from parity import DATA
 
-from fairseq_lrn.training import GNMTPlusSchedule
-from fairseq_lrn.training.lr_schedule import GNMTPlusConfig
+from fairseq_lrn.training import GNMTPlusSchedule, InverseSqrtCooldownSchedule
+from fairseq_lrn.training.lr_schedule import GNMTPlusConfig, InverseSqrtCooldownConfig
 
 
 class Optimizer(FairseqOptimizer):
@@ -57,3 +61,18 @@ def test_landmarks():
 def test_one_rate_only():
     with pytest.raises(ValueError, match="takes one --lr"):
         GNMTPlusSchedule(GNMTPlusConfig(lr=[1e-3, 1e-4]), Optimizer())
+
+
+def test_cooldown():
+    common = {"lr": [5e-3], "warmup_updates": 20, "warmup_init_lr": 1e-7}
+    fairseqs = InverseSquareRootSchedule(InverseSquareRootLRScheduleConfig(**common), Optimizer())
+    config = InverseSqrtCooldownConfig(**common, max_update=80, cooldown_updates=16)
+    ours = InverseSqrtCooldownSchedule(config, Optimizer())
+    for updates in range(65):
+        assert ours.step_update(updates) == fairseqs.step_update(updates)
+    start = fairseqs.step_update(64)
+    for updates in range(64, 81):
+        expected = pytest.approx(start * (80 - updates) / 16, abs=1e-12)
+        assert ours.step_update(updates) == expected
+        assert ours.optimizer.get_lr() == ours.step(1) == expected
+    assert ours.step_update(90) == 0.0

@@ -171,11 +171,10 @@ class Translator:
 
     def _generator(self, beam: int, nbest: int, options: Dict[str, Any]) -> Any:
         settings = OmegaConf.structured(GenerationConfig)
-        unknown = sorted(options.keys() - settings.keys())
-        if unknown:
+        known = [name for name in settings if not name.startswith("_")]
+        for name in sorted(options.keys() - set(known)):
             raise InputError(
-                f"{unknown[0]} is no option of fairseq's generation; those are: "
-                + ", ".join(settings)
+                f"{name} is no option of fairseq's generation; those are: {', '.join(known)}"
             )
         try:
             settings.update({"beam": beam, "nbest": nbest, **options})

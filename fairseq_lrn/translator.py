@@ -169,6 +169,12 @@ class Translator:
                 bar.update(len(numbers))
         return found
 
+    def encode(self, pieces: Sequence[str]) -> Tensor:
+        """The numbers of a sentence's pieces, its end included, ``S``."""
+        return self.task.source_dictionary.encode_line(
+            " ".join(pieces), line_tokenizer=str.split, add_if_not_exist=False
+        ).long()
+
     def _generator(self, beam: int, nbest: int, options: Dict[str, Any]) -> Any:
         settings = OmegaConf.structured(GenerationConfig)
         known = [name for name in settings if not name.startswith("_")]
@@ -197,13 +203,7 @@ class Translator:
     def _translate(
         self, sources: List[List[str]], generator: Any, nbest: int, attention: bool
     ) -> List[List[Translation]]:
-        source_dictionary = self.task.source_dictionary
-        tokens = [
-            source_dictionary.encode_line(
-                " ".join(pieces), line_tokenizer=str.split, add_if_not_exist=False
-            ).long()
-            for pieces in sources
-        ]
+        tokens = [self.encode(pieces) for pieces in sources]
         lengths = [len(sentence) for sentence in tokens]
         dataset = self.task.build_dataset_for_inference(tokens, lengths)
         sample = dataset.collater([dataset[index] for index in range(len(tokens))])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.ops import ACTIVATIONS, lrn_scan
+from fairseq_lrn.ops.unfolded import Unfolded, unfold
 
 CELLS = ("lrn", "olrn", "atr", "sru", "gru", "lstm")
 # The others keep their own nonlinearities.
@@ -154,6 +155,14 @@ class LRNCell(Cell):
         if h.size(0) == 0:
             return h, state
         return h, h[0] if reverse else h[-1]
+
+    @torch.jit.unused
+    def unfold(self, x: Tensor, state: Tensor, reverse: bool = False) -> Unfolded:
+        """What the states of :meth:`forward`, without padding, are made of."""
+        biases = self.biases()
+        return unfold(
+            self.project(x), state, biases[0] if biases else None, self.activation, reverse
+        )
 
 
 def scan_directions(

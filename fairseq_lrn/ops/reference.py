@@ -40,7 +40,7 @@ def lrn_scan_reference(
         # gradients too: torch.where alone would multiply a zero gradient by NaN.
         kqv = kqv.masked_fill(padding_mask.unsqueeze(-1), 0.0)
     out_dtype = kqv.dtype
-    k, q, v, o = _gates(kqv.to(state_dtype(kqv)), bias, h0.size(-1))
+    k, q, v, o = split_gates(kqv.to(state_dtype(kqv)), bias, h0.size(-1))
     h = h0.to(k.dtype)
     states = []
     for t in reversed(range(len(k))) if reverse else range(len(k)):
@@ -88,7 +88,7 @@ def lrn_scan_for_export(
 
     def step(h, inputs):
         of_step, is_padding = inputs
-        new_h = lrn_step(*_gates(of_step, None, h.size(-1)), h, activation)
+        new_h = lrn_step(*split_gates(of_step, None, h.size(-1)), h, activation)
         new_h = torch.where(is_padding, h, new_h)
         return new_h, new_h.clone()
 
@@ -119,7 +119,7 @@ def lrn_scan_backward_reference(
     grad_kqv = torch.zeros_like(kqv, memory_format=torch.contiguous_format)
     initial = h0.to(states.dtype)
     grad_state = torch.zeros_like(initial)
-    k, q, v, o = _gates(kqv.to(states.dtype), bias, h0.size(-1))
+    k, q, v, o = split_gates(kqv.to(states.dtype), bias, h0.size(-1))
     first, step = (len(k) - 1, -1) if reverse else (0, 1)
     for t in range(len(k))[::-step]:
         h = initial if t == first else states[t - step]
@@ -196,9 +196,10 @@ def is_half(tensor: Tensor) -> bool:
     return tensor.dtype in (torch.float16, torch.bfloat16)
 
 
-def _gates(
+def split_gates(
     kqv: Tensor, bias: Optional[Tensor], hidden_size: int
 ) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
+    """k, q, v and, of four gates, o, with their bias; the last dimension of each is H."""
     if bias is not None:
         kqv = kqv + bias.to(kqv.dtype)
     k, q, v, *o = kqv.split(hidden_size, dim=-1)

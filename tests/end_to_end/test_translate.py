@@ -1,4 +1,4 @@
-"""Raw text in, raw text out: from Python, from the hub, and with the command fairseq-lrn."""
+"""Raw text in, raw text out: from Python, from the hub, with fairseq-lrn; and pictures of it."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from fairseq_lrn import LRNModel, load_translator
+from fairseq_lrn import LRNModel, load_translator, pictures
 from fairseq_lrn.command import InputError
 from fairseq_lrn.text import raw
 
@@ -162,3 +162,42 @@ def test_command_with_wrong_input(run, moved, source, tmp_path):
     assert output.read_text() == "earlier\n"
     long = "\n".join([source[0]] * 3 + ["dog " * 2000])
     assert "error: sentence 4 has" in run(moved, "--buffer-size", 2, text=long, ok=False)
+
+
+def test_pictures(command, translator, moved, quickstart, source, expected, tmp_path):
+    arguments = ["attention", moved, source[0], "--output", tmp_path / "attention.png"]
+    assert expected[0] in command("python", "scripts/plot.py", *arguments)
+    assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
+    seen = pictures.memory(translator, source[0], backward=True)
+    pictures.draw_memory(seen, str(tmp_path / "memory.svg"))
+    assert "<svg" in (tmp_path / "memory.svg").read_text()
+    log = str(quickstart[0] / "train.log")
+    pictures.draw_curves([log, str(quickstart[0])], str(tmp_path / "curves.pdf"))
+    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
+    picture = str(tmp_path / "picture.png")
+    for call, message in (
+        (lambda: pictures.memory(translator, source[0], layer=2), "1 layers of LRN, so there is"),
+        (lambda: pictures.memory(translator, " "), "the sentence is empty"),
+        (lambda: pictures.draw_curves([str(tmp_path)], picture), "cannot read .*train.log"),
+        (lambda: pictures.draw_curves([log], picture, "bleu"), "has no bleu, but .*nll_loss"),
+        (lambda: pictures.draw_curves([log], "picture.txt"), "must end in one of .png"),
+        (lambda: pictures.draw_curves([log], str(tmp_path / "no" / "x.png")), "cannot write"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+
+
+def test_names_tell_curves_apart():
+    assert pictures.distinct_names(["a/lrn-1/train.log", "a/lrn-2"]) == ["lrn-1", "lrn-2"]
+    paths = ["a/lrn-1/train.log", "b/lrn-1"]
+    assert pictures.distinct_names(paths) == ["a/lrn-1", "b/lrn-1"]
+
+
+def test_memory_is_that_of_the_recurrence(translator, source):
+    seen = pictures.memory(translator, source[0])
+    size = len(seen.pieces)
+    assert seen.weights.shape == seen.long_term.shape == (size, size)
+    assert not seen.weights.triu(1).any() and (seen.weights.diagonal() > 0).all()
+    torch.testing.assert_close(seen.weights.diagonal(), seen.short_term)
+    backward = pictures.memory(translator, source[0], backward=True)
+    assert not backward.weights.tril(-1).any() and (backward.weights.diagonal() > 0).all()

@@ -82,7 +82,7 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "ruff>=0.5"],
+        "dev": [*TEST, "mypy>=1.10", "ruff>=0.5"],
         "benchmark": ["ctranslate2>=4", "matplotlib>=3.5", "sru>=2.6"],
         "onnx": ONNX,
         "triton": [TRITON],

@@ -152,7 +152,7 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
 
 def _reason(error: BaseException) -> str:
     """Why writing failed; torch hides the system's error behind one of its own."""
-    cause = error
+    cause: Optional[BaseException] = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
     return getattr(cause, "strerror", None) or str(error).strip() or type(error).__name__

@@ -108,7 +108,8 @@ def translate(args: argparse.Namespace) -> None:
 def output_file(path: Optional[str]) -> Iterator[IO[str]]:
     """Standard output, or a file that takes its name when it is complete."""
     if path is None:
-        sys.stdout.reconfigure(encoding="utf-8")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
         yield sys.stdout
         return
     with checkpoints.replacing(path) as binary:

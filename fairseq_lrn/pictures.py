@@ -70,7 +70,9 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
         handle.remove()
     x, h_0 = read[0][:2]
     with torch.no_grad():
-        unfolded = recurrence.cells[int(backward)].unfold(x, h_0[int(backward)], backward)
+        unfolded = recurrence.cells[int(backward)].unfold(  # type: ignore[operator]
+            x, h_0[int(backward)], backward
+        )
     weights, long_term, short_term = (
         each.float().mean((-2, -1)).cpu()
         for each in (unfolded.weights, unfolded.forget_chains, unfolded.input_gates)

@@ -97,7 +97,8 @@ def results(directories: Sequence[str]) -> List[Result]:
                 int(rows[-1]["num_updates"]),
                 best["loss"],
                 best["nll_loss"],
-                *(_bleu_if_there(directory, subset) for subset in ("valid", "test")),
+                _bleu_if_there(directory, "valid"),
+                _bleu_if_there(directory, "test"),
                 sum(map(float, seconds)) if seconds else None,
             )
         )

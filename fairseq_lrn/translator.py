@@ -271,13 +271,13 @@ def merge(attention: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Ten
         attention: ``(pieces + 1) x (source pieces + 1)``, the ends of the sentences included.
         rows, columns: the word that each piece belongs to.
     """
-    rows, columns = (
+    down, across = (
         torch.tensor([*words, words[-1] + 1 if words else 0]) for words in (rows, columns)
     )
-    width, height = int(columns[-1]) + 1, int(rows[-1]) + 1
-    merged = attention.new_zeros(attention.size(0), width).index_add_(1, columns, attention)
-    merged = attention.new_zeros(height, width).index_add_(0, rows, merged)
-    return merged / rows.bincount()[:, None]
+    width, height = int(across[-1]) + 1, int(down[-1]) + 1
+    merged = attention.new_zeros(attention.size(0), width).index_add_(1, across, attention)
+    merged = attention.new_zeros(height, width).index_add_(0, down, merged)
+    return merged / down.bincount()[:, None]
 
 
 def load_translator(
@@ -321,7 +321,7 @@ def load_translator(
     models, config, _ = checkpoint_utils.load_model_ensemble_and_task(
         files, arg_overrides={"data": text_from}
     )
-    settings = OmegaConf.to_container(OmegaConf.create(config.task))
+    settings = dict(OmegaConf.create(config.task))
     settings = {**settings, "_name": "translation_lrn", "data": text_from}
     return Translator(models, tasks.setup_task(OmegaConf.create(settings)), text, target)
 

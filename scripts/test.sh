@@ -6,6 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$ROOT"
 ruff check .
 ruff format --check .
+mypy
 # Two at a time; those that share the quick start, one after another (which pytest-xdist 3.8 can
 # do with pytest 8).
 exec python -m pytest -n 2 --dist loadgroup "$@"

@@ -70,7 +70,7 @@ def choose(device_type: str, requested: Optional[str] = None) -> str:
 
 # torch.compile asks for the choice while it traces, instead of tracing how it is made. As
 # torch.compiler.assume_constant_result does, which would import the whole compiler here.
-choose._dynamo_marked_constant = True
+choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _choose(device_type: str, requested: Optional[str], variable: Optional[str]) -> str:

@@ -1,6 +1,6 @@
 """The LRN recurrence behind one call, whatever computes it."""
 
-from typing import Optional, Sequence, Union
+from typing import List, Optional, Sequence, Union
 
 import torch
 from torch import Tensor
@@ -70,9 +70,11 @@ def lrn_scan(
     pair = not isinstance(kqv, Tensor)
     if bias is not None and pair == isinstance(bias, Tensor):
         raise TypeError("bias must be a pair of tensors where kqv is a pair, otherwise a tensor")
-    kqv = list(kqv) if pair else [kqv]
-    biases = [] if bias is None else list(bias) if pair else [bias]
-    _check_arguments(kqv, h0, padding_mask, biases, activation, pair)
+    directions = [kqv] if isinstance(kqv, Tensor) else list(kqv)
+    biases: List[Tensor] = []
+    if bias is not None:
+        biases = [bias] if isinstance(bias, Tensor) else list(bias)
+    _check_arguments(directions, h0, padding_mask, biases, activation, pair)
     if not pair:
         h0 = h0.unsqueeze(0)
     compute = None
@@ -85,11 +87,13 @@ def lrn_scan(
         h = [
             compute(one, initial, padding_mask, shift, activation, turned)
             for one, initial, shift, turned in zip(
-                kqv, h0, biases or (None, None), (reverse, not reverse)
+                directions, h0, biases or (None, None), (reverse, not reverse)
             )
         ]
         return torch.cat(h, dim=-1) if pair else h[0]
-    return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, biases, activation, reverse)[0]
+    return torch.ops.fairseq_lrn.lrn_scan(
+        directions, h0, padding_mask, biases, activation, reverse
+    )[0]
 
 
 def _check_arguments(

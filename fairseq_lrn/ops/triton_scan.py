@@ -301,7 +301,7 @@ def _mask(padding_mask: Optional[Tensor], other: Tensor) -> Tuple[Tensor, int, i
         return other, 0, 0
     # A GPU fetches words ahead of their use, but not single bytes.
     mask = padding_mask.to(torch.int32)
-    return (mask, *mask.stride())
+    return mask, mask.stride(0), mask.stride(1)
 
 
 def _with_contiguous_rows(tensor: Tensor) -> Tensor:

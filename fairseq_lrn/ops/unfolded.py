@@ -3,7 +3,7 @@
 Source: Zhang and Sennrich (2019), section 3.2, for the identity activation.
 """
 
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -61,16 +61,19 @@ def unfold(
     """
     if reverse:
         flipped = unfold(kqv.flip(0), h0, bias, activation)
-        states, values, input_gates, forget_chains, initial = flipped
         return Unfolded(
-            *(each.flip(0) for each in (states, values, input_gates)),
-            forget_chains.flip(0, 1),
-            initial.flip(0),
+            flipped.states.flip(0),
+            flipped.values.flip(0),
+            flipped.input_gates.flip(0),
+            flipped.forget_chains.flip(0, 1),
+            flipped.initial.flip(0),
         )
     k, q, v, o = split_gates(kqv.to(state_dtype(kqv)), bias, h0.size(-1))
     h = h0.to(k.dtype)
     chains = h.new_zeros(len(k), len(k), *h.shape)
-    states, inputs, initial = [], [], []
+    states: List[Tensor] = []
+    inputs: List[Tensor] = []
+    initial: List[Tensor] = []
     chain = torch.ones_like(h)
     for t in range(len(k)):
         input_gate, forget_gate = torch.sigmoid(k[t] + h), torch.sigmoid(q[t] - h)

@@ -7,7 +7,7 @@ the end, numbers with the unit first) and agrees (gender, case, number, adjectiv
 
 import random
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 # --- lexicon -----------------------------------------------------------------------------
 
@@ -298,6 +298,7 @@ class Predicate:
             words = ["has" if number == SINGULAR else "have", *adverb]
             words.append(self.verb.english_participle)
         else:
+            assert self.modal is not None  # the tense is that of a modal
             words = [self.modal[0][number], self.verb.english]
         words += self.object.english()
         return words + (self.place[0] if self.place else [])
@@ -312,6 +313,7 @@ class Predicate:
             return self.verb.german_finite(number), middle, end
         if self.tense == "perfect":
             return ("hat", "haben")[number], middle, [self.verb.participle]
+        assert self.modal is not None
         return self.modal[1][number], middle, [self.verb.infinitive]
 
 
@@ -422,7 +424,7 @@ def generate(num_pairs: int, seed: int = 1) -> List[Tuple[str, str]]:
         seed: the same seed gives the same pairs.
     """
     grammar = Grammar(seed)
-    pairs = {}
+    pairs: Dict[str, str] = {}
     while len(pairs) < num_pairs:
         english, german = grammar.pair()
         pairs.setdefault(english, german)

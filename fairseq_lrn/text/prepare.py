@@ -77,7 +77,7 @@ def prepare(options: PrepareOptions) -> None:
     if "," in options.destdir:
         raise InputError(f"--destdir {options.destdir} has a comma, which fairseq takes for a list")
     if options.vocab_from is not None:
-        _check_vocab(options)
+        _check_vocab(options, options.vocab_from)
     splits = read_splits(options)
 
     working = options.destdir.rstrip("/") + ".incomplete"
@@ -109,8 +109,7 @@ def read_splits(options: PrepareOptions) -> Dict[str, Tuple[List[str], List[str]
     }
 
 
-def _check_vocab(options: PrepareOptions) -> None:
-    directory = options.vocab_from
+def _check_vocab(options: PrepareOptions, directory: str) -> None:
     for name in (
         SENTENCEPIECE_MODEL,
         f"dict.{options.source_lang}.txt",
@@ -138,14 +137,14 @@ def _prepare_into(working: str, splits, options: PrepareOptions) -> None:
     with Pool(options.workers) as pool:
         for split, pair in splits.items():
             logger.info("%s: %d pairs: normalise and tokenise", split, len(pair[0]))
-            pair = tuple(
+            source, target = (
                 pool.map(Tokenizer(lang, options.tokenize, options.lowercase), lines, 500)
                 for lang, lines in zip(languages, pair)
             )
             if split == "train":
-                pair = clean(*pair, options.max_length, options.max_ratio)
-            splits[split] = pair
-            for lang, lines in zip(languages, pair):
+                source, target = clean(source, target, options.max_length, options.max_ratio)
+            splits[split] = source, target
+            for lang, lines in zip(languages, (source, target)):
                 write_lines(os.path.join(text, f"{split}.tok.{lang}"), lines)
 
     model = os.path.join(working, SENTENCEPIECE_MODEL)
@@ -183,7 +182,7 @@ def _vocabulary(bpe, splits, side: int, lang: str, options: PrepareOptions) -> S
     if options.vocab_from is not None:
         path = os.path.join(options.vocab_from, f"dict.{lang}.txt")
         return set(Dictionary.load(path).symbols)
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for pieces in encode(bpe, splits["train"][side], options.workers):
         counts.update(pieces)
     kept = {piece for piece, count in counts.items() if count >= options.vocab_threshold}
@@ -226,7 +225,7 @@ def clean(
             f"cleaning dropped all {len(source)} training pairs: raise --max-length "
             f"({max_length}) or --max-ratio ({max_ratio}), and check that the files are aligned"
         )
-    return tuple(list(side) for side in zip(*kept))
+    return [source for source, _ in kept], [target for _, target in kept]
 
 
 def train_bpe(inputs: List[str], model: str, vocab_size: int, merges: Optional[int] = None) -> None:
@@ -242,7 +241,7 @@ def train_bpe(inputs: List[str], model: str, vocab_size: int, merges: Optional[i
         InputError: sentencepiece refuses, e.g. because the text is too small for *vocab_size*.
     """
     if merges is not None:
-        characters = set()
+        characters: Set[str] = set()
         for path in inputs:
             with open(path, encoding="utf-8") as lines:
                 for line in lines:

@@ -16,7 +16,7 @@ import sentencepiece
 from fairseq.data import Dictionary
 from fairseq.data.encoders import register_bpe
 from fairseq.dataclass import FairseqDataclass
-from sentencepiece.sentencepiece_model_pb2 import ModelProto
+from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.command import InputError

@@ -14,8 +14,16 @@ VERSION = re.search(
 ).group(1)
 TRITON = "triton>=3.0; platform_system == 'Linux'"
 ONNX = ["onnx>=1.17; python_version >= '3.10'", "onnxscript>=0.5; python_version >= '3.10'"]
+DEMO = ["flask>=3", "waitress>=3"]
 TEST = [
-    *("hypothesis>=6.100", "matplotlib>=3.5", "pytest>=7,<9", "pytest-xdist>=3"),
+    *DEMO,
+    *(
+        "hypothesis>=6.100",
+        "matplotlib>=3.5",
+        "playwright>=1.40",
+        "pytest>=7,<9",
+        "pytest-xdist>=3",
+    ),
     *(*ONNX, "onnxruntime>=1.20; python_version >= '3.10'", "tensorboardX>=2.6", TRITON),
 ]
 
@@ -69,7 +77,11 @@ setup(
     license="MIT",
     python_requires=">=3.9",
     packages=find_packages(include=["fairseq_lrn", "fairseq_lrn.*"]),
-    package_data={"fairseq_lrn": ["config/*.yaml"], "fairseq_lrn.ops": ["csrc/*"]},
+    package_data={
+        "fairseq_lrn": ["config/*.yaml"],
+        "fairseq_lrn.demo": ["static/*"],
+        "fairseq_lrn.ops": ["csrc/*"],
+    },
     entry_points={"console_scripts": ["fairseq-lrn=fairseq_lrn.cli:main"]},
     install_requires=[
         "fairseq>=0.12.2; python_version < '3.11'",
@@ -84,6 +96,7 @@ setup(
         "test": TEST,
         "dev": [*TEST, "mypy>=1.10", "ruff>=0.5"],
         "benchmark": ["ctranslate2>=4", "matplotlib>=3.5", "sru>=2.6"],
+        "demo": DEMO,
         "onnx": ONNX,
         "triton": [TRITON],
     },

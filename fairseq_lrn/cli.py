@@ -22,8 +22,6 @@ def parser() -> argparse.ArgumentParser:
     )
     model.add_argument("--data", metavar="DIR", help="made by prepare_text.py, if it was moved")
     model.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
-    model.add_argument("--beam", type=int, default=5, metavar="N", help="default: %(default)s")
-    model.add_argument("--lenpen", type=float, default=1.0, help="above 1: longer translations")
     translate = commands.add_parser(
         "translate",
         parents=[model],
@@ -34,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     )
     translate.add_argument("files", nargs="*", metavar="FILE", help="of text in UTF-8")
     translate.add_argument("--output", metavar="FILE", help="default: standard output")
+    translate.add_argument("--beam", type=int, default=5, metavar="N", help="default: %(default)s")
+    translate.add_argument("--lenpen", type=float, default=1.0, help="above 1: longer translations")
     translate.add_argument("--nbest", type=int, default=1, metavar="N", help="default: 1")
     translate.add_argument("--scores", action="store_true", help="log-probability for each token")
     translate.add_argument(
@@ -46,6 +46,17 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="lines to read before translating them (default: 10000, on a terminal 1)",
     )
+    serve = commands.add_parser(
+        "serve",
+        parents=[model],
+        help="a web page to try the model on",
+        description="Serves a page that shows translations, the hypotheses of the beam, attention, "
+        "and what the recurrence keeps of each piece. Needs the extra demo.",
+    )
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: this machine alone)"
+    )
+    serve.add_argument("--port", type=int, default=8080, help="0: any (default: %(default)s)")
     return main
 
 
@@ -104,6 +115,15 @@ def translate(args: argparse.Namespace) -> None:
                 file.flush()
 
 
+def serve(args: argparse.Namespace) -> None:
+    """``fairseq-lrn serve``."""
+    from fairseq_lrn.demo import server  # Flask is not needed for anything else
+
+    translator = load_translator(args.model, data=args.data, device=args.device)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve(translator, args.host, args.port)
+
+
 @contextlib.contextmanager
 def output_file(path: Optional[str]) -> Iterator[IO[str]]:
     """Standard output, or a file that takes its name when it is complete."""
@@ -122,4 +142,4 @@ def output_file(path: Optional[str]) -> Iterator[IO[str]]:
 def main(arguments: Optional[List[str]] = None) -> None:
     """Run the command; wrong input ends it with a message and exit status 2."""
     args = parser().parse_args(arguments)
-    command.run(lambda: {"translate": translate}[args.command](args))
+    command.run(lambda: {"serve": serve, "translate": translate}[args.command](args))

@@ -127,12 +127,16 @@ check_install() { # row, where
   cd "$2"
   case $1 in
     isolated) install -c "$checkout/constraints.txt" "$checkout" ;;
-    editable) install -c "$checkout/constraints.txt" -e "$checkout" ;;
+    editable)
+      install -c "$checkout/constraints.txt" -e "$checkout"
+      user_dir=$checkout/fairseq_lrn # fairseq finds names only beside itself
+      ;;
     by-path)
       install -c "$checkout/constraints.txt" sentencepiece sacremoses protobuf
       user_dir=$checkout/fairseq_lrn
       ;;
   esac
+  [ "$1" = by-path ] || (cd / && fairseq-lrn --version)
   (cd "${user_dir%fairseq_lrn}/" && python -m fairseq_lrn.ops) >"$2/kernels"
   train_and_translate "$2" "$user_dir"
 }

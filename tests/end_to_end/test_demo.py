@@ -100,8 +100,8 @@ def page(checkpoints, root):
         command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     yield process.stdout.readline().split()[0]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 0
+    process.terminate()
+    assert process.wait(timeout=60) == -signal.SIGTERM
 
 
 @pytest.fixture

@@ -290,6 +290,7 @@ def test_hydra_train(command, toy_data, tmp_path):
         *(f"hydra.run.dir={tmp_path}", f"common.user_dir={command.root / 'fairseq_lrn'}"),
         *(f"task.data={toy_data}", f"checkpoint.save_dir={tmp_path / 'checkpoints'}"),
         *("optimization.max_update=3", "dataset.max_tokens=500"),
+        "lr_scheduler.cooldown_updates=1",
     )
     state = torch.load(tmp_path / "checkpoints" / "checkpoint_last.pt", weights_only=True)
     shipped = yaml.safe_load((directory / "lrn_multi30k.yaml").read_text())["model"]

@@ -96,5 +96,6 @@ def test_full_disk(command, toy_data, tmp_path):
     )
     assert "checkpoint_1_6.pt: File too large; files written before are as they were" in output
     names = sorted(path.name for path in saved.parent.iterdir())
-    assert names == ["checkpoint_1_3.pt", "checkpoint_last.pt"]
+    text = ["dict.de.txt", "dict.en.txt", "prepare.json", "sentencepiece.bpe.model"]
+    assert names == ["checkpoint_1_3.pt", "checkpoint_last.pt", *text]
     assert "Loaded checkpoint" in command("fairseq-train", *arguments, "--max-update", "6")

@@ -15,6 +15,7 @@ VERSION = re.search(
 TRITON = "triton>=3.0; platform_system == 'Linux'"
 ONNX = ["onnx>=1.17; python_version >= '3.10'", "onnxscript>=0.5; python_version >= '3.10'"]
 DEMO = ["flask>=3", "waitress>=3"]
+DOCS = ["furo>=2024.1", "myst-parser>=2", "sphinx>=7"]
 TEST = [
     *DEMO,
     *(
@@ -94,9 +95,10 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "mypy>=1.10", "ruff>=0.5"],
+        "dev": [*TEST, *DOCS, "mypy>=1.10", "ruff>=0.5"],
         "benchmark": ["ctranslate2>=4", "matplotlib>=3.5", "sru>=2.6"],
         "demo": DEMO,
+        "docs": DOCS,
         "onnx": ONNX,
         "triton": [TRITON],
     },

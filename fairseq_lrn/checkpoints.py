@@ -40,6 +40,11 @@ def load(path: str) -> Dict[str, Any]:
     return state
 
 
+def source_lang(state: Dict[str, Any]) -> Optional[str]:
+    """The language that a checkpoint translates from, if it says so: fairseq may not store it."""
+    return ((state.get("cfg") or {}).get("task") or {}).get("source_lang")
+
+
 def preferred(directory: str) -> str:
     """The name of the checkpoint to translate with: the mean, else the best, else the last.
 

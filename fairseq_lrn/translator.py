@@ -46,7 +46,7 @@ class Translation:
 
     @property
     def alignment(self) -> List[Tuple[int, int]]:
-        """For each word the source word that it looked at most: (source, target), from 0.
+        """Pairs (source, target), from 0: for each word the source word it looked at most.
 
         Raises:
             InputError: the translation was made without attention.
@@ -317,9 +317,11 @@ def load_translator(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {device!r} cannot be used: {reason}") from error
-    text = raw.RawText(text_from)
+    text = raw.RawText(text_from, checkpoints.source_lang(states[0]))
+    # A training that was not told the languages, but found them in its data, has not stored them.
+    languages = {"source_lang": text.source_lang, "target_lang": text.target_lang}
     models, config, _ = checkpoint_utils.load_model_ensemble_and_task(
-        files, arg_overrides={"data": text_from}
+        files, arg_overrides={"data": text_from, **languages}
     )
     settings = dict(OmegaConf.create(config.task))
     settings = {**settings, "_name": "translation_lrn", "data": text_from}

@@ -1,6 +1,7 @@
 """What the models share: fairseq's interface around what they compute."""
 
 import copy
+import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -47,7 +48,15 @@ class RecurrentModel(FairseqEncoderDecoderModel):
         if checkpoint_file is None:
             checkpoint_file = checkpoints.preferred(model_name_or_path)
         if not {"tokenizer", "bpe"} & kwargs.keys() and raw.files(model_name_or_path):
-            kwargs.update(bpe="prepared_text", prepared_text=model_name_or_path)
+            first = checkpoint_file.split(os.pathsep)[0]
+            state = checkpoints.load(os.path.join(model_name_or_path, first))
+            text = raw.RawText(model_name_or_path, checkpoints.source_lang(state))
+            kwargs = {"source_lang": text.source_lang, "target_lang": text.target_lang, **kwargs}
+            kwargs.update(
+                bpe="prepared_text",
+                prepared_text=model_name_or_path,
+                prepared_text_source_lang=kwargs["source_lang"],
+            )
         return super().from_pretrained(
             model_name_or_path, checkpoint_file, data_name_or_path, **kwargs
         )

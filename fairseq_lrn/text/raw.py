@@ -89,12 +89,13 @@ class RawText:
 
     Args:
         directory: data that ``scripts/prepare_text.py`` made, or checkpoints trained on them.
+        source_lang: of the two languages, the one to translate from; by default the data's.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: a file is missing or damaged, or the data are of other languages.
     """
 
-    def __init__(self, directory: str):
+    def __init__(self, directory: str, source_lang: Optional[str] = None):
         names = files(directory)
         missing = [n for n in names or [RECORD] if not os.path.isfile(os.path.join(directory, n))]
         if missing:
@@ -103,8 +104,16 @@ class RawText:
                 "prepare_text.py made, or copy the file from there"
             )
         record = read_record(directory)
-        self.source_lang: str = record["source_lang"]
-        self.target_lang: str = record["target_lang"]
+        languages = [record["source_lang"], record["target_lang"]]
+        if source_lang == languages[1]:  # a model of the opposite direction
+            languages.reverse()
+        elif source_lang not in (None, languages[0]):
+            raise InputError(
+                f"{directory} has {languages[0]} and {languages[1]}, not {source_lang}: give the "
+                "directory that the model was trained on"
+            )
+        self.source_lang: str = languages[0]
+        self.target_lang: str = languages[1]
         tokenize, lowercase = record.get("tokenize", True), record.get("lowercase", False)
         self.tokenize = Tokenizer(self.source_lang, tokenize, lowercase)
         self.detokenize = Detokenizer(self.target_lang) if tokenize else str
@@ -151,6 +160,10 @@ class PreparedTextConfig(FairseqDataclass):
         default=None,
         metadata={"help": "directory that prepare_text.py made, or of checkpoints trained on it"},
     )
+    prepared_text_source_lang: Optional[str] = field(
+        default=None,
+        metadata={"help": "language to translate from (default: the source of the data)"},
+    )
 
 
 @register_bpe("prepared_text", dataclass=PreparedTextConfig)
@@ -163,7 +176,7 @@ class PreparedText:
     def __init__(self, cfg: PreparedTextConfig):
         if not cfg.prepared_text:
             raise InputError("--bpe prepared_text needs --prepared-text DIR")
-        self.raw = RawText(cfg.prepared_text)
+        self.raw = RawText(cfg.prepared_text, cfg.prepared_text_source_lang)
 
     def encode(self, line: str) -> str:
         """Pieces, with spaces between them."""

@@ -1,35 +1,211 @@
-"""What the documentation shows in Python runs."""
+"""README and docs: shell and Python blocks run, tables are complete, pages are built."""
 
+import dataclasses
+import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from fairseq_lrn.models.config import LRNConfig, RNMTConfig, TransformerLRNConfig
+from fairseq_lrn.text.grammar import generate
+from fairseq_lrn.text.parallel import write_lines
+from fairseq_lrn.training.fused_criterion import FusedLabelSmoothedCrossEntropyConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# Those that take long run in a test of their own, made short by their options: its file.
+ELSEWHERE = {
+    "bash scripts/setup.sh": "scripts/test.sh",
+    "bash scripts/quickstart.sh": "tests/end_to_end/conftest.py",
+    "bash scripts/test.sh": ".ci/run",
+    "bash scripts/multi30k.sh": "tests/end_to_end/test_multi30k.py",
+    "bash scripts/tatoeba.sh": "tests/end_to_end/test_multi30k.py",
+    "bash scripts/wmt14_en_de.sh": "tests/end_to_end/test_wmt14.py",
+    "bash scripts/compare_cells.sh": "tests/end_to_end/test_compare_cells.py",
+    "python scripts/convert_zero_checkpoint.py": "tests/end_to_end/test_convert.py",
+    "python scripts/benchmark.py": "tests/end_to_end/test_benchmark.py",
+    "sphinx-build": "tests/end_to_end/test_docs.py",
+}
+# What makes the rest short enough, or fit for a test.
+CHANGES = [
+    (r"^source \.venv/bin/activate$", "true"),
+    (r"(prepare_text\.py)", r"\1 --vocab-size 300 --workers 1"),
+    (r"--max-(epoch|update) \d+", r"--max-\1 2"),
+    (r"--cooldown-updates \d+", "--cooldown-updates 1"),
+    (r"--num-epoch-checkpoints \d+", "--num-epoch-checkpoints 2"),
+    (r"--arch (lrn|lrn_iwslt_de_en) ", "--arch lrn_tiny "),
+    (r"^fairseq-lrn serve", "serve"),
+]
+SERVE = """
+serve() {
+  fairseq-lrn serve "$@" --port 0 >serve.log &
+  for _ in {1..100}; do grep -q http serve.log && break; sleep 0.3; done
+  kill $! && grep -q http serve.log
+}
+"""
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page):
+    text = "".join(blocks(page, "bash")).replace("\\\n", " ")
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def elsewhere(command):
+    return next((file for start, file in ELSEWHERE.items() if command.startswith(start)), None)
+
+
+def test_commands_of_other_tests():
+    """A command that is not run here is run by the test that is named for it."""
+    found = {command for page in PAGES for command in commands(page) if elsewhere(command)}
+    assert len(found) > 5
+    for command in found:
+        script = next(word for word in command.split() if "/" in word or word == "sphinx-build")
+        assert Path(script).name in (ROOT / elsewhere(command)).read_text(), command
+
+
+def test_no_command_in_another_form():
+    """In a block of another kind it would not be found, and not run."""
+    command = r"^ {4}(\$ )?(bash|sh|python|pip|source|git|sacrebleu|sphinx-build|fairseq-\w+) .*"
+    for page in PAGES:
+        assert not re.findall(command, page.read_text(), re.MULTILINE), page
+        assert not re.findall(r"^```(sh|shell|console|text)?\n\S", page.read_text()), page
+
 
 @pytest.fixture(scope="module")
-def blocks(root):
-    text = (root / "docs" / "python.md").read_text()
-    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+def checkout(tmp_path_factory):
+    """The checkout by another name, with a little raw text in it."""
+    directory = tmp_path_factory.mktemp("checkout")
+    for name in ("fairseq_lrn", "scripts", "docs", "setup.py"):
+        (directory / name).symlink_to(ROOT / name)
+    pairs = generate(400)
+    for split, part in (("train", pairs), ("valid", pairs[:40]), ("test", pairs[40:60])):
+        for side, lang in enumerate(("en", "de")):
+            write_lines(str(directory / "raw" / f"{split}.{lang}"), [pair[side] for pair in part])
+    return directory
 
 
-def test_translating(blocks, quickstart, tmp_path, monkeypatch, capsys):
-    shutil.copytree(quickstart[0] / "checkpoints", tmp_path / "checkpoints" / "mine")
-    monkeypatch.chdir(tmp_path)
+def run_page(page, checkout):
+    run = [command for command in commands(page) if not elsewhere(command)]
+    assert run, f"{page} has no command to run"
+    for pattern, change in CHANGES:
+        run = [re.sub(pattern, change, command) for command in run]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", SERVE + "set -x\n" + "\n".join(run)],
+        cwd=checkout,
+        env={**os.environ, "PATH": path, "VIRTUAL_ENV": sys.prefix},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    assert result.returncode == 0, result.stdout[-5000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(checkout):
+    """README's commands, then those of the page on one's own data."""
+    run_page(ROOT / "README.md", checkout)
+    assert (checkout / "translations.de").read_text().count("\n") == 20
+    shutil.rmtree(checkout / "data-bin")
+    shutil.rmtree(checkout / "checkpoints")
+    output = run_page(ROOT / "docs" / "your_data.md", checkout)
+    assert re.search(r"BLEU\|nrefs:1\|.* = [\d.]+", output)
+    assert (checkout / "test.out.de").read_text().count("\n") == 20
+    return checkout
+
+
+pytestmark = pytest.mark.xdist_group("docs")
+RUN = [page for page in PAGES if any(not elsewhere(command) for command in commands(page))]
+OTHERS = [page for page in RUN if page.name not in ("README.md", "your_data.md")]
+
+
+@pytest.mark.parametrize("page", OTHERS, ids=lambda page: page.stem)
+def test_commands(trained, page):
+    run_page(page, trained)
+
+
+def test_python(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
     scope = {}
-    shown = [block for block in blocks if "LRN(" not in block]
-    assert len(shown) == 3
+    shown = [*blocks(ROOT / "README.md", "python")]
+    shown += [block for block in blocks(ROOT / "docs" / "python.md", "python")]
+    shown = [block for block in shown if "torch.manual_seed" not in block]
+    assert len(shown) == 4
     for block in shown:
         exec(block, scope)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == lines[-1] != ""
-    assert len(lines) == 2 + 2 * 3 + 1
+    assert lines[0] == lines[1] == lines[-1]  # the same sentence
+    assert len(lines) == 1 + 2 + 2 * 3 + 1
 
 
-def test_classification(blocks, capsys):
-    (block,) = [block for block in blocks if "LRN(" in block]
+def test_classification(capsys):
+    page = ROOT / "docs" / "python.md"
+    (block,) = [block for block in blocks(page, "python") if "torch.manual_seed" in block]
     scope = {}
     exec(block, scope)
     assert scope["accuracy"] > 0.95
     assert "% of new sentences" in capsys.readouterr().out
     # What it shows is that order matters, so without the recurrence it cannot be told.
     assert 0.4 < scope["dog_first"].mean().item() < 0.6
+
+
+@pytest.mark.parametrize(
+    "config, page",
+    [
+        (LRNConfig, "model"),
+        (TransformerLRNConfig, "model"),
+        (RNMTConfig, "paper"),
+        (FusedLabelSmoothedCrossEntropyConfig, "training"),
+    ],
+)
+def test_every_option(config, page):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    for field in dataclasses.fields(config):
+        if field.metadata.get("help"):
+            assert f"`--{field.name.replace('_', '-')}`" in text, field.name
+
+
+def test_every_architecture():
+    from fairseq.models import ARCH_MODEL_REGISTRY
+
+    text = (ROOT / "docs" / "model.md").read_text()
+    registry = ARCH_MODEL_REGISTRY.items()
+    ours = [name for name, model in registry if model.__module__.startswith("fairseq_lrn")]
+    assert len(ours) > 10
+    for name in ours:
+        assert f"`{name}`" in text or f"`{name.split('_')[0]}_...`" in text, name
+
+
+def test_messages():
+    """What the page lists is what the code says."""
+    text = (ROOT / "docs" / "your_data.md").read_text().split("## Messages")[1]
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][2:]
+    sources = [*(ROOT / "fairseq_lrn").rglob("*.py"), *(ROOT / "scripts").glob("*")]
+    code = "\n".join(path.read_text() for path in sources if path.is_file())
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # a message over several lines
+    said = [text for row in rows for text in re.findall("`(.*?)`", row) if "--" not in text[:3]]
+    pieces = [piece.strip() for text in said for piece in text.split("…")]
+    assert len(pieces) > 10
+    for piece in filter(None, pieces):
+        assert piece in code, piece
+
+
+def test_pages(tmp_path):
+    """The pages and the API reference are built, without a warning (a dead link is one)."""
+    pytest.importorskip("sphinx")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
+    assert "load_translator" in (tmp_path / "api.html").read_text()
+    assert "Contributing" in (tmp_path / "contributing.html").read_text()

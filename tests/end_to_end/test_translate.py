@@ -63,6 +63,21 @@ def test_hub(moved, source, expected):
     assert model.translate(source) == expected
 
 
+def test_opposite_direction(fairseq, toy_data, tmp_path):
+    """A model from de to en, on data that were prepared from en to de."""
+    options = ["--optimizer", "adam", "--lr", "0.001", "--max-tokens", "4096", "--max-update", "1"]
+    checkpoints = str(tmp_path / "checkpoints")
+    fairseq(
+        *("train", toy_data, "-s", "de", "-t", "en", "--arch", "lrn_tiny", *options),
+        *("--save-dir", checkpoints),
+    )
+    translator, model = load_translator(checkpoints), LRNModel.from_pretrained(checkpoints)
+    for text, task in ((translator.raw, translator.task), (model.bpe.raw, model.task)):
+        assert (text.source_lang, text.target_lang) == ("de", "en")
+        assert (task.cfg.source_lang, task.cfg.target_lang) == ("de", "en")
+    assert isinstance(translator("der Hund"), str)
+
+
 def test_more_than_texts(translator, source):
     (found,) = translator.hypotheses(source[:1], nbest=3, attention=True)
     assert len({translation.text for translation in found}) == 3

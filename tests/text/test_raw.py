@@ -56,6 +56,16 @@ def test_as_the_data_were_prepared(original, tmp_path):
     check(prepared(tmp_path, vocab_threshold=20, lowercase=True), lowercase=True)
 
 
+def test_opposite_direction(original):
+    text = raw.RawText(str(original), source_lang="de")
+    assert (text.source_lang, text.target_lang) == ("de", "en")
+    lines = read_lines(str(original.parent / "train.de"))
+    expected = read_lines(str(original / "text" / "valid.bpe.de"))
+    assert [" ".join(text.pieces(line)) for line in lines] == expected
+    with pytest.raises(InputError, match="has en and de, not fr"):
+        raw.RawText(str(original), source_lang="fr")
+
+
 def test_text_that_was_tokenised_already(data):
     record = json.loads((data / "prepare.json").read_text())
     (data / "prepare.json").write_text(json.dumps({**record, "tokenize": False}))

@@ -23,6 +23,7 @@ TEST = [
         "matplotlib>=3.5",
         "playwright>=1.40",
         "pytest>=7,<9",
+        "pytest-timeout>=2.2",
         "pytest-xdist>=3",
     ),
     *(*ONNX, "onnxruntime>=1.20; python_version >= '3.10'", "tensorboardX>=2.6", TRITON),

@@ -9,6 +9,7 @@ logging.getLogger("markdown_it").setLevel(logging.WARNING)
 
 project = "fairseq_lrn"
 author = "the developers of fairseq_lrn"
+copyright = f"2026, {author}"
 version = release = fairseq_lrn.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]

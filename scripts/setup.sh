@@ -52,10 +52,11 @@ install() { python -m pip install --quiet --disable-pip-version-check "$@"; }
 constraints=$(mktemp)
 trap 'rm -f "$constraints"' EXIT
 if [ "$version" -ge 311 ]; then
-  fairseq=fairseq-fixed
+  fairseq=fairseq-fixed isolation=--no-build-isolation # its build imports torch and numpy
   cp "$ROOT/constraints.txt" "$constraints"
 else
-  fairseq=fairseq
+  # Where it sees torch, its build wants sources that the released archive lacks.
+  fairseq=fairseq isolation=
   install 'pip<24.1' # later ones refuse the metadata of a package that fairseq 0.12.2 needs
 fi
 if python -c 'import torch' 2>/dev/null; then
@@ -70,8 +71,7 @@ if ! python -c "import importlib.metadata as m; m.version('$fairseq')" 2>/dev/nu
     fail "no C++ compiler found, which building fairseq needs: install g++ or clang"
   echo "setup: building fairseq ($fairseq); this takes about 3 minutes"
 fi
-# Its build imports torch and numpy, so it must see this environment.
-install -c "$constraints" --no-build-isolation "$fairseq"
+install -c "$constraints" $isolation "$fairseq"
 echo "setup: fairseq_lrn and its other requirements"
 install -c "$constraints" --no-build-isolation -e "$ROOT${extras:+[$extras]}"
 # What was true of other files is no longer.

@@ -14,19 +14,20 @@ VERSION = re.search(
 ).group(1)
 TRITON = "triton>=3.0; platform_system == 'Linux'"
 ONNX = ["onnx>=1.17; python_version >= '3.10'", "onnxscript>=0.5; python_version >= '3.10'"]
-DEMO = ["flask>=3", "waitress>=3"]
+DEMO = ["flask>=3", "matplotlib>=3.5", "waitress>=3"]
 DOCS = ["furo>=2024.1", "myst-parser>=2", "sphinx>=7"]
 TEST = [
     *DEMO,
     *(
         "hypothesis>=6.100",
-        "matplotlib>=3.5",
         "playwright>=1.40",
         "pytest>=7,<9",
         "pytest-timeout>=2.2",
         "pytest-xdist>=3",
     ),
-    *(*ONNX, "onnxruntime>=1.20; python_version >= '3.10'", "tensorboardX>=2.6", TRITON),
+    *(*ONNX, "onnxruntime>=1.20; python_version >= '3.10'", "tensorboardX>=2.6"),
+    # An older torch, as fairseq 0.12.2 is used with, wants an older Triton.
+    TRITON + " and python_version >= '3.11'",
 ]
 
 

@@ -100,8 +100,11 @@ def conditions(backends: Sequence[str]) -> List[Condition]:
         ),
     ]
     for backend in backends:
-        chosen.append(Condition(f"backend {backend}", batch_size=128, backend=backend))
-        chosen.append(Condition(f"backend {backend}, our search", 128, search="translation_lrn"))
+        options = {"batch_size": 128, "backend": backend}
+        chosen.append(Condition(f"backend {backend}", **options))
+        chosen.append(
+            Condition(f"backend {backend}, our search", **options, search="translation_lrn")
+        )
     return chosen
 
 

@@ -67,3 +67,9 @@ bash "$ROOT/scripts/score.sh" "$directory/generate-test.txt" "$raw/test.de"
 echo
 python "$ROOT/scripts/extract_translations.py" "$directory/generate-test.txt" \
   --lang de --triples 10
+echo
+echo "Try it on a sentence of your own (of these words):"
+[ "$VIRTUAL_ENV" != "$ROOT/.venv" ] || echo "  source .venv/bin/activate"
+echo "  fairseq-lrn translate $directory/checkpoints"
+echo "or on a local page, after bash scripts/setup.sh demo:"
+echo "  fairseq-lrn serve $directory/checkpoints"

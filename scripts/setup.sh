@@ -62,6 +62,11 @@ fi
 if python -c 'import torch' 2>/dev/null; then
   # Keep the torch that is there: it may be the build for this machine's GPU, with its own Triton.
   sed -i -E '/^(torch|torchaudio|triton)==/d' "$constraints"
+  torch=$(python -c 'import torch; print(torch.__version__.split("+")[0])')
+  echo "torch==$torch" >>"$constraints"
+  case $torch in
+    2.[012].*) echo "numpy<2" >>"$constraints" ;; # these were built for numpy 1
+  esac
 fi
 
 echo "setup: torch and build tools"

@@ -28,6 +28,8 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+[ "$measure" = 0 ] || python -c 'import matplotlib' 2>/dev/null ||
+  fail "the plot needs matplotlib: bash scripts/setup.sh benchmark, or give --train-only"
 mkdir -p "$directory"
 prepare_multi30k "$directory" "$raw" --vocab-size 6000
 data=$directory/data-bin

@@ -16,7 +16,7 @@ from torch import Tensor
     "sentence_label_smoothed_cross_entropy", dataclass=LabelSmoothedCrossEntropyCriterionConfig
 )
 class SentenceLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
-    """Label-smoothed cross entropy, a mean over tokens of means over sentences.
+    """Label-smoothed cross entropy, a mean over sentences of means over their tokens.
 
     It differs from fairseq's ``label_smoothed_cross_entropy``:
 

@@ -3,7 +3,7 @@
 padding, order, ensemble, prefix, search, backend; and compare the log-probabilities.
 
 Prints a Markdown table; exit status 1 if a translation differs, or a log-probability by more than
-1e-5. With TRITON_INTERPRET=1 the Triton kernel is among the backends, without a GPU.
+1e-5. With TRITON_INTERPRET=1 the Triton kernel takes the place of the C++ kernel, without a GPU.
 
 Example:
     python scripts/check_translations.py multi30k/data-bin \\
@@ -11,11 +11,12 @@ Example:
 """
 
 import argparse
+import os
 import sys
 
 import fairseq_lrn  # noqa: F401  (registers the models)
 from fairseq_lrn.command import run
-from fairseq_lrn.ops.dispatch import backends
+from fairseq_lrn.ops.dispatch import backends, choose
 from fairseq_lrn.same_translations import Translator, compare, conditions
 
 TOLERANCE = 1e-5
@@ -32,6 +33,8 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has TEXT")
     args = parser.parse_args()
     translator = Translator(args.path, args.data, args.gen_subset, args.beam)
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        choose("cpu", "triton")  # before the C++ kernel takes its place in this process
     usable = [backend.name for backend in backends() if backend.state != "unavailable"]
     print("| translated | sentences | others than with the first | log-probabilities |")
     print("| --- | ---: | ---: | ---: |")

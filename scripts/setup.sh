@@ -70,7 +70,12 @@ if python -c 'import torch' 2>/dev/null; then
 fi
 
 echo "setup: torch and build tools"
+# torch's GPU build, which is what the package index has, brings the Triton that it was made for.
+triton=$(grep '^triton==' "$constraints" || true)
+sed -i '/^triton==/d' "$constraints"
 install -c "$constraints" torch numpy cython setuptools wheel
+python -c 'import importlib.metadata as m; m.version("triton")' 2>/dev/null ||
+  echo "$triton" >>"$constraints"
 if ! python -c "import importlib.metadata as m; m.version('$fairseq')" 2>/dev/null; then
   command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
     fail "no C++ compiler found, which building fairseq needs: install g++ or clang"

@@ -2,21 +2,30 @@
 # See an LRN model learn to translate: set up, make a small English-German corpus, prepare it,
 # train, translate sentences that were not trained on, score. A few minutes on two cores.
 #
-#   bash scripts/quickstart.sh [--force] [--dir DIR]
+#   bash scripts/quickstart.sh [--force] [--dir DIR] [--epochs N]
 #
 # Everything goes to DIR (default: quickstart/ in the checkout). Running it again reuses what
-# is there and continues training that was interrupted; --force starts anew.
+# is there and continues training that was interrupted; --force starts anew. It trains for N epochs
+# (default: 12).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-force=0 directory=$(dirname "$here")/quickstart
+force=0 directory=$(dirname "$here")/quickstart epochs=12
 while [ $# -gt 0 ]; do
   case $1 in
     --force) force=1 ;;
     --dir) directory=${2:?--dir needs a directory} && shift ;;
-    *) echo "error: unknown option $1; usage: quickstart.sh [--force] [--dir DIR]" >&2 && exit 2 ;;
+    --epochs) epochs=${2:?--epochs needs a number} && shift ;;
+    *)
+      echo "error: unknown option $1; usage: quickstart.sh [--force] [--dir DIR] [--epochs N]" >&2
+      exit 2
+      ;;
   esac
   shift
 done
+[[ $epochs =~ ^[1-9][0-9]*$ ]] || {
+  echo "error: --epochs must be a number above 0, not $epochs" >&2
+  exit 2
+}
 bash "$here/setup.sh"
 source "$here/env.sh"
 need_environment
@@ -48,14 +57,14 @@ else
 fi
 check_data "$data" en de
 
-echo "quickstart: 3/5 train (architecture lrn_tiny, 12 epochs)"
+echo "quickstart: 3/5 train (architecture lrn_tiny, $epochs epochs)"
 started=$SECONDS
 train "$directory" "$data" --source-lang en --target-lang de \
   --arch lrn_tiny --share-all-embeddings --dropout 0.1 \
   --optimizer torch_adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 \
   --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 400 \
   --criterion fused_label_smoothed_cross_entropy --label-smoothing 0.1 \
-  --max-tokens 4096 --max-epoch 12 --seed 1 --log-interval 50 \
+  --max-tokens 4096 --max-epoch $epochs --seed 1 --log-interval 50 \
   --no-epoch-checkpoints
 echo "  training took $((SECONDS - started)) seconds"
 

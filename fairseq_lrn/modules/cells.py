@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.ops import ACTIVATIONS, lrn_scan
+from fairseq_lrn.ops.cross_entropy import product_type
 from fairseq_lrn.ops.unfolded import Unfolded, unfold
 
 CELLS = ("lrn", "olrn", "atr", "sru", "gru", "lstm")
@@ -247,6 +248,12 @@ class GRUCell(Cell):
         return update * state + (1 - update) * candidate  # the update gate keeps the old state
 
 
+def _torch_lstm_fails(x: Tensor) -> bool:
+    """Autocast gives oneDNN's LSTM a type that it refuses on processors without it."""
+    autocast = product_type(x.new_empty(0, dtype=torch.float32)) == torch.bfloat16
+    return autocast and x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 class LSTMCell(Cell):
     """LSTM (Hochreiter and Schmidhuber, 1997); torch's fused layer where nothing is normalised.
 
@@ -280,6 +287,9 @@ class LSTMCell(Cell):
     ) -> Tuple[Tensor, Tensor]:
         if self.normalised or x.size(0) == 0:
             return self.loop(x, state, padding_mask, reverse)
+        if not torch.jit.is_scripting():
+            if _torch_lstm_fails(x):
+                return self.loop(x, state, padding_mask, reverse)
         if reverse:
             x = x.flip(0)
             padding_mask = None if padding_mask is None else padding_mask.flip(0)

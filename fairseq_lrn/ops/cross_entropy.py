@@ -101,7 +101,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             x, target = x.index_select(1, kept), target.index_select(0, kept)
         passes, count, _ = x.shape
         symbols = weight.size(0)
-        products = _product_type(x)
+        products = product_type(x)
         single = torch.float64 if x.dtype == torch.float64 else torch.float32
         rest = eps / max(symbols - 1, 1)
         right = 1.0 - eps - rest
@@ -159,7 +159,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return grad_x.mul_(grad_loss), grad_weight.mul_(grad_loss), None, None, None, None, None
 
 
-def _product_type(x: Tensor) -> torch.dtype:
+def product_type(x: Tensor) -> torch.dtype:
+    """The type of a matrix product of *x*: its own, or under autocast that of autocast."""
     device = x.device.type
     if not hasattr(torch, "get_autocast_dtype"):  # torch < 2.4
         name = "gpu" if device == "cuda" else device

@@ -155,6 +155,7 @@ def generate(model, task, src, **options):
 
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_generation_is_the_same_at_any_batch_size(model, batch, task, beam_size):
+    model.double()  # in single precision, rounding decides which of two that tie comes first
     src = batch(LENGTHS)
     together = generate(model, task, src, beam_size=beam_size)
     for row, length in enumerate(LENGTHS):

@@ -202,9 +202,15 @@ def test_one_openmp_runtime(root):
     assert b"libgomp" not in extension.find().read_bytes()
 
 
-@pytest.mark.parametrize("capability", ["default", "avx2", "avx512"])
+CAPABILITIES = ["default", "avx2", "avx512"]
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
 def test_every_instruction_set(root, capability):
     """The same tests with the kernel of less able processors."""
+    best = torch.backends.cpu.get_cpu_capability().lower()
+    if best in CAPABILITIES[: CAPABILITIES.index(capability)]:
+        pytest.skip(f"this processor offers {best}")  # torch would believe what it is told
     code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "PYTHONPATH": str(root)}
     used = subprocess.run(

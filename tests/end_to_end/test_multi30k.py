@@ -12,7 +12,7 @@ def raw(multi30k, tmp_path):
     directory = tmp_path / "raw"
     directory.mkdir()
     for lang in ("en", "de"):
-        for split, size in (("train", 1600), ("val", 200), ("test_2016_flickr", 20)):
+        for split, size in (("train", 1600), ("val", 48), ("test_2016_flickr", 20)):
             lines = (multi30k / f"{split}.{lang}").read_text().splitlines(keepends=True)
             (directory / f"{split}.{lang}").write_text("".join(lines[:size]))
     return directory

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Multi30k English-German from raw text to BLEU: prepare, train, average, generate, score.
-# The default model takes about an hour on two CPU cores with bfloat16, two hours without.
+# The default model takes about an hour on two CPU cores with bfloat16, two without (estimated).
 #
 #   bash scripts/multi30k.sh [RAW_DIR] [--model MODEL] [--seed N] [--updates N] [--dir DIR]
 #                            [-- OPTIONS OF fairseq-train]

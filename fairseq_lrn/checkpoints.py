@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import pickle
 import re
+from types import SimpleNamespace
 from typing import IO, Any, Dict, Iterator, List, Optional
 
 import torch
@@ -13,6 +15,32 @@ EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
 PREFERRED = ("averaged.pt", "checkpoint_best.pt", "checkpoint_last.pt")
 BEST = re.compile(r"checkpoint\.best_.+_(-?\d+(?:\.\d+)?)\.pt")
+# What checkpoints of fairseq are made of, beside plain types; plugin.py tells it to torch.
+HARMLESS = re.compile(
+    r"collections\.OrderedDict|argparse\.Namespace|_codecs\.encode"
+    r"|torch\.(\w+Storage|Size|device|u?int\d+|b?float\d+|bool)"
+    r"|torch\._utils\._rebuild_(tensor_v2|parameter)"
+    r"|numpy\.(ndarray|dtype)|numpy\._?core\.multiarray\._reconstruct"
+)
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if HARMLESS.fullmatch(f"{module}.{name}"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it has a {module}.{name}")
+
+
+# Options of torch.load. Before 2.4, torch cannot be told what else is harmless.
+SAFELY: Dict[str, Any] = {"weights_only": True}
+if not hasattr(torch.serialization, "add_safe_globals"):
+    SAFELY = {
+        "pickle_module": SimpleNamespace(
+            __name__="safe_pickle",
+            Unpickler=_Unpickler,
+            load=lambda file, **options: _Unpickler(file, **options).load(),
+        )
+    }
 
 
 def load(path: str) -> Dict[str, Any]:
@@ -28,7 +56,7 @@ def load(path: str) -> Dict[str, Any]:
         raise InputError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
     try:
         with file:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(file, map_location="cpu", **SAFELY)
     except Exception as error:  # torch raises many kinds; what matters is the file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(

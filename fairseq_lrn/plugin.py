@@ -87,7 +87,7 @@ def allow_checkpoint_types() -> None:
     configured without a dataclass) and, after training with ``--eval-bleu``, arrays of n-gram
     counts. Anything else is still refused.
     """
-    if not hasattr(torch.serialization, "add_safe_globals"):  # torch < 2.4 has no such list
+    if not hasattr(torch.serialization, "add_safe_globals"):  # see checkpoints.SAFELY
         return
     try:
         from numpy._core.multiarray import _reconstruct
@@ -208,13 +208,13 @@ def protect_checkpoints() -> None:
 
     @functools.wraps(fairseqs_load)
     def load(path, *args, **kwargs):
+        is_local = PathManager.supports_rename(path)
+        if is_local and torch.__version__ < (2, 6):
+            checkpoints.load(path)  # before fairseq does it in the way that runs what it is told
         try:
             return fairseqs_load(path, *args, **kwargs)
         except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError):
-            # torch before 2.4 cannot be told which types are harmless.
-            if PathManager.supports_rename(path) and hasattr(
-                torch.serialization, "add_safe_globals"
-            ):
+            if is_local:
                 checkpoints.load(path)  # says what is wrong, if it is the file
             raise
 

@@ -77,13 +77,22 @@ def test_find_best(tmp_path, save, maximize, expected):
     ]
 
 
-def test_what_fairseq_needs_is_loaded(save):
+def test_what_fairseq_needs_is_loaded(save, tmp_path):
     """Models configured without a dataclass have their options in a Namespace."""
-    state = torch.load(save("a.pt", {}, options=argparse.Namespace(a=1)), weights_only=True)
+    state = checkpoints.load(save("a.pt", {}, options=argparse.Namespace(a=1)))
     assert state["options"].a == 1
     counts = numpy.array([5, 4, 3, 2])  # of n-grams, with --eval-bleu
-    state = torch.load(save("b.pt", {}, counts=counts), weights_only=True)
+    state = checkpoints.load(save("b.pt", {}, counts=counts))
     assert (state["counts"] == counts).all()
+    weights = {
+        "w": torch.nn.Parameter(torch.ones(2)),
+        "half": torch.ones(2, dtype=torch.bfloat16),
+        "count": torch.tensor(3),
+    }
+    state = checkpoints.load(save("c.pt", weights, shape=torch.Size([2]), dtype=torch.float16))
+    assert torch.equal(state["model"]["half"], weights["half"])
+    torch.save({"model": weights}, tmp_path / "d.pt", _use_new_zipfile_serialization=False)
+    assert torch.equal(checkpoints.load(str(tmp_path / "d.pt"))["model"]["w"], weights["w"])
 
 
 @pytest.mark.parametrize(

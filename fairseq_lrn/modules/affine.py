@@ -83,4 +83,9 @@ class Affine(Packable, nn.Module):
 def _norm(kind: str, width: int, shift: bool) -> nn.Module:
     if kind == "layer":
         return nn.LayerNorm(width, eps=NORM_EPS, bias=shift)
+    if not hasattr(nn, "RMSNorm"):
+        raise ValueError(
+            f'norm="rms" needs torch 2.4 or later, not {torch.__version__}: update torch, '
+            'or take norm="layer"'
+        )
     return nn.RMSNorm(width, eps=NORM_EPS)

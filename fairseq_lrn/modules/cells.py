@@ -249,9 +249,9 @@ class GRUCell(Cell):
 
 
 def _torch_lstm_fails(x: Tensor) -> bool:
-    """Autocast gives oneDNN's LSTM a type that it refuses on processors without it."""
-    autocast = product_type(x.new_empty(0, dtype=torch.float32)) == torch.bfloat16
-    return autocast and x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    """oneDNN's LSTM refuses bfloat16 on processors without it, which torch does not look at."""
+    bfloat16 = product_type(x) == torch.bfloat16
+    return bfloat16 and x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class LSTMCell(Cell):

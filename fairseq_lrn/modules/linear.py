@@ -49,9 +49,9 @@ class Packable:
         """What changes when the weight does, but for changes of its ``data`` in place."""
         return self.weight.data_ptr(), self.weight._version
 
-    def fastest_weight(self, device_type: str = "cpu") -> Tensor:
-        """The packed weight, or where it is not there or not to be used, the weight."""
-        packed = self.__dict__.get("_packed")
+    def packed_weight(self, device_type: str = "cpu") -> Optional[Tensor]:
+        """The packed weight; None where it is not there or not to be used."""
+        packed = getattr(self, "_packed", None)
         if (
             packed is None
             or device_type != "cpu"
@@ -59,14 +59,19 @@ class Packable:
             or torch.compiler.is_compiling()
             or torch.jit.is_tracing()
         ):
-            return self.weight
-        return packed if self._packed_of == self._identity() else self.weight
+            return None
+        return packed if self._packed_of == self._identity() else None
+
+    def fastest_weight(self) -> Tensor:
+        """The packed weight, if it may be used on a CPU, or else the weight."""
+        packed = self.packed_weight()
+        return self.weight if packed is None else packed
 
     def multiply(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """x W^T + b, from ``... x C`` to ``... x D``."""
         if not torch.jit.is_scripting():
-            weight = self.fastest_weight(x.device.type)
-            if weight is not self.weight:
+            weight = self.packed_weight(x.device.type)
+            if weight is not None:
                 if bias is not None:
                     bias = bias.to(weight.dtype)
                 y = torch.ops.mkldnn._linear_pointwise(
@@ -86,6 +91,8 @@ def can_pack(dtype: torch.dtype) -> bool:
         torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        # From torch 2.3 on; older ones do not say when a weight is not to be replaced.
+        and hasattr(torch.compiler, "is_compiling")
     ):
         return False
     if dtype == torch.bfloat16:

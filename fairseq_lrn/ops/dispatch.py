@@ -117,9 +117,9 @@ def _describe(name: str) -> Backend:
         found = extension.find()
         if found is not None:
             return Backend(name, "not loaded", f"built: {found}")
-        if os.environ.get(extension.BUILD_VARIABLE, "1") == "0":
-            reason = f"not built, and {extension.BUILD_VARIABLE}=0 turns building off"
-            return Backend(name, "unavailable", reason)
+        obstacle = extension.obstacle()
+        if obstacle is not None:
+            return Backend(name, "unavailable", obstacle)
         return Backend(name, "not loaded", "not built yet; that happens on first use")
     reason = _no_triton("cpu" if _interpreting("cpu") else "cuda")
     if reason:

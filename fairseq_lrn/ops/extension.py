@@ -97,13 +97,9 @@ def build() -> Path:
     Raises:
         BuildError: it cannot be built.
     """
-    if os.environ.get(BUILD_VARIABLE, "1") == "0":
-        raise BuildError(f"it is not built yet, and {BUILD_VARIABLE}=0 turns building off")
-    if torch_is_too_old():
-        raise BuildError(f"it needs torch 2.6 or later, but this is {torch.__version__}")
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, COMPILERS), None)
-    if compiler is None:
-        raise BuildError("no C++ compiler was found; install g++ or clang, or set CXX")
+    reason = obstacle()
+    if reason is not None:
+        raise BuildError(reason)
     directory = cache_directory()
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -115,7 +111,22 @@ def build() -> Path:
         ) from error
     with lock:
         _wait_for(lock)
-        return find() or _build(directory, compiler)
+        return find() or _build(directory, str(_compiler()))
+
+
+def obstacle() -> Optional[str]:
+    """Why the library is not even tried to be built here; None if it is."""
+    if os.environ.get(BUILD_VARIABLE, "1") == "0":
+        return f"it is not built yet, and {BUILD_VARIABLE}=0 turns building off"
+    if torch_is_too_old():
+        return f"it needs torch 2.6 or later, but this is {torch.__version__}"
+    if _compiler() is None:
+        return "no C++ compiler was found; install g++ or clang, or set CXX"
+    return None
+
+
+def _compiler() -> Optional[str]:
+    return os.environ.get("CXX") or next(filter(shutil.which, COMPILERS), None)
 
 
 def _wait_for(lock: IO) -> None:

@@ -1,5 +1,7 @@
 """The contract of a fairseq encoder and incremental decoder, kept by every model."""
 
+import re
+
 import pytest
 import torch
 from fairseq.sequence_generator import SequenceGenerator
@@ -178,6 +180,8 @@ def test_scripting(model, batch, task):
 @pytest.mark.parametrize("half", ["autocast", "bfloat16", "float16"])
 def test_half_precision(model, batch, half):
     """Training and decoding; what comes out is that of single precision, rounded."""
+    if half == "float16" and not has_float16():
+        pytest.skip("this torch has no layer norm of float16 on the CPU")
     src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
     expected, _ = model(src, None, prev)
     dtype = torch.bfloat16 if half == "autocast" else getattr(torch, half)
@@ -199,7 +203,27 @@ def test_half_precision(model, batch, half):
         # The median: where a state is close to zero, layer norm magnifies how it is rounded.
         error = (ours.float() - theirs)[where].abs().median()
         assert error < (0.01 if half == "float16" else 0.05) * spread
-    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    assert all(parameter.grad.isfinite().all() for _, parameter in trained(model))
+
+
+def has_float16():
+    x = torch.zeros(1, 1, dtype=torch.float16)
+    try:
+        torch.nn.functional.layer_norm(x, (1,))
+    except RuntimeError:
+        return False
+    return True
+
+
+def trained(model):
+    """Names and parameters, but for copies of fairseq 0.12.2.
+
+    Its transformer's encoder has each weight a second time, for torch's fast path: they are set
+    when a checkpoint is loaded, and not trained.
+    """
+    for name, parameter in model.named_parameters():
+        if not re.fullmatch(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc\d|ln\d)_\w+", name):
+            yield name, parameter
 
 
 def test_training_reaches_every_parameter(model, batch):
@@ -207,5 +231,5 @@ def test_training_reaches_every_parameter(model, batch):
     logits, extra = model(batch(LENGTHS), None, batch(LENGTHS, left=False))
     assert extra["attn"] == [None]
     logits.logsumexp(-1).sum().backward()
-    unused = [name for name, p in model.named_parameters() if p.grad is None]
+    unused = [name for name, parameter in trained(model) if parameter.grad is None]
     assert unused == []

@@ -79,6 +79,8 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("path", **CELLS)
 def test_cell(path, dtype):
     record, arrays = load(path, dtype)
+    if norm_of(record) == "rms" and not hasattr(torch.nn, "RMSNorm"):
+        pytest.skip("this torch has no RMSNorm")
     layer = RecurrentLayer(
         record["cell"],
         record["dim_in"],

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kernels import needs_cpp
 
 from fairseq_lrn.ops import lrn_scan
 from fairseq_lrn.ops.reference import lrn_scan_backward_reference, lrn_scan_reference
@@ -182,6 +183,7 @@ def test_nan_is_not_hidden(fused):
     assert h[:, 0].isnan().tolist() == [[False, False], [True, False], [True, False]]
 
 
+@needs_cpp
 def test_small_states_keep_their_precision():
     """tanh and sigmoid next to 0, where a plain 1 - exp loses the digits."""
     if INTERPRETED:

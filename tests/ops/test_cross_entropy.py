@@ -3,6 +3,7 @@
 import pytest
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+from kernels import CPP
 
 from fairseq_lrn.ops import cross_entropy, linear_cross_entropy
 
@@ -19,7 +20,7 @@ def operands(rows=23, width=8, symbols=50, dtype=torch.float64):
     return x, weight, torch.randint(symbols, (rows,))
 
 
-@pytest.fixture(params=["cpp", "reference"], autouse=True)
+@pytest.fixture(params=[CPP, "reference"], autouse=True)
 def backend(request, monkeypatch):
     monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", request.param)
 

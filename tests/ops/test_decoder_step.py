@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from kernels import needs_cpp
 
 from fairseq_lrn.modules import LRNDecoderLayer
 from fairseq_lrn.ops import lrn_decoder_step
 from fairseq_lrn.ops.decoder_step import has_decoder_step
 
+pytestmark = needs_cpp
 WIDTH, HIDDEN, SENTENCES, HYPOTHESES, LENGTH = 24, 20, 7, 3, 9
 
 

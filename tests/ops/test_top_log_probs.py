@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from kernels import CPP
 
 from fairseq_lrn.ops import top_log_probs
 
 
-@pytest.fixture(params=["cpp", "reference"], autouse=True)
+@pytest.fixture(params=[CPP, "reference"], autouse=True)
 def backend(request, monkeypatch):
     monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", request.param)
 

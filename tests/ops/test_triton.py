@@ -1,15 +1,22 @@
 """The GPU kernels without a GPU: in Triton's interpreter, and through Triton's compiler."""
 
-import importlib.util
+import importlib.metadata
 import os
 import subprocess
 import sys
 
 import pytest
 
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="Triton is not installed"
-)
+
+def why_no_triton():
+    try:
+        version = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:
+        return "Triton is not installed"
+    return f"Triton {version} is too old" if int(version.split(".")[0]) < 3 else None
+
+
+needs_triton = pytest.mark.skipif(why_no_triton() is not None, reason=str(why_no_triton()))
 # Compiles both kernels to machine code of a GPU generation. What they load must be fetched
 # ahead, by asynchronous copies: otherwise each step waits for memory.
 COMPILE = """

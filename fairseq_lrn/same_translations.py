@@ -6,10 +6,11 @@ backend; and the log-probabilities of the search, one token at a time, against t
 sentences at once.
 """
 
+import contextlib
 import math
 import os
 import random
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import torch
 from fairseq import checkpoint_utils, tasks
@@ -165,10 +166,8 @@ class Translator:
         models = [self.model] * condition.copies
         generator = task.build_generator(models, self.generation)
         self.dataset.left_pad_source = condition.left_pad
-        before = os.environ.get(dispatch.BACKEND_VARIABLE)
-        os.environ[dispatch.BACKEND_VARIABLE] = condition.backend
         found = {}
-        try:
+        with _on_backend(condition.backend):
             for batch in self.batches(condition):
                 sample = self.dataset.collater([self.dataset[index] for index in batch])
                 prefix = sample["target"][:, : condition.prefix] if condition.prefix else None
@@ -176,40 +175,68 @@ class Translator:
                 for index, best in zip(sample["id"].tolist(), hypotheses):
                     tokens = tuple(best[0]["tokens"].tolist())
                     found[index] = Translation(tokens, best[0]["positional_scores"].clone())
-        finally:
-            if before is None:
-                del os.environ[dispatch.BACKEND_VARIABLE]
-            else:
-                os.environ[dispatch.BACKEND_VARIABLE] = before
         return found
 
     @torch.no_grad()
-    def teacher_forced(self, translations: Dict[int, Translation]) -> float:
-        """Largest difference between a token's log-probability in the search and at once."""
-        largest = 0.0
+    def teacher_forced(
+        self, translations: Dict[int, Translation], backend: str = "auto"
+    ) -> Dict[int, Translation]:
+        """The same translations with the log-probabilities of whole sentences at once."""
+        scored = {}
         self.dataset.left_pad_source = True
-        for index, translation in translations.items():
-            net_input = self.dataset.collater([self.dataset[index]])["net_input"]
-            tokens = torch.tensor(translation.tokens)
-            net_input["prev_output_tokens"] = tokens.roll(1)[None]  # its end of sentence first
-            scores = self.model.get_normalized_probs(self.model(**net_input), log_probs=True)
-            scores = scores[0].gather(1, tokens[:, None])[:, 0]
-            largest = max(largest, (scores - translation.scores).abs().max().item())
-        return largest
+        with _on_backend(backend):
+            for index, translation in translations.items():
+                net_input = self.dataset.collater([self.dataset[index]])["net_input"]
+                tokens = torch.tensor(translation.tokens)
+                net_input["prev_output_tokens"] = tokens.roll(1)[None]  # its end of sentence first
+                scores = self.model.get_normalized_probs(self.model(**net_input), log_probs=True)
+                scored[index] = Translation(
+                    translation.tokens, scores[0].gather(1, tokens[:, None])[:, 0]
+                )
+        return scored
+
+
+@contextlib.contextmanager
+def _on_backend(name: str) -> Iterator[None]:
+    before = os.environ.get(dispatch.BACKEND_VARIABLE)
+    os.environ[dispatch.BACKEND_VARIABLE] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[dispatch.BACKEND_VARIABLE]
+        else:
+            os.environ[dispatch.BACKEND_VARIABLE] = before
+
+
+def difference(
+    name: str, found: Dict[int, Translation], reference: Dict[int, Translation]
+) -> Difference:
+    """Compare the translations of two ways."""
+    same = [index for index in reference if found[index].tokens == reference[index].tokens]
+    score = max(
+        ((found[i].scores - reference[i].scores).abs().max().item() for i in same),
+        default=math.nan,
+    )
+    return Difference(name, len(reference), len(reference) - len(same), score)
 
 
 def compare(translator: Translator, chosen: Sequence[Condition]) -> Iterator[Difference]:
-    """Translate under each condition, and compare; see :class:`Difference`."""
-    references: Dict[int, Optional[Dict[int, Translation]]] = {}
+    """Translate under each condition, and compare; see :class:`Difference`.
+
+    The search gives log-probabilities as differences of sums in float32. Backends are compared
+    by those of whole sentences at once, too, which have no such rounding.
+    """
+    references: Dict[int, Dict[int, Translation]] = {}
+    at_once: Dict[int, Translation] = {}
     for condition in chosen:
         found = translator.translate(condition)
         reference = references.setdefault(condition.prefix, found)
-        same = [index for index in reference if found[index].tokens == reference[index].tokens]
-        score = max(
-            ((found[i].scores - reference[i].scores).abs().max().item() for i in same),
-            default=math.nan,
-        )
-        yield Difference(condition.name, len(reference), len(reference) - len(same), score)
-        if found is reference and not condition.prefix:
-            score = translator.teacher_forced(found)
-            yield Difference("whole sentences at once (teacher-forced)", len(found), 0, score)
+        yield difference(condition.name, found, reference)
+        if not at_once:
+            at_once = translator.teacher_forced(found)
+            yield difference("whole sentences at once (teacher-forced)", at_once, found)
+        if condition.backend != "auto" and condition.search == "translation":
+            scored = translator.teacher_forced(reference, condition.backend)
+            name = f"{condition.name}, whole sentences at once"
+            yield difference(name, scored, at_once)

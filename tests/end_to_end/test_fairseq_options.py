@@ -15,6 +15,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.onnx_export import has_exporter
+from fairseq_lrn.same_translations import Translator, conditions, difference
 
 LINES = 40
 MODEL = ["--arch", "lrn_tiny", "--encoder-layers", "2", "--decoder-layers", "2"]
@@ -241,6 +242,39 @@ def test_rdrop_from_update(train):
             update = int(re.search(r"num_updates=(\d+)", line).group(1))
             assert ("rdrop_kl_loss" in line) == (update > 5), line
         assert f"num_updates={last}," in output
+
+
+def test_the_same_translations(command, trained, toy_data):
+    """scripts/check_translations.py, which is for whole sets of real text."""
+    check = [sys.executable, "scripts/check_translations.py", toy_data, "--path", trained]
+    output = command(*check, "--beam", "2")
+    rows = re.findall(r"^\| (.+?) \| 40 \| (\d+) \| (\S+) \|$", output, re.MULTILINE)
+    names = [name for name, _, _ in rows]
+    assert "our search, batches of 1" in names
+    assert "backend reference, whole sentences at once" in names
+    assert all(different == "0" and float(score) < 1e-5 for _, different, score in rows)
+    path = trained.with_name("other.pt")
+    state = checkpoints.load(str(trained))
+    state["model"]["decoder.output_projection.weight"][4:].mul_(-1)
+    checkpoints.save(state, str(path))
+    translator = Translator(str(path), toy_data, "valid", 2)
+    (first, *_) = conditions([])
+    found = Translator(str(trained), toy_data, "valid", 2).translate(first)
+    result = difference("another model", translator.translate(first), found)
+    assert result.sentences == 40 and result.different > 30
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="fairseq has these on a GPU only")
+@pytest.mark.parametrize("option", ["--fp16", "--bf16", "--amp"])
+def test_half_precision(train, option):
+    """See test_half_precision.py for what can be done on a CPU."""
+    exact, loss = (
+        float(re.findall(r"valid on 'valid' subset \| loss ([\d.]+)", output)[-1])
+        for output in (
+            train(*options, "--max-epoch", "20", "--no-save") for options in ([], [option])
+        )
+    )
+    assert exact < 6.0 and abs(loss - exact) < 0.05
 
 
 def test_workers_of_data_loading(train):

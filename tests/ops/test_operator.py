@@ -106,8 +106,14 @@ def outputs_and_gradients(function, lrn, x, mask):
     return output, h_n, *torch.autograd.grad(loss, list(lrn.parameters()))
 
 
-@pytest.mark.parametrize("options", [{}, {"layer_norm": True, "output_gate": True}])
-@pytest.mark.parametrize("compiler", ["aot_eager", "inductor"])
+@pytest.mark.parametrize(
+    "compiler, options",
+    [
+        ("aot_eager", {}),
+        ("aot_eager", {"layer_norm": True, "output_gate": True}),
+        ("inductor", {"layer_norm": True}),
+    ],
+)
 def test_compile_in_one_graph(compiler, options):
     lrn, x, mask = lrn_and_input(**options)
     compiled = torch.compile(lrn, fullgraph=not OLD_TORCH, backend=compiler)
@@ -217,6 +223,8 @@ CAPABILITIES = ["default", "avx2", "avx512"]
 def test_every_instruction_set(root, capability):
     """The same tests with the kernel of less able processors."""
     best = torch.backends.cpu.get_cpu_capability().lower()
+    if best == capability:
+        pytest.skip("the tests themselves run on it")
     if best in CAPABILITIES[: CAPABILITIES.index(capability)]:
         pytest.skip(f"this processor offers {best}")  # torch would believe what it is told
     code = "import torch; print(torch.backends.cpu.get_cpu_capability())"

@@ -15,7 +15,8 @@ EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
 PREFERRED = ("averaged.pt", "checkpoint_best.pt", "checkpoint_last.pt")
 BEST = re.compile(r"checkpoint\.best_.+_(-?\d+(?:\.\d+)?)\.pt")
-# What checkpoints of fairseq are made of, beside plain types; plugin.py tells it to torch.
+# What checkpoints of fairseq are made of, beside plain types, for torch before 2.4; what later ones
+# do not know already, plugin.allow_checkpoint_types tells them.
 HARMLESS = re.compile(
     r"collections\.OrderedDict|argparse\.Namespace|_codecs\.encode"
     r"|torch\.(\w+Storage|Size|device|u?int\d+|b?float\d+|bool)"

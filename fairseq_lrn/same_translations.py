@@ -212,7 +212,7 @@ def _on_backend(name: str) -> Iterator[None]:
 def difference(
     name: str, found: Dict[int, Translation], reference: Dict[int, Translation]
 ) -> Difference:
-    """Compare the translations of two ways."""
+    """Compare the translations of two ways, by sentence number; *name* is that of the first."""
     same = [index for index in reference if found[index].tokens == reference[index].tokens]
     score = max(
         ((found[i].scores - reference[i].scores).abs().max().item() for i in same),

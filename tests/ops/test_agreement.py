@@ -147,6 +147,21 @@ def test_written_out_gradients_of_the_reference(gates, activation):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "identity"])
+@pytest.mark.parametrize("gates", [3, 4])
+def test_the_reference_rounds_once_a_step(gates, activation):
+    kqv, h0 = torch.randn(1, 64, gates * 16), torch.randn(64, 16)
+
+    def scan(*tensors):
+        return lrn_scan(*tensors, activation=activation, backend="reference")
+
+    exact = scan(kqv.double(), h0.double()).float()
+    with torch.no_grad():
+        assert torch.equal(scan(kqv, h0), exact)
+    # In training every operation rounds, which takes less time.
+    assert not torch.equal(scan(kqv, h0), exact)
+
+
 def test_padding_has_no_influence(fused):
     backend, device = fused
     kqv = torch.randn(6, 3, 12, device=device)

@@ -7,7 +7,7 @@
 #
 # Rows: those of the table below; without any, all of them. Everything goes to DIR (default: matrix/
 # in the checkout), where RESULT lines are kept, so rows may be run one at a time; the table that is
-# printed has all of them. Takes 10 to 25 minutes a row on two cores and needs the package index.
+# printed has all of them. Half an hour to an hour a row on one core; needs the package index.
 # Pythons are looked for as python3.N and in pyenv; a row whose Python is missing says so.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"

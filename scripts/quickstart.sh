@@ -6,10 +6,10 @@
 #
 # Everything goes to DIR (default: quickstart/ in the checkout). Running it again reuses what
 # is there and continues training that was interrupted; --force starts anew. It trains for N epochs
-# (default: 12).
+# (default: 10).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-force=0 directory=$(dirname "$here")/quickstart epochs=12
+force=0 directory=$(dirname "$here")/quickstart epochs=10
 while [ $# -gt 0 ]; do
   case $1 in
     --force) force=1 ;;

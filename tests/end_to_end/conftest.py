@@ -1,15 +1,16 @@
 """The quick start, run once; every end-to-end test works on what it leaves."""
 
-import multiprocessing
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List
 
 import pytest
+from warm import Warm
 
 from fairseq_lrn.text.grammar import generate
 from fairseq_lrn.text.parallel import write_lines
@@ -20,14 +21,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Commands:
-    """Runs commands as a user would: installed scripts of the environment, in the checkout."""
+    """Runs commands in the checkout, with the installed scripts of the environment."""
 
     root: Path
     environment: Dict[str, str] = field(default_factory=dict)
+    # The commands lie beside the interpreter, even where its environment is not active.
+    path: List[Path] = field(default_factory=lambda: [Path(sys.executable).parent])
 
     def __call__(self, *command, ok=True, **options):
-        # The commands lie beside the interpreter, even where its environment is not active.
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        path = os.pathsep.join([*map(str, self.path), os.environ["PATH"]])
         environment = {**os.environ, "PATH": path, "VIRTUAL_ENV": sys.prefix, **self.environment}
         result = subprocess.run(
             list(map(str, command)),
@@ -41,58 +43,59 @@ class Commands:
         assert (result.returncode == 0) == ok, f"exit {result.returncode}\n{output[-5000:]}"
         return output
 
-    def fairseq(self, name, *arguments, **options):
-        return self(f"fairseq-{name}", *arguments, "--user-dir", "fairseq_lrn", **options)
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    return Warm(tmp_path_factory.mktemp("warm"))
 
 
 @pytest.fixture(scope="session")
-def command(root):
+def command(root, warm):
+    """Run a command, whose Python processes do not take the time that importing takes."""
+    commands = Commands(root)
+    commands.path.insert(0, warm.stand_ins)
+    return commands
+
+
+@pytest.fixture(scope="session")
+def cold_command(root):
+    """Run a command as users do, in processes of its own."""
     return Commands(root)
 
 
 @pytest.fixture(scope="session")
-def quickstart(command, tmp_path_factory):
+def quickstart(cold_command, tmp_path_factory):
     """Directory that scripts/quickstart.sh filled, and what it printed."""
     directory = tmp_path_factory.mktemp("quickstart")
-    output = command("bash", "scripts/quickstart.sh", "--dir", directory)
+    output = cold_command("bash", "scripts/quickstart.sh", "--dir", directory)
     print(output)
     return directory, output
 
 
 @pytest.fixture(scope="session")
-def start():
-    """Start a command of fairseq as a process of its own, without the time that importing takes.
+def start(warm):
+    """Start a command of fairseq that reads *input* and writes to the file *log*."""
 
-    It is forked where all is imported already, runs on one thread, and writes to a file.
-    """
-    here = os.path.dirname(__file__)
-    sys.path.insert(0, here)  # the new process looks there, too
-    from forked import run
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fairseq_cli.train", "fairseq_cli.generate", "fairseq_lrn"])
-    warm = context.Process(target=int)
-    warm.start()
-    warm.join()
-
-    def start(log, name, *arguments):
+    def start(log, name, *arguments, input=""):
         arguments = [*map(str, arguments), "--user-dir", str(ROOT / "fairseq_lrn")]
-        process = context.Process(target=run, args=(str(log), name, arguments))
-        process.start()
-        return process
+        with tempfile.TemporaryFile() as given, open(log, "ab") as output:
+            given.write(input.encode())
+            given.seek(0)
+            streams = [given.fileno(), output.fileno(), output.fileno()]
+            return warm.start(streams, f"fairseq-{name}", arguments)
 
-    yield start
-    sys.path.remove(here)
+    return start
 
 
-@pytest.fixture
-def fairseq(start, tmp_path):
+@pytest.fixture(scope="session")
+def fairseq(start, tmp_path_factory):
     """Run a command of fairseq, and return what it printed."""
+    directory = tmp_path_factory.mktemp("fairseq")
 
-    def fairseq(name, *arguments, ok=True):
-        log = tmp_path / f"{name}.log"
+    def fairseq(name, *arguments, ok=True, input=""):
+        log = directory / f"{name}.log"
         log.unlink(missing_ok=True)
-        process = start(log, name, *arguments)
+        process = start(log, name, *arguments, input=input)
         process.join()
         output = log.read_text()
         assert (process.exitcode == 0) == ok, output[-5000:]

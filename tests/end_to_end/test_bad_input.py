@@ -59,9 +59,9 @@ def test_unknown_option(command, raw):
     )
 
 
-def test_sentence_longer_than_max_positions(command, quickstart, tmp_path):
+def test_sentence_longer_than_max_positions(fairseq, quickstart, tmp_path):
     checkpoint = quickstart[0] / "checkpoints" / "checkpoint_best.pt"
-    output = command.fairseq(
+    output = fairseq(
         "interactive", quickstart[0] / "data-bin", "--path", checkpoint,
         "--source-lang", "en", "--target-lang", "de", input="a " * 1200 + "\n", ok=False,
     )  # fmt: skip
@@ -79,17 +79,17 @@ def test_sentence_longer_than_max_positions(command, quickstart, tmp_path):
         (["--arch", "lrn_tiny", "--activation-fn", "relu"], "invalid"),
     ],
 )
-def test_bad_options_of_training(command, quickstart, tmp_path, options, message):
-    output = command.fairseq(
+def test_bad_options_of_training(fairseq, quickstart, tmp_path, options, message):
+    output = fairseq(
         "train", quickstart[0] / "data-bin", *ADAM, *options, "--save-dir", tmp_path / "c", ok=False
     )
     assert message in output
 
 
-def test_embeddings_of_the_wrong_size(command, quickstart, tmp_path):
+def test_embeddings_of_the_wrong_size(fairseq, quickstart, tmp_path):
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("1 3\n▁man 1 2 3\n")
-    output = command.fairseq(
+    output = fairseq(
         "train", quickstart[0] / "data-bin", *ADAM, "--arch", "lrn_tiny",
         "--encoder-embed-path", vectors, "--save-dir", tmp_path / "c", ok=False,
     )  # fmt: skip
@@ -123,12 +123,12 @@ def test_corrupt_checkpoint_in_the_quick_start(command, quickstart, tmp_path):
     assert (tmp_path / "generate-test.txt").read_text() == "precious"
 
 
-def test_checkpoint_with_code_is_refused_by_fairseq(command, quickstart, tmp_path):
+def test_checkpoint_with_code_is_refused_by_fairseq(fairseq, quickstart, tmp_path):
     good = quickstart[0] / "checkpoints" / "checkpoint_best.pt"
     state = torch.load(good, weights_only=True)
     state["extra"] = pytest.importorskip("fractions").Fraction(1, 2)
     torch.save(state, tmp_path / "foreign.pt")
-    output = command.fairseq(
+    output = fairseq(
         "generate", quickstart[0] / "data-bin", "--path", tmp_path / "foreign.pt", ok=False
     )
     assert "fractions.Fraction" in output

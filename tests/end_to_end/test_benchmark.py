@@ -29,9 +29,9 @@ def test_bad_input(command, quickstart, tmp_path):
     assert f"error: training lrn_multi30k on {tmp_path} failed; it printed last" in output
 
 
-def test_generation(command, quickstart, tmp_path):
+def test_generation(cold_command, quickstart, tmp_path):
     directory, _ = quickstart
-    output = command(
+    output = cold_command(  # memory is measured
         *("python", "scripts/benchmark.py", "generate", directory / "data-bin"),
         *("--model", f"ours={directory / 'checkpoints' / 'checkpoint_best.pt'}"),
         *("--batch-sizes", "40", "--rounds", "1", "--json", tmp_path / "figures.json"),

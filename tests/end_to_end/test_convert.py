@@ -12,7 +12,7 @@ def words(size, prefix):
     return [f"{prefix}{index}" for index in range(size - 3)]
 
 
-def test_command(command, tmp_path):
+def test_command(command, fairseq, tmp_path):
     """From the toolkit's files to translations by fairseq-generate."""
     parameters, arrays = load(CASE)
     variables = {k: v.numpy() for k, v in starting_with(arrays, "w/").items()}
@@ -35,7 +35,7 @@ def test_command(command, tmp_path):
         "--srcdict", out / "dict.en.txt", "--tgtdict", out / "dict.de.txt",
         "--destdir", tmp_path / "data",
     )  # fmt: skip
-    output = command.fairseq(
+    output = fairseq(
         "generate", tmp_path / "data", "--path", out / "model.pt", "--task", "translation_lrn",
         "--length-penalty", "gnmt", "--beam", "4", "--lenpen", "0.6",
         "--required-batch-size-multiple", "1",

@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -167,13 +165,12 @@ def test_ensemble(generate, trained):
     assert len(both) == LINES and one != both != two
 
 
-def test_language_model(fairseq, generate, toy_data, tmp_path):
+def test_language_model(command, fairseq, generate, toy_data, tmp_path):
     """Shallow fusion with fairseq's own language model."""
-    command = [sys.executable, "-m", "fairseq_cli.preprocess", "--only-source", "--workers", "1"]
+    arguments = ["--only-source", "--workers", "1", "--destdir", tmp_path / "lm"]
     text = Path(toy_data) / "text"
-    command += ["--trainpref", text / "train.bpe.de", "--validpref", text / "valid.bpe.de"]
-    command += ["--srcdict", Path(toy_data) / "dict.de.txt", "--destdir", tmp_path / "lm"]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    arguments += ["--trainpref", text / "train.bpe.de", "--validpref", text / "valid.bpe.de"]
+    command("fairseq-preprocess", *arguments, "--srcdict", Path(toy_data) / "dict.de.txt")
     options = ["--task", "language_modeling", "--arch", "transformer_lm", "--decoder-layers", "1"]
     options += ["--decoder-embed-dim", "32", "--decoder-ffn-embed-dim", "32"]
     options += ["--decoder-attention-heads", "2", "--optimizer", "adam", "--lr", "0.005"]
@@ -246,7 +243,7 @@ def test_rdrop_from_update(train):
 
 def test_the_same_translations(command, trained, toy_data):
     """scripts/check_translations.py, which is for whole sets of real text."""
-    check = [sys.executable, "scripts/check_translations.py", toy_data, "--path", trained]
+    check = ["python", "scripts/check_translations.py", toy_data, "--path", trained]
     output = command(*check, "--beam", "2")
     rows = re.findall(r"^\| (.+?) \| 40 \| (\d+) \| (\S+) \|$", output, re.MULTILINE)
     names = [name for name, _, _ in rows]

@@ -82,14 +82,14 @@ def test_killed_at_any_moment(toy_data, start, tmp_path):
     assert len(expected) == UPDATES and losses(killed) == expected
 
 
-def test_full_disk(command, toy_data, tmp_path):
+def test_full_disk(cold_command, toy_data, tmp_path):
     """What was saved before can be used, and the message says what happened."""
-    arguments = [toy_data, "--user-dir", command.root / "fairseq_lrn", *OPTIONS]
+    arguments = [toy_data, "--user-dir", cold_command.root / "fairseq_lrn", *OPTIONS]
     arguments += ["--save-dir", tmp_path / "checkpoints"]
-    command("fairseq-train", *arguments, "--max-update", "3")
+    cold_command("fairseq-train", *arguments, "--max-update", "3")
     saved = tmp_path / "checkpoints" / "checkpoint_last.pt"
     size = saved.stat().st_size
-    output = command(
+    output = cold_command(
         *("bash", "-c", 'ulimit -f $(($1 / 2048)); shift; exec "$@"', "limited", str(size)),
         *("fairseq-train", *arguments),
         ok=False,
@@ -98,4 +98,4 @@ def test_full_disk(command, toy_data, tmp_path):
     names = sorted(path.name for path in saved.parent.iterdir())
     text = ["dict.de.txt", "dict.en.txt", "prepare.json", "sentencepiece.bpe.model"]
     assert names == ["checkpoint_1_3.pt", "checkpoint_last.pt", *text]
-    assert "Loaded checkpoint" in command("fairseq-train", *arguments, "--max-update", "6")
+    assert "Loaded checkpoint" in cold_command("fairseq-train", *arguments, "--max-update", "6")

@@ -8,7 +8,7 @@ import pytest
 from fairseq_lrn.text.parallel import read_lines
 from fairseq_lrn.training_log import validations
 
-EPOCHS = 6
+EPOCHS = 4
 
 
 def test_translates_held_out_sentences(quickstart, bleu_of):
@@ -39,7 +39,7 @@ def test_needs_recurrence_and_attention(
 ):
     """The same data and training with one part broken: far from the intact model.
 
-    Half as many epochs are enough: the intact model has learned the language by then.
+    Fewer epochs are enough: the intact model has learned the language by then.
     """
     for name in ("raw", "data-bin"):
         shutil.copytree(quickstart[0] / name, tmp_path / name)

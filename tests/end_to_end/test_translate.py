@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -40,9 +39,15 @@ def expected(quickstart):
 
 
 @pytest.fixture
-def run(moved, root):
+def run(moved, root, warm):
     def run(*arguments, text="", ok=True):
-        command = [sys.executable, "-m", "fairseq_lrn", "translate", *map(str, arguments)]
+        command = [
+            warm.stand_ins / "python",
+            "-m",
+            "fairseq_lrn",
+            "translate",
+            *map(str, arguments),
+        ]
         result = subprocess.run(
             command, input=text.encode(), capture_output=True, cwd=root, env=os.environ
         )

@@ -1,6 +1,7 @@
 """The choice among backends, and building the C++ kernel."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -23,13 +24,18 @@ print(backends()[1])
 
 @pytest.fixture
 def unbuilt(tmp_path, root):
-    """Environment of a process that finds no library; flags of its own give it another name.
+    """Environment of a process that finds no library, but a copy of the package.
 
-    Nothing is optimised, so that building is quick.
+    Only the recurrence is in its library, and nothing is optimised, so that building is quick.
     """
+    ignored = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(root / "fairseq_lrn", tmp_path / "copy" / "fairseq_lrn", ignore=ignored)
+    for source in (tmp_path / "copy" / "fairseq_lrn" / "ops" / "csrc").glob("*.cpp"):
+        if source.name != "lrn_scan.cpp":
+            source.unlink()
     return {
         **os.environ,
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": str(tmp_path / "copy"),
         "TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions"),
         "FAIRSEQ_LRN_CXXFLAGS": "-O0",
     }
@@ -38,6 +44,7 @@ def unbuilt(tmp_path, root):
 def start(environment, code=USE):
     return subprocess.Popen(
         [sys.executable, "-c", code],
+        cwd=environment["PYTHONPATH"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -50,9 +50,6 @@ def fused_kernel() -> dict:
     class BuildOnce(torch.utils.cpp_extension.BuildExtension):
         """An editable installation always builds anew; take the library that it left."""
 
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, use_ninja=False, **kwargs)
-
         def build_extension(self, ext):
             target = Path(self.get_ext_fullpath(ext.name))
             for stale in set(target.parent.glob("_lrn_scan_*")) - {target}:

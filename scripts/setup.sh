@@ -73,7 +73,7 @@ echo "setup: torch and build tools"
 # torch's GPU build, which is what the package index has, brings the Triton that it was made for.
 triton=$(grep '^triton==' "$constraints" || true)
 sed -i '/^triton==/d' "$constraints"
-install -c "$constraints" torch numpy cython setuptools wheel
+install -c "$constraints" torch numpy cython setuptools wheel ninja
 python -c 'import importlib.metadata as m; m.version("triton")' 2>/dev/null ||
   echo "$triton" >>"$constraints"
 if ! python -c "import importlib.metadata as m; m.version('$fairseq')" 2>/dev/null; then

@@ -181,7 +181,7 @@ def compile_into(place: str) -> None:
 
     module = extension(Path(__file__).parent)
     module.optional = False
-    command = BuildExtension(Distribution({"ext_modules": [module]}), use_ninja=False)
+    command = BuildExtension(Distribution({"ext_modules": [module]}))
     command.build_lib = place
     command.build_temp = os.path.join(place, "objects")
     command.ensure_finalized()

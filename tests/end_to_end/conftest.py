@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Dict, List
 
 import pytest
-from warm import Warm
+from warm import BIN, Warm
 
 from fairseq_lrn.text.grammar import generate
 from fairseq_lrn.text.parallel import write_lines
@@ -26,15 +26,18 @@ class Commands:
     root: Path
     environment: Dict[str, str] = field(default_factory=dict)
     # The commands lie beside the interpreter, even where its environment is not active.
-    path: List[Path] = field(default_factory=lambda: [Path(sys.executable).parent])
+    path: List[Path] = field(default_factory=lambda: [BIN])
+
+    def variables(self):
+        """The whole environment of a command."""
+        path = os.pathsep.join([*map(str, self.path), os.environ["PATH"]])
+        return {**os.environ, "PATH": path, "VIRTUAL_ENV": sys.prefix, **self.environment}
 
     def __call__(self, *command, ok=True, **options):
-        path = os.pathsep.join([*map(str, self.path), os.environ["PATH"]])
-        environment = {**os.environ, "PATH": path, "VIRTUAL_ENV": sys.prefix, **self.environment}
         result = subprocess.run(
             list(map(str, command)),
             cwd=self.root,
-            env=environment,
+            env=self.variables(),
             capture_output=True,
             text=True,
             **options,
@@ -52,9 +55,7 @@ def warm(tmp_path_factory):
 @pytest.fixture(scope="session")
 def command(root, warm):
     """Run a command, whose Python processes do not take the time that importing takes."""
-    commands = Commands(root)
-    commands.path.insert(0, warm.stand_ins)
-    return commands
+    return Commands(root, path=[warm.stand_ins, BIN])
 
 
 @pytest.fixture(scope="session")

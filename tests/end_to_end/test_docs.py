@@ -1,7 +1,6 @@
 """README and docs: shell and Python blocks run, tables are complete, pages are built."""
 
 import dataclasses
-import os
 import re
 import shutil
 import subprocess
@@ -99,17 +98,16 @@ def checkout(tmp_path_factory):
     return directory
 
 
-def run_page(page, checkout, warm, done=()):
+def run_page(page, checkout, command, done=()):
     run = [command for command in commands(page) if not elsewhere(command)]
     run = [command for command in run if command not in done]
     assert run, f"{page} has no command to run"
     for pattern, change in CHANGES:
         run = [re.sub(pattern, change, command) for command in run]
-    path = [str(warm.stand_ins), str(Path(sys.executable).parent), os.environ["PATH"]]
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", SERVE + "set -x\n" + "\n".join(run)],
         cwd=checkout,
-        env={**os.environ, "PATH": os.pathsep.join(path), "VIRTUAL_ENV": sys.prefix},
+        env=command.variables(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -120,14 +118,14 @@ def run_page(page, checkout, warm, done=()):
 
 
 @pytest.fixture(scope="module")
-def trained(checkout, warm):
+def trained(checkout, command):
     """README's commands, then those of the page on one's own data."""
-    run_page(ROOT / "README.md", checkout, warm)
+    run_page(ROOT / "README.md", checkout, command)
     assert (checkout / "translations.de").read_text().count("\n") == 20
     prepared = [command for command in commands(ROOT / "README.md") if "prepare_text" in command]
     assert len(prepared) == 1
     shutil.rmtree(checkout / "checkpoints")
-    output = run_page(ROOT / "docs" / "your_data.md", checkout, warm, prepared)
+    output = run_page(ROOT / "docs" / "your_data.md", checkout, command, prepared)
     assert re.search(r"BLEU\|nrefs:1\|.* = [\d.]+", output)
     assert (checkout / "test.out.de").read_text().count("\n") == 20
     return checkout
@@ -139,8 +137,8 @@ OTHERS = [page for page in RUN if page.name not in ("README.md", "your_data.md")
 
 
 @pytest.mark.parametrize("page", OTHERS, ids=lambda page: page.stem)
-def test_commands(trained, warm, page):
-    run_page(page, trained, warm)
+def test_commands(trained, command, page):
+    run_page(page, trained, command)
 
 
 def test_python(trained, monkeypatch, capsys):

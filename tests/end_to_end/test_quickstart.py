@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -44,7 +45,8 @@ def test_needs_recurrence_and_attention(
     for name in ("raw", "data-bin"):
         shutil.copytree(quickstart[0] / name, tmp_path / name)
     ablated = root / "tests" / "end_to_end" / "lrn_ablated"
-    broken = type(command)(root, {"FAIRSEQ_LRN_USER_DIR": str(ablated), "LRN_ABLATE": part})
+    environment = {"FAIRSEQ_LRN_USER_DIR": str(ablated), "LRN_ABLATE": part}
+    broken = replace(command, environment=environment)
     output = broken("bash", "scripts/quickstart.sh", "--dir", tmp_path, "--epochs", EPOCHS)
     assert "reusing" in output
     score = bleu_of(output)

@@ -41,13 +41,8 @@ def expected(quickstart):
 @pytest.fixture
 def run(moved, root, warm):
     def run(*arguments, text="", ok=True):
-        command = [
-            warm.stand_ins / "python",
-            "-m",
-            "fairseq_lrn",
-            "translate",
-            *map(str, arguments),
-        ]
+        python = warm.stand_ins / "python"
+        command = [python, "-m", "fairseq_lrn", "translate", *map(str, arguments)]
         result = subprocess.run(
             command, input=text.encode(), capture_output=True, cwd=root, env=os.environ
         )

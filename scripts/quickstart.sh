@@ -2,28 +2,28 @@
 # See an LRN model learn to translate: set up, make a small English-German corpus, prepare it,
 # train, translate sentences that were not trained on, score. A few minutes on two cores.
 #
-#   bash scripts/quickstart.sh [--force] [--dir DIR] [--epochs N]
+#   bash scripts/quickstart.sh [--force] [--dir DIR] [--updates N]
 #
 # Everything goes to DIR (default: quickstart/ in the checkout). Running it again reuses what
-# is there and continues training that was interrupted; --force starts anew. It trains for N epochs
-# (default: 10).
+# is there and continues training that was interrupted; --force starts anew. It trains for N updates
+# (default: 600), and in the last 40% of them the learning rate falls to 0.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-force=0 directory=$(dirname "$here")/quickstart epochs=10
+force=0 directory=$(dirname "$here")/quickstart updates=600
 while [ $# -gt 0 ]; do
   case $1 in
     --force) force=1 ;;
     --dir) directory=${2:?--dir needs a directory} && shift ;;
-    --epochs) epochs=${2:?--epochs needs a number} && shift ;;
+    --updates) updates=${2:?--updates needs a number} && shift ;;
     *)
-      echo "error: unknown option $1; usage: quickstart.sh [--force] [--dir DIR] [--epochs N]" >&2
+      echo "error: unknown option $1; usage: quickstart.sh [--force] [--dir DIR] [--updates N]" >&2
       exit 2
       ;;
   esac
   shift
 done
-[[ $epochs =~ ^[1-9][0-9]*$ ]] || {
-  echo "error: --epochs must be a number above 0, not $epochs" >&2
+[[ $updates =~ ^[1-9][0-9]*$ ]] || {
+  echo "error: --updates must be a number above 0, not $updates" >&2
   exit 2
 }
 bash "$here/setup.sh"
@@ -57,14 +57,17 @@ else
 fi
 check_data "$data" en de
 
-echo "quickstart: 3/5 train (architecture lrn_tiny, $epochs epochs)"
+# --stop-min-lr: with nothing left to do, fairseq would make one more update at a rate of 0.
+echo "quickstart: 3/5 train (architecture lrn_tiny, $updates updates)"
 started=$SECONDS
 train "$directory" "$data" --source-lang en --target-lang de \
   --arch lrn_tiny --share-all-embeddings --dropout 0.1 \
   --optimizer torch_adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 \
-  --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 400 \
+  --lr 0.005 --warmup-updates 100 --max-update "$updates" \
+  --lr-scheduler inverse_sqrt_cooldown --cooldown-updates "$(((updates * 2 + 4) / 5))" \
+  --warmup-init-lr 1e-7 --stop-min-lr 0 \
   --criterion fused_label_smoothed_cross_entropy --label-smoothing 0.1 \
-  --max-tokens 4096 --max-epoch $epochs --seed 1 --log-interval 50 \
+  --max-tokens 4096 --seed 1 --log-interval 50 \
   --no-epoch-checkpoints
 echo "  training took $((SECONDS - started)) seconds"
 

@@ -81,7 +81,10 @@ if ! python -c "import importlib.metadata as m; m.version('$fairseq')" 2>/dev/nu
     fail "no C++ compiler found, which building fairseq needs: install g++ or clang"
   echo "setup: building fairseq ($fairseq); this takes about 3 minutes"
 fi
+# The kernels meanwhile, as that build leaves cores idle; the installation below takes what is there.
+(cd "$ROOT" && python setup.py --quiet build_ext --inplace) >/dev/null 2>&1 &
 install -c "$constraints" $isolation "$fairseq"
+wait
 echo "setup: fairseq_lrn and its other requirements"
 install -c "$constraints" --no-build-isolation -e "$ROOT${extras:+[$extras]}"
 # What was true of other files is no longer.

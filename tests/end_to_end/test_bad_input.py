@@ -51,8 +51,8 @@ def test_missing_raw_files(command, raw):
 
 
 def test_unknown_option(command, raw):
-    assert "--epochs must be a number above 0, not few" in command(
-        "bash", "scripts/quickstart.sh", "--epochs", "few", ok=False
+    assert "--updates must be a number above 0, not few" in command(
+        "bash", "scripts/quickstart.sh", "--updates", "few", ok=False
     )
     assert "unknown option --frobnicate" in command(
         "bash", "scripts/quickstart.sh", "--frobnicate", ok=False

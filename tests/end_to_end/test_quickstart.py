@@ -9,7 +9,7 @@ import pytest
 from fairseq_lrn.text.parallel import read_lines
 from fairseq_lrn.training_log import validations
 
-EPOCHS = 4
+EPOCHS, UPDATES = 3, 264
 
 
 def test_translates_held_out_sentences(quickstart, bleu_of):
@@ -40,14 +40,14 @@ def test_needs_recurrence_and_attention(
 ):
     """The same data and training with one part broken: far from the intact model.
 
-    Fewer epochs are enough: the intact model has learned the language by then.
+    Fewer updates are enough: the intact model has learned the language by then.
     """
     for name in ("raw", "data-bin"):
         shutil.copytree(quickstart[0] / name, tmp_path / name)
     ablated = root / "tests" / "end_to_end" / "lrn_ablated"
     environment = {"FAIRSEQ_LRN_USER_DIR": str(ablated), "LRN_ABLATE": part}
     broken = replace(command, environment=environment)
-    output = broken("bash", "scripts/quickstart.sh", "--dir", tmp_path, "--epochs", EPOCHS)
+    output = broken("bash", "scripts/quickstart.sh", "--dir", tmp_path, "--updates", UPDATES)
     assert "reusing" in output
     score = bleu_of(output)
     print(f"BLEU without {part}: {score}")

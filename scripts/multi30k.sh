@@ -6,8 +6,9 @@
 #                            [-- OPTIONS OF fairseq-train]
 #
 # RAW_DIR has {train,val,test_2016_flickr}.{en,de}; without it the files are downloaded. MODEL is
-# lrn (the default), or to compare it with: transformer_lrn, transformer,
-# transformer_rdrop, lstm. They are trained for N updates (default: 8000).
+# lrn (the default), or to compare it with: transformer_lrn, transformer, transformer_rdrop, lstm; or
+# of equal size, 512 wide: lrn_512, transformer_512, lstm_512. They are trained for N updates
+# (default: 8000).
 # Everything goes to DIR (default: multi30k/ in the checkout), each model and seed into a directory
 # of its own. Running it again reuses what is there and continues training that was interrupted.
 # scripts/results_table.py DIR/* prints a table of all that were trained.

@@ -1,11 +1,12 @@
 # Sourced by multi30k.sh and tatoeba.sh: the models that they train, on the same data for as many
-# updates. Loss and optimiser are those that take less time where they can be used; only our models
-# are trained in bfloat16.
+# updates, a quarter of them, at most 2000, to warm up. Loss and optimiser are those that take less
+# time where they can be used; only our models are trained in bfloat16.
 
-MODELS="lrn transformer_lrn transformer transformer_rdrop lstm"
+MODELS="lrn transformer_lrn transformer transformer_rdrop lstm lrn_512 transformer_512 lstm_512"
 
 # The loss and the optimiser that take less time, and bfloat16 where the processor has it.
 FAST="--optimizer torch_adam --criterion fused_label_smoothed_cross_entropy"
+PLAIN="--optimizer adam --criterion label_smoothed_cross_entropy"
 BFLOAT16=
 grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && BFLOAT16="--autocast bfloat16"
 
@@ -27,21 +28,26 @@ model_options() { # model updates
       echo "${plain/$schedule/$ours}"
       ;;
     transformer)
-      echo "--arch transformer --encoder-layers 4 --decoder-layers 4" \
-        "--encoder-embed-dim 128 --encoder-ffn-embed-dim 256 --encoder-attention-heads 4" \
-        "--decoder-embed-dim 128 --decoder-ffn-embed-dim 256 --decoder-attention-heads 4" \
-        "--dropout 0.3 --share-all-embeddings $FAST $schedule --lr 0.005"
+      echo "$(architecture transformer_tiny) --dropout 0.3 $FAST $schedule --lr 0.005"
+      ;;
+    # Of equal sizes, to compare how fast they translate.
+    lrn_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $schedule --lr 0.002" ;;
+    transformer_512) echo "$(architecture "$1") --dropout 0.3 $FAST $schedule --lr 0.001" ;;
+    lstm_512)
+      echo "$(architecture "$1") --dropout 0.3 --clip-norm 1.0 $PLAIN $schedule --lr 0.001"
       ;;
     lstm)
       echo "--arch lstm --encoder-layers 2 --decoder-layers 2 --encoder-bidirectional" \
         "--encoder-embed-dim 256 --encoder-hidden-size 256" \
         "--decoder-embed-dim 256 --decoder-hidden-size 256 --decoder-out-embed-dim 256" \
         "--dropout 0.3 --share-all-embeddings --clip-norm 1.0" \
-        "--optimizer adam --criterion label_smoothed_cross_entropy $schedule --lr 0.002"
+        "$PLAIN $schedule --lr 0.002"
       ;;
     *) fail "--model must be one of $MODELS, not $1" ;;
   esac
 }
+
+architecture() { python "$ROOT/fairseq_lrn/benchmarks/architectures.py" "$1"; }
 
 # Sets raw, directory, model, seed, updates and options from a script's arguments.
 parse_recipe() { # default directory, arguments...
@@ -77,7 +83,7 @@ run_recipe() { # source target subsets...
     echo "$model, seed $seed: train"
     train "$run" "$data" --source-lang "$1" --target-lang "$2" "${model_words[@]}" \
       --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
-      --warmup-updates 2000 --warmup-init-lr 1e-7 \
+      --warmup-updates "$((updates < 8000 ? (updates + 3) / 4 : 2000))" --warmup-init-lr 1e-7 \
       --max-tokens 4096 --max-update "$updates" --seed "$seed" --log-interval 100 \
       --keep-last-epochs 10 "${options[@]}"
     echo "$trained_with" >"$run/trained-with"

@@ -15,11 +15,11 @@ import time
 from types import SimpleNamespace
 from typing import Dict, List, NamedTuple, Sequence
 
+from fairseq_lrn.benchmarks.architectures import ARCHITECTURES
 from fairseq_lrn.benchmarks.machine import mebibytes
-from fairseq_lrn.benchmarks.training import LRN_512, LSTM_512, TRANSFORMER_512
 from fairseq_lrn.command import failed
 
-MODELS = {"lrn": LRN_512, "transformer": TRANSFORMER_512, "lstm": LSTM_512}
+MODELS = {name: ARCHITECTURES[f"{name}_512"] for name in ("lrn", "transformer", "lstm")}
 SYMBOLS = 8000
 BEAM = 5
 # Of the kind "decode".

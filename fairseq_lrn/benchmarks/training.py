@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
+from fairseq_lrn.benchmarks.architectures import ARCHITECTURES
 from fairseq_lrn.benchmarks.machine import has_bfloat16
 from fairseq_lrn.command import InputError, failed
 
@@ -52,35 +53,6 @@ FUSED = ["--optimizer", "torch_adam", "--criterion", "fused_label_smoothed_cross
 BFLOAT16 = [*FUSED, "--autocast", "bfloat16"]
 
 
-def _sizes(width: int, layers: int, **more: object) -> List[str]:
-    options = ["--share-all-embeddings"]
-    for side in ("encoder", "decoder"):
-        options += [f"--{side}-embed-dim", str(width), f"--{side}-layers", str(layers)]
-        for name, value in more.items():
-            options += [f"--{side}-{name.replace('_', '-')}", str(value)]
-    return options
-
-
-LRN_512 = ["--arch", "lrn", *_sizes(512, 2, hidden_size=512), "--decoder-attention-heads", "8"]
-HYBRID_512 = [
-    *("--arch", "transformer_lrn"),
-    *_sizes(512, 2),
-    *("--encoder-ffn-embed-dim", "2048", "--encoder-attention-heads", "8"),
-]
-LSTM_512 = ["--arch", "lstm", *_sizes(512, 2, hidden_size=512), "--decoder-out-embed-dim", "512"]
-TRANSFORMER_512 = [
-    *("--arch", "transformer"),
-    *_sizes(512, 2, ffn_embed_dim=2048, attention_heads=8),
-]
-# That of Wu et al. (2021), "Good for Misconceived Reasons", their text-only baseline.
-TRANSFORMER_TINY = [
-    *("--arch", "transformer"),
-    *_sizes(128, 4, ffn_embed_dim=256, attention_heads=4),
-]
-LRN_MULTI30K = ["--arch", "lrn_multi30k"]
-HYBRID_MULTI30K = ["--arch", "transformer_lrn_multi30k"]
-
-
 def candidates(setting: str, names: Optional[Sequence[str]] = None) -> List[Candidate]:
     """The models of a setting, ours first: ``"512"`` (equal sizes) or ``"multi30k"`` (our recipe).
 
@@ -95,11 +67,11 @@ def candidates(setting: str, names: Optional[Sequence[str]] = None) -> List[Cand
         InputError: there is no candidate of one of the names.
     """
     if setting == "512":
-        ours = {"lrn": LRN_512, "transformer_lrn": HYBRID_512}
-        peers = {"lstm": LSTM_512, "transformer": TRANSFORMER_512}
+        ours = {name: ARCHITECTURES[f"{name}_512"] for name in ("lrn", "transformer_lrn")}
+        peers = {name: ARCHITECTURES[f"{name}_512"] for name in ("lstm", "transformer")}
     else:
-        ours = {"lrn_multi30k": LRN_MULTI30K, "transformer_lrn_multi30k": HYBRID_MULTI30K}
-        peers = {"transformer, tiny": TRANSFORMER_TINY}
+        ours = {name: ARCHITECTURES[name] for name in ("lrn_multi30k", "transformer_lrn_multi30k")}
+        peers = {"transformer, tiny": ARCHITECTURES["transformer_tiny"]}
     chosen = []
     for name, model in ours.items():
         if has_bfloat16():

@@ -2,10 +2,11 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 
-from fairseq_lrn.benchmarks import training
+from fairseq_lrn.benchmarks import architectures, training
 from fairseq_lrn.command import InputError
 
 
@@ -42,6 +43,13 @@ def test_ours_first_and_the_peers_as_fairseq_ships_them(setting):
     assert len({candidate.name for candidate in chosen}) == len(chosen)
     (peer,) = (one for one in chosen if one.name in ("transformer", "transformer, tiny"))
     assert peer.options[-4:] == training.FAIRSEQ
+
+
+def test_options_are_printed_without_the_package():
+    """As the recipes take them, once for each model."""
+    command = [sys.executable, "-I", architectures.__file__, "lstm_512"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.split() == architectures.ARCHITECTURES["lstm_512"]
 
 
 @pytest.mark.parametrize("result", [logged([1, 2], 1, "no such data"), logged([1])])

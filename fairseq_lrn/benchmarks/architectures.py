@@ -1,0 +1,45 @@
+"""The models that are compared, as options of ``fairseq-train``: at equal sizes, and small ones.
+
+This file also runs by itself, without the package, and prints the options of a model:
+``python fairseq_lrn/benchmarks/architectures.py lrn_512``. scripts/recipes.sh trains them.
+"""
+
+import sys
+from typing import Dict, List
+
+
+def _sizes(width: int, layers: int, **more: object) -> List[str]:
+    options = ["--share-all-embeddings"]
+    for side in ("encoder", "decoder"):
+        options += [f"--{side}-embed-dim", str(width), f"--{side}-layers", str(layers)]
+        for name, value in more.items():
+            options += [f"--{side}-{name.replace('_', '-')}", str(value)]
+    return options
+
+
+ARCHITECTURES: Dict[str, List[str]] = {
+    "lrn_512": [
+        *("--arch", "lrn", *_sizes(512, 2, hidden_size=512)),
+        *("--decoder-attention-heads", "8"),
+    ],
+    "transformer_lrn_512": [
+        *("--arch", "transformer_lrn", *_sizes(512, 2)),
+        *("--encoder-ffn-embed-dim", "2048", "--encoder-attention-heads", "8"),
+    ],
+    "lstm_512": [
+        *("--arch", "lstm", *_sizes(512, 2, hidden_size=512)),
+        *("--decoder-out-embed-dim", "512"),
+    ],
+    "transformer_512": [
+        *("--arch", "transformer", *_sizes(512, 2, ffn_embed_dim=2048, attention_heads=8)),
+    ],
+    # That of Wu et al. (2021), "Good for Misconceived Reasons", their text-only baseline.
+    "transformer_tiny": [
+        *("--arch", "transformer", *_sizes(128, 4, ffn_embed_dim=256, attention_heads=4)),
+    ],
+    "lrn_multi30k": ["--arch", "lrn_multi30k"],
+    "transformer_lrn_multi30k": ["--arch", "transformer_lrn_multi30k"],
+}
+
+if __name__ == "__main__":
+    print(*ARCHITECTURES[sys.argv[1]])

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).parent
 VERSION = re.search(
@@ -57,7 +58,10 @@ def fused_kernel() -> dict:
                     stale.unlink()  # of a build before the sources changed
             built = ROOT / ops / target.name
             if not built.exists():
-                super().build_extension(ext)
+                try:
+                    super().build_extension(ext)
+                except RuntimeError as error:  # ninja's, which "optional" does not know
+                    raise CompileError(str(error)) from error
             elif target.resolve() != built.resolve():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(built, target)

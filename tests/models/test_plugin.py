@@ -1,6 +1,7 @@
 """fairseq_lrn as a user directory: by path, by name, twice, from two processes, without fairseq."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,24 @@ def test_by_name_after_a_regular_install(root, tmp_path):
         result = run(first + USE, "fairseq_lrn", path=[site], cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         assert f"from {site}" in result.stdout.replace("/fairseq/../", "/")
+
+
+def test_installing_does_without_a_compiler(root, tmp_path):
+    """The kernels are optional, whatever it is that cannot build them."""
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(root / name, tmp_path)
+    ignored = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(root / "fairseq_lrn", tmp_path / "fairseq_lrn", ignore=ignored)
+    result = subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "build"],
+        env={**os.environ, "CC": "no-such-compiler", "CXX": "no-such-compiler"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.glob("build/lib*/fairseq_lrn/ops/scan.py"))
+    assert not list(tmp_path.glob("build/lib*/fairseq_lrn/ops/*.so"))
 
 
 def test_import_and_user_dir_by_a_link(root, tmp_path):

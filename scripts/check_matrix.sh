@@ -158,8 +158,8 @@ END
   fi
   [ ! -f "$4/quickstart.txt" ] || bleu=$(grep -oE 'BLEU\|[^=]* = [0-9.]+' "$4/quickstart.txt" |
     grep -oE '[0-9.]+$' || echo -)
-  [ ! -f "$4/tests.txt" ] || tests=$(grep -oE '[0-9]+ (passed|failed|skipped|error)[^ ]*' \
-    <(tail -n 1 "$4/tests.txt") | paste -sd' ' || echo -)
+  [ ! -f "$4/tests.txt" ] || tests=$(grep -oE '[0-9]+ (passed|failed|skipped|errors?)' \
+    <(tail -n 1 "$4/tests.txt") | paste -sd, | sed 's/,/, /g' || echo -)
   [ ! -f "$4/kernels" ] || kernels=$(sed -n 's/^kernels on cpu: //p' "$4/kernels" | head -n 1)
   echo "| $1 | $versions | $kernels | $bleu | $tests | $2 | $3 |"
 }

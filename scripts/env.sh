@@ -43,7 +43,9 @@ fail_with() { # message log [checkpoint]
 train() { # directory data options...
   local log=$1/train.log checkpoints=$1/checkpoints
   [ -f "$checkpoints/checkpoint_last.pt" ] || rm -f "$log"
-  fairseq-train "${@:2}" --user-dir "$USER_DIR" --save-dir "$checkpoints" \
+  # Large tensors on huge pages, where Linux gives them on request: fewer of them to look up.
+  GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1} \
+    fairseq-train "${@:2}" --user-dir "$USER_DIR" --save-dir "$checkpoints" \
     --no-progress-bar --log-format simple 2>"$log.stderr" | tee -a "$log" |
     sed -u -n -E "s/^.*\| (epoch .*|train_inner.*|valid.*|done training.*|Loaded .*)/\1/p" ||
     fail_with "training failed" "$log.stderr" "$checkpoints/checkpoint_last.pt"

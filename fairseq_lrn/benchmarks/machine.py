@@ -26,6 +26,21 @@ def has_bfloat16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
 
 
+def has_huge_pages() -> bool:
+    """Whether glibc can be asked to have large tensors on huge pages (2.35 and later).
+
+    Linux must give them on request only: "madvise", the default of many distributions.
+    """
+    libc, version = platform.libc_ver()
+    if libc != "glibc" or tuple(map(int, version.split(".")[:2])) < (2, 35):
+        return False
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/enabled", encoding="ascii") as file:
+            return "[madvise]" in file.read()
+    except OSError:
+        return False
+
+
 def mebibytes(maxrss: int) -> float:
     """MiB of the ``ru_maxrss`` that ``resource.getrusage`` gives: KiB, on macOS bytes."""
     return maxrss / (2**20 if platform.system() == "Darwin" else 2**10)

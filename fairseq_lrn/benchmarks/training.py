@@ -6,13 +6,15 @@ the first ones, validation and checkpoints are left out.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from types import MappingProxyType
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from fairseq_lrn.benchmarks.architectures import ARCHITECTURES
-from fairseq_lrn.benchmarks.machine import has_bfloat16
+from fairseq_lrn.benchmarks.machine import has_bfloat16, has_huge_pages
 from fairseq_lrn.command import InputError, failed
 
 # Updates between two lines of the log; the first line is not counted.
@@ -25,10 +27,12 @@ class Candidate(NamedTuple):
     Attributes:
         name: in the table.
         options: of ``fairseq-train``.
+        environment: variables that are set for it.
     """
 
     name: str
     options: Sequence[str]
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 class Speed(NamedTuple):
@@ -50,6 +54,8 @@ class Speed(NamedTuple):
 
 FAIRSEQ = ["--optimizer", "adam", "--criterion", "label_smoothed_cross_entropy"]
 FUSED = ["--optimizer", "torch_adam", "--criterion", "fused_label_smoothed_cross_entropy"]
+# As scripts/env.sh has it, for trainings.
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 BFLOAT16 = [*FUSED, "--autocast", "bfloat16"]
 
 
@@ -57,7 +63,8 @@ def candidates(setting: str, names: Optional[Sequence[str]] = None) -> List[Cand
     """The models of a setting, ours first: ``"512"`` (equal sizes) or ``"multi30k"`` (our recipe).
 
     Peers are measured as fairseq ships them, and the transformer also with our loss and torch's
-    Adam, so that it can be seen what is the model's doing.
+    Adam, so that it can be seen what is the model's doing; both also with large tensors on huge
+    pages, where glibc can be asked for them.
 
     Args:
         setting: one of :data:`SETTINGS`.
@@ -78,10 +85,15 @@ def candidates(setting: str, names: Optional[Sequence[str]] = None) -> List[Cand
             chosen.append(Candidate(f"{name}, bfloat16", [*model, *BFLOAT16]))
         chosen.append(Candidate(name, [*model, *FUSED]))
     name, model = next(iter(ours.items()))
+    if has_huge_pages():
+        chosen.append(Candidate(f"{name}, huge pages", [*model, *FUSED], HUGE_PAGES))
     chosen.append(Candidate(f"{name}, fairseq's loss and Adam", [*model, *FAIRSEQ]))
     chosen += [Candidate(peer, [*options, *FAIRSEQ]) for peer, options in peers.items()]
     peer, options = list(peers.items())[-1]
-    chosen.append(Candidate(f"{peer}, our loss and torch's Adam", [*options, *FUSED]))
+    peer = f"{peer}, our loss and torch's Adam"
+    chosen.append(Candidate(peer, [*options, *FUSED]))
+    if has_huge_pages():
+        chosen.append(Candidate(f"{peer}, huge pages", [*options, *FUSED], HUGE_PAGES))
     unknown = set(names or ()) - {candidate.name for candidate in chosen}
     if unknown:
         raise InputError(
@@ -130,7 +142,8 @@ def _train(
     command += ["--lr", "1e-4", "--max-tokens", str(max_tokens), "--seed", "1"]
     command += ["--max-update", str(updates + INTERVAL), "--log-interval", str(INTERVAL)]
     command += ["--log-format", "json", "--disable-validation", "--no-save"]
-    run = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, **candidate.environment}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
     figures = [
         float(json.loads(line[line.index("{") :])["wps"])
         for line in run.stdout.splitlines()

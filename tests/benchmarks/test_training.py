@@ -36,6 +36,25 @@ def test_candidates_take_turns_and_the_first_interval_is_left_out(monkeypatch):
     assert rows[3] == "| theirs | 300 | 200 to 401 | 0.67 |"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_huge_pages_where_glibc_can_be_asked_for_them(monkeypatch, there):
+    asked = []
+
+    def run(command, env, **options):
+        asked.append(env.get("GLIBC_TUNABLES"))
+        return logged([1, 2])
+
+    monkeypatch.setattr(training, "has_huge_pages", lambda: there)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    chosen = training.candidates("multi30k")
+    training.measure("data", "fairseq_lrn", chosen, rounds=1)
+    names = [one.name for one, tunables in zip(chosen, asked) if tunables is not None]
+    both = ["lrn_multi30k", "transformer, tiny, our loss and torch's Adam"]
+    assert names == ([f"{name}, huge pages" for name in both] if there else [])
+    assert set(asked) <= {None, "glibc.malloc.hugetlb=1"}
+
+
 @pytest.mark.parametrize("setting", training.SETTINGS)
 def test_ours_first_and_the_peers_as_fairseq_ships_them(setting):
     chosen = training.candidates(setting)

@@ -1,6 +1,6 @@
 # Sourced by multi30k.sh and tatoeba.sh: the models that they train, on the same data for as many
 # updates, a quarter of them, at most 2000, to warm up. Loss and optimiser are those that take less
-# time where they can be used; only our models are trained in bfloat16.
+# time where they can be used; our models and those of equal size are trained in bfloat16.
 
 MODELS="lrn transformer_lrn transformer transformer_rdrop lstm lrn_512 transformer_512 lstm_512"
 
@@ -15,8 +15,8 @@ grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && BFLOAT16="--autocas
 # al. (2021), "Good for Misconceived Reasons"; transformer_rdrop is the same, trained as ours are.
 model_options() { # model updates
   local schedule="--lr-scheduler inverse_sqrt"
-  local ours="--rdrop-alpha 3 --rdrop-from-update $(($2 / 2)) \
-    --lr-scheduler inverse_sqrt_cooldown --cooldown-updates $((($2 + 4) / 5))"
+  local fall="--lr-scheduler inverse_sqrt_cooldown --cooldown-updates $((($2 + 4) / 5))"
+  local ours="--rdrop-alpha 3 --rdrop-from-update $(($2 / 2)) $fall"
   case $1 in
     lrn) echo "--arch lrn_multi30k $FAST $BFLOAT16 $ours --lr 0.005" ;;
     transformer_lrn)
@@ -30,11 +30,11 @@ model_options() { # model updates
     transformer)
       echo "$(architecture transformer_tiny) --dropout 0.3 $FAST $schedule --lr 0.005"
       ;;
-    # Of equal sizes, to compare how fast they translate.
-    lrn_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $schedule --lr 0.002" ;;
-    transformer_512) echo "$(architecture "$1") --dropout 0.3 $FAST $schedule --lr 0.001" ;;
+    # Of equal sizes, to compare how fast they translate: all three in bfloat16, with the fall.
+    lrn_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $fall --lr 0.002" ;;
+    transformer_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $fall --lr 0.001" ;;
     lstm_512)
-      echo "$(architecture "$1") --dropout 0.3 --clip-norm 1.0 $PLAIN $schedule --lr 0.001"
+      echo "$(architecture "$1") --dropout 0.3 --clip-norm 1.0 $FAST $BFLOAT16 $fall --lr 0.002"
       ;;
     lstm)
       echo "--arch lstm --encoder-layers 2 --decoder-layers 2 --encoder-bidirectional" \
@@ -69,8 +69,9 @@ parse_recipe() { # default directory, arguments...
   model_options "$model" "$updates" >/dev/null
 }
 
-# 8000 updates (or as many as asked for) of 4096 tokens, the mean of the last 10 epochs, beam 5.
-# Everything goes to the directory MODEL-SEED beside the data.
+# 8000 updates (or as many as asked for) of 4096 tokens, the mean of the last 10 epochs (of fewer
+# after fewer updates, as early epochs would make the mean worse), beam 5. Everything goes to the
+# directory MODEL-SEED beside the data.
 run_recipe() { # source target subsets...
   local run=$directory/$model-$seed data=$directory/data-bin subset model_words
   read -ra model_words <<<"$(model_options "$model" "$updates")"
@@ -88,7 +89,7 @@ run_recipe() { # source target subsets...
       --keep-last-epochs 10 "${options[@]}"
     echo "$trained_with" >"$run/trained-with"
   fi
-  average_last "$run/checkpoints" 10
+  average_last "$run/checkpoints" "$((updates < 8000 ? (updates + 799) / 800 : 10))"
   for subset in "${@:3}"; do
     echo "$model, seed $seed: generate $subset (beam 5)"
     generate "$run" "$data" "$run/checkpoints/averaged.pt" "$subset"

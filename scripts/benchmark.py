@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Measure against peers, taking turns: the recurrence (scan), a layer of it (layer), whole
-trainings (train), translating (generate), and what either costs as sentences grow (scaling).
+trainings (train), translating (generate), where the time of a decoding step goes (step), and what
+training and translating cost as sentences grow (scaling).
 
 Prints a Markdown table; figures are medians. Needs what bash scripts/setup.sh benchmark installs.
 """
@@ -13,7 +14,7 @@ import os
 import torch
 
 from fairseq_lrn import command
-from fairseq_lrn.benchmarks import generation, operators, scaling, training
+from fairseq_lrn.benchmarks import decoding_step, generation, operators, scaling, training
 from fairseq_lrn.benchmarks.machine import describe_machine
 
 OPERATORS = {"scan": operators.scan, "layer": operators.layer}
@@ -46,7 +47,7 @@ def positive(text: str) -> int:
 
 def parse() -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--rounds", type=int, help="turns of each (default: 7; train, generate: 3)")
+    common.add_argument("--rounds", type=int, help="turns of each (default: 3; scan, layer: 7)")
     common.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     parser = argparse.ArgumentParser(description=__doc__)
     measures = parser.add_subparsers(dest="measure", required=True)
@@ -71,21 +72,22 @@ def parse() -> argparse.Namespace:
     )
     measure.add_argument("--models", nargs="+", metavar="NAME", help="these rows only")
     measure.add_argument("--max-tokens", type=int, default=4096, help="size of a batch")
-    measure = measures.add_parser("generate", parents=[common])
-    measure.add_argument("data", help="what prepare_text.py or fairseq-preprocess made")
-    measure.add_argument(
-        "--model",
-        type=named,
-        action="append",
-        required=True,
-        metavar="NAME=CHECKPOINT",
-        dest="models",
-        help="a trained model; give it again for others, which the first is compared with",
-    )
-    measure.add_argument(
-        "--batch-sizes", type=positive, nargs="+", default=[1, 16, 128], metavar="N"
-    )
-    measure.add_argument("--subset", default="test", help="of the data (default: test)")
+    for name in ("generate", "step"):
+        measure = measures.add_parser(name, parents=[common])
+        measure.add_argument("data", help="what prepare_text.py or fairseq-preprocess made")
+        measure.add_argument(
+            "--model",
+            type=named,
+            action="append",
+            required=True,
+            metavar="NAME=CHECKPOINT",
+            dest="models",
+            help="a trained model; give it again for others, which the first is compared with",
+        )
+        measure.add_argument(
+            "--batch-sizes", type=positive, nargs="+", default=[1, 16, 128], metavar="N"
+        )
+        measure.add_argument("--subset", default="test", help="of the data (default: test)")
     measure = measures.add_parser("scaling")
     measure.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     measure.add_argument("--plot", metavar="FILE", help="also draw them, e.g. scaling.png")
@@ -135,6 +137,13 @@ def measure_generation(args: argparse.Namespace) -> tuple:
     return generation.format_table(speeds), speeds
 
 
+def measure_steps(args: argparse.Namespace) -> tuple:
+    profiles = decoding_step.measure(
+        args.data, args.models, args.batch_sizes, args.rounds or 3, args.subset
+    )
+    return decoding_step.format_table(profiles), profiles
+
+
 def measure_scaling(args: argparse.Namespace) -> tuple:
     check_plot(args)
     costs = scaling.measure(args.models, args.kinds, args.lengths, args.tokens)
@@ -147,6 +156,7 @@ MEASURES = {
     **dict.fromkeys(OPERATORS, measure_operators),
     "train": measure_training,
     "generate": measure_generation,
+    "step": measure_steps,
     "scaling": measure_scaling,
 }
 

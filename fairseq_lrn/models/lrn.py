@@ -287,7 +287,11 @@ class LRNDecoder(RecurrentDecoder):
 
     @torch.jit.unused
     def search_step(self, tokens: Tensor, state: SearchState) -> Tensor:
-        """Features ``W*B x C`` after the newest symbols ``W x B``; *state* goes on with them."""
+        """Features ``W*B x C`` after the newest symbols ``W x B``; *state* goes on with them.
+
+        They have the type that the output layer multiplies in, so that logits have it, too: in
+        float32 those of a projection packed in bfloat16 would be no more exact.
+        """
         x = self.embed_scale * self.word_dropout(self.embed_tokens(tokens))
         x = self.dropout_in(x)
         if state.parameters is not None:
@@ -305,13 +309,20 @@ class LRNDecoder(RecurrentDecoder):
                 NORM_EPS,
                 layer.encoder_attn.masked_score,
             )
-            return self.layer_norm(x)
+            return self._for_output(x)
         for index, layer in enumerate(self.layers):
             keys, values = state.memory[2 * index : 2 * index + 2]
             x, state.recurrent[index] = layer.step(
                 x, state.recurrent[index], keys, values, state.padding_mask
             )
-        return self.layer_norm(x).view(-1, x.size(2))
+        return self._for_output(x.view(-1, x.size(2)))
+
+    @torch.jit.unused
+    def _for_output(self, x: Tensor) -> Tensor:
+        x = self.layer_norm(x)
+        if isinstance(self.output_projection, Linear):
+            x = x.to(self.output_projection.product_dtype(x.device.type))
+        return x
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Logits ``B x T x V`` from features ``B x T x C``; with adaptive softmax, the features."""

@@ -67,6 +67,11 @@ class Packable:
         packed = self.packed_weight()
         return self.weight if packed is None else packed
 
+    def product_dtype(self, device_type: str) -> torch.dtype:
+        """The type in which the products are computed: input of it is not converted."""
+        packed = self.packed_weight(device_type)
+        return self.weight.dtype if packed is None else packed.dtype
+
     def multiply(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """x W^T + b, from ``... x C`` to ``... x D``."""
         if not torch.jit.is_scripting():

@@ -103,7 +103,7 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             features = decoder.search_step(tokens, state)
             logits = decoder.output_layer(features.unsqueeze(0))[0]
             if self.temperature != 1.0:
-                logits = logits / self.temperature
+                logits = logits.float() / self.temperature
             is_last = step == longest
             log_p, symbols = self._candidates(logits, step, is_last)
             # From hypotheses to sentences: W*B x k to B x W*k.

@@ -1,4 +1,4 @@
-"""scripts/benchmark.py train and generate on the quick start's data."""
+"""scripts/benchmark.py train, generate and step on the quick start's data."""
 
 import json
 import re
@@ -66,3 +66,20 @@ def test_generation_with_bad_input(command, quickstart, tmp_path):
     assert f"error: {tmp_path} has no data that fairseq-preprocess made" in output
     output = command(*run[:3], absent, "--model", f"ours={checkpoint}", ok=False)
     assert f"error: {absent} has no data that fairseq-preprocess made" in output
+
+
+def test_decoding_step(command, quickstart, tmp_path):
+    directory, _ = quickstart
+    output = command(
+        *("python", "scripts/benchmark.py", "step", directory / "data-bin", "--subset", "valid"),
+        *("--model", f"ours={directory / 'checkpoints' / 'checkpoint_best.pt'}"),
+        *("--batch-sizes", "8", "--rounds", "1", "--json", tmp_path / "figures.json"),
+    )
+    searches = re.findall(r"^\| ours \| (.+?) \| 8 \| [\d.]+ \|", output, re.MULTILINE)
+    assert searches[:2] == ["fairseq's", "ours"] and set(searches[2:]) <= {"ours, bfloat16"}
+    theirs, ours = json.loads((tmp_path / "figures.json").read_text())["comparisons"][:2]
+    for shares in (theirs["shares"], ours["shares"]):
+        assert all(share > 0 for share in shares.values()) and abs(sum(shares.values()) - 1) < 1e-6
+    # Both searches decode the same positions; only fairseq's copies hypotheses.
+    assert theirs["steps"] == ours["steps"] > 5
+    assert theirs["milliseconds"] > 0 and ours["shares"]["products"] > 0.02

@@ -62,6 +62,7 @@ class Speed(NamedTuple):
         name: of the candidate.
         batch_size: sentences in a batch.
         sentences: sentences per second, one figure for each turn.
+        tokens: of a translation, its end included, on average.
         bleu: of the translations, over tokens as they are.
         memory: largest resident memory of the process, MiB; None: not measured.
     """
@@ -69,6 +70,7 @@ class Speed(NamedTuple):
     name: str
     batch_size: int
     sentences: Sequence[float]
+    tokens: float
     bleu: float
     memory: Optional[float]
 
@@ -148,9 +150,9 @@ def measure(
                         translate(data, user_dir, candidate, batch_size, subset, place)
                     )
             for name, results in runs.items():
-                sentences, bleu, memory = zip(*results)
+                sentences, tokens, bleu, memory = zip(*results)
                 peak = None if memory[0] is None else max(memory)
-                speeds.append(Speed(name, batch_size, sentences, bleu[0], peak))
+                speeds.append(Speed(name, batch_size, sentences, tokens[0], bleu[0], peak))
     return speeds
 
 
@@ -160,12 +162,15 @@ def _with_fairseq(data, user_dir, candidate, batch_size, subset, place):
     command += ["--batch-size", str(batch_size), "--required-batch-size-multiple", "1"]
     command += ["--remove-bpe", "sentencepiece", "--no-progress-bar", "--cpu", *candidate.options]
     output, memory = _run(command, candidate.name, place)
-    speed = re.search(r"Translated [\d,]+ sentences .* \(([\d.]+) sentences/s", output)
+    speed = re.search(
+        r"Translated [\d,]+ sentences \(([\d,]+) tokens\) .* \(([\d.]+) sentences/s", output
+    )
     references = dict(re.findall(r"^T-(\d+)\t(.*)$", output, re.MULTILINE))
     translations = dict(re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.MULTILINE))
     if speed is None or not translations:
         raise InputError(f"{candidate.name} translated nothing; is {subset} in {data} empty?")
-    return float(speed.group(1)), _bleu(translations, references), memory
+    tokens = int(speed.group(1).replace(",", "")) / len(translations)
+    return float(speed.group(2)), tokens, _bleu(translations, references), memory
 
 
 def _with_engine(data, user_dir, candidate, batch_size, subset, place):
@@ -210,7 +215,9 @@ def _with_engine(data, user_dir, candidate, batch_size, subset, place):
             for number, tokens in enumerate(sentences)
         }
 
-    return result["speed"], _bleu(plain(result["translations"]), plain(references)), None
+    translations = result["translations"]
+    tokens = statistics.mean(len(translation) + 1 for translation in translations)
+    return result["speed"], tokens, _bleu(plain(translations), plain(references)), None
 
 
 def _run(command: List[str], name: str, place: str) -> Tuple[str, float]:
@@ -238,15 +245,17 @@ def _bleu(translations: Dict, references: Dict) -> float:
 def format_table(speeds: Sequence[Speed]) -> str:
     """A Markdown table; the last column says how many times as fast as each the first one is."""
     rows = [
-        "| model | batch | sentences per second | lowest to highest | first / this | BLEU | MiB |"
+        "| model | batch | sentences per second | lowest to highest | first / this "
+        "| tokens each | BLEU | MiB |"
     ]
-    rows.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    rows.append("| --- |" + " ---: |" * 7)
     first = {speed.batch_size: speed for speed in reversed(speeds)}
     for speed in speeds:
         memory = "" if speed.memory is None else f"{speed.memory:.0f}"
         rows.append(
             f"| {speed.name} | {speed.batch_size} | {speed.median:.1f} | "
             f"{min(speed.sentences):.1f} to {max(speed.sentences):.1f} | "
-            f"{first[speed.batch_size].median / speed.median:.2f} | {speed.bleu:.2f} | {memory} |"
+            f"{first[speed.batch_size].median / speed.median:.2f} | {speed.tokens:.1f} "
+            f"| {speed.bleu:.2f} | {memory} |"
         )
     return "\n".join(rows)

@@ -88,6 +88,8 @@ def parse() -> argparse.Namespace:
             "--batch-sizes", type=positive, nargs="+", default=[1, 16, 128], metavar="N"
         )
         measure.add_argument("--subset", default="test", help="of the data (default: test)")
+        if name == "generate":
+            measure.add_argument("--rows", nargs="+", metavar="NAME", help="these rows only")
     measure = measures.add_parser("scaling")
     measure.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     measure.add_argument("--plot", metavar="FILE", help="also draw them, e.g. scaling.png")
@@ -130,7 +132,7 @@ def measure_training(args: argparse.Namespace) -> tuple:
 
 
 def measure_generation(args: argparse.Namespace) -> tuple:
-    chosen = generation.candidates(args.models)
+    chosen = generation.candidates(args.models, args.rows)
     speeds = generation.measure(
         args.data, USER_DIR, chosen, args.batch_sizes, args.rounds or 3, args.subset
     )

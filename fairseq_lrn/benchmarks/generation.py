@@ -24,6 +24,7 @@ from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.benchmarks.machine import has_bfloat16, mebibytes
+from fairseq_lrn.benchmarks.rows import rows_named
 from fairseq_lrn.command import InputError, failed
 
 BEAM = 5
@@ -80,14 +81,18 @@ class Speed(NamedTuple):
         return statistics.median(self.sentences)
 
 
-def candidates(models: Sequence[Tuple[str, str]]) -> List[Candidate]:
+def candidates(
+    models: Sequence[Tuple[str, str]], names: Optional[Sequence[str]] = None
+) -> List[Candidate]:
     """All the ways in which these models are made to translate.
 
     Args:
         models: names and checkpoints. The first is what the others are compared with.
+        names: only candidates of these names.
 
     Raises:
-        InputError: a checkpoint cannot be read, or is of a model that fairseq does not know.
+        InputError: a checkpoint cannot be read, or is of a model that fairseq does not know; or
+            there is no candidate of one of the names.
     """
     chosen = []
     for name, path in models:
@@ -110,7 +115,7 @@ def candidates(models: Sequence[Tuple[str, str]]) -> List[Candidate]:
         if model == "transformer" and importlib.util.find_spec("ctranslate2"):
             for dtype in ("float32", "int8"):
                 chosen.append(Candidate(f"{name}, CTranslate2 {dtype}", path, engine=dtype))
-    return chosen
+    return rows_named(chosen, names)
 
 
 def measure(

@@ -15,7 +15,8 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from fairseq_lrn.benchmarks.architectures import ARCHITECTURES
 from fairseq_lrn.benchmarks.machine import has_bfloat16, has_huge_pages
-from fairseq_lrn.command import InputError, failed
+from fairseq_lrn.benchmarks.rows import rows_named
+from fairseq_lrn.command import failed
 
 # Updates between two lines of the log; the first line is not counted.
 INTERVAL = 5
@@ -94,13 +95,7 @@ def candidates(setting: str, names: Optional[Sequence[str]] = None) -> List[Cand
     chosen.append(Candidate(peer, [*options, *FUSED]))
     if has_huge_pages():
         chosen.append(Candidate(f"{peer}, huge pages", [*options, *FUSED], HUGE_PAGES))
-    unknown = set(names or ()) - {candidate.name for candidate in chosen}
-    if unknown:
-        raise InputError(
-            f"no model is called {', '.join(sorted(unknown))}; choose from: "
-            + "; ".join(candidate.name for candidate in chosen)
-        )
-    return [candidate for candidate in chosen if names is None or candidate.name in names]
+    return rows_named(chosen, names)
 
 
 SETTINGS = ("512", "multi30k")

@@ -77,17 +77,23 @@ class Packable:
         if not torch.jit.is_scripting():
             weight = self.packed_weight(x.device.type)
             if weight is not None:
-                if bias is not None:
-                    bias = bias.to(weight.dtype)
-                y = torch.ops.mkldnn._linear_pointwise(
-                    x.to(weight.dtype), weight, bias, "none", [], ""
-                )
-                return y.to(x.dtype)
+                return _packed_product(x, weight, bias).to(x.dtype)
         return F.linear(x, self.weight, bias)
 
     def __getstate__(self) -> Dict[str, Any]:
         # What is packed cannot be copied or saved.
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+
+def kernel_rows(rows: int) -> int:
+    """How many rows are multiplied in bfloat16 for so many.
+
+    oneDNN makes a kernel for each number that it meets, which takes milliseconds where the
+    processor multiplies in tiles; in beam search every number below the first occurs. Also in
+    csrc/decoder_step.cpp.
+    """
+    multiple = 1 if rows <= 16 else 16 if rows <= 128 else 64
+    return -(-rows // multiple) * multiple
 
 
 def can_pack(dtype: torch.dtype) -> bool:
@@ -104,6 +110,19 @@ def can_pack(dtype: torch.dtype) -> bool:
         supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
         return supported is not None and supported()
     return dtype == torch.float32
+
+
+def _packed_product(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    """x W^T + b, in the type of the packed weight."""
+    product = torch.ops.mkldnn._linear_pointwise
+    if bias is not None:
+        bias = bias.to(weight.dtype)
+    rows = x.numel() // x.size(-1)
+    if weight.dtype == torch.float32 or kernel_rows(rows) == rows:
+        return product(x.to(weight.dtype), weight, bias, "none", [], "")
+    padded = x.new_empty(kernel_rows(rows), x.size(-1), dtype=weight.dtype)
+    padded[:rows] = x.reshape(rows, -1)
+    return product(padded, weight, bias, "none", [], "")[:rows].view(*x.shape[:-1], -1)
 
 
 class Linear(Packable, nn.Linear):

@@ -56,10 +56,12 @@ def test_generation_with_bad_input(command, quickstart, tmp_path):
     directory, _ = quickstart
     run = ["python", "scripts/benchmark.py", "generate", directory / "data-bin"]
     assert "invalid named value: 'ours'" in command(*run, "--model", "ours", ok=False)
+    checkpoint = directory / "checkpoints" / "checkpoint_best.pt"
+    output = command(*run, "--model", f"ours={checkpoint}", "--rows", "theirs", ok=False)
+    assert "error: no model is called theirs; choose from: ours; ours, " in output
     absent = tmp_path / "absent.pt"
     output = command(*run, "--model", f"ours={absent}", ok=False)
     assert f"error: cannot read checkpoint {absent}" in output
-    checkpoint = directory / "checkpoints" / "checkpoint_best.pt"
     output = command(*run, "--model", f"ours={checkpoint}", "--subset", "dev", ok=False)
     assert f"error: {directory / 'data-bin'} has no subset dev; give another --subset" in output
     (tmp_path / "dict.en.txt").touch()

@@ -79,6 +79,13 @@ const float* data(const std::optional<at::Tensor>& tensor) {
   return tensor ? tensor->const_data_ptr<float>() : nullptr;
 }
 
+// How many rows are multiplied in bfloat16 for so many: kernel_rows of modules/linear.py, which says
+// why.
+int64_t kernel_rows(int64_t rows) {
+  const int64_t multiple = rows <= 16 ? 1 : rows <= 128 ? 16 : 64;
+  return (rows + multiple - 1) / multiple * multiple;
+}
+
 // x W^T + b. The weight may have been laid out by oneDNN, perhaps in bfloat16.
 at::Tensor multiply(
     const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
@@ -97,7 +104,11 @@ at::Tensor multiply(
   const auto type = weight.scalar_type();
   std::optional<at::Tensor> narrow;
   if (bias) narrow = bias->to(type);
-  return packed.call(x.to(type), weight, narrow, "none", none, "").to(x.scalar_type());
+  const int64_t rows = x.size(0);
+  const at::Tensor padded = at::empty({kernel_rows(rows), x.size(1)}, x.options().dtype(type));
+  padded.narrow(0, 0, rows).copy_(x);
+  const at::Tensor product = packed.call(padded, weight, narrow, "none", none, "");
+  return product.narrow(0, 0, rows).to(x.scalar_type());
 }
 
 at::Tensor gates(

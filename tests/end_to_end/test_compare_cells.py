@@ -21,7 +21,7 @@ def raw(multi30k, tmp_path):
 def test_two_cells(command, raw, tmp_path):
     directory = tmp_path / "out"
     run = ["bash", "scripts/compare_cells.sh", raw, "--dir", directory]
-    few = ["--", "--max-epoch", "1"]
+    few = ["--", "--max-epoch", "1", "--embed-dim", "32", "--hidden-size", "32"]
     command(*run, "--cells", "gru", "--train-only", *few)
     assert not (directory / "cells.md").exists()
     output = command(*run, "--cells", "olrn gru", "--rounds", "1", *few)
@@ -31,7 +31,7 @@ def test_two_cells(command, raw, tmp_path):
     table = {row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ") for row in rows[2:]}
     assert float(table["gru"][4]) == 1.0 and float(table["gru"][6]) == 1.0
     assert table["olrn"][7] == "26.73"
-    assert int(table["olrn"][1]) > 1e6
+    assert int(table["olrn"][1]) > 1e5
     bleu = (directory / "olrn" / "score.txt").read_text()
     assert f"BLEU4 = {table['olrn'][2]}" in bleu
     assert (directory / "cells.png").read_bytes().startswith(b"\x89PNG")

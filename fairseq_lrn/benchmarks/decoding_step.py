@@ -43,7 +43,7 @@ class Profile(NamedTuple):
     Attributes:
         name: of the model.
         search: whose, and in which type if not in float32.
-        batch_size: sentences in the batch.
+        batch_size: sentences in the batch; the last of a set may have fewer than asked for.
         steps: positions that were decoded.
         milliseconds: for each, the encoder's time included; median of the turns.
         shares: of the time, by kind, each from 0 to 1, while the profiler watched.
@@ -89,8 +89,8 @@ def measure(
                 for module in translator.model.modules():
                     if isinstance(module, Packable):
                         module.pack(dtype)
-                shares = _profile(translator, translator.tasks[task], batch_size, rounds)
-                profiles.append(Profile(name, search, *shares))
+                measured = _profile(translator, translator.tasks[task], batch_size, rounds)
+                profiles.append(Profile(name, search, *measured))
     return profiles
 
 

@@ -6,7 +6,11 @@ from fairseq_lrn.command import InputError
 
 
 def rows_named(candidates: Sequence, names: Optional[Sequence[str]]) -> list:
-    """Those of the candidates that have one of the names; all, where there are none.
+    """Those of the candidates that have one of the names.
+
+    Args:
+        candidates: with a ``name`` each.
+        names: of those that are wanted; None: all.
 
     Raises:
         InputError: no candidate has one of the names.

@@ -91,7 +91,10 @@ def parse() -> argparse.Namespace:
         if name == "generate":
             measure.add_argument("--rows", nargs="+", metavar="NAME", help="these rows only")
     measure = measures.add_parser("scaling")
-    measure.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    measure.add_argument("--json", metavar="FILE", help="also write each figure to FILE, at once")
+    measure.add_argument(
+        "--resume", action="store_true", help="measure only what the FILE of --json does not have"
+    )
     measure.add_argument("--plot", metavar="FILE", help="also draw them, e.g. scaling.png")
     measure.add_argument("--models", nargs="+", choices=scaling.MODELS, default=[*scaling.MODELS])
     measure.add_argument("--kinds", nargs="+", choices=scaling.KINDS, default=[*scaling.KINDS])
@@ -106,6 +109,31 @@ def check_plot(args: argparse.Namespace) -> None:
     """Before minutes are spent."""
     if args.plot and importlib.util.find_spec("matplotlib") is None:
         raise command.InputError("--plot needs matplotlib: pip install matplotlib")
+
+
+def write_figures(path: str, machine: dict, figures: list) -> None:
+    with open(f"{path}.tmp", "w", encoding="utf-8") as file:
+        rows = [figure._asdict() for figure in figures]
+        json.dump({"machine": machine, "comparisons": rows}, file, indent=1)
+    os.replace(f"{path}.tmp", path)
+
+
+def read_costs(path: str, machine: dict) -> list:
+    """What an interrupted ``scaling`` has measured on this machine."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        before = json.load(file)
+    if before["machine"] != machine:
+        raise command.InputError(
+            f"{path} was measured elsewhere ({describe(before['machine'])}): without --resume, "
+            "everything is measured again"
+        )
+    return [scaling.Cost(**cost) for cost in before["comparisons"]]
+
+
+def describe(machine: dict) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in machine.items())
 
 
 def measure_operators(args: argparse.Namespace) -> tuple:
@@ -146,12 +174,21 @@ def measure_steps(args: argparse.Namespace) -> tuple:
     return decoding_step.format_table(profiles), profiles
 
 
-def measure_scaling(args: argparse.Namespace) -> tuple:
+def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
+    """Prints and writes each row at once, as this takes long."""
     check_plot(args)
-    costs = scaling.measure(args.models, args.kinds, args.lengths, args.tokens)
+    if args.resume and not args.json:
+        raise command.InputError("--resume needs --json FILE")
+    known = read_costs(args.json, machine) if args.resume else []
+    costs = []
+    print(scaling.HEAD, flush=True)
+    for cost in scaling.measure(args.models, args.kinds, args.lengths, args.tokens, known):
+        costs.append(cost)
+        print(scaling.format_row(cost), flush=True)
+        if args.json:
+            write_figures(args.json, machine, costs)
     if args.plot:
         scaling.plot(costs, args.plot)
-    return scaling.format_table(costs), costs
 
 
 MEASURES = {
@@ -159,7 +196,6 @@ MEASURES = {
     "train": measure_training,
     "generate": measure_generation,
     "step": measure_steps,
-    "scaling": measure_scaling,
 }
 
 
@@ -172,13 +208,14 @@ def main() -> None:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise command.InputError(f"--device {device}: torch finds no GPU")
     machine = describe_machine(device)
-    print(", ".join(f"{name}: {value}" for name, value in machine.items()), flush=True)
+    print(describe(machine), flush=True)
+    if args.measure == "scaling":
+        measure_scaling(args, machine)
+        return
     table, figures = MEASURES[args.measure](args)
     print(table)
     if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            rows = [figure._asdict() for figure in figures]
-            json.dump({"machine": machine, "comparisons": rows}, file, indent=1)
+        write_figures(args.json, machine, figures)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, Iterator, NamedTuple, Sequence
 
 from fairseq_lrn.benchmarks.architectures import ARCHITECTURES
 from fairseq_lrn.benchmarks.machine import mebibytes
@@ -30,7 +30,8 @@ KINDS = {
     "decode": f"a decoding step, {BATCH} sources of {SOURCE} tokens",
 }
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
-STEPS = 3  # of training, after a first one that is not counted
+STEPS = 3  # of training, after a first one that is not counted; fewer if they take long
+ENOUGH = 20  # seconds of training steps
 
 
 class Cost(NamedTuple):
@@ -40,6 +41,7 @@ class Cost(NamedTuple):
         model: one of :data:`MODELS`.
         kind: one of :data:`KINDS`.
         length: of every target, in tokens; but for "decode" of every source, too.
+        batch: sentences.
         seconds: for a training step, forward and backward, or for translating the batch.
         memory: largest resident memory of the process, MiB.
     """
@@ -47,6 +49,7 @@ class Cost(NamedTuple):
     model: str
     kind: str
     length: int
+    batch: int
     seconds: float
     memory: float
 
@@ -61,39 +64,42 @@ def measure(
     kinds: Sequence[str] = tuple(KINDS),
     lengths: Sequence[int] = LENGTHS,
     tokens: int = 2048,
-) -> List[Cost]:
-    """Train and generate at every length, the models in turns.
+    known: Sequence[Cost] = (),
+) -> Iterator[Cost]:
+    """Train and generate at every length, the models in turns; each cost as it is measured.
 
     Args:
         models, kinds: names, see above.
         lengths: in tokens.
         tokens: in a batch, on each side; at least one sentence. Not for "decode".
+        known: measured before, and not again.
 
     Raises:
         InputError: a run failed, with the end of what it printed.
     """
-    costs = []
+    found = {cost[:4]: cost for cost in known}
     for kind in kinds:
         for length in lengths:
+            batch = BATCH if kind == "decode" else max(1, tokens // length)
             for model in models:
-                command = [sys.executable, "-m", __name__, model, kind, str(length), str(tokens)]
+                what = (model, kind, length, batch)
+                if what in found:
+                    yield found[what]
+                    continue
+                command = [sys.executable, "-m", __name__, *map(str, what)]
                 run = subprocess.run(command, capture_output=True, text=True)
                 if run.returncode != 0:
-                    what = f"{kind} of {model} with {length} tokens a sentence"
-                    raise failed(what, run.stderr)
-                costs.append(Cost(model, kind, length, **json.loads(run.stdout.splitlines()[-1])))
-    return costs
+                    raise failed(f"{kind} of {model} with {length} tokens a sentence", run.stderr)
+                yield Cost(*what, **json.loads(run.stdout.splitlines()[-1]))
 
 
-def run(model_name: str, kind: str, length: int, tokens: int) -> Dict[str, float]:
+def run(model_name: str, kind: str, length: int, batch: int) -> Dict[str, float]:
     """One measurement, in this process: ``seconds`` and ``memory`` of a :class:`Cost`."""
     import torch
 
     torch.manual_seed(1)
     model, dictionary = build(model_name, length)
-    batch, source_length = max(1, tokens // length), length
-    if kind == "decode":
-        batch, source_length = BATCH, SOURCE
+    source_length = SOURCE if kind == "decode" else length
     source = torch.randint(dictionary.nspecial, SYMBOLS, (batch, source_length))
     target = torch.randint(dictionary.nspecial, SYMBOLS, (batch, length))
     sizes = torch.full((batch,), source_length)
@@ -143,6 +149,8 @@ def _train(model, dictionary, source, sizes, target) -> float:
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
         loss.backward()
         times.append(time.perf_counter() - started)
+        if len(times) > 1 and sum(times) > ENOUGH:
+            break
     return statistics.median(times[1:])
 
 
@@ -168,16 +176,18 @@ def _generate(model, dictionary, source, sizes, target) -> float:
     return time.perf_counter() - started
 
 
-def format_table(costs: Sequence[Cost]) -> str:
-    """A Markdown table."""
-    rows = ["| measured | length | model | seconds | ms for each position | MiB |"]
-    rows.append("| --- | ---: | --- | ---: | ---: | ---: |")
-    for cost in costs:
-        rows.append(
-            f"| {cost.kind} | {cost.length} | {cost.model} | {cost.seconds:.2f} | {cost.step:.2f} "
-            f"| {cost.memory:.0f} |"
-        )
-    return "\n".join(rows)
+# Of a Markdown table.
+HEAD = """\
+| measured | length | batch | model | seconds | ms for each position | MiB |
+| --- | ---: | ---: | --- | ---: | ---: | ---: |"""
+
+
+def format_row(cost: Cost) -> str:
+    """A row of the table under :data:`HEAD`."""
+    return (
+        f"| {cost.kind} | {cost.length} | {cost.batch} | {cost.model} | {cost.seconds:.2f} "
+        f"| {cost.step:.2f} | {cost.memory:.0f} |"
+    )
 
 
 def plot(costs: Sequence[Cost], path: str) -> None:

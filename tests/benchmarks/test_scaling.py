@@ -16,7 +16,7 @@ def tiny(monkeypatch):
 
 @pytest.mark.parametrize("kind", scaling.KINDS)
 def test_one_measurement(tiny, kind):
-    result = scaling.run("lrn", kind, 12, 30)
+    result = scaling.run("lrn", kind, 12, 2)
     assert result["seconds"] > 0 and result["memory"] > 50
 
 
@@ -43,18 +43,24 @@ def test_hypotheses_are_as_long_as_asked_for(tiny):
 
 def test_table_and_plot(tmp_path):
     costs = [
-        Cost(model, kind, length, seconds=0.5, memory=300.0)
+        Cost(model, kind, length, batch=2, seconds=0.5, memory=300.0)
         for kind in scaling.KINDS
         for length in (16, 32)
         for model in ("lrn", "lstm")
     ]
-    rows = scaling.format_table(costs).splitlines()
-    assert rows[2] == "| train | 16 | lrn | 0.50 | 31.25 | 300 |"
-    assert len(rows) == 2 + len(costs)
+    assert scaling.format_row(costs[0]) == "| train | 16 | 2 | lrn | 0.50 | 31.25 | 300 |"
+    assert scaling.HEAD.splitlines()[0].count("|") == scaling.format_row(costs[0]).count("|")
     scaling.plot(costs, str(tmp_path / "plot.png"))
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_run_that_fails():
     with pytest.raises(InputError, match="train of gru with 16 tokens a sentence failed"):
-        scaling.measure(["gru"], ["train"], [16])
+        list(scaling.measure(["gru"], ["train"], [16]))
+
+
+def test_what_is_known_is_not_measured_again():
+    known = [Cost("gru", "train", 16, batch=2, seconds=0.5, memory=300.0)]
+    assert list(scaling.measure(["gru"], ["train"], [16], tokens=32, known=known)) == known
+    with pytest.raises(InputError, match="train of gru"):
+        list(scaling.measure(["gru"], ["train"], [16], tokens=64, known=known))

@@ -86,3 +86,19 @@ def test_decoding_step(command, quickstart, tmp_path):
     # Both searches decode the same positions; only fairseq's copies hypotheses.
     assert theirs["steps"] == ours["steps"] > 5
     assert theirs["milliseconds"] > 0 and ours["shares"]["products"] > 0.02
+
+
+def test_scaling_goes_on_after_an_interruption(command, tmp_path):
+    figures = tmp_path / "figures.json"
+    run = ["python", "scripts/benchmark.py", "scaling", "--resume"]
+    run += ["--models", "lrn", "--kinds", "decode", "--lengths", "4"]
+    assert "error: --resume needs --json FILE" in command(*run, ok=False)
+    first = command(*run, "--json", figures).splitlines()
+    assert first[-1].startswith("| decode | 4 | 4 | lrn | ")
+    more = command(*run, "8", "--json", figures).splitlines()
+    assert more[-2] == first[-1] and more[-1].startswith("| decode | 8 | 4 | lrn | ")
+    saved = json.loads(figures.read_text())
+    assert [cost["length"] for cost in saved["comparisons"]] == [4, 8]
+    figures.write_text(json.dumps({**saved, "machine": {"processor": "another"}}))
+    output = command(*run, "--json", figures, ok=False)
+    assert f"error: {figures} was measured elsewhere (processor: another)" in output

@@ -176,17 +176,18 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(temporary)
-        if not isinstance(error, (OSError, RuntimeError)):
+        reason = _system_error(error) if isinstance(error, (OSError, RuntimeError)) else None
+        if reason is None:
             raise
         raise InputError(
-            f"cannot write {path}: {_reason(error)}; files written before are as they were: "
-            "mend that, then run the command again"
+            f"cannot write {path}: {reason.strerror or reason}; files written before are as they "
+            "were: mend that, then run the command again"
         ) from error
 
 
-def _reason(error: BaseException) -> str:
-    """Why writing failed; torch hides the system's error behind one of its own."""
+def _system_error(error: BaseException) -> Optional[OSError]:
+    """Why writing failed, if that is what failed; torch hides it behind an error of its own."""
     cause: Optional[BaseException] = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
-    return getattr(cause, "strerror", None) or str(error).strip() or type(error).__name__
+    return cause

@@ -122,14 +122,21 @@ def read_costs(path: str, machine: dict) -> list:
     """What an interrupted ``scaling`` has measured on this machine."""
     if not os.path.exists(path):
         return []
-    with open(path, encoding="utf-8") as file:
-        before = json.load(file)
-    if before["machine"] != machine:
+    try:
+        with open(path, encoding="utf-8") as file:
+            before = json.load(file)
+        costs = [scaling.Cost(**cost) for cost in before["comparisons"]]
+        elsewhere = before["machine"]
+    except (ValueError, KeyError, TypeError) as error:
         raise command.InputError(
-            f"{path} was measured elsewhere ({describe(before['machine'])}): without --resume, "
+            f"{path} has no figures of scaling: name another file, or leave out --resume"
+        ) from error
+    if elsewhere != machine:
+        raise command.InputError(
+            f"{path} was measured elsewhere ({describe(elsewhere)}): without --resume, "
             "everything is measured again"
         )
-    return [scaling.Cost(**cost) for cost in before["comparisons"]]
+    return costs
 
 
 def describe(machine: dict) -> str:
@@ -186,7 +193,8 @@ def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
         costs.append(cost)
         print(scaling.format_row(cost), flush=True)
         if args.json:
-            write_figures(args.json, machine, costs)
+            others = [one for one in known if one[:4] not in {cost[:4] for cost in costs}]
+            write_figures(args.json, machine, costs + others)
     if args.plot:
         scaling.plot(costs, args.plot)
 
@@ -207,6 +215,8 @@ def main() -> None:
     device = getattr(args, "device", "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise command.InputError(f"--device {device}: torch finds no GPU")
+    if args.json and not os.access(os.path.dirname(os.path.abspath(args.json)), os.W_OK):
+        raise command.InputError(f"cannot write {args.json}: is there such a directory?")
     machine = describe_machine(device)
     print(describe(machine), flush=True)
     if args.measure == "scaling":

@@ -134,20 +134,22 @@ reuse_or_prepare() { # directory trainpref options...
 }
 
 # The mean of the last checkpoints, at most as many as asked for, in averaged.pt: those saved by
-# the number of updates, or where there are none, at the end of an epoch.
+# the number of updates, or where there are none, at the end of an epoch and of the training, which
+# may be within an epoch.
 average_last() { # checkpoints count
-  local kind count
-  for kind in update epoch; do
-    if [ "$kind" = update ]; then
-      count=$(find "$1" -name 'checkpoint_[0-9]*_[0-9]*.pt' | wc -l)
-    else
-      count=$(find "$1" -name 'checkpoint[0-9]*.pt' | wc -l)
+  local files kind=update
+  mapfile -t files < <(find "$1" -name 'checkpoint_[0-9]*_[0-9]*.pt' | sort -V)
+  if [ ${#files[@]} -eq 0 ]; then
+    kind=epoch
+    mapfile -t files < <(find "$1" -name 'checkpoint[0-9]*.pt' | sort -V)
+    if [ -f "$1/checkpoint_last.pt" ] &&
+      ! { [ ${#files[@]} -gt 0 ] && cmp -s "$1/checkpoint_last.pt" "${files[-1]}"; }; then
+      files+=("$1/checkpoint_last.pt")
     fi
-    [ "$count" -eq 0 ] || break
-  done
-  [ "$count" -gt 0 ] || fail "there is no checkpoint in $1: train for longer"
-  count=$((count < $2 ? count : $2))
-  echo "average the last $count ${kind}s"
-  python "$ROOT/scripts/average_checkpoints.py" --inputs "$1" \
-    "--num-$kind-checkpoints" "$count" --output "$1/averaged.pt"
+  fi
+  [ ${#files[@]} -gt 0 ] || fail "there is no checkpoint in $1: train for longer"
+  local first=$((${#files[@]} > $2 ? ${#files[@]} - $2 : 0))
+  echo "average the last $((${#files[@]} - first)) ${kind}s"
+  python "$ROOT/scripts/average_checkpoints.py" --inputs "${files[@]:first}" \
+    --output "$1/averaged.pt"
 }

@@ -4,7 +4,8 @@
 
 MODELS="lrn transformer_lrn transformer transformer_rdrop lstm lrn_512 transformer_512 lstm_512"
 
-# The loss and the optimiser that take less time, and bfloat16 where the processor has it.
+# The loss and the optimiser that take less time, and bfloat16 where the processor has it. The loss
+# is fused with the output layer of all but fairseq's lstm, whose decoder has another.
 FAST="--optimizer torch_adam --criterion fused_label_smoothed_cross_entropy"
 BFLOAT16=
 grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && BFLOAT16="--autocast bfloat16"
@@ -68,8 +69,9 @@ parse_recipe() { # default directory, arguments...
   model_options "$model" "$updates" >/dev/null
 }
 
-# 8000 updates (or as many as asked for) of 4096 tokens, the mean of the last 10 epochs (of fewer
-# after fewer updates, as early epochs would make the mean worse), beam 5. Everything goes to the
+# 8000 updates (or as many as asked for) of 4096 tokens, the mean of the last 10 epochs, the one that
+# is not complete included (of fewer after fewer updates, as early ones would make the mean worse),
+# beam 5. Everything goes to the
 # directory MODEL-SEED beside the data.
 run_recipe() { # source target subsets...
   local run=$directory/$model-$seed data=$directory/data-bin subset model_words

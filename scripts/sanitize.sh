@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Test the C++ kernel under AddressSanitizer and UndefinedBehaviorSanitizer: builds it anew with
-# both (into a directory that is removed afterwards) and runs the tests of the operator.
+# Test the C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer: builds it anew with
+# both (into a directory that is removed afterwards) and runs the operators' tests.
 # Arguments go to pytest. Needs what bash scripts/setup.sh dev installs, and g++'s sanitizers.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -25,4 +25,5 @@ export FAIRSEQ_LRN_BACKEND=cpp
 # Python itself is not instrumented: the runtimes come first, and what Python leaks is no concern.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 LD_PRELOAD="$libraries $("$compiler" -print-file-name=libstdc++.so)" \
-  python -m pytest -p no:cacheprovider tests/ops/test_agreement.py tests/ops/test_scan.py "$@"
+  python -m pytest -p no:cacheprovider \
+  tests/ops/test_{agreement,scan,decoder_step,top_log_probs,cross_entropy}.py "$@"

@@ -152,6 +152,13 @@ def test_copies_of_fairseq_are_whole(save, tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["last.pt", "new.pt"]
 
 
+def test_what_fails_to_be_made_is_not_said_to_fail_to_be_written(tmp_path):
+    with pytest.raises(RuntimeError, match="^no translation$") as caught:
+        with checkpoints.replacing(str(tmp_path / "out.de")):
+            raise RuntimeError("no translation")
+    assert caught.type is RuntimeError and os.listdir(tmp_path) == []
+
+
 def test_full_disk(save, tmp_path):
     """fairseq's saving names the file and the reason, and leaves nothing half written."""
     path = save("a.pt", {"w": torch.ones(1)})

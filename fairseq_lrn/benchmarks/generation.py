@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import Namespace
+from collections import Counter
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import sacrebleu
@@ -23,9 +24,10 @@ from fairseq.data.data_utils import infer_language_pair, load_indexed_dataset
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.benchmarks.machine import has_bfloat16, mebibytes
+from fairseq_lrn.benchmarks.machine import mebibytes
 from fairseq_lrn.benchmarks.rows import rows_named
 from fairseq_lrn.command import InputError, failed
+from fairseq_lrn.ops.processor import has_bfloat16
 
 BEAM = 5
 OURS = ("lrn", "transformer_lrn")
@@ -92,7 +94,7 @@ def candidates(
 
     Raises:
         InputError: a checkpoint cannot be read, or is of a model that fairseq does not know; or
-            there is no candidate of one of the names.
+            two models have one name, or there is no candidate of one of the names.
     """
     chosen = []
     for name, path in models:
@@ -115,6 +117,9 @@ def candidates(
         if model == "transformer" and importlib.util.find_spec("ctranslate2"):
             for dtype in ("float32", "int8"):
                 chosen.append(Candidate(f"{name}, CTranslate2 {dtype}", path, engine=dtype))
+    twice = [name for name, times in Counter(one.name for one in chosen).items() if times > 1]
+    if twice:
+        raise InputError(f"two models are called {twice[0]}: give each --model a name of its own")
     return rows_named(chosen, names)
 
 

@@ -5,11 +5,13 @@ from typing import Dict
 
 import torch
 
+from fairseq_lrn.ops.processor import cpuinfo, has_bfloat16
+
 
 def describe_machine(device: str = "cpu") -> Dict[str, object]:
     """Processor, threads, instructions and versions; and the GPU, if that is the device."""
     machine = {
-        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "processor": cpuinfo("model name") or platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "bfloat16": "yes" if has_bfloat16() else "no",
@@ -19,11 +21,6 @@ def describe_machine(device: str = "cpu") -> Dict[str, object]:
     if torch.device(device).type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(device)
     return machine
-
-
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies matrices of bfloat16 itself (AVX-512 BF16 or AMX)."""
-    return bool({"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split()))
 
 
 def has_huge_pages() -> bool:
@@ -44,12 +41,3 @@ def has_huge_pages() -> bool:
 def mebibytes(maxrss: int) -> float:
     """MiB of the ``ru_maxrss`` that ``resource.getrusage`` gives: KiB, on macOS bytes."""
     return maxrss / (2**20 if platform.system() == "Darwin" else 2**10)
-
-
-def _cpuinfo(key: str) -> str:
-    """A line of Linux's description of the processor; empty where there is none."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next(line.split(":")[1].strip() for line in lines if line.startswith(key))
-    except (OSError, StopIteration):
-        return ""

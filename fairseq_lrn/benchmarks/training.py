@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from fairseq_lrn.benchmarks.architectures import ARCHITECTURES
-from fairseq_lrn.benchmarks.machine import has_bfloat16, has_huge_pages
+from fairseq_lrn.benchmarks.machine import has_huge_pages
 from fairseq_lrn.benchmarks.rows import rows_named
 from fairseq_lrn.command import failed
+from fairseq_lrn.ops.processor import has_bfloat16
 
 # Updates between two lines of the log; the first line is not counted.
 INTERVAL = 5

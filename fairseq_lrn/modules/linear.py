@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq_lrn.ops.processor import has_bfloat16
+
 
 class Packable:
     """What a module with a ``weight`` needs to multiply with it faster in generation.
@@ -108,7 +110,7 @@ def can_pack(dtype: torch.dtype) -> bool:
         return False
     if dtype == torch.bfloat16:
         supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-        return supported is not None and supported()
+        return supported is not None and supported() and has_bfloat16()
     return dtype == torch.float32
 
 

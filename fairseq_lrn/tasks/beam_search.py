@@ -144,7 +144,7 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             barred |= symbols == self.eos
         log_p = log_p.float().masked_fill_(barred, -math.inf)
         if self.unk_penalty != 0.0:
-            log_p = log_p - self.unk_penalty * (symbols == self.unk)
+            log_p = torch.where(symbols == self.unk, log_p - self.unk_penalty, log_p)
         return log_p, symbols
 
 
@@ -187,23 +187,28 @@ class Hypotheses:
         batch = len(self.numbers)
         rows = parents * batch + np.arange(batch)[:, None]
         ends = (symbols == self.eos) & np.isfinite(scores)
-        going_on = self._end(scores, rows, ends, is_last)
-        if len(going_on) == 0:
-            return None, None
-        # The best that do not end; sorting is stable.
-        order = np.argsort(ends, axis=1, kind="stable")[:, : self.beam]
-        sentences = None
-        if len(going_on) < batch:
-            sentences = going_on
-            self.numbers = self.numbers[going_on]
-            order, rows, scores, symbols = (one[going_on] for one in (order, rows, scores, symbols))
+        going_on = None
+        if is_last or ends.any():
+            going_on = self._end(scores, rows, ends, is_last)
+            if len(going_on) == 0:
+                return None, None
+            # The best that do not end; sorting is stable.
+            order = np.argsort(ends, axis=1, kind="stable")[:, : self.beam]
+            rows, symbols, scores = (
+                np.take_along_axis(one, order, axis=1) for one in (rows, symbols, scores)
+            )
+            if len(going_on) == batch:
+                going_on = None
+            else:
+                self.numbers = self.numbers[going_on]
+                rows, symbols, scores = (one[going_on] for one in (rows, symbols, scores))
         for history, of_all in (
             (self.parents, rows),
             (self.tokens, symbols),
             (self.scores, scores),
         ):
-            history.append(np.ascontiguousarray(np.take_along_axis(of_all, order, axis=1).T))
-        return self.parents[-1].reshape(-1), sentences
+            history.append(np.ascontiguousarray(of_all[:, : self.beam].T))
+        return self.parents[-1].reshape(-1), going_on
 
     def _end(self, scores, rows, ends, is_last: bool):
         """End hypotheses; return which sentences still have some that go on."""

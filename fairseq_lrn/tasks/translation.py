@@ -58,14 +58,8 @@ class LRNTranslationTask(TranslationTask):
     ):
         """A generator with the length penalty and the type of products asked for."""
         if str(self.cfg.generation_dtype) == "bfloat16":
-            if not can_pack(torch.bfloat16):
-                logger.warning("--generation-dtype bfloat16: not on this processor; in float32")
-            else:
-                # A model in training changes; its translations for --eval-bleu are in float32.
-                for model in [model for model in models if not model.training]:
-                    for module in model.modules():
-                        if isinstance(module, Packable):
-                            module.pack(torch.bfloat16)
+            # A model in training changes; its translations for --eval-bleu are in float32.
+            multiply_in_bfloat16([model for model in models if not model.training])
         if seq_gen_cls is None and not getattr(args, "score_reference", False):
             is_gnmt = str(self.cfg.length_penalty) == "gnmt"
             if not getattr(args, "print_alignment", False):
@@ -79,6 +73,24 @@ class LRNTranslationTask(TranslationTask):
         return super().build_generator(
             models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn
         )
+
+
+def multiply_in_bfloat16(models) -> None:
+    """Have the models' matrix products in bfloat16, or warn that they cannot have them."""
+    weights = [
+        module for model in models for module in model.modules() if isinstance(module, Packable)
+    ]
+    if not can_pack(torch.bfloat16):
+        logger.warning("--generation-dtype bfloat16: not on this processor; in float32")
+    elif any(module.weight.device.type != "cpu" for module in weights):
+        logger.warning("--generation-dtype bfloat16: on a CPU only; use --fp16 or --bf16 on a GPU")
+    elif models and not weights:
+        logger.warning("--generation-dtype bfloat16: for models of fairseq_lrn only; in float32")
+    else:
+        with torch.no_grad():
+            for module in weights:
+                if module.product_dtype("cpu") != torch.bfloat16:
+                    module.pack(torch.bfloat16)
 
 
 class GNMTLengthPenalty:

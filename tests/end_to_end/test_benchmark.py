@@ -23,6 +23,8 @@ def test_bad_input(command, quickstart, tmp_path):
     run = ["python", "scripts/benchmark.py", "train"]
     output = command(*run, tmp_path, "--models", "gru", ok=False)
     assert "error: no model is called gru; choose from: lrn" in output
+    output = command(*run, tmp_path, "--json", tmp_path / "absent" / "figures.json", ok=False)
+    assert "figures.json: is there such a directory?" in output
     output = command(*run, tmp_path, "--updates", "7", ok=False)
     assert "error: --updates must be a multiple of 5, not 7" in output
     output = command(*run, tmp_path, "--setting", "multi30k", "--models", "lrn_multi30k", ok=False)
@@ -59,6 +61,8 @@ def test_generation_with_bad_input(command, quickstart, tmp_path):
     checkpoint = directory / "checkpoints" / "checkpoint_best.pt"
     output = command(*run, "--model", f"ours={checkpoint}", "--rows", "theirs", ok=False)
     assert "error: no model is called theirs; choose from: ours; ours, " in output
+    twice = ["--model", f"ours={checkpoint}"] * 2
+    assert "error: two models are called ours" in command(*run, *twice, ok=False)
     absent = tmp_path / "absent.pt"
     output = command(*run, "--model", f"ours={absent}", ok=False)
     assert f"error: cannot read checkpoint {absent}" in output
@@ -99,6 +103,12 @@ def test_scaling_goes_on_after_an_interruption(command, tmp_path):
     assert more[-2] == first[-1] and more[-1].startswith("| decode | 8 | 4 | lrn | ")
     saved = json.loads(figures.read_text())
     assert [cost["length"] for cost in saved["comparisons"]] == [4, 8]
+    # Fewer are asked for: none is measured, and none is lost.
+    assert command(*run, "--json", figures).splitlines()[-1] == first[-1]
+    assert json.loads(figures.read_text()) == saved
+    figures.write_text("{}")
+    output = command(*run, "--json", figures, ok=False)
+    assert f"error: {figures} has no figures of scaling" in output
     figures.write_text(json.dumps({**saved, "machine": {"processor": "another"}}))
     output = command(*run, "--json", figures, ok=False)
     assert f"error: {figures} was measured elsewhere (processor: another)" in output

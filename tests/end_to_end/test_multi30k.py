@@ -3,6 +3,9 @@
 import re
 
 import pytest
+from fairseq import options
+
+from fairseq_lrn.ops.processor import has_bfloat16
 
 FEW = ["--updates", "6"]  # an epoch, and more
 
@@ -23,7 +26,9 @@ def test_whole_recipe(command, raw, tmp_path):
     run = ["bash", "scripts/multi30k.sh", raw, "--dir", directory]
     output = command(*run, *FEW)
     assert re.search(r"cleaning: \d+ of 800 pairs kept", output)
+    # Training ended within its second epoch.
     assert "average the last 1 epochs" in output
+    assert re.search(r"averaging \S+/lrn-1/checkpoints/checkpoint_last.pt", output)
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
     assert (
         (directory / "lrn-1" / "validation.md").read_text().splitlines()[-1].startswith("| 2 | 6 |")
@@ -69,6 +74,37 @@ def test_second_corpus(command, raw, tmp_path):
     output = command(*run, *FEW)
     assert "transformer_lrn, seed 1: generate valid (beam 5)" in output
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
+
+
+# Scheduler, weight of R-Drop, and whether matrix products may be in bfloat16.
+TRAINED = {
+    "lrn": ("inverse_sqrt_cooldown", 3.0, True),
+    "transformer_lrn": ("inverse_sqrt_cooldown", 3.0, True),
+    "transformer": ("inverse_sqrt", 0.0, False),
+    "transformer_rdrop": ("inverse_sqrt_cooldown", 3.0, False),
+    "lstm": ("inverse_sqrt", 0.0, True),
+    "lrn_512": ("inverse_sqrt_cooldown", 0.0, True),
+    "transformer_512": ("inverse_sqrt_cooldown", 0.0, True),
+    "lstm_512": ("inverse_sqrt_cooldown", 0.0, True),
+}
+
+
+def test_options_of_every_model(command):
+    printed = command(
+        *("bash", "-c"),
+        "source scripts/env.sh; source scripts/recipes.sh; "
+        "for model in $MODELS; do echo $model $(model_options $model 100); done",
+    )
+    lines = dict(line.split(" ", 1) for line in printed.strip().splitlines())
+    assert lines.keys() == TRAINED.keys()
+    for model, (scheduler, rdrop, bfloat16) in TRAINED.items():
+        args = options.parse_args_and_arch(
+            options.get_training_parser(), ["data", *lines[model].split()]
+        )
+        assert (args.lr_scheduler, args.rdrop_alpha) == (scheduler, rdrop), model
+        assert (str(args.autocast) == "bfloat16") == (bfloat16 and has_bfloat16()), model
+        assert args.rdrop_from_update == (50 if rdrop else 0), model
+        assert getattr(args, "cooldown_updates", 20) == 20, model
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Our beam search against fairseq's, with every model that has it."""
 
 import math
+from argparse import Namespace
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from kernels import CPP, needs_cpp
 
 from fairseq_lrn.modules.attention import DotProductAttention
 from fairseq_lrn.modules.linear import can_pack
+from fairseq_lrn.tasks import LRNTranslationTask, translation
 from fairseq_lrn.tasks.beam_search import RecurrentSequenceGenerator
-from fairseq_lrn.tasks.translation import GNMTSequenceGenerator
+from fairseq_lrn.tasks.translation import GNMTSequenceGenerator, LRNTranslationConfig
 
 VARIANTS = {
     "default": ("lrn", {}),
@@ -156,6 +158,7 @@ def test_retained_dropout_is_not_left_out(build, batch):
         {"beam_size": 4, "max_len_b": 12, "min_len": 4, "len_penalty": 0.6},
         {"beam_size": 4, "max_len_b": 9, "normalize_scores": False, "temperature": 0.4},
         {"beam_size": 4, "max_len_b": 9, "unk_penalty": 2.5, "temperature": 1.7},
+        {"beam_size": 4, "max_len_b": 9, "unk_penalty": math.inf},
         {"beam_size": 2, "max_len": 6},
     ],
     ids=str,
@@ -184,6 +187,39 @@ def test_hypotheses_end_at_different_steps(build, batch, task):
     last_steps = {max(len(one["tokens"]) for one in hypotheses) for hypotheses in found}
     assert len(last_steps) > 1
     assert any(len({len(one["tokens"]) for one in hypotheses}) > 1 for hypotheses in found)
+
+
+@pytest.mark.skipif(not can_pack(torch.bfloat16), reason="no bfloat16 here")
+def test_generating_in_bfloat16(build, batch, task):
+    model = livelier(build())
+    model.decoder.need_attn = False
+    dictionary, sample = task.target_dictionary, sample_of(batch(LENGTHS))
+
+    def generate(dtype):
+        config = LRNTranslationConfig(generation_dtype=dtype)
+        translating = LRNTranslationTask(config, dictionary, dictionary)
+        generator = translating.build_generator([model], Namespace(beam=4, max_len_b=9))
+        found = translating.inference_step(generator, [model], sample)
+        return torch.stack([hypotheses[0]["score"] for hypotheses in found])
+
+    exact, rounded = generate("float32"), generate("bfloat16")
+    assert 0 < (rounded - exact).abs().max() < 0.05
+    # As what it multiplies with is laid out already, another generator does not do it again.
+    packed = model.decoder.output_projection._packed
+    assert packed.dtype == torch.bfloat16
+    torch.testing.assert_close(generate("bfloat16"), rounded)
+    assert model.decoder.output_projection._packed is packed
+
+
+def test_where_there_is_no_bfloat16(build, task, monkeypatch, caplog):
+    config = LRNTranslationConfig(generation_dtype="bfloat16")
+    translating = LRNTranslationTask(config, task.target_dictionary, task.target_dictionary)
+    monkeypatch.setattr(translation, "can_pack", lambda dtype: False)
+    translating.build_generator([build()], Namespace(beam=4))
+    assert "--generation-dtype bfloat16: not on this processor; in float32" in caplog.text
+    monkeypatch.setattr(translation, "can_pack", lambda dtype: True)
+    translating.build_generator([torch.nn.Linear(2, 2).eval()], Namespace(beam=4))
+    assert "for models of fairseq_lrn only; in float32" in caplog.text
 
 
 def test_gnmt_penalty_through_both_searches(build, batch, task):

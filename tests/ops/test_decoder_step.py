@@ -5,6 +5,7 @@ import torch
 from kernels import needs_cpp
 
 from fairseq_lrn.modules import LRNDecoderLayer
+from fairseq_lrn.modules.linear import Packable, can_pack
 from fairseq_lrn.ops import lrn_decoder_step
 from fairseq_lrn.ops.decoder_step import has_decoder_step
 
@@ -65,6 +66,29 @@ def test_agrees_with_the_layers(layers):
         x, state = layer.step(x, old[index], memory[2 * index], memory[2 * index + 1], mask)
         torch.testing.assert_close(states[index], state, rtol=0, atol=1e-5)
     torch.testing.assert_close(features, x.view(-1, WIDTH), rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not can_pack(torch.bfloat16), reason="no bfloat16 here")
+@pytest.mark.parametrize("hypotheses, sentences", [(5, 1), (1, 17), (2, 65)])
+def test_products_in_bfloat16(layers, hypotheses, sentences):
+    """Rows are filled up to a multiple there; what is added must not be seen."""
+    given = operands(layers)
+    rows = hypotheses * sentences
+    given[0] = torch.randn(rows, WIDTH)
+    given[1] = [torch.randn(rows, HIDDEN) for _ in layers]
+    given[2] = [torch.randn(LENGTH, sentences, WIDTH) for _ in range(2 * len(layers))]
+    given[3] = None
+    exact, exact_states = lrn_decoder_step(*given)
+    for layer in layers:
+        for module in layer.modules():
+            if isinstance(module, Packable):
+                module.pack(torch.bfloat16)
+    given[4] = sum((layer.step_parameters() for layer in layers), [])
+    rounded, states = lrn_decoder_step(*given)
+    for ours, expected in zip([rounded, *states], [exact, *exact_states]):
+        assert ours.shape == expected.shape and ours.dtype == torch.float32
+        error = (ours - expected).abs()
+        assert 0 < error.max() and error.mean() < 0.02 * expected.abs().mean()
 
 
 def test_any_number_of_threads(layers):

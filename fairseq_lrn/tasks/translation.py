@@ -76,14 +76,18 @@ class LRNTranslationTask(TranslationTask):
 
 
 def multiply_in_bfloat16(models) -> None:
-    """Have the models' matrix products in bfloat16, or warn that they cannot have them."""
+    """Have the models' matrix products in bfloat16, or warn that they cannot have them.
+
+    Args:
+        models: modules; those of ours have :class:`~fairseq_lrn.modules.linear.Packable` parts.
+    """
     weights = [
         module for model in models for module in model.modules() if isinstance(module, Packable)
     ]
     if not can_pack(torch.bfloat16):
         logger.warning("--generation-dtype bfloat16: not on this processor; in float32")
     elif any(module.weight.device.type != "cpu" for module in weights):
-        logger.warning("--generation-dtype bfloat16: on a CPU only; use --fp16 or --bf16 on a GPU")
+        logger.warning("--generation-dtype bfloat16: on a CPU only; on a GPU use --fp16")
     elif models and not weights:
         logger.warning("--generation-dtype bfloat16: for models of fairseq_lrn only; in float32")
     else:

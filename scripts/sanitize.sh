@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test the C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer: builds it anew with
+# Test the C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer: builds them anew with
 # both (into a directory that is removed afterwards) and runs the operators' tests.
 # Arguments go to pytest. Needs what bash scripts/setup.sh dev installs, and g++'s sanitizers.
 set -euo pipefail

@@ -1,14 +1,18 @@
 # Sourced by multi30k.sh and tatoeba.sh: the models that they train, on the same data for as many
 # updates, a quarter of them, at most 2000, to warm up. Loss and optimiser are those that take less
-# time; all but the tiny transformer, which bfloat16 makes slower, are trained in bfloat16.
+# time; all but the tiny transformer, which bfloat16 makes slower, are trained in bfloat16 (on a CPU).
 
 MODELS="lrn transformer_lrn transformer transformer_rdrop lstm lrn_512 transformer_512 lstm_512"
 
 # The loss and the optimiser that take less time, and bfloat16 where the processor has it. The loss
-# is fused with the output layer of all but fairseq's lstm, whose decoder has another.
+# is fused with the output layer of all but fairseq's lstm, whose decoder has another. On a GPU models
+# this small wait for Python, and autocast only adds to what is called.
 FAST="--optimizer torch_adam --criterion fused_label_smoothed_cross_entropy"
 BFLOAT16=
-grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && BFLOAT16="--autocast bfloat16"
+if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null &&
+  ! nvidia-smi --list-gpus >/dev/null 2>&1; then
+  BFLOAT16="--autocast bfloat16"
+fi
 
 # R-Drop passes each batch twice, and matters once a model knows its training text: it is for the
 # second half. In the last fifth the learning rate falls to 0. The tiny transformer is that of Wu et

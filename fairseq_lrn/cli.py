@@ -8,7 +8,8 @@ from typing import IO, Iterator, List, Optional
 
 from fairseq_lrn import __version__, checkpoints, command
 from fairseq_lrn.command import InputError
-from fairseq_lrn.translator import Translation, load_translator
+from fairseq_lrn.tasks.translation import DTYPES
+from fairseq_lrn.translator import Translation, Translator, load_translator
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,6 +23,11 @@ def parser() -> argparse.ArgumentParser:
     )
     model.add_argument("--data", metavar="DIR", help="made by prepare_text.py, if it was moved")
     model.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
+    model.add_argument(
+        "--generation-dtype",
+        choices=DTYPES,
+        help="of matrix products on a CPU (default: float32)",
+    )
     translate = commands.add_parser(
         "translate",
         parents=[model],
@@ -96,9 +102,16 @@ def write(number: int, found: List[Translation], args: argparse.Namespace, file:
         print("\t".join(fields), file=file)
 
 
+def load(args: argparse.Namespace) -> Translator:
+    """The model that the options ask for."""
+    return load_translator(
+        args.model, data=args.data, device=args.device, dtype=args.generation_dtype
+    )
+
+
 def translate(args: argparse.Namespace) -> None:
     """``fairseq-lrn translate``."""
-    translator = load_translator(args.model, data=args.data, device=args.device)
+    translator = load(args)
     is_typed = not args.files and sys.stdin.isatty()
     options = {
         "attention": args.alignment,
@@ -119,7 +132,7 @@ def serve(args: argparse.Namespace) -> None:
     """``fairseq-lrn serve``."""
     from fairseq_lrn.demo import server  # Flask is not needed for anything else
 
-    translator = load_translator(args.model, data=args.data, device=args.device)
+    translator = load(args)
     with contextlib.suppress(KeyboardInterrupt):
         server.serve(translator, args.host, args.port)
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.command import InputError
+from fairseq_lrn.tasks.translation import DTYPES
 from fairseq_lrn.text import raw
 
 NOTHING = torch.ones(1, 1)  # attention of an empty sentence: end to end
@@ -285,6 +286,7 @@ def load_translator(
     checkpoint: Optional[str] = None,
     data: Optional[str] = None,
     device: Optional[str] = None,
+    dtype: Optional[str] = None,
 ) -> Translator:
     """Load a trained translation model, with its tokenisation and BPE.
 
@@ -296,15 +298,21 @@ def load_translator(
         data: directory that ``scripts/prepare_text.py`` made. Needed only if the checkpoints were
             trained without ``--user-dir fairseq_lrn`` and their data were moved.
         device: e.g. ``"cuda"``; by default a GPU if there is one.
+        dtype: of the matrix products on a CPU: ``"float32"``, ``"bfloat16"`` or ``"int8"``; a
+            warning says where they cannot be had (``--generation-dtype``, docs/generation.md). By
+            default what the training was told, or float32.
 
     Raises:
-        InputError: a checkpoint cannot be used, or what its text takes was not found.
+        InputError: a checkpoint cannot be used, what its text takes was not found, or there is no
+            such device or type.
 
     Example:
         >>> translate = load_translator("checkpoints/mine")  # doctest: +SKIP
         >>> translate("Two dogs play in the snow.")  # doctest: +SKIP
         'Zwei Hunde spielen im Schnee.'
     """
+    if dtype not in (None, *DTYPES):
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype}")
     if os.path.isdir(path):
         files = [os.path.join(path, checkpoint or checkpoints.preferred(path))]
     else:
@@ -325,6 +333,8 @@ def load_translator(
     )
     settings = dict(OmegaConf.create(config.task))
     settings = {**settings, "_name": "translation_lrn", "data": text_from}
+    if dtype is not None:
+        settings["generation_dtype"] = dtype
     return Translator(models, tasks.setup_task(OmegaConf.create(settings)), text, target)
 
 

@@ -26,4 +26,4 @@ export FAIRSEQ_LRN_BACKEND=cpp
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 LD_PRELOAD="$libraries $("$compiler" -print-file-name=libstdc++.so)" \
   python -m pytest -p no:cacheprovider \
-  tests/ops/test_{agreement,scan,decoder_step,top_log_probs,cross_entropy}.py "$@"
+  tests/ops/test_{agreement,scan,decoder_step,top_log_probs,cross_entropy,int8_linear}.py "$@"

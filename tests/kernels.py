@@ -1,9 +1,29 @@
 """The C++ kernels, for tests that are about them: skipped where they cannot be built."""
 
+import os
+
 import pytest
+import torch
 
 from fairseq_lrn.ops import extension
+from fairseq_lrn.ops.processor import cpuinfo
 
 MISSING = extension.obstacle() if extension.find() is None else None
 needs_cpp = pytest.mark.skipif(MISSING is not None, reason=f"C++ kernels: {MISSING}")
 CPP = pytest.param("cpp", marks=needs_cpp)
+
+
+def why_no_int8():
+    """Why products in 8 bits are not tested, or None. Does not load the kernels."""
+    if MISSING is not None:
+        return f"C++ kernels: {MISSING}"
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return "Triton's interpreter has the place of the C++ kernels"
+    if "amx_int8" not in cpuinfo("flags").split():
+        return "the processor has no tiles of 8 bits (Intel AMX)"
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return "ATEN_CPU_CAPABILITY leaves them out"
+    return None
+
+
+needs_int8 = pytest.mark.skipif(why_no_int8() is not None, reason=str(why_no_int8()))

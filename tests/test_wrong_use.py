@@ -133,7 +133,7 @@ COOLDOWN = "--lr-scheduler inverse_sqrt_cooldown --cooldown-updates "
         (GNMT + "--nstable 0", "--nstable", "at least 1"),
         (GNMT + "--lr-decay-start 5 --lr-decay-end 5", r"--lr-decay-end \(5\)", "must be above"),
         ("--task translation_lrn --length-penalty none", "--length-penalty", "power.*gnmt"),
-        ("--task translation_lrn --generation-dtype int8", "--generation-dtype", "bfloat16"),
+        ("--task translation_lrn --generation-dtype int4", "--generation-dtype", "bfloat16"),
     ],
 )
 def test_options(data, capsys, given, culprit, remedy):

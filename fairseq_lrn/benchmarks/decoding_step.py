@@ -1,8 +1,8 @@
 """Where the time of a decoding step goes: ``scripts/benchmark.py step``.
 
 One batch of sentences of middling length is translated with fairseq's search and, where the model
-can be searched with it, with ours, in bfloat16, too, where the processor has it: first timed, then
-watched by torch's profiler.
+can be searched with it, with ours, in bfloat16 and in 8 bits, too, where the processor has them:
+first timed, then watched by torch's profiler.
 """
 
 import time
@@ -12,17 +12,21 @@ from typing import Dict, List, NamedTuple, Sequence, Tuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from fairseq_lrn.modules.linear import Packable, can_pack
+from fairseq_lrn.modules.linear import can_pack
 from fairseq_lrn.same_translations import Condition, Translator
+from fairseq_lrn.tasks.translation import multiply_in
 
 BEAM = 5
 # The task and the type of the products.
-THEIRS = {"fairseq's": ("translation", torch.float32)}
-OURS = {"ours": ("translation_lrn", torch.float32)}
-OURS_IN_BFLOAT16 = {"ours, bfloat16": ("translation_lrn", torch.bfloat16)}
+THEIRS = {"fairseq's": ("translation", "float32")}
+OURS = {"ours": ("translation_lrn", "float32")}
+ROUNDED = {f"ours, {dtype}": ("translation_lrn", dtype) for dtype in ("bfloat16", "int8")}
 # What the operators of a kind are called, the first that fits; their names begin with it.
 KINDS = {
-    "products": ("aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "mkldnn::_linear"),
+    "products": (
+        *("aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "mkldnn::_linear"),
+        "fairseq_lrn::int8_linear",
+    ),
     "recurrence, attention, norms": (
         *("fairseq_lrn::lrn_decoder_step", "fairseq_lrn::lrn_scan", "aten::mkldnn_rnn_layer"),
         *("aten::_scaled_dot_product", "aten::_softmax", "aten::native_layer_norm"),
@@ -82,13 +86,14 @@ def measure(
         searches = dict(THEIRS)
         if hasattr(translator.model.decoder, "start_search"):
             searches.update(OURS)
-            if can_pack(torch.bfloat16):
-                searches.update(OURS_IN_BFLOAT16)
+            for name_of_search, (task, dtype) in ROUNDED.items():
+                if can_pack(getattr(torch, dtype)):
+                    searches[name_of_search] = task, dtype
         for batch_size in batch_sizes:
             for search, (task, dtype) in searches.items():
-                for module in translator.model.modules():
-                    if isinstance(module, Packable):
-                        module.pack(dtype)
+                multiply_in(dtype, [translator.model])
+                if task == "translation_lrn":
+                    translator.tasks[task].cfg.generation_dtype = dtype
                 measured = _profile(translator, translator.tasks[task], batch_size, rounds)
                 profiles.append(Profile(name, search, *measured))
     return profiles

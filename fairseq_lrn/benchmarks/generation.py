@@ -19,6 +19,7 @@ from collections import Counter
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import sacrebleu
+import torch
 from fairseq.data import Dictionary
 from fairseq.data.data_utils import infer_language_pair, load_indexed_dataset
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
@@ -27,7 +28,7 @@ from fairseq_lrn import checkpoints
 from fairseq_lrn.benchmarks.machine import mebibytes
 from fairseq_lrn.benchmarks.rows import rows_named
 from fairseq_lrn.command import InputError, failed
-from fairseq_lrn.ops.processor import has_bfloat16
+from fairseq_lrn.modules.linear import can_pack
 
 BEAM = 5
 OURS = ("lrn", "transformer_lrn")
@@ -108,9 +109,10 @@ def candidates(
         if model in OURS:
             task = ["--task", "translation_lrn"]
             chosen.append(Candidate(name, path, task))
-            if has_bfloat16():
-                in_bfloat16 = [*task, "--generation-dtype", "bfloat16"]
-                chosen.append(Candidate(f"{name}, bfloat16", path, in_bfloat16))
+            for dtype in ("bfloat16", "int8"):
+                if can_pack(getattr(torch, dtype)):
+                    rounded = [*task, "--generation-dtype", dtype]
+                    chosen.append(Candidate(f"{name}, {dtype}", path, rounded))
             chosen.append(Candidate(f"{name}, fairseq's search", path))
             continue
         chosen.append(Candidate(name, path))

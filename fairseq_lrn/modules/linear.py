@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq_lrn.ops import has_int8_tiles, int8_linear, quantised
+from fairseq_lrn.ops.int8_linear import OUT
 from fairseq_lrn.ops.processor import has_bfloat16
 
 
@@ -15,8 +17,8 @@ class Packable:
     In generation a weight is used over and over with few rows. oneDNN, which comes with torch,
     lays it out once for the processor; the general product does not pay for it, takes several
     times as long for the few rows of one sentence's beam, and half as long again for those of
-    sixteen. The packed weight is a copy. It is used without gradients only, and dropped when the
-    module is trained on.
+    sixteen. In 8 bits the product is our own (:func:`~fairseq_lrn.ops.int8_linear`). The packed
+    weight is a copy. It is used without gradients only, and dropped when the module is trained on.
     """
 
     weight: Tensor
@@ -31,15 +33,23 @@ class Packable:
         """Lay out the weight, if it is on a CPU and this torch can with this processor.
 
         Args:
-            dtype: multiply in that type, ``torch.bfloat16``; None: in the weight's.
+            dtype: multiply in that type, ``torch.bfloat16`` or, if the weight is of float32,
+                ``torch.int8``; None: in the weight's.
+
+        Raises:
+            ValueError: a weight that is to be in 8 bits is not finite.
         """
         weight = self.weight.detach()
         dtype = dtype or weight.dtype
         self._packed = None
-        if weight.device.type == "cpu" and not weight.is_inference() and can_pack(dtype):
+        if weight.device.type != "cpu" or weight.is_inference() or not can_pack(dtype):
+            return
+        if dtype != torch.int8:
             # The number is a hint: rows that the layout is good for.
             self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
-            self._packed_of = self._identity()
+        elif weight.dtype == torch.float32:
+            self._packed = quantised(weight)
+        self._packed_of = self._identity()
 
     def train(self, mode: bool = True):
         """As in torch. Training changes the weight, and optimisers may do it unnoticed."""
@@ -64,20 +74,33 @@ class Packable:
             return None
         return packed if self._packed_of == self._identity() else None
 
-    def fastest_weight(self) -> Tensor:
-        """The packed weight, if it may be used on a CPU, or else the weight."""
+    def is_packed_in(self, dtype: Optional[torch.dtype]) -> bool:
+        """Whether there is a packed weight of that type, or the weight's own, to use on a CPU."""
         packed = self.packed_weight()
-        return self.weight if packed is None else packed
+        return packed is not None and packed.dtype == (dtype or self.weight.dtype)
+
+    def fastest_weight(self) -> Tensor:
+        """The packed weight, if it may be used on a CPU, or else the weight.
+
+        Not one in 8 bits that was filled up with outputs, which does not say how many are its own.
+        """
+        packed = self.packed_weight()
+        if packed is None or (packed.dtype == torch.int8 and self.weight.size(0) % OUT != 0):
+            return self.weight
+        return packed
 
     def product_dtype(self, device_type: str) -> torch.dtype:
-        """The type in which the products are computed: input of it is not converted."""
+        """The type of the products, input of which is not converted; in 8 bits it always is."""
         packed = self.packed_weight(device_type)
-        return self.weight.dtype if packed is None else packed.dtype
+        return self.weight.dtype if packed is None or packed.dtype == torch.int8 else packed.dtype
 
     def multiply(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """x W^T + b, from ``... x C`` to ``... x D``."""
         if not torch.jit.is_scripting():
             weight = self.packed_weight(x.device.type)
+            if weight is not None and weight.dtype == torch.int8:
+                known = x if x.dtype in (torch.float32, torch.bfloat16) else x.float()
+                return int8_linear(known, weight, self.weight.size(0), bias).to(x.dtype)
             if weight is not None:
                 return _packed_product(x, weight, bias).to(x.dtype)
         return F.linear(x, self.weight, bias)
@@ -100,6 +123,8 @@ def kernel_rows(rows: int) -> int:
 
 def can_pack(dtype: torch.dtype) -> bool:
     """Whether weights can be laid out for products of that type here."""
+    if dtype == torch.int8:
+        return has_int8_tiles()
     if not (
         torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")

@@ -3,6 +3,7 @@
 from fairseq_lrn.ops.cross_entropy import linear_cross_entropy
 from fairseq_lrn.ops.decoder_step import has_decoder_step, lrn_decoder_step
 from fairseq_lrn.ops.dispatch import Backend, backends
+from fairseq_lrn.ops.int8_linear import has_int8_tiles, int8_linear, quantised
 from fairseq_lrn.ops.scan import ACTIVATIONS, lrn_scan
 from fairseq_lrn.ops.top_log_probs import top_log_probs
 
@@ -11,8 +12,11 @@ __all__ = [
     "Backend",
     "backends",
     "has_decoder_step",
+    "has_int8_tiles",
+    "int8_linear",
     "linear_cross_entropy",
     "lrn_decoder_step",
     "lrn_scan",
+    "quantised",
     "top_log_probs",
 ]

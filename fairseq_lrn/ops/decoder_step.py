@@ -17,7 +17,8 @@ from fairseq_lrn.ops.operator import LIBRARY
 # each layer weight and bias of the gates' projection, gain and shift of its norm; weight and bias
 # of the output projection, gain and shift of its norm; weights and biases of the attention's
 # query and output projections, gain and shift of their norm; weights and biases of the two maps
-# of the feed-forward block, gain and shift of its norm. Weights may be laid out by oneDNN.
+# of the feed-forward block, gain and shift of its norm. Weights may be laid out by oneDNN, or be in
+# 8 bits (ops/int8_linear.py).
 PARAMETERS = 20  # of a layer; those that it lacks are None
 LIBRARY.define(
     "lrn_decoder_step(Tensor x, Tensor[] states, Tensor[] memory, Tensor? padding_mask,"

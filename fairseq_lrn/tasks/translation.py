@@ -10,13 +10,18 @@ from fairseq.sequence_generator import SequenceGeneratorWithAlignment
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
+from fairseq_lrn.command import InputError
 from fairseq_lrn.modules.linear import Packable, can_pack
 from fairseq_lrn.tasks.beam_search import RecurrentSequenceGenerator
 
 logger = logging.getLogger(__name__)
 
 LENGTH_PENALTIES = ("power", "gnmt")
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16", "int8")
+NEEDED = {
+    "bfloat16": "the processor has no products of bfloat16",
+    "int8": "it needs a processor with Intel AMX, and the C++ kernels (python -m fairseq_lrn.ops)",
+}
 
 
 @dataclass
@@ -33,8 +38,8 @@ class LRNTranslationConfig(TranslationConfig):
     generation_dtype: ChoiceEnum(DTYPES) = field(
         default="float32",
         metadata={
-            "help": "bfloat16: our models generate with matrix products of it, on a CPU; rounded, "
-            "so that a few translations differ"
+            "help": "bfloat16 or int8: our models generate with matrix products of it, on a CPU "
+            "that has them; rounded, so that some translations differ"
         },
     )
 
@@ -48,6 +53,8 @@ class LRNTranslationTask(TranslationTask):
     ``translation``.
     """
 
+    unused_reason = ""  # of --generation-dtype; it is said once
+
     def build_generator(
         self,
         models,
@@ -57,9 +64,13 @@ class LRNTranslationTask(TranslationTask):
         prefix_allowed_tokens_fn=None,
     ):
         """A generator with the length penalty and the type of products asked for."""
-        if str(self.cfg.generation_dtype) == "bfloat16":
-            # A model in training changes; its translations for --eval-bleu are in float32.
-            multiply_in_bfloat16([model for model in models if not model.training])
+        # A model in training changes; its translations for --eval-bleu are in float32.
+        in_use = [model for model in models if not model.training]
+        name = str(self.cfg.generation_dtype)
+        reason = multiply_in(name, in_use)
+        if reason and reason != self.unused_reason:
+            logger.warning("--generation-dtype %s has no effect: %s", name, reason)
+            self.unused_reason = reason
         if seq_gen_cls is None and not getattr(args, "score_reference", False):
             is_gnmt = str(self.cfg.length_penalty) == "gnmt"
             if not getattr(args, "print_alignment", False):
@@ -75,26 +86,45 @@ class LRNTranslationTask(TranslationTask):
         )
 
 
-def multiply_in_bfloat16(models) -> None:
-    """Have the models' matrix products in bfloat16, or warn that they cannot have them.
+def multiply_in(name: str, models) -> str:
+    """Have the models' matrix products in a type; where that is not to be had, in their own.
+
+    Of several generators that share a model, the one that was made last decides.
 
     Args:
+        name: one of :data:`DTYPES`.
         models: modules; those of ours have :class:`~fairseq_lrn.modules.linear.Packable` parts.
+
+    Returns:
+        why that is not to be had, or an empty string.
+
+    Raises:
+        InputError: a weight that is to be in 8 bits is not finite.
     """
+    dtype, reason = getattr(torch, name), ""
     weights = [
         module for model in models for module in model.modules() if isinstance(module, Packable)
     ]
-    if not can_pack(torch.bfloat16):
-        logger.warning("--generation-dtype bfloat16: not on this processor; in float32")
-    elif any(module.weight.device.type != "cpu" for module in weights):
-        logger.warning("--generation-dtype bfloat16: on a CPU only; on a GPU use --fp16")
-    elif models and not weights:
-        logger.warning("--generation-dtype bfloat16: for models of fairseq_lrn only; in float32")
-    else:
-        with torch.no_grad():
-            for module in weights:
-                if module.product_dtype("cpu") != torch.bfloat16:
-                    module.pack(torch.bfloat16)
+    if name != "float32":
+        if models and not weights:
+            reason = "it is for models of fairseq_lrn"
+        elif any(module.weight.device.type != "cpu" for module in weights):
+            reason = "it is for a CPU (on a GPU fairseq-generate has --fp16)"
+        elif name == "int8" and any(module.weight.dtype != torch.float32 for module in weights):
+            reason = "it is for weights of float32"
+        elif not can_pack(dtype):
+            reason = NEEDED[name]
+    if name == "float32" or reason:
+        # What another generator has had packed in fewer bits.
+        dtype, weights = None, [one for one in weights if getattr(one, "_packed", None) is not None]
+    with torch.no_grad():
+        for module in weights:
+            if not module.is_packed_in(dtype):
+                try:
+                    module.pack(dtype)
+                except ValueError as error:
+                    raise InputError(str(error)) from error
+    return reason
 
 
 class GNMTLengthPenalty:

@@ -9,6 +9,7 @@ import torch
 
 from fairseq_lrn import LRNModel, load_translator, pictures
 from fairseq_lrn.command import InputError
+from fairseq_lrn.modules.linear import can_pack
 from fairseq_lrn.text import raw
 
 LINES = 40
@@ -104,6 +105,18 @@ def test_ensemble(moved, source, expected):
     assert load_translator(f"{path}:{path}")(source[:5]) == expected[:5]
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_products_in_fewer_bits(moved, translator, source, dtype, caplog):
+    if not can_pack(getattr(torch, dtype)):
+        load_translator(str(moved), dtype=dtype)(source[0])
+        assert f"--generation-dtype {dtype} has no effect" in caplog.text
+        return
+    rounded = load_translator(str(moved), dtype=dtype)
+    score = rounded.hypotheses(source[:1])[0][0].score
+    assert 0 < abs(score - translator.hypotheses(source[:1])[0][0].score) < 0.1
+    assert sum(map(str.__eq__, rounded(source), translator(source))) > 0.8 * LINES
+
+
 def test_empty_and_odd_lines(translator, source, expected):
     odd = ["", source[0], " \t\r\n", f"  {source[1]}\r", "\u2581", "\U0001f600 \u0000 zz"]
     found = translator(odd)
@@ -131,6 +144,8 @@ def test_wrong_use(translator, moved, tmp_path, quickstart):
         load_translator(str(tmp_path))
     with pytest.raises(InputError, match="cannot read checkpoint .*none.pt"):
         load_translator(str(moved), checkpoint="none.pt")
+    with pytest.raises(InputError, match="dtype must be one of float32, bfloat16, int8, not int4"):
+        load_translator(str(moved), dtype="int4")
     with pytest.raises(InputError, match="device 'toaster' cannot be used"):
         load_translator(str(moved), device="toaster")
     # Checkpoints of a training that knew nothing of this; their data are where they were.
@@ -164,6 +179,7 @@ def test_command(run, moved, source, expected, tmp_path):
     assert [row[0] for row in fields] == list("001122344")
     assert [row[2] for row in fields[::2]][:3] == expected[:3]
     assert float(fields[0][1]) > float(fields[1][1])
+    assert len(run(moved, "--generation-dtype", "int8", text=text).splitlines()) == 5
     assert all("-" in pair for pair in fields[0][3].split())
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from fairseq import search
 from fairseq.sequence_generator import SequenceGenerator
-from kernels import CPP, needs_cpp
+from kernels import CPP, needs_cpp, needs_int8
 
+from fairseq_lrn.command import InputError
 from fairseq_lrn.modules.attention import DotProductAttention
 from fairseq_lrn.modules.linear import can_pack
 from fairseq_lrn.tasks import LRNTranslationTask, translation
@@ -189,37 +190,75 @@ def test_hypotheses_end_at_different_steps(build, batch, task):
     assert any(len({len(one["tokens"]) for one in hypotheses}) > 1 for hypotheses in found)
 
 
-@pytest.mark.skipif(not can_pack(torch.bfloat16), reason="no bfloat16 here")
-def test_generating_in_bfloat16(build, batch, task):
-    model = livelier(build())
+needs_bfloat16 = pytest.mark.skipif(not can_pack(torch.bfloat16), reason="no bfloat16 here")
+IN_FEWER_BITS = [
+    pytest.param(torch.bfloat16, id="bfloat16", marks=needs_bfloat16),
+    pytest.param(torch.int8, id="int8", marks=needs_int8),
+]
+
+
+# Widths that fill up tiles, as real models have them, and others.
+@pytest.mark.parametrize("options", [{"decoder_embed_dim": 64, "decoder_hidden_size": 64}, {}])
+@pytest.mark.parametrize("dtype", IN_FEWER_BITS)
+def test_generating_in_fewer_bits(build, batch, task, dtype, options):
+    model = livelier(build(**options))
     model.decoder.need_attn = False
     dictionary, sample = task.target_dictionary, sample_of(batch(LENGTHS))
 
-    def generate(dtype):
-        config = LRNTranslationConfig(generation_dtype=dtype)
+    def generate(name):
+        config = LRNTranslationConfig(generation_dtype=name)
         translating = LRNTranslationTask(config, dictionary, dictionary)
         generator = translating.build_generator([model], Namespace(beam=4, max_len_b=9))
         found = translating.inference_step(generator, [model], sample)
         return torch.stack([hypotheses[0]["score"] for hypotheses in found])
 
-    exact, rounded = generate("float32"), generate("bfloat16")
+    name = str(dtype).split(".")[1]
+    exact, rounded = generate("float32"), generate(name)
     assert 0 < (rounded - exact).abs().max() < 0.05
     # As what it multiplies with is laid out already, another generator does not do it again.
     packed = model.decoder.output_projection._packed
-    assert packed.dtype == torch.bfloat16
-    torch.testing.assert_close(generate("bfloat16"), rounded)
+    assert packed.dtype == dtype
+    torch.testing.assert_close(generate(name), rounded)
     assert model.decoder.output_projection._packed is packed
+    torch.testing.assert_close(generate("float32"), exact, rtol=0, atol=1e-5)
+    generate(name)
+    # fairseq's search, layer by layer, multiplies with the same numbers.
+    theirs = SequenceGenerator([model], dictionary, beam_size=4, max_len_b=9)
+    scores = [hypotheses[0]["score"] for hypotheses in theirs.generate([model], sample)]
+    torch.testing.assert_close(torch.stack(scores), rounded, rtol=0, atol=0.02)
 
 
-def test_where_there_is_no_bfloat16(build, task, monkeypatch, caplog):
-    config = LRNTranslationConfig(generation_dtype="bfloat16")
-    translating = LRNTranslationTask(config, task.target_dictionary, task.target_dictionary)
+@pytest.mark.parametrize("name", ["bfloat16", "int8"])
+def test_where_there_are_no_such_products(build, task, monkeypatch, caplog, name):
+    config = LRNTranslationConfig(generation_dtype=name)
+
+    def said(model):
+        translating = LRNTranslationTask(config, task.target_dictionary, task.target_dictionary)
+        caplog.clear()
+        for _ in range(2):
+            translating.build_generator([model], Namespace(beam=4))
+        return caplog.text
+
     monkeypatch.setattr(translation, "can_pack", lambda dtype: False)
-    translating.build_generator([build()], Namespace(beam=4))
-    assert "--generation-dtype bfloat16: not on this processor; in float32" in caplog.text
-    monkeypatch.setattr(translation, "can_pack", lambda dtype: True)
-    translating.build_generator([torch.nn.Linear(2, 2).eval()], Namespace(beam=4))
-    assert "for models of fairseq_lrn only; in float32" in caplog.text
+    warning = f"--generation-dtype {name} has no effect: "
+    model = build().eval()
+    assert said(model).count(warning + translation.NEEDED[name]) == 1
+    assert said(model.to("meta")).count(warning + "it is for a CPU") == 1
+    assert warning + "it is for models of fairseq_lrn" in said(torch.nn.Linear(2, 2).eval())
+
+
+@needs_int8
+def test_weights_that_8_bits_do_not_take(build, task, caplog):
+    model, dictionary = build().eval(), task.target_dictionary
+    translating = LRNTranslationTask(
+        LRNTranslationConfig(generation_dtype="int8"), *2 * [dictionary]
+    )
+    translating.build_generator([model.double()], Namespace(beam=4))
+    assert "has no effect: it is for weights of float32" in caplog.text
+    with torch.no_grad():
+        model.float().decoder.output_projection.weight[5, 3] = torch.nan
+    with pytest.raises(InputError, match="the weights are not finite"):
+        translating.build_generator([model], Namespace(beam=4))
 
 
 def test_gnmt_penalty_through_both_searches(build, batch, task):

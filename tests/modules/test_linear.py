@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fairseq.optim.adam import FairseqAdam
+from kernels import needs_int8
 from torch import nn
 
 from fairseq_lrn.modules.affine import Affine
@@ -63,18 +64,37 @@ def test_computes_the_same(module, shape):
         torch.testing.assert_close(module(strided), module(strided.contiguous()))
 
 
-@needs_bfloat16
 @pytest.mark.parametrize("shape", [(7, 20), (3, 43, 20), (0, 20)])
-def test_bfloat16(module, shape):
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(torch.bfloat16, marks=needs_bfloat16),
+        pytest.param(torch.int8, marks=needs_int8),
+    ],
+)
+def test_fewer_bits(module, shape, dtype):
     x = torch.randn(shape)
     expected = module(x)
-    module.pack(torch.bfloat16)
+    module.pack(dtype)
+    assert is_packed(module)
     with torch.no_grad():
         y = module(x)
     assert y.dtype == torch.float32 and y.shape == expected.shape
     if y.numel() > 0:
         difference = (y - expected).abs().max()
         assert 0 < difference < 0.02 * expected.abs().max()
+
+
+@needs_int8
+def test_8_bits_and_other_types_than_float32():
+    double = Linear(20, 64).double()
+    double.pack(torch.int8)
+    assert not is_packed(double)
+    module = Linear(20, 50)
+    module.pack(torch.int8)
+    with torch.no_grad():
+        half = module(torch.randn(3, 20).half())
+        assert half.dtype == torch.float16 and half.isfinite().all()
 
 
 def test_changed_weights_are_heard(module):

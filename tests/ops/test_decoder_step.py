@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from kernels import needs_cpp
+from kernels import needs_cpp, needs_int8
 
 from fairseq_lrn.modules import LRNDecoderLayer
-from fairseq_lrn.modules.linear import Packable, can_pack
+from fairseq_lrn.modules.linear import Linear, Packable, can_pack
 from fairseq_lrn.ops import lrn_decoder_step
 from fairseq_lrn.ops.decoder_step import has_decoder_step
 
@@ -89,6 +89,41 @@ def test_products_in_bfloat16(layers, hypotheses, sentences):
         assert ours.shape == expected.shape and ours.dtype == torch.float32
         error = (ours - expected).abs()
         assert 0 < error.max() and error.mean() < 0.02 * expected.abs().mean()
+
+
+@needs_int8
+def test_products_in_8_bits():
+    """Of all weights; the layers, each by itself, multiply with the same numbers."""
+    size = 32
+    layers = [
+        LRNDecoderLayer(size, size, "lrn", size, size, attention_heads=4, ffn_dim=48).eval()
+        for _ in range(2)
+    ]
+    rows = HYPOTHESES * SENTENCES
+    x, old = torch.randn(rows, size), [torch.randn(rows, size) for _ in layers]
+    memory = [torch.randn(LENGTH, SENTENCES, size) for _ in range(2 * len(layers))]
+
+    def fused():
+        parameters = sum((layer.step_parameters() for layer in layers), [])
+        rest = (None, parameters, 4, "tanh", False, 1e-5, 1e-8, -6e4)
+        return lrn_decoder_step(x, old, memory, *rest)[0], parameters
+
+    exact, _ = fused()
+    for layer in layers:
+        for module in layer.modules():
+            if isinstance(module, Packable):
+                module.pack(torch.int8)
+    rounded, parameters = fused()
+    assert {one.dtype for one in parameters if one is not None and one.dim() == 2} == {torch.int8}
+    y = x.view(HYPOTHESES, SENTENCES, size)
+    for index, layer in enumerate(layers):
+        y, _ = layer.step(y, old[index], memory[2 * index], memory[2 * index + 1])
+    error, difference = (rounded - y.view(-1, size)).abs().mean(), (rounded - exact).abs().mean()
+    assert 0.001 < difference < 0.1 and error < 0.1 * difference
+    layers[1].out_proj = Linear(size + 64, size).eval()
+    layers[1].out_proj.pack(torch.int8)
+    with pytest.raises(RuntimeError, match=r"are not those of a weight 32 x 32"):
+        fused()
 
 
 def test_any_number_of_threads(layers):

@@ -86,9 +86,26 @@ int64_t kernel_rows(int64_t rows) {
   return (rows + multiple - 1) / multiple * multiple;
 }
 
-// x W^T + b. The weight may have been laid out by oneDNN, perhaps in bfloat16.
+// A weight in 8 bits has 16 outputs in each row, see fairseq_lrn/ops/int8_linear.py.
+bool is_quantised(const at::Tensor& weight) {
+  return weight.scalar_type() == at::kChar;
+}
+
+int64_t outputs(const at::Tensor& weight) {
+  return is_quantised(weight) ? 16 * weight.size(0) : weight.size(0);
+}
+
+// x W^T + b. The weight may have been laid out by oneDNN, perhaps in bfloat16, or be in 8 bits.
 at::Tensor multiply(
     const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+  if (is_quantised(weight)) {
+    using Int8Linear = at::Tensor(
+        const at::Tensor&, const at::Tensor&, int64_t, const std::optional<at::Tensor>&);
+    static const auto int8_linear = c10::Dispatcher::singleton()
+                                        .findSchemaOrThrow("fairseq_lrn::int8_linear", "")
+                                        .typed<Int8Linear>();
+    return int8_linear.call(x, weight, outputs(weight), bias);
+  }
   if (!weight.is_mkldnn()) return at::linear(x, weight, bias);
   using Linear = at::Tensor(
       const at::Tensor&,
@@ -179,7 +196,8 @@ at::Tensor attention(
   task.values = values.const_data_ptr<float>();
   task.padding = padding ? padding->const_data_ptr<bool>() : nullptr;
   task.context = context.mutable_data_ptr<float>();
-  run(LRN_CHOOSE(attention), task, task.sentences, task.hypotheses * task.length * task.width);
+  const int64_t each = task.hypotheses * task.length * (task.width / heads);
+  run(LRN_CHOOSE(attention), task, task.sentences * heads, each);
   return context;
 }
 
@@ -218,11 +236,12 @@ struct Layer {
 
   int64_t rows(int64_t index) const {
     TORCH_CHECK(at[index] && at[index]->dim() == 2, "parameter ", index, " must be a matrix");
-    return at[index]->size(0);
+    return outputs(*at[index]);
   }
   void matrix(int64_t index, int64_t out, int64_t in) const {
+    // Whether one in 8 bits has the right number of inputs is checked where it is multiplied.
     TORCH_CHECK(
-        rows(index) == out && at[index]->size(1) == in,
+        rows(index) == out && (is_quantised(*at[index]) || at[index]->size(1) == in),
         "parameter ", index, " must be ", out, " x ", in, ", not ", at[index]->sizes());
   }
   void vector(int64_t index, int64_t size, bool required) const {

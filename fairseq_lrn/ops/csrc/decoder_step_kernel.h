@@ -81,46 +81,46 @@ void add_norm(const AddNorm& task, int64_t first, int64_t last) {
   }
 }
 
-// Sentences first to last of an Attention: their hypotheses read the same keys and values.
+// Heads first to last of all the sentences of an Attention, one after the other. All hypotheses of
+// a sentence read the same keys and values, which the second cache keeps for them.
 void attention(const Attention& task, int64_t first, int64_t last) {
   const int64_t width = task.width, size = width / task.heads;
+  const int64_t stride = task.sentences * width;
   std::vector<float> weights(task.length);
-  for (int64_t sentence = first; sentence < last; ++sentence) {
+  for (int64_t unit = first; unit < last; ++unit) {
+    const int64_t sentence = unit / task.heads, head = unit % task.heads;
     const bool* padding = task.padding ? task.padding + sentence * task.length : nullptr;
-    const float* keys = task.keys + sentence * width;
-    const float* values = task.values + sentence * width;
-    const int64_t stride = task.sentences * width;
+    const float* keys = task.keys + sentence * width + head * size;
+    const float* values = task.values + sentence * width + head * size;
     for (int64_t hypothesis = 0; hypothesis < task.hypotheses; ++hypothesis) {
       const int64_t row = hypothesis * task.sentences + sentence;
-      for (int64_t head = 0; head < task.heads; ++head) {
-        const float* query = task.query + row * width + head * size;
-        float largest = -std::numeric_limits<float>::infinity();
-        for (int64_t s = 0; s < task.length; ++s) {
-          const float* key = keys + s * stride + head * size;
-          Vector<float> lanes = {};
-          for_row<float>(size, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
-            lanes += load<float>(query + j, count) * load<float>(key + j, count);
-          });
-          weights[s] = sum<float>(lanes) * task.scale;
-          if (padding && padding[s]) weights[s] += task.masked_score;
-          largest = std::max(largest, weights[s]);
-        }
-        Vector<float> total = {};
-        for_row<float>(task.length, [&](int64_t s, int64_t count) LRN_INLINE_LAMBDA {
-          const Vector<float> weight = exp<float>(load_logits<float>(&weights[s], count) - largest);
-          store<float>(&weights[s], weight, count);
-          total += weight;
-        });
-        const float inverse = 1.0f / sum<float>(total);
-        float* context = task.context + row * width + head * size;
+      const float* query = task.query + row * width + head * size;
+      float largest = -std::numeric_limits<float>::infinity();
+      for (int64_t s = 0; s < task.length; ++s) {
+        const float* key = keys + s * stride;
+        Vector<float> lanes = {};
         for_row<float>(size, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
-          Vector<float> lanes = {};
-          for (int64_t s = 0; s < task.length; ++s) {
-            lanes += weights[s] * load<float>(values + s * stride + head * size + j, count);
-          }
-          store<float>(context + j, lanes * inverse, count);
+          lanes += load<float>(query + j, count) * load<float>(key + j, count);
         });
+        weights[s] = sum<float>(lanes) * task.scale;
+        if (padding && padding[s]) weights[s] += task.masked_score;
+        largest = std::max(largest, weights[s]);
       }
+      Vector<float> total = {};
+      for_row<float>(task.length, [&](int64_t s, int64_t count) LRN_INLINE_LAMBDA {
+        const Vector<float> weight = exp<float>(load_logits<float>(&weights[s], count) - largest);
+        store<float>(&weights[s], weight, count);
+        total += weight;
+      });
+      const float inverse = 1.0f / sum<float>(total);
+      float* context = task.context + row * width + head * size;
+      for_row<float>(size, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
+        Vector<float> lanes = {};
+        for (int64_t s = 0; s < task.length; ++s) {
+          lanes += weights[s] * load<float>(values + s * stride + j, count);
+        }
+        store<float>(context + j, lanes * inverse, count);
+      });
     }
   }
 }

@@ -81,46 +81,57 @@ void add_norm(const AddNorm& task, int64_t first, int64_t last) {
   }
 }
 
-// Heads first to last of all the sentences of an Attention, one after the other. All hypotheses of
-// a sentence read the same keys and values, which the second cache keeps for them.
+// Heads first to last of all the sentences of an Attention, one after the other. Keys and values are
+// read once for all hypotheses of a sentence; their rows may lie a power of 2 apart, so that no cache
+// would keep them.
 void attention(const Attention& task, int64_t first, int64_t last) {
-  const int64_t width = task.width, size = width / task.heads;
+  const int64_t width = task.width, size = width / task.heads, length = task.length;
   const int64_t stride = task.sentences * width;
-  std::vector<float> weights(task.length);
+  std::vector<float> weights(task.hypotheses * length), sums(task.hypotheses * size);
   for (int64_t unit = first; unit < last; ++unit) {
     const int64_t sentence = unit / task.heads, head = unit % task.heads;
-    const bool* padding = task.padding ? task.padding + sentence * task.length : nullptr;
-    const float* keys = task.keys + sentence * width + head * size;
-    const float* values = task.values + sentence * width + head * size;
-    for (int64_t hypothesis = 0; hypothesis < task.hypotheses; ++hypothesis) {
-      const int64_t row = hypothesis * task.sentences + sentence;
-      const float* query = task.query + row * width + head * size;
-      float largest = -std::numeric_limits<float>::infinity();
-      for (int64_t s = 0; s < task.length; ++s) {
-        const float* key = keys + s * stride;
+    const bool* padding = task.padding ? task.padding + sentence * length : nullptr;
+    const int64_t offset = sentence * width + head * size;
+    for (int64_t s = 0; s < length; ++s) {
+      const float* key = task.keys + s * stride + offset;
+      for (int64_t hypothesis = 0; hypothesis < task.hypotheses; ++hypothesis) {
+        const float* query = task.query + hypothesis * stride + offset;
         Vector<float> lanes = {};
         for_row<float>(size, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
           lanes += load<float>(query + j, count) * load<float>(key + j, count);
         });
-        weights[s] = sum<float>(lanes) * task.scale;
-        if (padding && padding[s]) weights[s] += task.masked_score;
-        largest = std::max(largest, weights[s]);
+        float& weight = weights[hypothesis * length + s];
+        weight = sum<float>(lanes) * task.scale;
+        if (padding && padding[s]) weight += task.masked_score;
       }
+    }
+    for (int64_t hypothesis = 0; hypothesis < task.hypotheses; ++hypothesis) {
+      float* weight = &weights[hypothesis * length];
+      float largest = -std::numeric_limits<float>::infinity();
+      for (int64_t s = 0; s < length; ++s) largest = std::max(largest, weight[s]);
       Vector<float> total = {};
-      for_row<float>(task.length, [&](int64_t s, int64_t count) LRN_INLINE_LAMBDA {
-        const Vector<float> weight = exp<float>(load_logits<float>(&weights[s], count) - largest);
-        store<float>(&weights[s], weight, count);
-        total += weight;
+      for_row<float>(length, [&](int64_t s, int64_t count) LRN_INLINE_LAMBDA {
+        const Vector<float> one = exp<float>(load_logits<float>(weight + s, count) - largest);
+        store<float>(weight + s, one, count);
+        total += one;
       });
       const float inverse = 1.0f / sum<float>(total);
-      float* context = task.context + row * width + head * size;
+      for (int64_t s = 0; s < length; ++s) weight[s] *= inverse;
+    }
+    std::fill(sums.begin(), sums.end(), 0.0f);
+    for (int64_t s = 0; s < length; ++s) {
+      const float* value = task.values + s * stride + offset;
       for_row<float>(size, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
-        Vector<float> lanes = {};
-        for (int64_t s = 0; s < task.length; ++s) {
-          lanes += weights[s] * load<float>(values + s * stride + j, count);
+        const Vector<float> lanes = load<float>(value + j, count);
+        for (int64_t hypothesis = 0; hypothesis < task.hypotheses; ++hypothesis) {
+          float* to = &sums[hypothesis * size + j];
+          const float weight = weights[hypothesis * length + s];
+          store<float>(to, load<float>(to, count) + weight * lanes, count);
         }
-        store<float>(context + j, lanes * inverse, count);
       });
+    }
+    for (int64_t hypothesis = 0; hypothesis < task.hypotheses; ++hypothesis) {
+      std::copy_n(&sums[hypothesis * size], size, task.context + hypothesis * stride + offset);
     }
   }
 }

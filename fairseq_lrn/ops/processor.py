@@ -1,5 +1,10 @@
 """What the processor is and can do."""
 
+import os
+
+# More than a corpus has shapes of batches, times the products of a step.
+ONEDNN_KERNELS = "16384"
+
 
 def cpuinfo(key: str) -> str:
     """A line of Linux's description of the processor; empty where there is none."""
@@ -17,3 +22,15 @@ def has_bfloat16() -> bool:
     """
     instructions = f"{cpuinfo('flags')} {cpuinfo('Features')}".split()
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(instructions)
+
+
+def keep_onednn_kernels() -> None:
+    """Have oneDNN keep the kernels of all shapes of a corpus's batches.
+
+    It compiles one for each shape of each product, which takes milliseconds where the processor
+    multiplies in tiles, and keeps the 1024 that were used last. An epoch has more:
+    when a batch comes again, its kernels are gone. Takes effect before the first product by oneDNN
+    in a process. A number that is set in the environment stays.
+    """
+    if "DNNL_PRIMITIVE_CACHE_CAPACITY" not in os.environ:  # the older name
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", ONEDNN_KERNELS)

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 LENGTH_PENALTIES = ("power", "gnmt")
 DTYPES = ("float32", "bfloat16", "int8")
 NEEDED = {
-    "bfloat16": "the processor has no products of bfloat16",
+    "bfloat16": "the processor, or this version of torch, has no products of bfloat16",
     "int8": "it needs a processor with Intel AMX, and the C++ kernels (python -m fairseq_lrn.ops)",
 }
 

@@ -22,6 +22,7 @@ from fairseq_lrn.models.lrn import LRNDecoder
 from fairseq_lrn.models.rnmt import RNMTDecoder
 from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.ops import linear_cross_entropy
+from fairseq_lrn.ops.processor import keep_onednn_kernels
 from fairseq_lrn.training.criterion import check_label_smoothing
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,8 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
                 "give that, too"
             )
         self.autocast = str(autocast)
+        if self.autocast != "none":
+            keep_onednn_kernels()
         self.rdrop_alpha = rdrop_alpha
         self.rdrop_from_update = rdrop_from_update
         self.num_updates = 0

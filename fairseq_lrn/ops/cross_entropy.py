@@ -19,6 +19,8 @@ from fairseq_lrn.ops.operator import LIBRARY
 # the table's gradient to cost little.
 BLOCK_BYTES = 40_000_000
 MIN_BLOCK_ROWS = 128
+# Rows that are multiplied at a time in half precision: on a CPU many take longer.
+PRODUCT_ROWS = 512
 # logits: P*N x V for P passes over N rows with the same targets. In place, they become the gradient
 # of their cross entropy, p - right (one at the target), plus with a pair of passes rdrop_weight
 # times that of both divergences between them. Results: -log p of the targets and their logits,
@@ -109,14 +111,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
         rows = min(rows, max(count, 1))
         logits = x.new_empty(passes * rows, symbols, dtype=products)
         grad_x = torch.empty_like(x) if needs_grad else None
-        grad_weight = torch.zeros_like(weight, dtype=single) if needs_grad else None
         nll, target_logits, divergence = (x.new_zeros((), dtype=single) for _ in range(3))
         w = weight.to(products)
+        # On a CPU products in half precision take longer where a factor is a transposed view.
+        half = products != single
+        w_t = w.t().contiguous() if half else w.t()
+        grad_w = torch.zeros_like(w_t if half else w, dtype=single) if needs_grad else None
         for start in range(0, count, rows):
             block = slice(start, start + rows)
             block_x = x[:, block].to(products).flatten(0, 1)
             product = logits[: block_x.size(0)]
-            torch.mm(block_x, w.t(), out=product)
+            step = PRODUCT_ROWS if half else rows * passes
+            for part_x, part in zip(block_x.split(step), product.split(step)):
+                torch.mm(part_x, w_t, out=part)
             # Here the logits become their gradient, but for label smoothing's constant.
             sums = softmax_gradient_(
                 product, target[block], right, rdrop_alpha / 2, passes == 2, needs_grad
@@ -126,18 +133,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if not needs_grad:
                 continue
             grad_x[:, block] = torch.mm(product, w).view(passes, -1, x.size(2))
-            if products == single:
-                grad_weight.addmm_(product.t(), block_x)
+            if half:
+                grad_w += torch.mm(block_x.t().contiguous(), product)
             else:
-                grad_weight += torch.mm(product.t(), block_x)
+                grad_w.addmm_(product.t(), block_x)
         sum_x, sum_weight = x.sum((0, 1), dtype=single), weight.sum(0, dtype=single)
         ctx.grads = None
         if needs_grad:
             grad_x -= rest * sum_weight
-            grad_weight -= rest * sum_x
+            grad_w = grad_w.t().contiguous() if half else grad_w
+            grad_w -= rest * sum_x
             if kept is not None:
                 grad_x = torch.zeros_like(all_x).index_copy_(1, kept, grad_x)
-            ctx.grads = grad_x, grad_weight.to(weight.dtype)
+            ctx.grads = grad_x, grad_w.to(weight.dtype)
         ctx.mark_non_differentiable(nll, divergence)
         # The sum of -log p over all symbols is V times the log-normaliser, less their logits.
         smooth = symbols * (nll + target_logits) - torch.dot(sum_x, sum_weight)

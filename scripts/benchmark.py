@@ -70,6 +70,19 @@ def parse() -> argparse.Namespace:
     measure.add_argument(
         "--updates", type=int, default=20, help="counted in each turn (default: 20)"
     )
+    measure.add_argument(
+        "--skip",
+        type=int,
+        default=training.INTERVAL,
+        metavar="N",
+        help=f"updates before those that are counted (default: {training.INTERVAL})",
+    )
+    measure.add_argument(
+        "--subset",
+        default="train",
+        help="trained on (default: train); with valid and --skip 30 all batches have been met "
+        "before, as in all epochs of a training but the first",
+    )
     measure.add_argument("--models", nargs="+", metavar="NAME", help="these rows only")
     measure.add_argument("--max-tokens", type=int, default=4096, help="size of a batch")
     for name in ("generate", "step"):
@@ -155,13 +168,21 @@ def measure_operators(args: argparse.Namespace) -> tuple:
 
 
 def measure_training(args: argparse.Namespace) -> tuple:
-    if args.updates < 1 or args.updates % training.INTERVAL != 0:
-        raise command.InputError(
-            f"--updates must be a multiple of {training.INTERVAL}, not {args.updates}"
-        )
+    for option, updates in (("--updates", args.updates), ("--skip", args.skip)):
+        if updates < 1 or updates % training.INTERVAL != 0:
+            raise command.InputError(
+                f"{option} must be a multiple of {training.INTERVAL}, not {updates}"
+            )
     chosen = training.candidates(args.setting, args.models)
     speeds = training.measure(
-        args.data, USER_DIR, chosen, args.rounds or 3, args.updates, args.max_tokens
+        args.data,
+        USER_DIR,
+        chosen,
+        args.rounds or 3,
+        args.updates,
+        args.max_tokens,
+        args.subset,
+        args.skip,
     )
     return training.format_table(speeds), speeds
 

@@ -19,7 +19,7 @@ from fairseq_lrn.benchmarks.rows import rows_named
 from fairseq_lrn.command import failed
 from fairseq_lrn.ops.processor import has_bfloat16
 
-# Updates between two lines of the log; the first line is not counted.
+# Updates between two lines of the log.
 INTERVAL = 5
 
 
@@ -109,6 +109,8 @@ def measure(
     rounds: int = 3,
     updates: int = 20,
     max_tokens: int = 4096,
+    subset: str = "train",
+    skipped: int = INTERVAL,
 ) -> List[Speed]:
     """Train every candidate for a few updates, in turns.
 
@@ -119,6 +121,10 @@ def measure(
         rounds: turns of each.
         updates: that are counted, in each turn; a multiple of 5.
         max_tokens: size of a batch, in tokens.
+        subset: trained on. One with few batches meets them again after few updates, as a training
+            does in all epochs but the first; what is made anew for each shape of a batch is then
+            there.
+        skipped: updates before those that are counted; a multiple of 5, at least 5.
 
     Raises:
         InputError: a run failed, with the end of what it printed.
@@ -126,17 +132,26 @@ def measure(
     words: Dict[str, List[float]] = {candidate.name: [] for candidate in chosen}
     for _ in range(rounds):
         for candidate in chosen:
-            words[candidate.name] += _train(data, user_dir, candidate, updates, max_tokens)
+            words[candidate.name] += _train(
+                data, user_dir, candidate, updates, max_tokens, subset, skipped
+            )
     return [Speed(name, figures) for name, figures in words.items()]
 
 
 def _train(
-    data: str, user_dir: str, candidate: Candidate, updates: int, max_tokens: int
+    data: str,
+    user_dir: str,
+    candidate: Candidate,
+    updates: int,
+    max_tokens: int,
+    subset: str,
+    skipped: int,
 ) -> List[float]:
     command = [sys.executable, "-m", "fairseq_cli.train", data, "--user-dir", user_dir]
     command += [*candidate.options, "--dropout", "0.3", "--label-smoothing", "0.1"]
     command += ["--lr", "1e-4", "--max-tokens", str(max_tokens), "--seed", "1"]
-    command += ["--max-update", str(updates + INTERVAL), "--log-interval", str(INTERVAL)]
+    command += ["--train-subset", subset]
+    command += ["--max-update", str(updates + skipped), "--log-interval", str(INTERVAL)]
     command += ["--log-format", "json", "--disable-validation", "--no-save"]
     environment = {**os.environ, **candidate.environment}
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -145,9 +160,9 @@ def _train(
         for line in run.stdout.splitlines()
         if "| train_inner |" in line
     ]
-    if run.returncode != 0 or len(figures) < 2:
+    if run.returncode != 0 or len(figures) <= skipped // INTERVAL:
         raise failed(f"training {candidate.name} on {data}", run.stdout + run.stderr)
-    return figures[1:]
+    return figures[skipped // INTERVAL :]
 
 
 def format_table(speeds: Sequence[Speed]) -> str:

@@ -36,6 +36,18 @@ def test_candidates_take_turns_and_the_first_interval_is_left_out(monkeypatch):
     assert rows[3] == "| theirs | 300 | 200 to 401 | 0.67 |"
 
 
+def test_more_updates_are_left_out(monkeypatch):
+    def run(command, **options):
+        assert command[command.index("--max-update") + 1] == "25"
+        assert command[command.index("--train-subset") + 1] == "valid"
+        return logged([1, 2, 3, 4, 5])
+
+    monkeypatch.setattr(subprocess, "run", run)
+    ours = [training.Candidate("ours", [])]
+    (speed,) = training.measure("data", "fairseq_lrn", ours, 1, 10, subset="valid", skipped=15)
+    assert speed.words == [4, 5]
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_huge_pages_where_glibc_can_be_asked_for_them(monkeypatch, there):
     asked = []

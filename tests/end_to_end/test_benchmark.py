@@ -19,6 +19,7 @@ def test_training(command, quickstart, tmp_path):
     output = command(
         *("python", "scripts/benchmark.py", "train", directory / "data-bin"),
         *("--setting", "multi30k", "--rounds", "1", "--updates", "5", "--max-tokens", "400"),
+        *("--subset", "valid", "--skip", "10"),
         *("--json", tmp_path / "figures.json", "--models", *names),
     )
     rows = re.findall(r"^\| (.+?) \| (\d+) \| \d+ to \d+ \| ([\d.]+) \|$", output, re.MULTILINE)
@@ -36,6 +37,8 @@ def test_bad_input(command, quickstart, tmp_path):
     assert "figures.json: is there such a directory?" in output
     output = command(*run, tmp_path, "--updates", "7", ok=False)
     assert "error: --updates must be a multiple of 5, not 7" in output
+    output = command(*run, tmp_path, "--skip", "0", ok=False)
+    assert "error: --skip must be a multiple of 5, not 0" in output
     output = command(*run, tmp_path, "--setting", "multi30k", "--models", "lrn_multi30k", ok=False)
     assert f"error: training lrn_multi30k on {tmp_path} failed; it printed last" in output
 

@@ -28,9 +28,9 @@ def keep_onednn_kernels() -> None:
     """Have oneDNN keep the kernels of all shapes of a corpus's batches.
 
     It compiles one for each shape of each product, which takes milliseconds where the processor
-    multiplies in tiles, and keeps the 1024 that were used last. An epoch has more:
-    when a batch comes again, its kernels are gone. Takes effect before the first product by oneDNN
-    in a process. A number that is set in the environment stays.
+    multiplies in tiles, and keeps the 1024 that were used last. An epoch can have more: when a
+    batch comes again, some of its kernels are gone. Takes effect before the first product by
+    oneDNN in a process. A number that is set in the environment stays.
     """
     if "DNNL_PRIMITIVE_CACHE_CAPACITY" not in os.environ:  # the older name
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", ONEDNN_KERNELS)

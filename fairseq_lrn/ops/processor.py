@@ -2,7 +2,7 @@
 
 import os
 
-# More than a corpus has shapes of batches, times the products of a step.
+# Ten times what an epoch of Multi30k needs.
 ONEDNN_KERNELS = "16384"
 
 
@@ -25,7 +25,7 @@ def has_bfloat16() -> bool:
 
 
 def keep_onednn_kernels() -> None:
-    """Have oneDNN keep the kernels of all shapes of a corpus's batches.
+    """Have oneDNN keep the kernels of more shapes of batches than it does by itself.
 
     It compiles one for each shape of each product, which takes milliseconds where the processor
     multiplies in tiles, and keeps the 1024 that were used last. An epoch can have more: when a

@@ -111,6 +111,9 @@ def test_options_of_every_model(command, tmp_path, has_gpu):
         assert (str(args.autocast) == "bfloat16") == expected, model
         assert args.rdrop_from_update == (50 if rdrop else 0), model
         assert getattr(args, "cooldown_updates", 20) == 20, model
+        # The hybrid learns far more slowly with fairseq's default.
+        in_front = getattr(args, "encoder_normalize_before", False)
+        assert in_front == (model == "transformer_lrn"), model
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ def transformer_lrn_multi30k(args) -> None:
     """As ``lrn_multi30k``, with the encoder of fairseq's transformer in that size.
 
     Layer norm is in front of the encoder's branches: with it behind them, as fairseq's default and
-    the LRN layers have it, the model learns far more slowly.
+    the LRN layers have it, the model learns far more slowly at the recipe's learning rate
+    (docs/benchmarks.md).
     """
     _multi30k(args)
     _set_defaults(

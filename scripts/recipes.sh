@@ -4,9 +4,8 @@
 
 MODELS="lrn transformer_lrn transformer transformer_rdrop lstm lrn_512 transformer_512 lstm_512"
 
-# The loss and the optimiser that take less time, and bfloat16 where the processor has it. The loss
-# is fused with the output layer of all but fairseq's lstm, whose decoder has another. On a GPU in
-# float32: in bfloat16 transformer_lrn came almost to a halt on one.
+# The loss and the optimiser that take less time, and bfloat16 where the processor has it. On a GPU
+# in float32: in bfloat16 transformer_lrn came almost to a halt on one.
 FAST="--optimizer torch_adam --criterion fused_label_smoothed_cross_entropy"
 BFLOAT16=
 if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null &&

@@ -5,7 +5,7 @@ import inspect
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from fairseq.criterions import register_criterion
@@ -15,6 +15,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
+from fairseq.models.lstm import LSTMDecoder, LSTMModel
 from fairseq.models.transformer import TransformerDecoderBase
 from torch import Tensor, nn
 
@@ -27,9 +28,10 @@ from fairseq_lrn.training.criterion import check_label_smoothing
 
 logger = logging.getLogger(__name__)
 
-# They multiply the features by output_projection's table, and do nothing else.
+# They multiply the features by one table, and do nothing else.
 PLAIN_OUTPUT_LAYERS = (
     LRNDecoder.output_layer,
+    LSTMDecoder.output_layer,
     RNMTDecoder.output_layer,
     TransformerDecoderBase.output_layer,
 )
@@ -65,9 +67,9 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
 
     Logits are computed, used and forgotten block by block, and not at all at padding
     (:func:`~fairseq_lrn.ops.linear_cross_entropy`). That takes a model whose decoder makes
-    features and multiplies them by one table: ours, and fairseq's ``transformer``. With others,
-    with ``--report-accuracy`` and with adaptive softmax it computes what fairseq's does, as
-    fairseq does.
+    features and multiplies them by one table: ours, fairseq's ``transformer``, and its ``lstm``
+    with a shared table and in one process. With others, with ``--report-accuracy`` and with
+    adaptive softmax it computes what fairseq's does, as fairseq does.
     """
 
     def __init__(
@@ -140,7 +142,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
                 name: torch.cat([value, value]) if torch.is_tensor(value) else value
                 for name, value in net_input.items()
             }
-        features, extra = model(**net_input, features_only=True)
+        features, extra = _features(model, net_input)
         target = model.get_targets(sample, (features, extra))
         if self.ignore_prefix_size > 0:
             features, target = (one[:, self.ignore_prefix_size :] for one in (features, target))
@@ -182,20 +184,43 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
 
 def output_table(model: nn.Module) -> Tuple[Optional[Tensor], Optional[str]]:
     """The table ``V x C`` that makes logits of the decoder's features, or None and why not."""
-    model = _unwrapped(model)
-    decoder = getattr(model, "decoder", None)
-    projection = getattr(decoder, "output_projection", None)
-    if type(projection) not in (nn.Linear, Linear) or projection.bias is not None:
-        return None, "the model's output layer is not one matrix without bias"
+    unwrapped = _unwrapped(model)
+    decoder = getattr(unwrapped, "decoder", None)
+    output_layer = getattr(type(decoder), "output_layer", None)
+    if output_layer is LSTMDecoder.output_layer and decoder.share_input_output_embed:
+        projection = decoder.embed_tokens
+    else:
+        projection = getattr(decoder, "output_projection", None)
+        if type(projection) not in (nn.Linear, Linear) or projection.bias is not None:
+            return None, "the model's output layer is not one matrix without bias"
     if getattr(decoder, "adaptive_softmax", None) is not None:
         return None, "the model has an adaptive softmax"
     if getattr(decoder, "masks_symbols", False):
         return None, "the model masks symbols"
-    if type(decoder).output_layer not in PLAIN_OUTPUT_LAYERS:
+    if output_layer not in PLAIN_OUTPUT_LAYERS:
         return None, f"the output layer of {type(decoder).__name__} may do more than multiply"
-    if "features_only" not in inspect.signature(model.forward).parameters:
+    if _takes_features_only(model):
+        return projection.weight, None
+    if type(unwrapped).forward is not LSTMModel.forward:
         return None, "the model does not give its features"
+    if model is not unwrapped:
+        return None, "the model, wrapped for several processes, does not give its features"
     return projection.weight, None
+
+
+def _takes_features_only(model: nn.Module) -> bool:
+    return "features_only" in inspect.signature(_unwrapped(model).forward).parameters
+
+
+def _features(model: nn.Module, net_input) -> Tuple[Tensor, Any]:
+    """What the decoder's output layer would get, ``B x T x C``, and what else the model gives."""
+    if _takes_features_only(model):
+        return model(**net_input, features_only=True)
+    # fairseq's lstm. The two passes of R-Drop, one behind the other, are not sorted by length.
+    encoder_out = model.encoder(
+        net_input["src_tokens"], src_lengths=net_input["src_lengths"], enforce_sorted=False
+    )
+    return model.decoder.extract_features(net_input["prev_output_tokens"], encoder_out=encoder_out)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -9,6 +9,7 @@ from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.data import Dictionary
 from fairseq.distributed import ModuleProxyWrapper
+from fairseq.models.lstm import LSTMModel, base_architecture
 from fairseq.models.transformer import TransformerConfig, TransformerDecoder, TransformerModel
 
 from fairseq_lrn.models import LRNModel
@@ -38,7 +39,7 @@ def sample():
     target = torch.randint(4, 44, (3, 6))
     target[0, 4:] = target[2, 5:] = 1
     source = torch.randint(4, 44, (3, 7))
-    source[1, :3] = 1
+    source[2, :3] = 1  # fairseq's lstm wants the longest first
     previous = target.roll(1, 1)
     previous[:, 0] = 2
     return {
@@ -70,6 +71,26 @@ def transformer(task, **options):
     return TransformerModel.build_model(cfg, task)
 
 
+class Wrapper(torch.nn.Module):
+    """As torch's DistributedDataParallel: the model is its ``module``."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args, **kwargs):
+        return self.module(*args, **kwargs)
+
+
+def lstm(task, share_all_embeddings=True, **options):
+    options = {"share_all_embeddings": share_all_embeddings, "criterion": None, **SIZES, **options}
+    cfg = SimpleNamespace(
+        **options, encoder_hidden_size=12, decoder_hidden_size=12, decoder_out_embed_dim=16
+    )
+    base_architecture(cfg)
+    return LSTMModel.build_model(cfg, task)
+
+
 def run(criterion, model, sample, **kwargs):
     model.zero_grad()
     loss, sample_size, logged = criterion(model, sample, **kwargs)
@@ -92,7 +113,7 @@ def test_is_registered():
     assert CRITERION_REGISTRY[name] is FusedLabelSmoothedCrossEntropy
 
 
-@pytest.mark.parametrize("build", [lrn, transformer])
+@pytest.mark.parametrize("build", [lrn, transformer, lstm])
 @pytest.mark.parametrize(
     "sentence_avg, prefix, eps", [(False, 0, 0.1), (True, 2, 0.1), (False, 0, 0.0)]
 )
@@ -149,6 +170,29 @@ def test_falls_back_to_fairseqs_loss(task, sample, caplog):
     assert_agree(run(criterion, model, sample), theirs)
     run(criterion, model, sample)
     assert caplog.text.count("the loss is not fused: the model's output layer") == 1
+
+
+def test_fairseqs_lstm_where_it_is_not_fused(task, sample, caplog):
+    caplog.set_level("INFO")
+    own_table = lstm(task, share_all_embeddings=False)
+    wrapped = ModuleProxyWrapper(Wrapper(lstm(task)))
+    reasons = ("the model's output layer is not one matrix", "the model, wrapped for several")
+    for model, reason in zip((own_table, wrapped), reasons):
+        theirs = run(LabelSmoothedCrossEntropyCriterion(task, False, 0.1), model, sample)
+        assert_agree(run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), model, sample), theirs)
+        assert caplog.text.count(f"the loss is not fused: {reason}") == 1
+
+
+def test_rdrop_with_fairseqs_lstm(task, sample):
+    """The encoder gets the sentences of both passes, which are not in the order of length."""
+    model = lstm(task).train()
+    once = run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), model, sample)
+    criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0)
+    twice = run(criterion, model, sample)
+    torch.testing.assert_close(twice[0], 2 * once[0])  # nothing is dropped
+    for name, grad in once[3].items():
+        torch.testing.assert_close(twice[3][name], 2 * grad, rtol=1e-4, atol=1e-5)
+    assert twice[2]["rdrop_kl_loss"] < 1e-5
 
 
 @pytest.mark.parametrize("options, kwargs", [((0, True), {}), ((), {"reduce": False})])

@@ -82,10 +82,13 @@ class Wrapper(torch.nn.Module):
         return self.module(*args, **kwargs)
 
 
-def lstm(task, share_all_embeddings=True, **options):
-    options = {"share_all_embeddings": share_all_embeddings, "criterion": None, **SIZES, **options}
+def lstm(task, share_all_embeddings):
+    sizes = {"encoder_hidden_size": 12, "decoder_hidden_size": 12, **SIZES}
     cfg = SimpleNamespace(
-        **options, encoder_hidden_size=12, decoder_hidden_size=12, decoder_out_embed_dim=16
+        **sizes,
+        decoder_out_embed_dim=16,
+        share_all_embeddings=share_all_embeddings,
+        criterion=None,  # build_model asks for it
     )
     base_architecture(cfg)
     return LSTMModel.build_model(cfg, task)
@@ -175,7 +178,7 @@ def test_falls_back_to_fairseqs_loss(task, sample, caplog):
 def test_fairseqs_lstm_where_it_is_not_fused(task, sample, caplog):
     caplog.set_level("INFO")
     own_table = lstm(task, share_all_embeddings=False)
-    wrapped = ModuleProxyWrapper(Wrapper(lstm(task)))
+    wrapped = ModuleProxyWrapper(Wrapper(lstm(task, share_all_embeddings=True)))
     reasons = ("the model's output layer is not one matrix", "the model, wrapped for several")
     for model, reason in zip((own_table, wrapped), reasons):
         theirs = run(LabelSmoothedCrossEntropyCriterion(task, False, 0.1), model, sample)
@@ -185,7 +188,7 @@ def test_fairseqs_lstm_where_it_is_not_fused(task, sample, caplog):
 
 def test_rdrop_with_fairseqs_lstm(task, sample):
     """The encoder gets the sentences of both passes, which are not in the order of length."""
-    model = lstm(task).train()
+    model = lstm(task, share_all_embeddings=True).train()
     once = run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), model, sample)
     criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0)
     twice = run(criterion, model, sample)

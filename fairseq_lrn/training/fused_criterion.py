@@ -123,9 +123,16 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             if reason is None and reduce:
                 return self._fused(model, sample, weight)
             if self.rdrop_alpha > 0.0 and model.training:
+                # fairseq's R-Drop gives an encoder sentences that are not in order of length.
+                remedy = "use --criterion label_smoothed_cross_entropy_with_rdrop"
+                if isinstance(_unwrapped(model), LSTMModel):
+                    remedy = (
+                        "train lstm in one process, with --share-decoder-input-output-embed and "
+                        "without --report-accuracy"
+                    )
                 raise ValueError(
-                    f"--rdrop-alpha needs the fused loss, but {reason or 'it is not reduced'}; use "
-                    "--criterion label_smoothed_cross_entropy_with_rdrop"
+                    f"--rdrop-alpha needs the fused loss, but {reason or 'it is not reduced'}; "
+                    + remedy
                 )
             if reason != self.unfused_reason and reason is not None:
                 logger.info("the loss is not fused: %s", reason)

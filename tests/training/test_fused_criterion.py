@@ -184,6 +184,9 @@ def test_fairseqs_lstm_where_it_is_not_fused(task, sample, caplog):
         theirs = run(LabelSmoothedCrossEntropyCriterion(task, False, 0.1), model, sample)
         assert_agree(run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), model, sample), theirs)
         assert caplog.text.count(f"the loss is not fused: {reason}") == 1
+        rdrop = FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0)
+        with pytest.raises(ValueError, match=f"but {reason}.*; train lstm in one process"):
+            rdrop(model.train(), sample)
 
 
 def test_rdrop_with_fairseqs_lstm(task, sample):

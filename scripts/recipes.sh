@@ -1,6 +1,7 @@
-# Sourced by multi30k.sh and tatoeba.sh: the models that they train, on the same data for as many
-# updates, a quarter of them, at most 2000, to warm up. Loss and optimiser are those that take less
-# time; all but the tiny transformer, which bfloat16 makes slower, are trained in bfloat16 (on a CPU).
+# Sourced by multi30k.sh, ablations.sh and tatoeba.sh: the models that they train, on the same data
+# for as many updates, a quarter of them, at most 2000, to warm up. Loss and optimiser are those that
+# take less time; all but the tiny transformer, which bfloat16 makes slower, are trained in bfloat16
+# (on a CPU).
 
 MODELS="lrn transformer_lrn transformer transformer_rdrop lstm lrn_512 transformer_512 lstm_512"
 
@@ -52,7 +53,7 @@ model_options() { # model updates
 
 architecture() { python "$ROOT/fairseq_lrn/benchmarks/architectures.py" "$1"; }
 
-# Sets raw, directory, model, seed, updates and options from a script's arguments.
+# Sets raw, directory, model, seed, run_name, updates and options from a script's arguments.
 parse_recipe() { # default directory, arguments...
   raw='' directory=$1 model=lrn seed=1 updates=8000 options=()
   shift
@@ -70,14 +71,14 @@ parse_recipe() { # default directory, arguments...
   done
   [[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
   model_options "$model" "$updates" >/dev/null
+  run_name=$model-$seed
 }
 
 # 8000 updates (or as many as asked for) of 4096 tokens, the mean of the last 10 epochs, the one that
 # is not complete included (of fewer after fewer updates, as early ones would make the mean worse),
-# beam 5. Everything goes to the
-# directory MODEL-SEED beside the data.
+# beam 5. Everything goes to the directory $run_name beside the data.
 run_recipe() { # source target subsets...
-  local run=$directory/$model-$seed data=$directory/data-bin subset model_words
+  local run=$directory/$run_name data=$directory/data-bin subset model_words
   read -ra model_words <<<"$(model_options "$model" "$updates")"
   mkdir -p "$run"
   # Started again, fairseq would train for one more update. With other options it goes on.

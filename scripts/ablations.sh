@@ -28,15 +28,15 @@ case ${1:-} in
   no-label-smoothing) changed="--label-smoothing 0" ;;
   source-table) changed="$SIZE --layernorm-projection --share-decoder-input-output-embed" ;;
   plain-projection) changed="$SIZE --share-all-embeddings" ;;
-  rms-norm | scaled-residual | forget-bias | attention-in-last-layer)
+  rms-norm | scaled-residual | open-forget-gates | closed-forget-gates | attention-in-last-layer)
     # Changes of the code.
     export LRN_CHANGE=$1
     USER_DIR=$ROOT/scripts/ablations
     ;;
   *)
     fail "CHANGE must be one of none tanh layers-2 layers-6 no-label-smoothing source-table" \
-      "plain-projection rms-norm scaled-residual forget-bias attention-in-last-layer," \
-      "not ${1:-left out}"
+      "plain-projection rms-norm scaled-residual open-forget-gates closed-forget-gates" \
+      "attention-in-last-layer, not ${1:-left out}"
     ;;
 esac
 change=$1

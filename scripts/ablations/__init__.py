@@ -4,6 +4,7 @@ For ``scripts/ablations.sh``: changes of the code that were tried and not kept.
 """
 
 import os
+from functools import partial
 from typing import Callable, Dict
 
 import torch
@@ -38,18 +39,18 @@ def scaled_residual(patch: Callable) -> None:
     _unfuse(patch)
 
 
-def forget_bias(patch: Callable) -> None:
-    """The bias of q is 1 at first, so the forget gates are more open."""
+def forget_bias(value: float, patch: Callable) -> None:
+    """The bias of q has this value at first instead of 0: forget gates more open or less."""
     init = LRNCell.__init__
 
-    def with_open_gates(self, input_size, hidden_size, *args, **kwargs):
+    def with_bias(self, input_size, hidden_size, *args, **kwargs):
         init(self, input_size, hidden_size, *args, **kwargs)
         projection = self.projection  # of k, q, v
         bias = projection.norms[0].bias if projection.bias is None else projection.bias
         with torch.no_grad():
-            bias[hidden_size : 2 * hidden_size] = 1.0
+            bias[hidden_size : 2 * hidden_size] = value
 
-    patch(LRNCell, "__init__", with_open_gates)
+    patch(LRNCell, "__init__", with_bias)
 
 
 def attention_in_last_layer(patch: Callable) -> None:
@@ -78,7 +79,8 @@ def _unfuse(patch: Callable) -> None:
 CHANGES: Dict[str, Callable] = {
     "rms-norm": rms_norm,
     "scaled-residual": scaled_residual,
-    "forget-bias": forget_bias,
+    "open-forget-gates": partial(forget_bias, 1.0),
+    "closed-forget-gates": partial(forget_bias, -1.0),
     "attention-in-last-layer": attention_in_last_layer,
 }
 

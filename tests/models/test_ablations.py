@@ -8,7 +8,13 @@ from torch import nn
 
 from fairseq_lrn.modules.layers import ResidualNorm
 
-CHANGES = ("rms-norm", "scaled-residual", "forget-bias", "attention-in-last-layer")
+CHANGES = (
+    "rms-norm",
+    "scaled-residual",
+    "open-forget-gates",
+    "closed-forget-gates",
+    "attention-in-last-layer",
+)
 
 
 @pytest.fixture
@@ -57,12 +63,13 @@ def test_scaled_residual(changed):
     torch.testing.assert_close(residual(x, branch), expected, rtol=0, atol=1e-5)
 
 
-def test_forget_bias(changed):
-    model = changed("forget-bias")
+@pytest.mark.parametrize("change, bias", [("open-forget-gates", 1), ("closed-forget-gates", -1)])
+def test_forget_bias(changed, change, bias):
+    model = changed(change)
     for layer in [*model.encoder.layers, *model.decoder.layers]:
         for cell in layer.recurrence.cells:
             k, q, v = cell.projection.norms[0].bias.chunk(3)
-            assert torch.all(q == 1) and torch.all(k == 0) and torch.all(v == 0)
+            assert torch.all(q == bias) and torch.all(k == 0) and torch.all(v == 0)
 
 
 def test_attention_in_last_layer(changed, batch):

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What one change gives in a short training of the recipe of multi30k.sh with a whole schedule, on
+# What a change gives in a short training of the recipe of multi30k.sh with a whole schedule, on
 # the validation set. About 15 minutes each on one CPU core with bfloat16.
 #
 #   bash scripts/ablations.sh CHANGE [RAW_DIR] [--seed N] [--updates N] [--dir DIR]
 #                             [-- OPTIONS OF fairseq-train]
 #
-# CHANGE is one of those below; "none" is the recipe without R-Drop, with which a short training
-# only learns more slowly. N is 1000 updates, if it is not given. RAW_DIR and DIR are those of
-# multi30k.sh, with which this shares its data. It goes to DIR/CHANGE-SEED, and
+# CHANGE is one of those below, or several with + between; "none" is the recipe without R-Drop, with
+# which a short training only learns more slowly. N is 1000 updates, if it is not given. RAW_DIR and
+# DIR are those of multi30k.sh, with which this shares its data. It goes to DIR/CHANGE-SEED, and
 # scripts/results_table.py DIR/* prints a table.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -19,27 +19,30 @@ SIZE="--arch lrn --encoder-embed-dim 128 --encoder-hidden-size 128 --encoder-lay
   --decoder-embed-dim 128 --decoder-hidden-size 128 --decoder-layers 4
   --decoder-attention-heads 4 --dropout 0.3 --activation-fn identity"
 
-changed=
-case ${1:-} in
-  none) ;;
-  tanh) changed="--activation-fn tanh" ;;
-  layers-2) changed="--encoder-layers 2 --decoder-layers 2" ;;
-  layers-6) changed="--encoder-layers 6 --decoder-layers 6" ;;
-  no-label-smoothing) changed="--label-smoothing 0" ;;
-  source-table) changed="$SIZE --layernorm-projection --share-decoder-input-output-embed" ;;
-  plain-projection) changed="$SIZE --share-all-embeddings" ;;
-  rms-norm | scaled-residual | open-forget-gates | closed-forget-gates | attention-in-last-layer)
-    # Changes of the code.
-    export LRN_CHANGE=$1
-    USER_DIR=$ROOT/scripts/ablations
-    ;;
-  *)
-    fail "CHANGE must be one of none tanh layers-2 layers-6 no-label-smoothing source-table" \
-      "plain-projection rms-norm scaled-residual open-forget-gates closed-forget-gates" \
-      "attention-in-last-layer, not ${1:-left out}"
-    ;;
-esac
+CHANGES="none tanh layers-2 layers-6 no-label-smoothing source-table plain-projection
+  rms-norm scaled-residual open-forget-gates closed-forget-gates attention-in-last-layer"
+CHANGES=${CHANGES//$'\n' /}
+[ -n "${1:-}" ] || fail "give a CHANGE, one of $CHANGES, or several with + between"
 change=$1
+changed=
+unset LRN_CHANGE
+for one in ${change//+/ }; do
+  case $one in
+    none) ;;
+    tanh) changed+=" --activation-fn tanh" ;;
+    layers-2) changed+=" --encoder-layers 2 --decoder-layers 2" ;;
+    layers-6) changed+=" --encoder-layers 6 --decoder-layers 6" ;;
+    no-label-smoothing) changed+=" --label-smoothing 0" ;;
+    source-table) changed+=" $SIZE --layernorm-projection --share-decoder-input-output-embed" ;;
+    plain-projection) changed+=" $SIZE --share-all-embeddings" ;;
+    rms-norm | scaled-residual | open-forget-gates | closed-forget-gates | attention-in-last-layer)
+      # Changes of the code.
+      export LRN_CHANGE=${LRN_CHANGE:+$LRN_CHANGE+}$one
+      USER_DIR=$ROOT/scripts/ablations
+      ;;
+    *) fail "CHANGE must be one of $CHANGES, or several with + between, not $one" ;;
+  esac
+done
 parse_recipe "$ROOT/multi30k" --updates 1000 "${@:2}"
 prepare_multi30k "$directory" "$raw" --bpe-merges 10000
 run_name=$change-$seed

@@ -1,4 +1,4 @@
-"""A ``--user-dir``: fairseq_lrn with the part changed that ``LRN_CHANGE`` names.
+"""A ``--user-dir``: fairseq_lrn with the parts changed that ``LRN_CHANGE`` names, with + between.
 
 For ``scripts/ablations.sh``: changes of the code that were tried and not kept.
 """
@@ -84,5 +84,6 @@ CHANGES: Dict[str, Callable] = {
     "attention-in-last-layer": attention_in_last_layer,
 }
 
-if "LRN_CHANGE" in os.environ:
-    CHANGES[os.environ["LRN_CHANGE"]](setattr)
+for name in os.environ.get("LRN_CHANGE", "").split("+"):
+    if name:
+        CHANGES[name](setattr)

@@ -43,13 +43,13 @@ def test_whole_recipe(command, raw, tmp_path):
     # A control, on the same data.
     output = command(*run, "--model", "lstm", "--seed", "7", *FEW)
     assert "lstm, seed 7: generate test (beam 5)" in output
-    # Changes of the recipe: one of the code, one of the options.
-    for change in ("rms-norm", "source-table"):
+    # Changes of the recipe: two of the code, and some of the options.
+    for change in ("rms-norm+closed-forget-gates", "source-table"):
         ablate = ["bash", "scripts/ablations.sh", change, raw, "--dir", directory]
         output = command(*ablate, "--seed", "3", *FEW, "--", "--dropout", "0.25")
         assert f"reusing {directory / 'data-bin'}" in output
         assert "generate valid" in output and "generate test" not in output
-    log = (directory / "rms-norm-3" / "train.log").read_text()
+    log = (directory / "rms-norm+closed-forget-gates-3" / "train.log").read_text()
     assert "RMSNorm" in log and "rdrop_kl_loss" not in log and "'dropout': 0.25" in log
     log = (directory / "source-table-3" / "train.log").read_text()
     assert "'share_all_embeddings': False" in log and "'encoder_layers': 4" in log
@@ -57,7 +57,7 @@ def test_whole_recipe(command, raw, tmp_path):
     table = command("python", "scripts/results_table.py", *directory.iterdir())
     rows = {line.split(" | ")[0]: line for line in table.splitlines() if "-" in line}
     assert re.fullmatch(r"\| lstm-7 \| \d+( \| [\d.]+){5} \|", rows["| lstm-7"])
-    assert "| lrn-1" in rows and "| rms-norm-3" in rows
+    assert "| lrn-1" in rows and "| rms-norm+closed-forget-gates-3" in rows
 
     other = tmp_path / "other"
     other.mkdir()
@@ -133,7 +133,8 @@ def test_options_of_every_model(command, tmp_path, has_gpu):
         ("multi30k", ["--model", "gru"], "error: --model must be one of lrn transformer_lrn"),
         ("multi30k", ["--sed", "1"], "error: unknown option --sed"),
         ("multi30k", ["--updates", "x"], "error: --updates must be a number above 0, not x"),
-        ("ablations", [], "error: CHANGE must be one of none tanh"),
+        ("ablations", [], "error: give a CHANGE, one of none tanh"),
+        ("ablations", ["tanh+x"], "or several with + between, not x"),
         ("ablations", ["none", "--updates", "x"], "error: --updates must be a number above 0"),
         ("tatoeba", [], "error: give a directory that has train.de"),
         ("tatoeba", ["docs"], "error: docs/train.de is missing or empty"),

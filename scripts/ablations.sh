@@ -14,27 +14,31 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/recipes.sh"
 need_environment
 
-# The options of lrn_multi30k one by one, to leave one out.
+# The other options of lrn_multi30k one by one, to leave one out.
 SIZE="--arch lrn --encoder-embed-dim 128 --encoder-hidden-size 128 --encoder-layers 4
   --decoder-embed-dim 128 --decoder-hidden-size 128 --decoder-layers 4
-  --decoder-attention-heads 4 --dropout 0.3 --activation-fn identity"
+  --decoder-attention-heads 4 --dropout 0.3"
 
 CHANGES="none tanh layers-2 layers-6 no-label-smoothing source-table plain-projection
   rms-norm scaled-residual open-forget-gates closed-forget-gates attention-in-last-layer"
 CHANGES=${CHANGES//$'\n' /}
 [ -n "${1:-}" ] || fail "give a CHANGE, one of $CHANGES, or several with + between"
 change=$1
+activation=identity
 changed=
 unset LRN_CHANGE
 for one in ${change//+/ }; do
   case $one in
     none) ;;
-    tanh) changed+=" --activation-fn tanh" ;;
+    tanh) activation=tanh ;;
     layers-2) changed+=" --encoder-layers 2 --decoder-layers 2" ;;
     layers-6) changed+=" --encoder-layers 6 --decoder-layers 6" ;;
     no-label-smoothing) changed+=" --label-smoothing 0" ;;
-    source-table) changed+=" $SIZE --layernorm-projection --share-decoder-input-output-embed" ;;
-    plain-projection) changed+=" $SIZE --share-all-embeddings" ;;
+    # In front, so that other changes count.
+    source-table)
+      changed="$SIZE --layernorm-projection --share-decoder-input-output-embed $changed"
+      ;;
+    plain-projection) changed="$SIZE --share-all-embeddings $changed" ;;
     rms-norm | scaled-residual | open-forget-gates | closed-forget-gates | attention-in-last-layer)
       # Changes of the code.
       export LRN_CHANGE=${LRN_CHANGE:+$LRN_CHANGE+}$one
@@ -48,5 +52,5 @@ prepare_multi30k "$directory" "$raw" --bpe-merges 10000
 run_name=$change-$seed
 read -ra changed <<<"${changed//$'\n'/ }"
 options=(--rdrop-alpha 0 --rdrop-from-update 0 --no-epoch-checkpoints --keep-last-epochs 1
-  "${changed[@]}" "${options[@]}")
+  --activation-fn "$activation" "${changed[@]}" "${options[@]}")
 run_recipe en de valid

@@ -44,16 +44,18 @@ def test_whole_recipe(command, raw, tmp_path):
     output = command(*run, "--model", "lstm", "--seed", "7", *FEW)
     assert "lstm, seed 7: generate test (beam 5)" in output
     # Changes of the recipe: two of the code, and some of the options.
-    for change in ("rms-norm+closed-forget-gates", "source-table"):
+    for change in ("rms-norm+closed-forget-gates", "tanh+layers-2+source-table"):
         ablate = ["bash", "scripts/ablations.sh", change, raw, "--dir", directory]
         output = command(*ablate, "--seed", "3", *FEW, "--", "--dropout", "0.25")
         assert f"reusing {directory / 'data-bin'}" in output
         assert "generate valid" in output and "generate test" not in output
     log = (directory / "rms-norm+closed-forget-gates-3" / "train.log").read_text()
     assert "RMSNorm" in log and "rdrop_kl_loss" not in log and "'dropout': 0.25" in log
-    log = (directory / "source-table-3" / "train.log").read_text()
-    assert "'share_all_embeddings': False" in log and "'encoder_layers': 4" in log
+    assert "'activation_fn': identity" in log
+    log = (directory / "tanh+layers-2+source-table-3" / "train.log").read_text()
+    assert "'share_all_embeddings': False" in log and "'encoder_layers': 2" in log
     assert "'layernorm_projection': True" in log and "RMSNorm" not in log
+    assert "'activation_fn': tanh" in log
     table = command("python", "scripts/results_table.py", *directory.iterdir())
     rows = {line.split(" | ")[0]: line for line in table.splitlines() if "-" in line}
     assert re.fullmatch(r"\| lstm-7 \| \d+( \| [\d.]+){5} \|", rows["| lstm-7"])

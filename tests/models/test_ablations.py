@@ -29,6 +29,8 @@ def changed(root, monkeypatch, build):
     assert tuple(ablations.CHANGES) == CHANGES
 
     def changed(name, **options):
+        if name == "rms-norm" and not hasattr(nn, "RMSNorm"):
+            pytest.skip("torch before 2.4 has no RMSNorm")
         if name is not None:
             ablations.CHANGES[name](monkeypatch.setattr)
         return build(layernorm_projection=True, activation_fn="identity", **options)

@@ -107,8 +107,19 @@ lock() { # directory
 }
 
 download() { # url file remedy
-  python -c 'import sys, urllib.request as u; u.urlretrieve(*sys.argv[1:])' "$1" "$2" ||
-    fail "cannot download $1: $3"
+  local error
+  error=$(
+    python - "$1" "$2" <<'END' 2>&1
+import sys
+from http.client import HTTPException
+from urllib.request import urlretrieve
+
+try:
+    urlretrieve(*sys.argv[1:])
+except (OSError, HTTPException) as error:
+    sys.exit(str(error))
+END
+  ) || fail "cannot download $1 ($error): $3"
 }
 
 # Data that are there are taken if they were made from the same training text, with as large a

@@ -144,3 +144,11 @@ def test_options_of_every_model(command, tmp_path, has_gpu):
 )
 def test_bad_input(command, script, arguments, message):
     assert message in command("bash", f"scripts/{script}.sh", *arguments, ok=False)
+
+
+@pytest.mark.parametrize("script", ["multi30k", "wmt14_en_de"])
+def test_no_network(command, tmp_path, monkeypatch, script):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    output = command("bash", f"scripts/{script}.sh", "--dir", tmp_path, ok=False)
+    assert "Traceback" not in output
+    assert re.search(r"error: cannot download http\S+en.* \(.*refused.*\): give a dir", output)

@@ -86,7 +86,7 @@ setup(
         "fairseq_lrn.demo": ["static/*"],
         "fairseq_lrn.ops": ["csrc/*"],
     },
-    entry_points={"console_scripts": ["fairseq-lrn=fairseq_lrn.cli:main"]},
+    entry_points={"console_scripts": ["fairseq-lrn=fairseq_lrn.commands.main:main"]},
     install_requires=[
         "fairseq>=0.12.2; python_version < '3.11'",
         "fairseq-fixed>=0.12.3.1; python_version >= '3.11'",

@@ -16,10 +16,10 @@ plugin.renew_batches()
 plugin.tell_criterion()
 
 import fairseq_lrn.tasks  # noqa: E402  (needs a working fairseq)
-import fairseq_lrn.training  # noqa: E402, F401
+import fairseq_lrn.criterions  # noqa: E402, F401
 from fairseq_lrn.models import LRNModel, RNMTModel, TransformerLRNModel  # noqa: E402
 from fairseq_lrn.modules import LRN  # noqa: E402
-from fairseq_lrn.translator import Translation, Translator, load_translator  # noqa: E402
+from fairseq_lrn.generation.translator import Translation, Translator, load_translator  # noqa: E402
 
 __all__ = [
     "LRN",

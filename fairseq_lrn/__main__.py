@@ -1,5 +1,5 @@
 """The command ``fairseq-lrn``, without being installed: ``python -m fairseq_lrn``."""
 
-from fairseq_lrn.cli import main
+from fairseq_lrn.commands.main import main
 
 main()

@@ -9,7 +9,7 @@ from typing import IO, Any, Dict, Iterator, List, Optional
 
 import torch
 
-from fairseq_lrn.command import InputError
+from fairseq_lrn.errors import InputError
 
 EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")

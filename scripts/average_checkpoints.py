@@ -10,7 +10,7 @@ Examples:
 import argparse
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.command import InputError, run
+from fairseq_lrn.errors import InputError, run
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ import os
 import torch
 
 from fairseq_lrn import command
-from fairseq_lrn.benchmarks import decoding_step, generation, operators, scaling, training
-from fairseq_lrn.benchmarks.machine import describe_machine
+from benchmarks import decoding_step, generation, operators, scaling, training
+from benchmarks.machine import describe_machine
 
 OPERATORS = {"scan": operators.scan, "layer": operators.layer}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

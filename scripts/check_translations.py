@@ -15,9 +15,9 @@ import os
 import sys
 
 import fairseq_lrn  # noqa: F401  (registers the models)
-from fairseq_lrn.command import run
+from fairseq_lrn.errors import run
 from fairseq_lrn.ops.dispatch import backends, choose
-from fairseq_lrn.same_translations import Translator, compare, conditions
+from translation_equivalence import Translator, compare, conditions
 
 TOLERANCE = 1e-5
 

@@ -8,8 +8,8 @@ import argparse
 import os
 
 from fairseq_lrn import cell_comparison
-from fairseq_lrn.benchmarks.machine import describe_machine
-from fairseq_lrn.command import InputError, run
+from benchmarks.machine import describe_machine
+from fairseq_lrn.errors import InputError, run
 from fairseq_lrn.modules import CELLS
 
 

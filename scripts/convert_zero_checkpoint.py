@@ -24,7 +24,7 @@ import json
 import numpy as np
 
 from fairseq_lrn import convert
-from fairseq_lrn.command import InputError, run
+from fairseq_lrn.errors import InputError, run
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from fairseq import checkpoint_utils
 
 import fairseq_lrn  # noqa: F401  (registers the models)
 from fairseq_lrn import checkpoints
-from fairseq_lrn.command import run
-from fairseq_lrn.onnx_export import export
+from fairseq_lrn.errors import run
+from fairseq_lrn.generation.onnx_export import export
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ With --triples N, print source, reference and translation of the first N sentenc
 import argparse
 import sys
 
-from fairseq_lrn.command import run
-from fairseq_lrn.text.output import read_translations
-from fairseq_lrn.text.tokenization import Detokenizer
+from fairseq_lrn.errors import run
+from fairseq_lrn.data.generate_output import read_translations
+from fairseq_lrn.data.tokenization import Detokenizer
 
 
 def main() -> None:

@@ -4,9 +4,9 @@
 import argparse
 import os
 
-from fairseq_lrn.command import run
-from fairseq_lrn.text.grammar import generate
-from fairseq_lrn.text.parallel import write_lines
+from fairseq_lrn.errors import run
+from toy_grammar import generate
+from fairseq_lrn.data.parallel import write_lines
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ Examples:
 import argparse
 
 from fairseq_lrn import load_translator, pictures
-from fairseq_lrn.command import run
+from fairseq_lrn.errors import run
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ Example:
 import argparse
 import os
 
-from fairseq_lrn.command import run
-from fairseq_lrn.text.prepare import PrepareOptions, prepare
+from fairseq_lrn.errors import run
+from fairseq_lrn.data.prepare import PrepareOptions, prepare
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ Give directories that scripts/multi30k.sh or scripts/tatoeba.sh filled; others a
 import argparse
 
 from fairseq_lrn import training_log
-from fairseq_lrn.command import run
+from fairseq_lrn.errors import run
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 import argparse
 
 from fairseq_lrn import training_log
-from fairseq_lrn.command import run
+from fairseq_lrn.errors import run
 
 
 def main() -> None:

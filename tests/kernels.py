@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fairseq_lrn.ops import extension
-from fairseq_lrn.ops.processor import cpuinfo
+from fairseq_lrn.ops.cpu import cpuinfo
 
 MISSING = extension.obstacle() if extension.find() is None else None
 needs_cpp = pytest.mark.skipif(MISSING is not None, reason=f"C++ kernels: {MISSING}")

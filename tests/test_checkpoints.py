@@ -11,7 +11,7 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.command import InputError
+from fairseq_lrn.errors import InputError
 
 
 class Malicious:

@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Optional
 from urllib.parse import urlsplit
 
 from fairseq_lrn import pictures
-from fairseq_lrn.command import InputError
-from fairseq_lrn.translator import Translation, Translator
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.translator import Translation, Translator
 
 try:
     import flask

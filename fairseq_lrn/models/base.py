@@ -11,7 +11,7 @@ from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIn
 from torch import Tensor
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.text import raw
+from fairseq_lrn.data import raw
 
 
 class RecurrentModel(FairseqEncoderDecoderModel):

@@ -4,7 +4,7 @@ from fairseq_lrn.modules.attention import AdditiveAttention
 from fairseq_lrn.modules.cells import CELLS, build_cell
 from fairseq_lrn.modules.conditional import AlignedRecurrence, AttentiveRecurrence
 from fairseq_lrn.modules.layers import LRNDecoderLayer, LRNEncoderLayer
-from fairseq_lrn.modules.lrn import LRN
+from fairseq_lrn.modules.rnn import LRN
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 __all__ = [

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.ops import ACTIVATIONS, lrn_scan
 from fairseq_lrn.ops.cross_entropy import product_type
-from fairseq_lrn.ops.unfolded import Unfolded, unfold
+from fairseq_lrn.ops.lrn_scan.unfolded import Unfolded, unfold
 
 CELLS = ("lrn", "olrn", "atr", "sru", "gru", "lstm")
 # The others keep their own nonlinearities.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
-from fairseq_lrn.ops.operator import LIBRARY
+from fairseq_lrn.ops.lrn_scan.autograd import LIBRARY
 
 # Logits in a block: few to be written and read again, but enough for the sum over the blocks of
 # the table's gradient to cost little.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
-from fairseq_lrn.ops.operator import LIBRARY
+from fairseq_lrn.ops.lrn_scan.autograd import LIBRARY
 
 # x: W*B x C, row w * B + b is hypothesis w of sentence b. states: W*B x H for each layer; memory:
 # keys and values S x B x C for each layer; padding_mask: B x S, true at padding. parameters: for

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
-from fairseq_lrn.ops.operator import LIBRARY
+from fairseq_lrn.ops.lrn_scan.autograd import LIBRARY
 
 LIBRARY.define("has_int8_tiles(Tensor tensor) -> bool")
 LIBRARY.define("int8_linear(Tensor x, Tensor panels, int out, Tensor? bias) -> Tensor")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
-from fairseq_lrn.ops.operator import LIBRARY
+from fairseq_lrn.ops.lrn_scan.autograd import LIBRARY
 
 LIBRARY.define("top_log_probs(Tensor logits, int k) -> (Tensor log_p, Tensor symbols)")
 

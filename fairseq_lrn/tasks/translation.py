@@ -10,9 +10,9 @@ from fairseq.sequence_generator import SequenceGeneratorWithAlignment
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-from fairseq_lrn.command import InputError
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules.linear import Packable, can_pack
-from fairseq_lrn.tasks.beam_search import RecurrentSequenceGenerator
+from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import fairseq_lrn  # noqa: F401  registers the models
-from fairseq_lrn.models.lrn import LRNDecoder
+from fairseq_lrn.models.translation.lrn_model import LRNDecoder
 from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.layers import LRNDecoderLayer, ResidualNorm
 

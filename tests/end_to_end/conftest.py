@@ -12,9 +12,9 @@ from typing import Dict, List
 import pytest
 from warm import BIN, Warm
 
-from fairseq_lrn.text.grammar import generate
-from fairseq_lrn.text.parallel import write_lines
-from fairseq_lrn.text.prepare import PrepareOptions, prepare
+from toy_grammar import generate
+from fairseq_lrn.data.parallel import write_lines
+from fairseq_lrn.data.prepare import PrepareOptions, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from fairseq_lrn.cell_comparison import PAPER, Result, format_table, plot
+from cell_comparison import PAPER, Result, format_table, plot
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from fairseq_lrn import load_translator
-from fairseq_lrn.cli import main
+from fairseq_lrn.commands.main import main
 from fairseq_lrn.demo.server import MAX_BYTES, MAX_CHARACTERS, create_app
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

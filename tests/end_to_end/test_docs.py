@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_lrn.models.config import LRNConfig, RNMTConfig, TransformerLRNConfig
-from fairseq_lrn.text.grammar import generate
-from fairseq_lrn.text.parallel import write_lines
-from fairseq_lrn.training.fused_criterion import FusedLabelSmoothedCrossEntropyConfig
+from fairseq_lrn.models.translation.lrn_config import LRNConfig, RNMTConfig, TransformerLRNConfig
+from toy_grammar import generate
+from fairseq_lrn.data.parallel import write_lines
+from fairseq_lrn.criterions.fused_label_smoothed_cross_entropy import FusedLabelSmoothedCrossEntropyConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

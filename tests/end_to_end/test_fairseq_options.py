@@ -12,8 +12,8 @@ from fairseq import checkpoint_utils
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.onnx_export import has_exporter
-from fairseq_lrn.same_translations import Translator, conditions, difference
+from fairseq_lrn.generation.onnx_export import has_exporter
+from translation_equivalence import Translator, conditions, difference
 
 LINES = 40
 MODEL = ["--arch", "lrn_tiny", "--encoder-layers", "2", "--decoder-layers", "2"]

@@ -5,7 +5,7 @@ import re
 import pytest
 from fairseq import options
 
-from fairseq_lrn.ops.processor import has_bfloat16
+from fairseq_lrn.ops.cpu import has_bfloat16
 
 FEW = ["--updates", "6"]  # an epoch, and more
 

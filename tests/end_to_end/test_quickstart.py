@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fairseq_lrn.text.parallel import read_lines
-from fairseq_lrn.training_log import validations
+from fairseq_lrn.data.parallel import read_lines
+from fairseq_lrn.analysis.training_log import validations
 
 EPOCHS, UPDATES = 3, 264
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fairseq_lrn import LRNModel, load_translator, pictures
-from fairseq_lrn.command import InputError
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules.linear import can_pack
-from fairseq_lrn.text import raw
+from fairseq_lrn.data import raw
 
 LINES = 40
 

@@ -7,7 +7,7 @@ import torch
 from fairseq.data import Dictionary
 
 from fairseq_lrn.models import LRNModel, RNMTModel, TransformerLRNModel
-from fairseq_lrn.models.config import LRNConfig, RNMTConfig, TransformerLRNConfig
+from fairseq_lrn.models.translation.lrn_config import LRNConfig, RNMTConfig, TransformerLRNConfig
 
 # Large weights: with the authors' initial ones so small a model hardly hears of its input.
 SMALL_RNMT = {"embed_dim": 16, "hidden_size": 20, "attention_heads": 4, "init_scale": 0.4}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from parity import MODULE_TOLERANCE, largest_error, load, starting_with, vectors
 
-from fairseq_lrn.convert import recurrence_variables
+from fairseq_lrn.models.translation.zero_weights import recurrence_variables
 from fairseq_lrn.modules import AlignedRecurrence, AttentiveRecurrence, RecurrentLayer
 
 CELLS, CONDITIONAL = vectors("cells"), vectors("cond")

@@ -16,9 +16,9 @@ from fairseq.sequence_generator import SequenceGeneratorWithAlignment
 from fairseq.tasks import TASK_REGISTRY
 from parity import having, load, starting_with, vectors
 
-from fairseq_lrn.convert import from_zero
+from fairseq_lrn.models.translation.zero_weights import from_zero
 from fairseq_lrn.tasks import LRNTranslationTask
-from fairseq_lrn.tasks.beam_search import RecurrentSequenceGenerator
+from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
 from fairseq_lrn.tasks.translation import (
     GNMTSequenceGenerator,
     GNMTSequenceGeneratorWithAlignment,

@@ -1,0 +1,304 @@
+"""Translation model ``lrn_rnmt``: that of Zhang and Sennrich (2019), as the authors' code has it.
+
+Source: the authors' toolkit (bzhangGo/zero, ``models/deepnmt.py``), and their release with the
+paper (bzhangGo/lrn, ``mt/deepnmt.py``) for the layout ``paper``.
+"""
+
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from fairseq.models import register_model
+from torch import Tensor, nn
+
+from fairseq_lrn.models.base import (
+    RecurrentDecoder,
+    RecurrentEncoder,
+    RecurrentModel,
+    model_options,
+)
+from fairseq_lrn.models.translation.lrn_config import RNMTConfig
+from fairseq_lrn.modules.affine import NORM_EPS, Affine
+from fairseq_lrn.modules.cells import SRUCell
+from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.linear import Linear
+from fairseq_lrn.modules.rnmt_layers import (
+    AlignedDecoderLayer,
+    AttentiveDecoderLayer,
+    ContextAwareEncoderLayer,
+    PlainDecoderLayer,
+    RNMTEncoderLayer,
+)
+
+
+@register_model("lrn_rnmt", dataclass=RNMTConfig)
+class RNMTModel(RecurrentModel):
+    """Recurrent encoder-decoder of the paper (``--arch lrn_rnmt``).
+
+    A context-aware encoder; a decoder whose first layer attends between two cells that share a
+    state; layer norm and residual connections around every layer.
+    """
+
+    @classmethod
+    def build_model(cls, cfg: RNMTConfig, task) -> "RNMTModel":
+        """Build a model for a task with ``source_dictionary`` and ``target_dictionary``.
+
+        Raises:
+            ValueError: an option has a value that cannot be, or does not go with another.
+        """
+        cfg = model_options(RNMTConfig, cfg, task, required=[0])
+        src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
+        encoder_embedding = nn.Embedding(len(src_dict), cfg.embed_dim, src_dict.pad())
+        if cfg.share_all_embeddings:
+            decoder_embedding = encoder_embedding
+        else:
+            decoder_embedding = nn.Embedding(len(tgt_dict), cfg.embed_dim, tgt_dict.pad())
+        # One bias for both languages.
+        embed_bias = nn.Parameter(torch.zeros(cfg.embed_dim))
+        encoder = RNMTEncoder(cfg, src_dict, encoder_embedding, embed_bias)
+        decoder = RNMTDecoder(cfg, tgt_dict, decoder_embedding, embed_bias, encoder.final_size)
+        model = cls(encoder, decoder)
+        model.reset_parameters(cfg.init_scale)
+        return model
+
+    @torch.no_grad()
+    def reset_parameters(self, scale: float) -> None:
+        """Initialise as the authors: uniform in +- *scale*; biases 0, gains 1, shifts 0."""
+        nn.init.uniform_(self.encoder.embed_bias, -scale, scale)
+        for module in self.modules():
+            if isinstance(module, (Affine, nn.Linear, nn.Embedding)):
+                nn.init.uniform_(module.weight, -scale, scale)
+            if isinstance(module, (Affine, nn.Linear)) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+            if isinstance(module, SRUCell):
+                nn.init.uniform_(module.forget_vector, -scale, scale)
+                nn.init.uniform_(module.reset_vector, -scale, scale)
+
+
+class RNMTEncoder(RecurrentEncoder):
+    """First layer context-aware or bidirectional, the others forward.
+
+    Args:
+        cfg: options.
+        dictionary: source dictionary.
+        embed_tokens: source embedding.
+        embed_bias: added to every embedding, ``E``.
+    """
+
+    def __init__(
+        self, cfg: RNMTConfig, dictionary, embed_tokens: nn.Embedding, embed_bias: nn.Parameter
+    ):
+        super().__init__(dictionary, cfg.max_source_positions)
+        self.embed_tokens = embed_tokens
+        self.embed_bias = embed_bias
+        self.dropout_module = Dropout(cfg.dropout, module_name=self.__class__.__name__)
+        options = {**layer_options(cfg), "output_size": cfg.layout_size}
+        if cfg.no_context_aware_encoder:
+            first = RNMTEncoderLayer(cfg.embed_dim, bidirectional=True, **options)
+        else:
+            first = ContextAwareEncoderLayer(cfg.embed_dim, **options)
+        self.layers = nn.ModuleList([first])
+        for _ in range(1, cfg.encoder_layers):
+            self.layers.append(RNMTEncoderLayer(cfg.layout_size, **options))
+        self.final_size = self.layers[-1].final_size
+        if cfg.layout_size != cfg.hidden_size:
+            # The authors normalise here even where nothing else is normalised.
+            self.memory_proj = nn.Sequential(
+                Linear(cfg.layout_size, cfg.hidden_size),
+                nn.LayerNorm(cfg.hidden_size, eps=NORM_EPS),
+            )
+        else:
+            self.memory_proj = nn.Identity()
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Optional[Tensor] = None,
+        return_all_hiddens: bool = False,
+    ) -> Dict[str, List[Tensor]]:
+        """
+        Args:
+            src_tokens: ``B x S``. Padding is recognised by its id, on either side.
+            src_lengths: ``B``; not needed, there for fairseq's interface.
+            return_all_hiddens: also return the output of every layer.
+
+        Returns:
+            ``encoder_out`` ``[S x B x H]``, ``encoder_padding_mask`` ``[B x S]`` (true at
+            padding), ``encoder_state`` ``[B x Z]`` (final output of the last recurrence),
+            ``encoder_states`` (``S x B x C`` each, if asked for), ``src_tokens`` ``[B x S]``
+            and ``src_lengths`` ``[B x 1]``.
+        """
+        padding_mask = src_tokens.eq(self.padding_idx)
+        x = self.dropout_module(self.embed_tokens(src_tokens) + self.embed_bias).transpose(0, 1)
+        time_mask = padding_mask.t()
+        encoder_states: List[Tensor] = []
+        final_state = x.new_zeros(0)
+        for layer in self.layers:
+            x, final_state = layer(x, time_mask)
+            if return_all_hiddens:
+                encoder_states.append(x)
+        lengths = (~padding_mask).sum(dim=1, dtype=torch.int32).unsqueeze(1)
+        return {
+            "encoder_out": [self.memory_proj(x)],
+            "encoder_padding_mask": [padding_mask],
+            "encoder_state": [final_state],
+            "encoder_states": encoder_states,
+            "src_tokens": [src_tokens],
+            "src_lengths": [lengths],
+        }
+
+
+class RNMTDecoder(RecurrentDecoder):
+    """First layer with attention between its two cells; the others read its contexts.
+
+    The first token of a sentence is not looked up: a vector of zeros stands for it.
+
+    Args:
+        cfg: options.
+        dictionary: target dictionary.
+        embed_tokens: target embedding.
+        embed_bias: added to every embedding, ``E``.
+        final_size: width of the encoder's final state.
+    """
+
+    def __init__(
+        self,
+        cfg: RNMTConfig,
+        dictionary,
+        embed_tokens: nn.Embedding,
+        embed_bias: nn.Parameter,
+        final_size: int,
+    ):
+        super().__init__(dictionary, cfg.max_target_positions)
+        self.embed_tokens = embed_tokens
+        self.embed_bias = embed_bias
+        self.dropout_module = Dropout(cfg.dropout, module_name=self.__class__.__name__)
+        options = {
+            **layer_options(cfg),
+            "memory_size": cfg.hidden_size,
+            "final_size": final_size,
+            "output_size": cfg.layout_size,
+        }
+        self.layers = nn.ModuleList()
+        for index in range(cfg.decoder_layers):
+            width = cfg.embed_dim if index == 0 else cfg.layout_size
+            if index == 0 or cfg.deep_attention:
+                layer = AttentiveDecoderLayer(width, attention_heads=cfg.attention_heads, **options)
+            elif cfg.no_context_aware_encoder:
+                layer = PlainDecoderLayer(width, **options)
+            else:
+                layer = AlignedDecoderLayer(width, **options)
+            self.layers.append(layer)
+        self.has_feature_layer = not cfg.no_feature_layer
+        if self.has_feature_layer:
+            self.feature_proj = Affine(
+                cfg.layout_size + cfg.hidden_size,
+                cfg.embed_dim,
+                norm=None if cfg.no_layer_norm else "layer",
+            )
+        else:
+            self.feature_proj = nn.Identity()
+        self.output_projection = Linear(cfg.embed_dim, len(dictionary), bias=False)
+        if cfg.share_all_embeddings or cfg.share_decoder_input_output_embed:
+            self.output_projection.weight = embed_tokens.weight
+        extra = torch.zeros(len(dictionary), dtype=torch.bool)
+        if cfg.mask_extra_symbols:
+            for index, symbol in enumerate(dictionary.symbols):
+                extra[index] = index == dictionary.bos() or symbol.startswith("madeupword")
+        self.masks_symbols = cfg.mask_extra_symbols
+        self.register_buffer("extra_symbols", extra, persistent=False)
+
+    def extract_features(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: Optional[Dict[str, List[Tensor]]] = None,
+        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
+    ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
+        """As :meth:`forward`, but returns features ``B x T x E``."""
+        assert encoder_out is not None, "the decoder attends to an encoder"
+        memory = encoder_out["encoder_out"][0]
+        memory_padding_mask = encoder_out["encoder_padding_mask"][0]
+        final_state = encoder_out["encoder_state"][0]
+
+        cached = self.get_incremental_state(incremental_state, "recurrence")
+        time_mask: Optional[Tensor] = None
+        num_seen = 0
+        if cached is None:
+            is_token = prev_output_tokens.ne(self.padding_idx)
+            time_mask = (~is_token).t()
+            x = self.embed_tokens(prev_output_tokens) + self.embed_bias
+            is_first = is_token & is_token.cumsum(dim=1).eq(1)
+            x = x.masked_fill(is_first.unsqueeze(-1), 0.0)
+            cached = torch.jit.annotate(Dict[str, Optional[Tensor]], {})
+            for index, layer in enumerate(self.layers):
+                cached[f"state{index}"] = layer.initial_state(final_state)
+                cached[f"keys{index}"] = layer.keys(memory)
+        else:
+            num_steps = cached["num_steps"]
+            assert num_steps is not None
+            # A caller may pass the whole prefix, as fairseq does, or the new token alone.
+            num_seen = min(int(num_steps.item()), prev_output_tokens.size(1) - 1)
+            x = self.embed_tokens(prev_output_tokens[:, num_seen:]) + self.embed_bias
+        x = self.dropout_module(x).transpose(0, 1)
+
+        context: Optional[Tensor] = None
+        attn: Optional[Tensor] = None
+        updated: Dict[str, Optional[Tensor]] = {}
+        for index, layer in enumerate(self.layers):
+            state, keys = cached[f"state{index}"], cached[f"keys{index}"]
+            assert state is not None
+            x, context, new_state, weights = layer(
+                x, context, state, memory, memory_padding_mask, keys, time_mask
+            )
+            updated[f"state{index}"] = new_state
+            updated[f"keys{index}"] = keys
+            if weights is not None:
+                attn = weights
+        if incremental_state is not None:
+            # on the CPU, so that reading it does not wait for a GPU
+            updated["num_steps"] = torch.tensor(num_seen + x.size(0))
+            self.set_incremental_state(incremental_state, "recurrence", updated)
+        if self.has_feature_layer:
+            assert context is not None
+            x = torch.tanh(self.feature_proj(torch.cat([x, context], dim=-1)))
+            x = self.dropout_module(x)
+        if attn is not None:
+            # T x B x S x heads
+            attn = attn.mean(-1).transpose(0, 1) if self.need_attn and not self.training else None
+        return x.transpose(0, 1), {"attn": [attn]}
+
+    def output_layer(self, features: Tensor) -> Tensor:
+        """Logits ``B x T x V`` from features ``B x T x E``."""
+        logits = self.output_projection(features)
+        if self.masks_symbols:
+            logits = logits.masked_fill(self.extra_symbols, float("-inf"))
+        return logits
+
+    @torch.jit.export
+    def reorder_incremental_state(
+        self,
+        incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
+        new_order: Tensor,
+    ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
+        """Select hypotheses in the recurrent states and the attention's keys."""
+        cached = self.get_incremental_state(incremental_state, "recurrence")
+        if cached is not None:
+            for key, value in cached.items():
+                if key != "num_steps" and value is not None:
+                    cached[key] = value.index_select(0, new_order)
+            self.set_incremental_state(incremental_state, "recurrence", cached)
+        return incremental_state
+
+
+def layer_options(cfg: RNMTConfig) -> Dict[str, object]:
+    """Options that all layers share."""
+    layer_norm = not cfg.no_layer_norm
+    return {
+        "cell": str(cfg.cell),
+        "hidden_size": cfg.hidden_size,
+        "activation": str(cfg.activation_fn),
+        # The authors' projections have no bias; the shift of the norm is all there is.
+        "bias": layer_norm,
+        "norm": "layer" if layer_norm else None,
+        "dropout": cfg.dropout,
+        "layer_norm": layer_norm,
+    }

@@ -1,0 +1,56 @@
+"""Validation losses out of fairseq's log."""
+
+import pytest
+
+from fairseq_lrn import training_log
+from fairseq_lrn.errors import InputError
+
+LINE = (
+    "2026 | INFO | valid | epoch {:03d} | valid on 'valid' subset | loss {} | nll_loss 2.5 "
+    "| ppl 5.66 | wps 9 | num_updates {} | best_loss 3\n"
+)
+
+
+def test_table(tmp_path):
+    log = tmp_path / "log"
+    rows = [(1, 4.0, 100), (2, 3.5, 200), (2, 3.25, 200)]  # the second epoch was resumed
+    log.write_text("noise\n" + "".join(LINE.format(*row) for row in rows))
+    table = training_log.table(training_log.validations(str(log))).splitlines()
+    assert table[2:] == ["| 1 | 100 | 4.000 | 2.500 | 5.66 |", "| 2 | 200 | 3.250 | 2.500 | 5.66 |"]
+
+
+def test_log_without_validation(tmp_path):
+    (tmp_path / "log").write_text("nothing\n")
+    with pytest.raises(InputError, match="has no validation"):
+        training_log.validations(str(tmp_path / "log"))
+
+
+GENERATED = "Generate test with beam=5: BLEU4 = {}, 70/50/30/20 (BP=1.000, ratio=1.0)\n"
+
+
+def test_results(tmp_path):
+    run = tmp_path / "lrn-1"
+    run.mkdir()
+    rows = [(1, 4.0, 100), (2, 3.5, 200), (3, 3.6, 300)]
+    text = "".join(LINE.format(*row) for row in rows)
+    done = "done training in {} seconds\n"  # in two parts
+    (run / "train.log").write_text(text + done.format("41.5") + done.format("20.0"))
+    (run / "generate-valid.txt").write_text(GENERATED.format("41.5"))
+    (tmp_path / "data-bin").mkdir()
+    (tmp_path / "lrn-2").mkdir()
+    (tmp_path / "lrn-2" / "train.log").write_text("in its first epoch\n")
+    found = training_log.results([str(tmp_path / name) for name in ("data-bin", "lrn-2", "lrn-1/")])
+    assert found == [training_log.Result("lrn-1", 300, 3.5, 2.5, 41.5, None, 61.5)]
+    table = training_log.results_table(found).splitlines()
+    assert table[2:] == ["| lrn-1 | 300 | 3.500 | 2.500 | 41.50 |  | 62 |"]
+
+
+def test_no_results(tmp_path):
+    with pytest.raises(InputError, match="no directory has a train.log"):
+        training_log.results([str(tmp_path)])
+
+
+def test_translations_without_bleu(tmp_path):
+    (tmp_path / "generate-test.txt").write_text("H-0\t-1\tnothing\n")
+    with pytest.raises(InputError, match="has no BLEU"):
+        training_log.read_bleu(str(tmp_path / "generate-test.txt"))

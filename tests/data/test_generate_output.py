@@ -1,0 +1,48 @@
+"""Reading what fairseq-generate prints."""
+
+import pytest
+
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.data.generate_output import read_translations
+from fairseq_lrn.data.tokenization import Detokenizer
+
+OUTPUT = """\
+S-1\tb .
+T-1\tB .
+H-1\t-0.5\tB , b .
+D-1\t-0.5\tB , b .
+P-1\t-0.5 -0.5
+H-1\t-0.9\tsecond best
+S-0\ta
+T-0\tA
+H-0\t-0.25\tA
+Generate test with beam=5: BLEU4 = 1.00
+"""
+
+
+def test_order_and_best(tmp_path):
+    path = tmp_path / "generated"
+    path.write_text(OUTPUT)
+    first, second = read_translations(str(path))
+    assert (first.source, first.reference, first.hypothesis) == ("a", "A", "A")
+    assert (second.hypothesis, second.score) == ("B , b .", -0.5)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("", "lacks hypotheses"),
+        ("S-0\ta\nT-0\tA\n", "lacks hypotheses"),
+        (OUTPUT.replace("-0\t", "-2\t"), "--required-batch-size-multiple 1"),
+        ("H-0\t-1.0\t\u2581a \u2581b\n", "--remove-bpe sentencepiece"),
+    ],
+)
+def test_incomplete_output(tmp_path, content, message):
+    path = tmp_path / "generated"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_translations(str(path))
+
+
+def test_detokenizer():
+    assert Detokenizer("de")("Das ist es , glaubt er .") == "Das ist es, glaubt er."

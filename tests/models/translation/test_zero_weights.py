@@ -1,0 +1,158 @@
+"""Models of the authors' toolkit as fairseq checkpoints (that they compute the same:
+tests/models/test_parity.py)."""
+
+import numpy as np
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from parity import DATA, load, starting_with
+
+from fairseq_lrn import convert
+from fairseq_lrn.models.translation.zero_weights import ConversionError, from_zero, read_vocabulary
+
+CASE = DATA / "deepnmt" / "lrn_cae1_deep0_ln1_2x2_nofeat.npz"
+
+
+@pytest.fixture
+def variables():
+    return {k: v.numpy() for k, v in starting_with(load(CASE)[1], "w/").items()}
+
+
+@pytest.fixture
+def parameters():
+    return load(CASE)[0]
+
+
+def words(size, prefix):
+    return [f"{prefix}{index}" for index in range(size - 3)]
+
+
+def test_ids(variables, parameters):
+    model, source_ids, target_ids = from_zero(variables, parameters, words(23, "s"), words(27, "t"))
+    assert source_ids.dtype == target_ids.dtype == torch.long
+    dictionary = model.decoder.dictionary
+    assert target_ids[:3].tolist() == [dictionary.pad(), dictionary.unk(), dictionary.eos()]
+    assert dictionary[int(target_ids[3])] == "t0" and dictionary[int(target_ids[26])] == "t23"
+    assert model.encoder.dictionary[int(source_ids[22])] == "s19"
+    assert not model.training
+    table = torch.from_numpy(variables["deepnmt/tgt_embedding"])
+    assert torch.equal(model.decoder.embed_tokens.weight[target_ids], table)
+
+
+def test_everything_wrong_is_listed_at_once(variables, parameters):
+    del variables["deepnmt/bias"], variables["deepnmt/src_embedding"]
+    variables["deepnmt/tgt_embedding"] = variables["deepnmt/tgt_embedding"][0]
+    variables["elsewhere/b_0"] = np.zeros(3, np.float32)
+    variables["deepnmt/encoder/layer_0/ff/b_0"] = np.array(["a"])
+    variables["deepnmt/encoder/layer_7/ff/b_0"] = np.zeros(3, np.float32)
+    variables["deepnmt/decoder/layer_1/ff/b_0"] = np.zeros(5, np.float32)
+    with pytest.raises(ConversionError) as caught:
+        from_zero(variables, parameters)
+    message = str(caught.value)
+    assert "missing: deepnmt/bias" in message and "missing: deepnmt/src_embedding" in message
+    assert "wrong shape: deepnmt/tgt_embedding is (12,), not (3, 12)" in message
+    assert "unknown: elsewhere/b_0" in message
+    assert "no real numbers: deepnmt/encoder/layer_0/ff/b_0" in message
+    assert "unknown: deepnmt/encoder/layer_7/ff/b_0" in message
+    assert "wrong shape: deepnmt/decoder/layer_1/ff/b_0 is (5,), not (12,)" in message
+
+
+def test_what_training_stores_is_left_out(variables, parameters):
+    expected = from_zero(variables, parameters)[0].state_dict()
+    for name in list(variables):
+        variables[f"{name}/Adam"] = variables[f"{name}/Adam_1"] = variables[name] + 1
+        variables[f"{name}/CTrainOpReplica"] = variables[name] + 1
+        variables[f"{name}/ExponentialMovingAverage"] = variables[name] + 1
+    variables.update({"global_step": np.array(7), "beta1_power": np.array(0.1)})
+    variables.update({"loss/CTrainOpReplica": np.array(7), "count/CTrainOpReplica": np.array(1)})
+    variables = {f"{name}:0": value for name, value in variables.items()}
+    ours = from_zero(variables, parameters)[0].state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in expected.items())
+
+
+def test_numbers_of_other_types(variables, parameters):
+    expected = from_zero(variables, parameters)[0].state_dict()
+    swapped = {name: value.astype(">f8") for name, value in variables.items()}
+    ours = from_zero(swapped, parameters)[0].state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in expected.items())
+
+
+def test_any_scope(variables, parameters):
+    renamed = {name.replace("deepnmt/", "mine/"): value for name, value in variables.items()}
+    from_zero(renamed, parameters)
+
+
+def test_a_table_for_both_languages_is_the_output_table():
+    """Whatever the other switch says: so the toolkit has it."""
+    record, arrays = load(DATA / "deepnmt" / "lrn_cae1_deep0_ln1_2x2_shareall.npz")
+    weights = {k: v.numpy() for k, v in starting_with(arrays, "w/").items()}
+    for softmax in (False, True):
+        record = {**record, "shared_target_softmax_embedding": softmax}
+        model, source_ids, target_ids = from_zero(weights, record)
+        table = torch.from_numpy(weights["deepnmt/embedding"])
+        assert torch.equal(model.encoder.embed_tokens.weight[source_ids], table)
+        assert model.decoder.output_projection.weight is model.encoder.embed_tokens.weight
+        assert torch.equal(source_ids, target_ids)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"cell": "rnn"}, "cell is 'rnn', not one of lrn"),
+        ({"variant": "other"}, "variant is 'other'"),
+        ({"num_heads": 3}, "--hidden-size .16. must be divisible"),
+        ({"hidden_size": None}, "hidden_size is missing; num_heads is missing"),
+        ({"ln_epsilon": 1e-5}, "epsilon of layer norm is 1e-05"),
+        ({"hidden_size": "many"}, "invalid literal"),
+        ({"shared_source_target_embedding": True}, "missing: deepnmt/embedding"),
+    ],
+)
+def test_bad_parameters(variables, parameters, changes, message):
+    changed = {**parameters, **changes}
+    if changes.get("hidden_size", 0) is None:
+        del changed["hidden_size"], changed["num_heads"]
+    with pytest.raises(ConversionError, match=message):
+        from_zero(variables, changed)
+
+
+def test_bad_variables_and_vocabularies(variables, parameters, tmp_path):
+    with pytest.raises(ConversionError, match="no variables of a model"):
+        from_zero({"global_step": np.array(1)}, parameters)
+    with pytest.raises(ConversionError, match="has 5 words beside .* has 23 rows"):
+        from_zero(variables, parameters, words(8, "s"), words(27, "t"))
+    path = tmp_path / "vocabulary"
+    path.write_text("a\nb\na\n")
+    assert read_vocabulary(str(path)) == ["a", "b"]  # as the toolkit reads it
+    with pytest.raises(ConversionError, match="the same word more than once"):
+        from_zero(variables, parameters, ["a"] * 20, words(27, "t"))
+    with pytest.raises(ConversionError, match="cannot read the vocabulary"):
+        read_vocabulary(str(tmp_path / "absent"))
+    path.write_text("<pad>\n<unk>\n<eos>\na\nb\n")
+    assert read_vocabulary(str(path)) == ["a", "b"]
+
+
+def test_checkpoint(variables, parameters, tmp_path):
+    model, source_ids, _ = from_zero(variables, parameters, words(23, "s"), words(27, "t"))
+    config = convert.config_from_zero(parameters)
+    path = convert.save_for_fairseq(model, config, "en", "de", str(tmp_path / "new"))
+    (loaded,), args, task = checkpoint_utils.load_model_ensemble_and_task([path])
+    assert task.target_dictionary == model.decoder.dictionary
+    source, prev = source_ids[torch.tensor([[5, 9, 7, 2]])], torch.tensor([[2, 9, 4]])
+    expected, _ = model(source, None, prev)
+    assert torch.equal(loaded.eval()(source, None, prev)[0], expected)
+    with pytest.raises(convert.InputError, match="both languages are en"):
+        convert.save_for_fairseq(model, config, "en", "en", str(tmp_path / "new"))
+    (tmp_path / "file").touch()
+    with pytest.raises(convert.InputError, match="cannot write to"):
+        convert.save_for_fairseq(model, config, "en", "de", str(tmp_path / "file" / "below"))
+
+
+def test_words_like_fairseqs_special_symbols(variables, parameters, tmp_path):
+    vocabulary = ["<s>", "</s>", *words(25, "t")]
+    model, _, target_ids = from_zero(variables, parameters, words(23, "s"), vocabulary)
+    path = convert.save_for_fairseq(
+        model, convert.config_from_zero(parameters), "en", "de", str(tmp_path)
+    )
+    _, _, task = checkpoint_utils.load_model_ensemble_and_task([path])
+    assert len(task.target_dictionary) == len(model.decoder.dictionary) == 28
+    assert len(set(target_ids.tolist())) == 27

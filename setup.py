@@ -44,7 +44,7 @@ def fused_kernel() -> dict:
     except (ImportError, OSError):  # as in an isolated build
         return {}
     ops = Path("fairseq_lrn", "ops")
-    module = runpy.run_path(str(ROOT / ops / "extension.py"))
+    module = runpy.run_path(str(ROOT / ops / "build.py"))
     if module["torch_is_too_old"]():
         return {}
 

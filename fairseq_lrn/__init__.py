@@ -1,26 +1,14 @@
-"""LRN translation models for fairseq.
+"""Lightweight recurrent networks (LRN) for fairseq and PyTorch.
 
-Use it as fairseq's user directory, ``--user-dir fairseq_lrn``, or import it: either way
-its models and architectures are registered with fairseq.
+Use this package as fairseq's user directory, ``--user-dir fairseq_lrn``, or import it: either way
+its models, tasks, criterions and optimisers are registered with fairseq. Without fairseq,
+:class:`LRN` and :mod:`fairseq_lrn.ops` work; everything else says what to install.
 """
 
-from fairseq_lrn import plugin
+from fairseq_lrn.compat import apply_patches
+from fairseq_lrn.modules import LRN
 
 __version__ = "0.1.0"
-
-plugin.require_fairseq()
-plugin.announce_to_fairseq(__path__)
-plugin.allow_checkpoint_types()
-plugin.protect_checkpoints()
-plugin.renew_batches()
-plugin.tell_criterion()
-
-import fairseq_lrn.tasks  # noqa: E402  (needs a working fairseq)
-import fairseq_lrn.criterions  # noqa: E402, F401
-from fairseq_lrn.models import LRNModel, RNMTModel, TransformerLRNModel  # noqa: E402
-from fairseq_lrn.modules import LRN  # noqa: E402
-from fairseq_lrn.generation.translator import Translation, Translator, load_translator  # noqa: E402
-
 __all__ = [
     "LRN",
     "LRNModel",
@@ -31,3 +19,23 @@ __all__ = [
     "__version__",
     "load_translator",
 ]
+
+try:
+    apply_patches(__path__)
+except ImportError as error:
+    _fairseq_error = error
+
+    def __getattr__(name: str):
+        if name in __all__:
+            raise _fairseq_error
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+else:
+    # Not lazily: fairseq does not import models/ and tasks/ of a user directory that was imported.
+    import fairseq_lrn.criterions
+    import fairseq_lrn.data.prepared_text
+    import fairseq_lrn.generation.hub
+    import fairseq_lrn.optim
+    import fairseq_lrn.tasks  # noqa: F401
+    from fairseq_lrn.generation.translator import Translation, Translator, load_translator
+    from fairseq_lrn.models import LRNModel, RNMTModel, TransformerLRNModel

@@ -1,4 +1,4 @@
-"""The command ``fairseq-lrn``, without being installed: ``python -m fairseq_lrn``."""
+"""``python -m fairseq_lrn``: the command ``fairseq-lrn`` without installation."""
 
 from fairseq_lrn.commands.main import main
 

@@ -1,30 +1,16 @@
-"""How the commands in ``scripts/`` end when something is wrong."""
-
-import logging
-import sys
-from typing import Callable
+"""Errors that users can act on."""
 
 
 class InputError(ValueError):
-    """Input or options that cannot be used; the message names the culprit and the remedy."""
+    """Input or an option that cannot be used. The message names the culprit and the remedy."""
 
 
-def failed(what: str, output: str) -> InputError:
-    """The error of a command that ended badly.
+def command_failed(action: str, output: str) -> InputError:
+    """The error for a command that ended with a non-zero exit status.
 
     Args:
-        what: that failed, with its input.
-        output: all that the command printed; the last lines are shown.
+        action: the action that failed and its input, e.g. ``"training lrn on data-bin"``.
+        output: everything that the command printed; the message shows its last five lines.
     """
     lines = output.strip().splitlines()
-    return InputError(f"{what} failed; it printed last:\n" + "\n".join(lines[-5:]))
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a command; input that it refuses ends it with the message alone and exit status 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    try:
-        main()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    return InputError(f"{action} failed; its last output was:\n" + "\n".join(lines[-5:]))

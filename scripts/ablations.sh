@@ -26,9 +26,9 @@ CHANGES=${CHANGES//$'\n' /}
 change=$1
 activation=identity
 changed=
-unset LRN_CHANGE
-for one in ${change//+/ }; do
-  case $one in
+ablations=
+for name in ${change//+/ }; do
+  case $name in
     none) ;;
     tanh) activation=tanh ;;
     layers-2) changed+=" --encoder-layers 2 --decoder-layers 2" ;;
@@ -40,16 +40,17 @@ for one in ${change//+/ }; do
       ;;
     plain-projection) changed="$SIZE --share-all-embeddings $changed" ;;
     rms-norm | scaled-residual | open-forget-gates | closed-forget-gates | attention-in-last-layer)
-      # Changes of the code.
-      export LRN_CHANGE=${LRN_CHANGE:+$LRN_CHANGE+}$one
+      # Registered in scripts/ablations.
+      ablations=${ablations:+$ablations+}$name
       USER_DIR=$ROOT/scripts/ablations
       ;;
-    *) fail "CHANGE must be one of $CHANGES, or several with + between, not $one" ;;
+    *) fail "CHANGE must be one of $CHANGES, or several joined by +, not $name" ;;
   esac
 done
 parse_recipe "$ROOT/multi30k" --updates 1000 "${@:2}"
 prepare_multi30k "$directory" "$raw" --bpe-merges 10000
 run_name=$change-$seed
+[ -z "$ablations" ] || changed+=" --ablation $ablations"
 read -ra changed <<<"${changed//$'\n'/ }"
 options=(--rdrop-alpha 0 --rdrop-from-update 0 --no-epoch-checkpoints --keep-last-epochs 1
   --activation-fn "$activation" "${changed[@]}" "${options[@]}")

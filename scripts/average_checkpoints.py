@@ -1,51 +1,8 @@
 #!/usr/bin/env python3
-"""Average the parameters of several checkpoints (options as in fairseq's script of that name).
+"""``fairseq-lrn average``, which is run from a checkout without being installed."""
 
-Examples:
-    python scripts/average_checkpoints.py --inputs checkpoints --num-epoch-checkpoints 5 \\
-        --output checkpoints/averaged.pt
-    python scripts/average_checkpoints.py --inputs a.pt b.pt --output averaged.pt
-"""
-
-import argparse
-
-from fairseq_lrn import checkpoints
-from fairseq_lrn.errors import InputError, run
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--inputs", nargs="+", required=True, help="files, or one directory")
-    parser.add_argument("--output", required=True, metavar="FILE")
-    number = parser.add_mutually_exclusive_group()
-    number.add_argument("--num-epoch-checkpoints", type=int, metavar="N", help="last N epochs")
-    number.add_argument("--num-update-checkpoints", type=int, metavar="N", help="last N updates")
-    number.add_argument("--num-best-checkpoints", type=int, metavar="N", help="best N")
-    parser.add_argument(
-        "--checkpoint-upper-bound", type=int, metavar="N", help="no later epoch or update than N"
-    )
-    args = parser.parse_args()
-
-    kinds = {
-        checkpoints.EPOCH: args.num_epoch_checkpoints,
-        checkpoints.UPDATE: args.num_update_checkpoints,
-        checkpoints.BEST: args.num_best_checkpoints,
-    }
-    inputs = args.inputs
-    for pattern, count in kinds.items():
-        if count is None:
-            continue
-        if count < 1 or len(inputs) != 1:
-            raise InputError("--num-...-checkpoints takes N >= 1 and one directory as --inputs")
-        bound = None if pattern is checkpoints.BEST else args.checkpoint_upper_bound
-        inputs = checkpoints.find(inputs[0], pattern, count, bound)
-    for path in inputs:
-        print("averaging", path)
-    checkpoints.save(checkpoints.average(inputs), args.output)
-    print("wrote", args.output)
-
+from fairseq_lrn.commands import average
+from fairseq_lrn.commands.entry import run_script
 
 if __name__ == "__main__":
-    run(main)
+    run_script(average)

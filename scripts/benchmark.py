@@ -13,11 +13,12 @@ import os
 
 import torch
 
-from fairseq_lrn import command
-from benchmarks import decoding_step, generation, operators, scaling, training
+from benchmarks import decoding_step, generation_speed, operator_speed, scaling, training_speed
 from benchmarks.machine import describe_machine
+from fairseq_lrn.commands.entry import run
+from fairseq_lrn.errors import InputError
 
-OPERATORS = {"scan": operators.scan, "layer": operators.layer}
+OPERATORS = {"scan": operator_speed.scan, "layer": operator_speed.layer}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 USER_DIR = os.path.join(os.path.dirname(__file__), os.pardir, "fairseq_lrn")
 
@@ -62,7 +63,7 @@ def parse() -> argparse.Namespace:
     measure.add_argument("data", help="what prepare_text.py or fairseq-preprocess made")
     measure.add_argument(
         "--setting",
-        choices=training.SETTINGS,
+        choices=training_speed.SETTINGS,
         default="512",
         help="512: equal sizes, 512 wide, 2 + 2 layers (default); multi30k: our recipe's size "
         "against the tiny transformer",
@@ -73,9 +74,9 @@ def parse() -> argparse.Namespace:
     measure.add_argument(
         "--skip",
         type=int,
-        default=training.INTERVAL,
+        default=training_speed.INTERVAL,
         metavar="N",
-        help=f"updates before those that are counted (default: {training.INTERVAL})",
+        help=f"updates before those that are counted (default: {training_speed.INTERVAL})",
     )
     measure.add_argument(
         "--subset",
@@ -121,7 +122,7 @@ def parse() -> argparse.Namespace:
 def check_plot(args: argparse.Namespace) -> None:
     """Before minutes are spent."""
     if args.plot and importlib.util.find_spec("matplotlib") is None:
-        raise command.InputError("--plot needs matplotlib: pip install matplotlib")
+        raise InputError("--plot needs matplotlib: pip install matplotlib")
 
 
 def write_figures(path: str, machine: dict, figures: list) -> None:
@@ -141,11 +142,11 @@ def read_costs(path: str, machine: dict) -> list:
         costs = [scaling.Cost(**cost) for cost in before["comparisons"]]
         elsewhere = before["machine"]
     except (ValueError, KeyError, TypeError) as error:
-        raise command.InputError(
+        raise InputError(
             f"{path} has no figures of scaling: name another file, or leave out --resume"
         ) from error
     if elsewhere != machine:
-        raise command.InputError(
+        raise InputError(
             f"{path} was measured elsewhere ({describe(elsewhere)}): without --resume, "
             "everything is measured again"
         )
@@ -163,18 +164,18 @@ def measure_operators(args: argparse.Namespace) -> tuple:
         args.shapes, args.rounds or 7, args.device, DTYPES[args.dtype], args.activation
     )
     if args.plot:
-        operators.plot(comparisons, args.plot)
-    return operators.format_table(comparisons), comparisons
+        operator_speed.plot(comparisons, args.plot)
+    return operator_speed.format_table(comparisons), comparisons
 
 
 def measure_training(args: argparse.Namespace) -> tuple:
     for option, updates in (("--updates", args.updates), ("--skip", args.skip)):
-        if updates < 1 or updates % training.INTERVAL != 0:
-            raise command.InputError(
-                f"{option} must be a multiple of {training.INTERVAL}, not {updates}"
+        if updates < 1 or updates % training_speed.INTERVAL != 0:
+            raise InputError(
+                f"{option} must be a multiple of {training_speed.INTERVAL}, not {updates}"
             )
-    chosen = training.candidates(args.setting, args.models)
-    speeds = training.measure(
+    chosen = training_speed.candidates(args.setting, args.models)
+    speeds = training_speed.measure(
         args.data,
         USER_DIR,
         chosen,
@@ -184,15 +185,15 @@ def measure_training(args: argparse.Namespace) -> tuple:
         args.subset,
         args.skip,
     )
-    return training.format_table(speeds), speeds
+    return training_speed.format_table(speeds), speeds
 
 
 def measure_generation(args: argparse.Namespace) -> tuple:
-    chosen = generation.candidates(args.models, args.rows)
-    speeds = generation.measure(
+    chosen = generation_speed.candidates(args.models, args.rows)
+    speeds = generation_speed.measure(
         args.data, USER_DIR, chosen, args.batch_sizes, args.rounds or 3, args.subset
     )
-    return generation.format_table(speeds), speeds
+    return generation_speed.format_table(speeds), speeds
 
 
 def measure_steps(args: argparse.Namespace) -> tuple:
@@ -206,7 +207,7 @@ def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
     """Prints and writes each row at once, as this takes long."""
     check_plot(args)
     if args.resume and not args.json:
-        raise command.InputError("--resume needs --json FILE")
+        raise InputError("--resume needs --json FILE")
     known = read_costs(args.json, machine) if args.resume else []
     costs = []
     print(scaling.HEAD, flush=True)
@@ -232,12 +233,12 @@ def main() -> None:
     args = parse()
     rounds = getattr(args, "rounds", None)
     if rounds is not None and rounds < 1:
-        raise command.InputError(f"--rounds must be at least 1, not {rounds}")
+        raise InputError(f"--rounds must be at least 1, not {rounds}")
     device = getattr(args, "device", "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise command.InputError(f"--device {device}: torch finds no GPU")
+        raise InputError(f"--device {device}: torch finds no GPU")
     if args.json and not os.access(os.path.dirname(os.path.abspath(args.json)), os.W_OK):
-        raise command.InputError(f"cannot write {args.json}: is there such a directory?")
+        raise InputError(f"cannot write {args.json}: is there such a directory?")
     machine = describe_machine(device)
     print(describe(machine), flush=True)
     if args.measure == "scaling":
@@ -250,4 +251,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run(main)

@@ -11,11 +11,13 @@ from fairseq.optim.adam import Adam
 from torch import nn
 
 from benchmarks.operator_speed import take_turns
+from fairseq_lrn.analysis.training_log import read_bleu
+from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import (
+    SentenceLabelSmoothedCrossEntropy,
+)
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.tasks import LRNTranslationTask
 from fairseq_lrn.tasks.translation import LRNTranslationConfig
-from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import SentenceLabelSmoothedCrossEntropy
-from fairseq_lrn.analysis.training_log import read_bleu
 
 BASELINE = "gru"
 # Of generation, as scripts/compare_cells.sh has it.

@@ -4,7 +4,7 @@
 import argparse
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.errors import run
+from fairseq_lrn.commands.entry import run
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ import os
 import sys
 
 import fairseq_lrn  # noqa: F401  (registers the models)
-from fairseq_lrn.errors import run
+from fairseq_lrn.commands.entry import run
 from fairseq_lrn.ops.dispatch import backends, choose
-from translation_equivalence import Translator, compare, conditions
+from translation_equivalence import SubsetTranslator, compare, conditions
 
 TOLERANCE = 1e-5
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--beam", type=int, default=5, metavar="N")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has TEXT")
     args = parser.parse_args()
-    translator = Translator(args.path, args.data, args.gen_subset, args.beam)
+    translator = SubsetTranslator(args.path, args.data, args.gen_subset, args.beam)
     if os.environ.get("TRITON_INTERPRET") == "1":
         choose("cpu", "triton")  # before the C++ kernel takes its place in this process
     usable = [backend.name for backend in backends() if backend.state != "unavailable"]

@@ -7,9 +7,10 @@ All cells take turns in one process: on a shared machine only their ratios mean 
 import argparse
 import os
 
-from fairseq_lrn import cell_comparison
+import cell_comparison
 from benchmarks.machine import describe_machine
-from fairseq_lrn.errors import InputError, run
+from fairseq_lrn.commands.entry import run
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules import CELLS
 
 

@@ -51,7 +51,7 @@ for cell in $cells; do
   echo "$cell: generate test_2016_flickr (beam 4, the paper's length penalty)"
   generate "$directory/$cell" "$data" "$checkpoints/averaged.pt" test \
     --length-penalty gnmt --beam 4 --lenpen 0.6
-  bash "$ROOT/scripts/score.sh" "$directory/$cell/generate-test.txt" \
+  fairseq-lrn score "$directory/$cell/generate-test.txt" \
     "$raw/test_2016_flickr.de" -lc | tee "$directory/$cell/score.txt"
 done
 

@@ -13,7 +13,7 @@ if [ -z "${VIRTUAL_ENV:-}" ] && [ -f "$ROOT/.venv/bin/activate" ]; then
   source "$ROOT/.venv/bin/activate"
 fi
 
-# The plugin that fairseq loads; tests put one in its place that breaks a part of the model.
+# The user directory that fairseq loads. Experiments name another one, such as scripts/ablations.
 USER_DIR=${FAIRSEQ_LRN_USER_DIR:-$ROOT/fairseq_lrn}
 
 need_environment() {
@@ -140,7 +140,7 @@ reuse_or_prepare() { # directory trainpref options...
     done
     echo "reusing $1"
   else
-    python "$ROOT/scripts/prepare_text.py" "${@:3}" --destdir "$1"
+    fairseq-lrn prepare "${@:3}" --destdir "$1"
   fi
 }
 
@@ -161,6 +161,6 @@ average_last() { # checkpoints count
   [ ${#files[@]} -gt 0 ] || fail "there is no checkpoint in $1: train for longer"
   local first=$((${#files[@]} > $2 ? ${#files[@]} - $2 : 0))
   echo "average the last $((${#files[@]} - first)) ${kind}s"
-  python "$ROOT/scripts/average_checkpoints.py" --inputs "${files[@]:first}" \
+  fairseq-lrn average --inputs "${files[@]:first}" \
     --output "$1/averaged.pt"
 }

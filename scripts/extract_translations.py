@@ -8,7 +8,7 @@ With --triples N, print source, reference and translation of the first N sentenc
 import argparse
 import sys
 
-from fairseq_lrn.errors import run
+from fairseq_lrn.commands.entry import run
 from fairseq_lrn.data.generate_output import read_translations
 from fairseq_lrn.data.tokenization import Detokenizer
 

@@ -4,9 +4,9 @@
 import argparse
 import os
 
-from fairseq_lrn.errors import run
-from toy_grammar import generate
+from fairseq_lrn.commands.entry import run
 from fairseq_lrn.data.parallel import write_lines
+from toy_grammar import generate
 
 
 def main() -> None:

@@ -21,5 +21,5 @@ parse_recipe "$ROOT/multi30k" "$@"
 echo "multi30k: prepare"
 prepare_multi30k "$directory" "$raw" --bpe-merges 10000
 run_recipe en de valid test
-bash "$ROOT/scripts/score.sh" "$directory/$run_name/generate-test.txt" \
+fairseq-lrn score "$directory/$run_name/generate-test.txt" \
   "$raw/test_2016_flickr.de" -lc

@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
-# See an LRN model learn to translate: set up, make a small English-German corpus, prepare it,
-# train, translate sentences that were not trained on, score. A few minutes on two cores.
+# See an LRN model learn to translate: set up, generate a small English-German corpus, prepare it,
+# train, translate held-out sentences, score. Takes a few minutes on two cores.
 #
-#   bash scripts/quickstart.sh [--force] [--dir DIR] [--updates N]
+#   bash scripts/quickstart.sh [--force] [--dir DIR] [--updates N] [-- OPTIONS OF fairseq-train]
 #
-# Everything goes to DIR (default: quickstart/ in the checkout). Running it again reuses what
-# is there and continues training that was interrupted; --force starts anew. It trains for N updates
-# (default: 600), and in the last 40% of them the learning rate falls to 0.
+# Everything is written to DIR (default: quickstart/ in the checkout). A second run reuses existing
+# files and resumes an interrupted training run; --force starts again from nothing. The training run
+# has N updates (default: 600); during the last 40% of them, the learning rate falls to 0 (cooldown).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-force=0 directory=$(dirname "$here")/quickstart updates=600
+force=0 directory=$(dirname "$here")/quickstart updates=600 options=()
 while [ $# -gt 0 ]; do
   case $1 in
     --force) force=1 ;;
     --dir) directory=${2:?--dir needs a directory} && shift ;;
     --updates) updates=${2:?--updates needs a number} && shift ;;
+    --) shift && options=("$@") && break ;;
     *)
-      echo "error: unknown option $1; usage: quickstart.sh [--force] [--dir DIR] [--updates N]" >&2
+      echo "error: unknown option $1; usage: quickstart.sh [--force] [--dir DIR] [--updates N]" \
+        "[-- OPTIONS OF fairseq-train]" >&2
       exit 2
       ;;
   esac
@@ -51,13 +53,14 @@ echo "quickstart: 2/5 tokenise, learn BPE, fairseq-preprocess"
 if [ -d "$data" ]; then
   echo "  reusing $data"
 else
-  python "$ROOT/scripts/prepare_text.py" --source-lang en --target-lang de \
+  fairseq-lrn prepare --source-lang en --target-lang de \
     --trainpref "$raw/train" --validpref "$raw/valid" --testpref "$raw/test" \
     --vocab-size 800 --destdir "$data"
 fi
 check_data "$data" en de
 
-# --stop-min-lr: with nothing left to do, fairseq would make one more update at a rate of 0.
+# --stop-min-lr: when a finished run is started again, fairseq would otherwise make one more update
+# with a learning rate of 0.
 echo "quickstart: 3/5 train (architecture lrn_tiny, $updates updates)"
 started=$SECONDS
 train "$directory" "$data" --source-lang en --target-lang de \
@@ -68,14 +71,14 @@ train "$directory" "$data" --source-lang en --target-lang de \
   --warmup-init-lr 1e-7 --stop-min-lr 0 \
   --criterion fused_label_smoothed_cross_entropy --label-smoothing 0.1 \
   --max-tokens 4096 --seed 1 --log-interval 50 \
-  --no-epoch-checkpoints
+  --no-epoch-checkpoints ${options[@]+"${options[@]}"}
 echo "  training took $((SECONDS - started)) seconds"
 
 echo "quickstart: 4/5 translate held-out sentences with fairseq-generate"
 generate "$directory" "$data" "$checkpoints/checkpoint_best.pt" test
 
 echo "quickstart: 5/5 score"
-bash "$ROOT/scripts/score.sh" "$directory/generate-test.txt" "$raw/test.de"
+fairseq-lrn score "$directory/generate-test.txt" "$raw/test.de"
 echo
 python "$ROOT/scripts/extract_translations.py" "$directory/generate-test.txt" \
   --lang de --triples 10

@@ -51,7 +51,7 @@ model_options() { # model updates
   esac
 }
 
-architecture() { python "$ROOT/fairseq_lrn/benchmarks/architectures.py" "$1"; }
+architecture() { python "$ROOT/scripts/benchmarks/model_options.py" "$1"; }
 
 # Sets raw, directory, model, seed, run_name, updates and options from a script's arguments.
 parse_recipe() { # default directory, arguments...

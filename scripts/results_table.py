@@ -6,8 +6,8 @@ Give directories that scripts/multi30k.sh or scripts/tatoeba.sh filled; others a
 
 import argparse
 
-from fairseq_lrn import training_log
-from fairseq_lrn.errors import run
+from fairseq_lrn.analysis import training_log
+from fairseq_lrn.commands.entry import run
 
 
 def main() -> None:

@@ -25,4 +25,4 @@ reuse_or_prepare "$directory/data-bin" "$raw/train" --source-lang de --target-la
 check_data "$directory/data-bin" de en
 exec 9>&-
 run_recipe de en valid
-bash "$ROOT/scripts/score.sh" "$directory/$run_name/generate-valid.txt" "$raw/valid.en" -lc
+fairseq-lrn score "$directory/$run_name/generate-valid.txt" "$raw/valid.en" -lc

@@ -67,7 +67,7 @@ class Difference(NamedTuple):
     score: float
 
 
-class Translation(NamedTuple):
+class ScoredTokens(NamedTuple):
     """The best hypothesis: its tokens, and the log-probability of each, both of its length."""
 
     tokens: Tuple[int, ...]
@@ -109,7 +109,7 @@ def conditions(backends: Sequence[str]) -> List[Condition]:
     return chosen
 
 
-class Translator:
+class SubsetTranslator:
     """A trained model with data to translate.
 
     Args:
@@ -160,7 +160,7 @@ class Translator:
         yield batch
 
     @torch.no_grad()
-    def translate(self, condition: Condition) -> Dict[int, Translation]:
+    def translate(self, condition: Condition) -> Dict[int, ScoredTokens]:
         """The best translation of each sentence, by number."""
         task = self.tasks[condition.search]
         models = [self.model] * condition.copies
@@ -174,13 +174,13 @@ class Translator:
                 hypotheses = task.inference_step(generator, models, sample, prefix_tokens=prefix)
                 for index, best in zip(sample["id"].tolist(), hypotheses):
                     tokens = tuple(best[0]["tokens"].tolist())
-                    found[index] = Translation(tokens, best[0]["positional_scores"].clone())
+                    found[index] = ScoredTokens(tokens, best[0]["positional_scores"].clone())
         return found
 
     @torch.no_grad()
     def teacher_forced(
-        self, translations: Dict[int, Translation], backend: str = "auto"
-    ) -> Dict[int, Translation]:
+        self, translations: Dict[int, ScoredTokens], backend: str = "auto"
+    ) -> Dict[int, ScoredTokens]:
         """The same translations with the log-probabilities of whole sentences at once."""
         scored = {}
         self.dataset.left_pad_source = True
@@ -190,7 +190,7 @@ class Translator:
                 tokens = torch.tensor(translation.tokens)
                 net_input["prev_output_tokens"] = tokens.roll(1)[None]  # its end of sentence first
                 scores = self.model.get_normalized_probs(self.model(**net_input), log_probs=True)
-                scored[index] = Translation(
+                scored[index] = ScoredTokens(
                     translation.tokens, scores[0].gather(1, tokens[:, None])[:, 0]
                 )
         return scored
@@ -210,7 +210,7 @@ def _on_backend(name: str) -> Iterator[None]:
 
 
 def difference(
-    name: str, found: Dict[int, Translation], reference: Dict[int, Translation]
+    name: str, found: Dict[int, ScoredTokens], reference: Dict[int, ScoredTokens]
 ) -> Difference:
     """Compare the translations of two ways, by sentence number; *name* is that of the first."""
     same = [index for index in reference if found[index].tokens == reference[index].tokens]
@@ -221,14 +221,14 @@ def difference(
     return Difference(name, len(reference), len(reference) - len(same), score)
 
 
-def compare(translator: Translator, chosen: Sequence[Condition]) -> Iterator[Difference]:
+def compare(translator: SubsetTranslator, chosen: Sequence[Condition]) -> Iterator[Difference]:
     """Translate under each condition, and compare; see :class:`Difference`.
 
     The search gives log-probabilities as differences of sums in float32. Backends are compared
     by those of whole sentences at once, too, which have no such rounding.
     """
-    references: Dict[int, Dict[int, Translation]] = {}
-    at_once: Dict[int, Translation] = {}
+    references: Dict[int, Dict[int, ScoredTokens]] = {}
+    at_once: Dict[int, ScoredTokens] = {}
     for condition in chosen:
         found = translator.translate(condition)
         reference = references.setdefault(condition.prefix, found)

@@ -3,8 +3,8 @@
 
 import argparse
 
-from fairseq_lrn import training_log
-from fairseq_lrn.errors import run
+from fairseq_lrn.analysis import training_log
+from fairseq_lrn.commands.entry import run
 
 
 def main() -> None:

@@ -37,3 +37,39 @@ def multi30k() -> Path:
     if not (directory / "train.en").is_file():
         pytest.skip(f"Multi30k is not at {directory}")
     return directory
+
+
+@pytest.fixture
+def task():
+    """A task with a joined dictionary of a few words."""
+    from small_models import joined_task  # it imports fairseq, which tests of the operators do not
+
+    return joined_task()
+
+
+@pytest.fixture
+def builders(task):
+    """A function for each model that builds a small one, with options."""
+    import small_models
+
+    return small_models.builders(task)
+
+
+@pytest.fixture
+def build(builders):
+    """Build a small model ``lrn``."""
+    return builders["lrn"]
+
+
+@pytest.fixture
+def build_rnmt(builders):
+    """Build a small model ``lrn_rnmt``."""
+    return builders["lrn_rnmt"]
+
+
+@pytest.fixture
+def batch(task):
+    """A function that gives sentences of several lengths, padded on the side asked for."""
+    from small_models import batch_maker
+
+    return batch_maker(task)

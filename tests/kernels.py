@@ -5,10 +5,10 @@ import os
 import pytest
 import torch
 
-from fairseq_lrn.ops import extension
+from fairseq_lrn.ops import build
 from fairseq_lrn.ops.cpu import cpuinfo
 
-MISSING = extension.obstacle() if extension.find() is None else None
+MISSING = build.unavailable_reason() if build.find() is None else None
 needs_cpp = pytest.mark.skipif(MISSING is not None, reason=f"C++ kernels: {MISSING}")
 CPP = pytest.param("cpp", marks=needs_cpp)
 

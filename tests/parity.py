@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-DATA = Path(__file__).parent / "data" / "parity"
+DATA = Path(__file__).parent / "vectors"
 # Suggested with the vectors, for float32: cells and conditional recurrences, whole models.
 MODULE_TOLERANCE, MODEL_TOLERANCE = 2e-5, 1e-4
 

@@ -1,14 +1,14 @@
-"""Losses, optimiser and learning rates for fairseq. Importing this registers them."""
+"""fairseq criterions. Importing this package registers them."""
 
-from fairseq_lrn.optim.adam import TorchAdam
-from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import SentenceLabelSmoothedCrossEntropy
-from fairseq_lrn.criterions.fused_label_smoothed_cross_entropy import FusedLabelSmoothedCrossEntropy
-from fairseq_lrn.optim.lr_scheduler import GNMTPlusSchedule, InverseSqrtCooldownSchedule
+from fairseq_lrn.compat import require_fairseq
 
-__all__ = [
-    "FusedLabelSmoothedCrossEntropy",
-    "GNMTPlusSchedule",
-    "InverseSqrtCooldownSchedule",
-    "SentenceLabelSmoothedCrossEntropy",
-    "TorchAdam",
-]
+require_fairseq()
+
+from fairseq_lrn.criterions.fused_label_smoothed_cross_entropy import (  # noqa: E402
+    FusedLabelSmoothedCrossEntropy,
+)
+from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import (  # noqa: E402
+    SentenceLabelSmoothedCrossEntropy,
+)
+
+__all__ = ["FusedLabelSmoothedCrossEntropy", "SentenceLabelSmoothedCrossEntropy"]

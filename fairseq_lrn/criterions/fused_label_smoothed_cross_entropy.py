@@ -5,7 +5,7 @@ import inspect
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import Any, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import torch
 from fairseq.criterions import register_criterion
@@ -15,47 +15,35 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
-from fairseq.models.lstm import LSTMDecoder, LSTMModel
-from fairseq.models.transformer import TransformerDecoderBase
 from torch import Tensor, nn
 
-from fairseq_lrn.models.translation.lrn_model import LRNDecoder
-from fairseq_lrn.models.translation.rnmt_model import RNMTDecoder
-from fairseq_lrn.modules.linear import Linear
+from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import check_label_smoothing
 from fairseq_lrn.ops import linear_cross_entropy
 from fairseq_lrn.ops.cpu import keep_onednn_kernels
-from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import check_label_smoothing
 
 logger = logging.getLogger(__name__)
 
-# They multiply the features by one table, and do nothing else.
-PLAIN_OUTPUT_LAYERS = (
-    LRNDecoder.output_layer,
-    LSTMDecoder.output_layer,
-    RNMTDecoder.output_layer,
-    TransformerDecoderBase.output_layer,
-)
 AUTOCAST_TYPES = ("none", "bfloat16")
 
 
 @dataclass
 class FusedLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """Options of ``--criterion fused_label_smoothed_cross_entropy``, beside those of fairseq's."""
+    """Options of ``--criterion fused_label_smoothed_cross_entropy``, in addition to fairseq's."""
 
     autocast: ChoiceEnum(AUTOCAST_TYPES) = field(
         default="none",
         metadata={
-            "help": "bfloat16: in training, torch's autocast computes matrix products in it; "
+            "help": "bfloat16: matrix products in training use bfloat16 (torch's autocast); "
             "parameters, recurrence and loss stay in float32"
         },
     )
     rdrop_alpha: float = field(
         default=0.0,
-        metadata={"help": "alpha for r-drop, 0 means no r-drop; it passes each batch twice"},
+        metadata={"help": "alpha for r-drop, 0 means no r-drop; r-drop runs each batch twice"},
     )
     rdrop_from_update: int = field(
         default=0,
-        metadata={"help": "r-drop begins after so many updates; before, training is faster"},
+        metadata={"help": "r-drop begins after this number of updates; training is faster before"},
     )
 
 
@@ -63,13 +51,17 @@ class FusedLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionCon
     "fused_label_smoothed_cross_entropy", dataclass=FusedLabelSmoothedCrossEntropyConfig
 )
 class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
-    """fairseq's ``label_smoothed_cross_entropy``: the same loss and gradients, in less time.
+    """fairseq's ``label_smoothed_cross_entropy``: the same loss and gradients, computed faster.
 
-    Logits are computed, used and forgotten block by block, and not at all at padding
-    (:func:`~fairseq_lrn.ops.linear_cross_entropy`). That takes a model whose decoder makes
-    features and multiplies them by one table: ours, fairseq's ``transformer``, and its ``lstm``
-    with a shared table and in one process. With others, with ``--report-accuracy`` and with
-    adaptive softmax it computes what fairseq's does, as fairseq does.
+    Logits are computed and used block by block, and not at all at padding
+    (:func:`~fairseq_lrn.ops.linear_cross_entropy`). The model's decoder must multiply features by a
+    single matrix and say so (``output_table``): the decoders of this package do, and so do
+    fairseq's ``transformer`` and, with a shared embedding matrix and in one process, its ``lstm``.
+    For other models, with ``--report-accuracy`` and with adaptive softmax, fairseq's own code
+    computes the loss.
+
+    Raises:
+        ValueError: an option has an invalid value or conflicts with another.
     """
 
     def __init__(
@@ -94,7 +86,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         if rdrop_from_update > 0 and rdrop_alpha == 0.0:
             raise ValueError(
                 f"--rdrop-from-update {rdrop_from_update} does nothing without --rdrop-alpha: "
-                "give that, too"
+                "give --rdrop-alpha, too"
             )
         self.autocast = str(autocast)
         if self.autocast != "none":
@@ -102,15 +94,15 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         self.rdrop_alpha = rdrop_alpha
         self.rdrop_from_update = rdrop_from_update
         self.num_updates = 0
-        self.unfused_reason = None  # logged once
+        self.unfused_reason = ""  # logged once
 
     def set_num_updates(self, num_updates: int) -> None:
-        """Called by fairseq's trainer (:func:`fairseq_lrn.compat.tell_criterion`)."""
+        """Called by fairseq's trainer (:mod:`fairseq_lrn.compat.criterion_updates`)."""
         self.num_updates = num_updates
 
     def forward(self, model, sample, reduce=True):
-        """See :class:`fairseq.criterions.FairseqCriterion`: loss, sample size, what is logged."""
-        # Otherwise nothing: an autocast that is off would also turn off that of fairseq's --amp.
+        """Loss, sample size, logging output: see :class:`fairseq.criterions.FairseqCriterion`."""
+        # Not torch.autocast(enabled=False): it would turn off the autocast of fairseq's --amp.
         precision = contextlib.nullcontext()
         if self.autocast != "none" and model.training:
             if any(parameter.dtype == torch.float16 for parameter in model.parameters()):
@@ -120,12 +112,12 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             weight, reason = output_table(model)
             if self.report_accuracy:
                 reason = "--report-accuracy reads the logits"
-            if reason is None and reduce:
+            if not reason and reduce:
                 return self._fused(model, sample, weight)
             if self.rdrop_alpha > 0.0 and model.training:
-                # fairseq's R-Drop gives an encoder sentences that are not in order of length.
+                # The encoder of fairseq's lstm refuses the unsorted sentences of fairseq's R-Drop.
                 remedy = "use --criterion label_smoothed_cross_entropy_with_rdrop"
-                if isinstance(_unwrapped(model), LSTMModel):
+                if _batch_features(_unwrapped(model)) is not None:
                     remedy = (
                         "train lstm in one process, with --share-decoder-input-output-embed and "
                         "without --report-accuracy"
@@ -134,7 +126,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
                     f"--rdrop-alpha needs the fused loss, but {reason or 'it is not reduced'}; "
                     + remedy
                 )
-            if reason != self.unfused_reason and reason is not None:
+            if reason and reason != self.unfused_reason:
                 logger.info("the loss is not fused: %s", reason)
                 self.unfused_reason = reason
             return super().forward(model, sample, reduce)
@@ -152,8 +144,10 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         features, extra = _features(model, net_input)
         target = model.get_targets(sample, (features, extra))
         if self.ignore_prefix_size > 0:
-            features, target = (one[:, self.ignore_prefix_size :] for one in (features, target))
-        # Time first, as the decoders have them: without R-Drop nothing is copied.
+            features = features[:, self.ignore_prefix_size :]
+            target = target[:, self.ignore_prefix_size :]
+        # B x T x C to passes x T x B x C. Time comes first in the decoders, so there is no copy
+        # without R-Drop.
         passes = features.transpose(0, 1).unflatten(1, (-1, target.size(0))).transpose(0, 1)
         loss, nll_loss, divergence = linear_cross_entropy(
             passes.flatten(1, 2),
@@ -172,14 +166,14 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             "sample_size": sample_size,
         }
         if alpha > 0.0:
-            # The means of the two passes are logged, to be compared with validation.
+            # Log the means of the two passes, which are comparable with validation.
             logging_output["nll_loss"] = nll_loss / 2
             logging_output["rdrop_kl_loss"] = divergence
         return loss, sample_size, logging_output
 
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
-        """Aggregate what is logged; the divergence of R-Drop is in base 2, as the losses are."""
+        """Aggregate logging outputs; R-Drop's divergence is in base 2, like the losses."""
         super().reduce_metrics(logging_outputs)
         divergence = sum(log.get("rdrop_kl_loss", 0.0) for log in logging_outputs)
         if divergence > 0.0:
@@ -189,49 +183,50 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             )
 
 
-def output_table(model: nn.Module) -> Tuple[Optional[Tensor], Optional[str]]:
-    """The table ``V x C`` that makes logits of the decoder's features, or None and why not."""
+def output_table(model: nn.Module) -> Tuple[Optional[Tensor], str]:
+    """The matrix ``V x C`` that maps the decoder's features to logits, if the loss can be fused.
+
+    Args:
+        model: the model, possibly wrapped for distributed training.
+
+    Returns:
+        the matrix and an empty string, or None and the reason why the loss cannot be fused.
+    """
     unwrapped = _unwrapped(model)
     decoder = getattr(unwrapped, "decoder", None)
-    output_layer = getattr(type(decoder), "output_layer", None)
-    if output_layer is LSTMDecoder.output_layer and decoder.share_input_output_embed:
-        projection = decoder.embed_tokens
-    else:
-        projection = getattr(decoder, "output_projection", None)
-        if type(projection) not in (nn.Linear, Linear) or projection.bias is not None:
-            return None, "the model's output layer is not one matrix without bias"
-    if getattr(decoder, "adaptive_softmax", None) is not None:
-        return None, "the model has an adaptive softmax"
-    if getattr(decoder, "masks_symbols", False):
-        return None, "the model masks symbols"
-    if output_layer not in PLAIN_OUTPUT_LAYERS:
-        return None, f"the output layer of {type(decoder).__name__} may do more than multiply"
-    if _takes_features_only(model):
-        return projection.weight, None
-    if type(unwrapped).forward is not LSTMModel.forward:
-        return None, "the model does not give its features"
+    if not hasattr(decoder, "output_table"):
+        return None, "the model's decoder does not name its output matrix"
+    table, reason = decoder.output_table()
+    if table is None:
+        return None, reason
+    if _takes_features_only(unwrapped):
+        return table, ""
+    if _batch_features(unwrapped) is None:
+        return None, "the model does not return its features"
     if model is not unwrapped:
-        return None, "the model, wrapped for several processes, does not give its features"
-    return projection.weight, None
+        return None, "the model is wrapped for several processes and does not return its features"
+    return table, ""
 
 
 def _takes_features_only(model: nn.Module) -> bool:
-    return "features_only" in inspect.signature(_unwrapped(model).forward).parameters
+    return "features_only" in inspect.signature(model.forward).parameters
+
+
+def _batch_features(model: nn.Module) -> Optional[Callable]:
+    """A function from a batch's ``net_input`` to features, if the model offers one."""
+    return model.batch_features() if hasattr(model, "batch_features") else None
 
 
 def _features(model: nn.Module, net_input) -> Tuple[Tensor, Any]:
-    """What the decoder's output layer would get, ``B x T x C``, and what else the model gives."""
-    if _takes_features_only(model):
+    """The input of the decoder's output layer, ``B x T x C``, and the decoder's other results."""
+    unwrapped = _unwrapped(model)
+    if _takes_features_only(unwrapped):
         return model(**net_input, features_only=True)
-    # fairseq's lstm. The two passes of R-Drop, one behind the other, are not sorted by length.
-    encoder_out = model.encoder(
-        net_input["src_tokens"], src_lengths=net_input["src_lengths"], enforce_sorted=False
-    )
-    return model.decoder.extract_features(net_input["prev_output_tokens"], encoder_out=encoder_out)
+    return _batch_features(unwrapped)(net_input)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, which may be wrapped for data parallel training, more than once."""
+    """The model inside its wrappers for data-parallel training."""
     while isinstance(getattr(model, "module", None), nn.Module):
         model = model.module
     return model

@@ -1,1 +1,1 @@
-"""Text in and out: preparing corpora, the quick start's corpus, detokenising output."""
+"""Text in and out: reading, tokenisation, subwords, preparing data for training."""

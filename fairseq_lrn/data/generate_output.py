@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Dict, List
 
-from fairseq_lrn.errors import InputError
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
+from fairseq_lrn.errors import InputError
 
 
 @dataclass
-class Translation:
+class GeneratedSentence:
     """One sentence of ``fairseq-generate`` output, as printed (tokenised).
 
     ``score`` is the model's: log-probability (base 2) per token.
@@ -20,7 +20,7 @@ class Translation:
     score: float = float("-inf")
 
 
-def read_translations(path: str) -> List[Translation]:
+def read_translations(path: str) -> List[GeneratedSentence]:
     """Best hypothesis of every sentence, in the order of the data.
 
     Args:
@@ -29,7 +29,7 @@ def read_translations(path: str) -> List[Translation]:
     Raises:
         InputError: the file has no hypotheses, or unmerged BPE, or sentences are missing.
     """
-    found: Dict[int, Translation] = {}
+    found: Dict[int, GeneratedSentence] = {}
     try:
         with open(path, encoding="utf-8") as file:
             for line in file:
@@ -37,7 +37,7 @@ def read_translations(path: str) -> List[Translation]:
                 kind, _, number = tag.partition("-")
                 if kind not in ("S", "T", "H") or not number.isdecimal():
                     continue
-                translation = found.setdefault(int(number), Translation())
+                translation = found.setdefault(int(number), GeneratedSentence())
                 if kind == "S":
                     translation.source = rest
                 elif kind == "T":

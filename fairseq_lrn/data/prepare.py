@@ -18,10 +18,10 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple
 import sentencepiece
 from fairseq.data import Dictionary
 
-from fairseq_lrn.errors import InputError
 from fairseq_lrn.data.parallel import read_pair, write_lines
 from fairseq_lrn.data.raw_text import RECORD, SENTENCEPIECE_MODEL, read_record, restrict
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
+from fairseq_lrn.errors import InputError
 
 logger = logging.getLogger(__name__)
 

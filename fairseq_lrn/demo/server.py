@@ -8,7 +8,7 @@ import threading
 from typing import Any, Dict, List, Optional
 from urllib.parse import urlsplit
 
-from fairseq_lrn import pictures
+from fairseq_lrn.analysis.memory import END, memory
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.translator import Translation, Translator
 
@@ -88,10 +88,10 @@ def create_app(translator: Translator, hosts: Optional[List[str]] = None) -> Any
         try:
             with busy:
                 found = translator.hypotheses([text], beam=beam, nbest=beam, attention=True)[0]
-                memory = remembered(translator, text) if found[0].source_words else None
+                remembered = remember(translator, text) if found[0].source_words else None
         except InputError as error:
             return refuse(400, str(error))
-        return {"translations": list(map(as_json, found)), "memory": memory}
+        return {"translations": list(map(as_json, found)), "memory": remembered}
 
     return app
 
@@ -107,20 +107,20 @@ def as_json(translation: Translation) -> Dict[str, Any]:
     return {
         "text": translation.text,
         "score": translation.score,
-        "source": [*translation.source_words, pictures.END],
-        "words": [*translation.words, pictures.END],
+        "source": [*translation.source_words, END],
+        "words": [*translation.words, END],
         "attention": translation.attention.tolist(),
     }
 
 
-def remembered(translator: Translator, text: str) -> Optional[Dict[str, Any]]:
+def remember(translator: Translator, text: str) -> Optional[Dict[str, Any]]:
     """How much of each piece the states of the first layer keep; None for a model without LRN."""
     try:
-        seen = pictures.memory(translator, text)
+        kept = memory(translator, text)
     except InputError:
         return None
-    pieces = [piece.replace("\u2581", "") or "\u2423" for piece in seen.pieces]
-    return {"pieces": pieces, "weights": seen.weights.tolist()}
+    pieces = [piece.replace("\u2581", "") or "\u2423" for piece in kept.pieces]
+    return {"pieces": pieces, "weights": kept.weights.tolist()}
 
 
 def serve(translator: Translator, host: str, port: int) -> None:

@@ -1,10 +1,10 @@
-"""fairseq's beam search for decoders whose state is small.
+"""fairseq's beam search for decoders with a small state.
 
-fairseq's own copies everything that belongs to a hypothesis at every step, the encoder's output
-and the tokens so far included, and sorts the whole vocabulary's log-probabilities. Here the
-hypotheses of a sentence share its memory, only recurrent states are copied, the likeliest
-symbols are found without the others' log-probabilities, and a hypothesis is read back through
-its parents when it ends.
+At every step, fairseq's own search copies everything that belongs to a hypothesis, including the
+encoder's output and the tokens so far, and sorts the log-probabilities of the whole vocabulary. In
+this search, the hypotheses of a sentence share its memory and only recurrent states are copied. The
+most probable tokens are found without computing all log-probabilities. A finished hypothesis is
+read back through its parents.
 """
 
 import logging
@@ -23,27 +23,26 @@ logger = logging.getLogger(__name__)
 
 
 class RecurrentSequenceGenerator(SequenceGenerator):
-    """fairseq's generator: the same hypotheses and scores, in less time.
+    """fairseq's generator with a faster search: the same hypotheses and scores.
 
-    Decoders with ``start_search`` and ``search_step`` (see
-    :class:`~fairseq_lrn.models.translation.lrn_model.LRNDecoder`) are searched with one model and plain beam
-    search, greedy search included. For anything else, :meth:`obstacle` says what, the search is
-    fairseq's.
+    It is used for a single model whose decoder has ``start_search`` and ``search_step``
+    (:class:`~fairseq_lrn.modules.search.SearchableDecoder`), with plain beam search, greedy search
+    included. Otherwise fairseq's own search runs; :meth:`unavailable_reason` says why.
     """
 
-    def obstacle(self, prefix_tokens=None, constraints=None) -> str:
-        """Why this search has to be fairseq's own; empty if it has not.
+    def unavailable_reason(self, prefix_tokens=None, constraints=None) -> str:
+        """Why fairseq's own search must run; empty if this search can.
 
         Args:
-            prefix_tokens, constraints: as of :meth:`generate`.
+            prefix_tokens, constraints: arguments of :meth:`generate`.
         """
         decoder = getattr(self.model.single_model, "decoder", None)
-        obstacles = {
+        reasons = {
             "an ensemble": self.model.models_size > 1,
             "a decoder without start_search": not hasattr(decoder, "start_search"),
             "an adaptive softmax": getattr(decoder, "adaptive_softmax", None) is not None,
             "attention weights": getattr(decoder, "need_attn", False),
-            "another search than beam search": type(self.search) is not BeamSearch,
+            "a search other than beam search": type(self.search) is not BeamSearch,
             "constraints": constraints is not None,
             "a prefix": prefix_tokens is not None,
             "a language model": self.lm_model is not None,
@@ -51,12 +50,12 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             "tokens to suppress": self.token_indices_to_suppress is not None,
             "--match-source-len": self.match_source_len,
             "a negative --unkpen": self.unk_penalty < 0,
-            "a beam for this small a vocabulary": self.vocab_size <= 2 * self.beam_size + 3,
+            "a beam too wide for the vocabulary": self.vocab_size <= 2 * self.beam_size + 3,
         }
-        return next((what for what, there in obstacles.items() if there), "")
+        return next((reason for reason, applies in reasons.items() if applies), "")
 
     def normaliser(self, length: int) -> float:
-        """What the score of a hypothesis of so many symbols, eos included, is divided by."""
+        """Length normaliser for *length* tokens, EOS included."""
         return length**self.len_penalty if self.normalize_scores else 1.0
 
     def _generate(
@@ -66,17 +65,17 @@ class RecurrentSequenceGenerator(SequenceGenerator):
         constraints: Optional[Tensor] = None,
         bos_token: Optional[int] = None,
     ) -> List[List[Dict[str, Tensor]]]:
-        obstacle = self.obstacle(prefix_tokens, constraints)
-        if obstacle:
-            logger.debug("fairseq's own search, because of %s", obstacle)
+        reason = self.unavailable_reason(prefix_tokens, constraints)
+        if reason:
+            logger.debug("using fairseq's own search because of %s", reason)
             return super()._generate(sample, prefix_tokens, constraints, bos_token)
         net_input = sample["net_input"]
         src_tokens = net_input["src_tokens"]
         longest = min(int(self.max_len_a * src_tokens.size(1) + self.max_len_b), self.max_len - 1)
         if self.min_len > longest:
             raise ValueError(
-                f"--min-len {self.min_len} is above the longest translation, {longest}: lower it, "
-                "or raise --max-len-a or --max-len-b"
+                f"--min-len {self.min_len} exceeds the longest translation, {longest} tokens: "
+                "lower it, or raise --max-len-a or --max-len-b"
             )
         decoder = self.model.single_model.decoder
         encoder_out = self.model.forward_encoder(net_input)[0]
@@ -90,14 +89,14 @@ class RecurrentSequenceGenerator(SequenceGenerator):
     def _search(self, decoder, state, tokens: Tensor, longest: int):
         """
         Args:
-            decoder: with ``search_step``.
-            state: what the decoder knows of each of B sentences.
-            tokens: first symbols, ``B``.
-            longest: symbols of a hypothesis, without eos.
+            decoder: a :class:`~fairseq_lrn.modules.search.SearchableDecoder`.
+            state: the decoder's state for each of B sentences.
+            tokens: first tokens, ``B``.
+            longest: largest number of tokens of a hypothesis, EOS excluded.
         """
         beam, device = self.beam_size, tokens.device
         hypotheses = Hypotheses(tokens.size(0), beam, self.eos, self.normaliser)
-        tokens = tokens.unsqueeze(0)
+        tokens = tokens.unsqueeze(0)  # W x B, with W = 1
         scores = torch.zeros_like(tokens, dtype=torch.float32)
         for step in range(longest + 1):
             features = decoder.search_step(tokens, state)
@@ -105,16 +104,16 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             if self.temperature != 1.0:
                 logits = logits.float() / self.temperature
             is_last = step == longest
-            log_p, symbols = self._candidates(logits, step, is_last)
-            # From hypotheses to sentences: W*B x k to B x W*k.
+            log_p, candidates = self._candidates(logits, step, is_last)
+            # From hypotheses to sentences: W*B x k to W x B x k to B x W*k.
             width, batch = tokens.shape
             log_p = (log_p.view(width, batch, -1) + scores.unsqueeze(-1)).transpose(0, 1)
-            symbols = symbols.view(width, batch, -1).transpose(0, 1).reshape(batch, -1)
-            best, places = log_p.reshape(batch, -1).topk(min(2 * beam, symbols.size(1)), dim=1)
+            candidates = candidates.view(width, batch, -1).transpose(0, 1).reshape(batch, -1)
+            best, places = log_p.reshape(batch, -1).topk(min(2 * beam, candidates.size(1)), dim=1)
             parents = torch.div(places, log_p.size(2), rounding_mode="floor")
             rows, sentences = hypotheses.extend(
                 best.cpu().numpy(),
-                symbols.gather(1, places).cpu().numpy(),
+                candidates.gather(1, places).cpu().numpy(),
                 parents.cpu().numpy(),
                 is_last,
             )
@@ -127,104 +126,104 @@ class RecurrentSequenceGenerator(SequenceGenerator):
         if not all(found):
             raise RuntimeError(
                 "beam search found no translation of some sentences: the model's probabilities "
-                "are NaN, or that of the end of sentence is 0; is the checkpoint damaged, or "
-                "was its training unstable?"
+                "are NaN, or the end of sentence has probability 0; is the checkpoint damaged, or "
+                "was its training run unstable?"
             )
         return found
 
     def _candidates(self, logits: Tensor, step: int, is_last: bool):
-        """Log-probabilities and symbols, ``W*B x k``, of all that can be among the best."""
+        """Log-probabilities and tokens, ``W*B x k``, that can be among the best."""
         if is_last:
             log_p = torch.log_softmax(logits.float(), -1)[:, self.eos].unsqueeze(1)
             return log_p, torch.full_like(log_p, self.eos, dtype=torch.long)
-        # Of one hypothesis there are 2 * beam at most, beside those that are taken out here.
-        log_p, symbols = top_log_probs(logits, 2 * self.beam_size + 3)
-        barred = symbols == self.pad
+        # One hypothesis contributes at most 2 * beam; three more tokens may be barred below.
+        log_p, tokens = top_log_probs(logits, 2 * self.beam_size + 3)
+        barred = tokens == self.pad
         if step < self.min_len:
-            barred |= symbols == self.eos
+            barred |= tokens == self.eos
         log_p = log_p.float().masked_fill_(barred, -math.inf)
         if self.unk_penalty != 0.0:
-            log_p = torch.where(symbols == self.unk, log_p - self.unk_penalty, log_p)
-        return log_p, symbols
+            log_p = torch.where(tokens == self.unk, log_p - self.unk_penalty, log_p)
+        return log_p, tokens
 
 
 class Hypotheses:
-    """The hypotheses of a beam search, as parents, and those that have ended.
+    """The hypotheses of a beam search, stored as links to their parents, and the finished ones.
 
-    Hypothesis w of sentence b, of those that go on, has the row w * B + b.
+    Hypothesis w of unfinished sentence b has the row w * B + b.
 
     Args:
-        sentences: how many.
-        beam: hypotheses for each.
-        eos: the symbol that ends one.
-        normaliser: gives what the score of so many symbols is divided by.
+        sentences: number of sentences.
+        beam: hypotheses per sentence.
+        eos: index of the end-of-sentence token.
+        normaliser: function from a number of tokens to the length normaliser of the score.
 
     Attributes:
-        tokens, scores, parents: for each step, the new symbols, the scores up to them and the
-            rows that they go on from, ``W x B``.
+        tokens, scores, parents: for each step, the new tokens, the scores up to them and the
+            rows that they extend, ``W x B``.
     """
 
     def __init__(self, sentences: int, beam: int, eos: int, normaliser):
         self.beam, self.eos, self.normaliser = beam, eos, normaliser
-        self.numbers = np.arange(sentences)  # of the sentences that go on
-        self.ended: List[List[Dict[str, Tensor]]] = [[] for _ in range(sentences)]
+        self.sentences = np.arange(sentences)  # indices of the unfinished sentences
+        self.finished_by_sentence: List[List[Dict[str, Tensor]]] = [[] for _ in range(sentences)]
         self.tokens: List[np.ndarray] = []
         self.scores: List[np.ndarray] = []
         self.parents: List[np.ndarray] = []
 
-    def extend(self, scores, symbols, parents, is_last: bool):
-        """Go on by one symbol.
+    def extend(self, scores, tokens, parents, is_last: bool):
+        """Extend the hypotheses by one token.
 
         Args:
-            scores, symbols, parents: of the best candidates ``B x 2*beam``, best first; parents
-                are numbers of hypotheses.
-            is_last: no hypothesis goes on after this.
+            scores, tokens, parents: the best candidates, ``B x 2*beam``, best first; a parent is
+                the index of a hypothesis in its sentence.
+            is_last: every hypothesis ends with this token.
 
         Returns:
-            rows of the hypotheses that go on, and of which sentences, if not of all. The rows
-            are None where none goes on.
+            rows of the unfinished hypotheses (None if there are none), and the indices of the
+            sentences that they belong to (None if no sentence finished).
         """
-        batch = len(self.numbers)
+        batch = len(self.sentences)
         rows = parents * batch + np.arange(batch)[:, None]
-        ends = (symbols == self.eos) & np.isfinite(scores)
-        going_on = None
+        ends = (tokens == self.eos) & np.isfinite(scores)
+        unfinished = None
         if is_last or ends.any():
-            going_on = self._end(scores, rows, ends, is_last)
-            if len(going_on) == 0:
+            unfinished = self._end(scores, rows, ends, is_last)
+            if len(unfinished) == 0:
                 return None, None
-            # The best that do not end; sorting is stable.
+            # The best candidates that do not end; a stable sort keeps their order.
             order = np.argsort(ends, axis=1, kind="stable")[:, : self.beam]
-            rows, symbols, scores = (
-                np.take_along_axis(one, order, axis=1) for one in (rows, symbols, scores)
+            rows, tokens, scores = (
+                np.take_along_axis(array, order, axis=1) for array in (rows, tokens, scores)
             )
-            if len(going_on) == batch:
-                going_on = None
+            if len(unfinished) == batch:
+                unfinished = None
             else:
-                self.numbers = self.numbers[going_on]
-                rows, symbols, scores = (one[going_on] for one in (rows, symbols, scores))
-        for history, of_all in (
+                self.sentences = self.sentences[unfinished]
+                rows, tokens, scores = (array[unfinished] for array in (rows, tokens, scores))
+        for history, candidates in (
             (self.parents, rows),
-            (self.tokens, symbols),
+            (self.tokens, tokens),
             (self.scores, scores),
         ):
-            history.append(np.ascontiguousarray(of_all[:, : self.beam].T))
-        return self.parents[-1].reshape(-1), going_on
+            history.append(np.ascontiguousarray(candidates[:, : self.beam].T))  # W x B
+        return self.parents[-1].reshape(-1), unfinished
 
     def _end(self, scores, rows, ends, is_last: bool):
-        """End hypotheses; return which sentences still have some that go on."""
+        """Store the hypotheses that end; return the indices of the unfinished sentences."""
         sentences, places = np.nonzero(ends[:, : self.beam])
         if len(sentences) > 0:
             length = len(self.tokens) + 1
-            symbols, steps = self._trace(rows[sentences, places])
+            tokens, steps = self._trace(rows[sentences, places])
             steps[:, -1] = scores[sentences, places]
             total = torch.from_numpy(steps[:, -1] / np.float32(self.normaliser(length)))
             steps[:, 1:] -= steps[:, :-1].copy()
-            symbols, steps = torch.from_numpy(symbols), torch.from_numpy(steps)
-            for index, sentence in enumerate(self.numbers[sentences]):
-                if len(self.ended[sentence]) < self.beam:
-                    self.ended[sentence].append(
+            tokens, steps = torch.from_numpy(tokens), torch.from_numpy(steps)
+            for index, sentence in enumerate(self.sentences[sentences]):
+                if len(self.finished_by_sentence[sentence]) < self.beam:
+                    self.finished_by_sentence[sentence].append(
                         {
-                            "tokens": symbols[index],
+                            "tokens": tokens[index],
                             "score": total[index],
                             "attention": torch.empty(0),
                             "alignment": torch.empty(0),
@@ -233,27 +232,25 @@ class Hypotheses:
                     )
         if is_last:
             return np.arange(0)
-        return np.array(
-            [i for i, number in enumerate(self.numbers) if len(self.ended[number]) < self.beam],
-            dtype=np.int64,
-        )
+        counts = [len(self.finished_by_sentence[sentence]) for sentence in self.sentences]
+        return np.flatnonzero(np.array(counts) < self.beam)
 
     def _trace(self, rows):
-        """Symbols, eos last, and scores up to each, ``N x length``, of hypotheses in N rows."""
+        """Tokens, EOS last, and the score up to each token, ``N x length``, for N rows."""
         length = len(self.tokens) + 1
-        symbols = np.full((len(rows), length), self.eos)
+        tokens = np.full((len(rows), length), self.eos)
         scores = np.zeros((len(rows), length), dtype=np.float32)
         for step in reversed(range(length - 1)):
-            symbols[:, step] = self.tokens[step].reshape(-1)[rows]
+            tokens[:, step] = self.tokens[step].reshape(-1)[rows]
             scores[:, step] = self.scores[step].reshape(-1)[rows]
             rows = self.parents[step].reshape(-1)[rows]
-        return symbols, scores
+        return tokens, scores
 
     def finished(self) -> List[List[Dict[str, Tensor]]]:
-        """For each sentence its hypotheses that have ended, best first; on the CPU."""
+        """The finished hypotheses of each sentence, best first, on the CPU."""
         return [
-            sorted(hypotheses, key=lambda one: float(one["score"]), reverse=True)
-            for hypotheses in self.ended
+            sorted(hypotheses, key=lambda hypothesis: float(hypothesis["score"]), reverse=True)
+            for hypotheses in self.finished_by_sentence
         ]
 
 

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.models.base import SearchState
-from fairseq_lrn.models.translation.lrn_model import LRNModel
-from fairseq_lrn.modules.cells import Cell, LRNCell
+from fairseq_lrn.modules.search import SearchState
 
 OPSET = 18
 
@@ -100,14 +98,11 @@ def export(model: nn.Module, destdir: str) -> None:
             raise InputError(f"{package} is not installed: pip install onnx onnxscript")
     if not has_exporter():
         raise InputError(f"ONNX export needs torch 2.6 or later, but this is {torch.__version__}")
-    if type(model) is not LRNModel or model.decoder.adaptive_softmax is not None:
-        raise InputError(
-            "ONNX export is for the model lrn without adaptive softmax, not for "
-            f"{type(model).__name__}"
-        )
-    cells = [module for module in model.modules() if isinstance(module, Cell)]
-    if any(type(cell) is not LRNCell for cell in cells):
-        raise InputError("ONNX export is for the cells lrn and olrn; train with one of them")
+    reason = f"{type(model).__name__} does not support it"
+    if hasattr(model, "export_unavailable_reason"):
+        reason = model.export_unavailable_reason()
+    if reason:
+        raise InputError(f"ONNX export is for the model lrn without adaptive softmax: {reason}")
     model.eval()
     # Sizes that are all different, and none of them 1: the exporter takes equal ones for the same.
     src_tokens = torch.full((3, 7), model.encoder.padding_idx + 1)

@@ -14,9 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fairseq_lrn import checkpoints
+from fairseq_lrn.data import text_files
+from fairseq_lrn.data.raw_text import RawText, group
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.tasks.translation import DTYPES
-from fairseq_lrn.data import raw
+from fairseq_lrn.modules.precision import MATMUL_DTYPES
 
 NOTHING = torch.ones(1, 1)  # attention of an empty sentence: end to end
 LONG_WORK = 100  # sentences; from here on there is a progress bar
@@ -70,7 +71,7 @@ class Translator:
         device: of the models.
     """
 
-    def __init__(self, models: Sequence[Any], task: Any, text: raw.RawText, device: torch.device):
+    def __init__(self, models: Sequence[Any], task: Any, text: RawText, device: torch.device):
         self.models, self.task, self.raw, self.device = list(models), task, text, device
         self.max_source_length = min(
             limits[0] if isinstance(limits, (tuple, list)) else limits
@@ -246,8 +247,8 @@ class Translator:
         dictionary = self.task.target_dictionary
         pieces = [dictionary[token] for token in hypothesis["tokens"].tolist()[:-1]]
         scores = (hypothesis["positional_scores"].cpu() / math.log(2)).tolist()
-        source_words, columns = raw.group(source)
-        words, rows = raw.group(pieces)
+        source_words, columns = group(source)
+        words, rows = group(pieces)
         positional = [0.0] * (len(words) + 1)
         for row, score in zip([*rows, len(words)], scores):
             positional[row] += score
@@ -311,8 +312,8 @@ def load_translator(
         >>> translate("Two dogs play in the snow.")  # doctest: +SKIP
         'Zwei Hunde spielen im Schnee.'
     """
-    if dtype not in (None, *DTYPES):
-        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype}")
+    if dtype not in (None, *MATMUL_DTYPES):
+        raise InputError(f"dtype must be one of {', '.join(MATMUL_DTYPES)}, not {dtype}")
     if os.path.isdir(path):
         files = [os.path.join(path, checkpoint or checkpoints.preferred(path))]
     else:
@@ -325,7 +326,7 @@ def load_translator(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {device!r} cannot be used: {reason}") from error
-    text = raw.RawText(text_from, checkpoints.source_lang(states[0]))
+    text = RawText(text_from, checkpoints.source_lang(states[0]))
     # A training that was not told the languages, but found them in its data, has not stored them.
     languages = {"source_lang": text.source_lang, "target_lang": text.target_lang}
     models, config, _ = checkpoint_utils.load_model_ensemble_and_task(
@@ -342,13 +343,13 @@ def _text_directory(file: str, state: Dict[str, Any], data: Optional[str]) -> st
     """Where that lies which text takes: as given, beside the checkpoint, or with its data."""
     if data is not None:
         return data
-    trained_on = ((state.get("cfg") or {}).get("task") or {}).get("data")
+    trained_on = checkpoints.task_options(state).get("data")
     places = [os.path.dirname(file) or "."]
     places += trained_on.split(os.pathsep)[:1] if isinstance(trained_on, str) else []
     for place in places:
-        if raw.files(place):
+        if text_files.files(place):
             return place
     raise InputError(
-        f"{' and '.join(places)} have no {raw.RECORD}, so nothing says how raw text is to be "
-        "tokenised: give the directory that prepare_text.py made as data"
+        f"there is no {text_files.RECORD} in {' and '.join(places)}, so the tokenisation of raw "
+        "text is unknown: give the directory that fairseq-lrn prepare made as data"
     )

@@ -1,23 +1,29 @@
-"""What the models share: fairseq's interface around what they compute."""
+"""fairseq's interface around an encoder and a recurrent decoder."""
 
 import copy
-import os
-from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.hub_utils import GeneratorHubInterface
 from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
 from torch import Tensor
 
-from fairseq_lrn import checkpoints
-from fairseq_lrn.data import raw
+# Completes the arguments of RecurrentModel.from_pretrained: (directory, checkpoint names or None,
+# options) to (checkpoint names, options). It is registered by the package that knows raw text.
+HubCompletion = Callable[[str, Optional[str], Dict[str, Any]], Tuple[str, Dict[str, Any]]]
+_hub_completions: List[HubCompletion] = []
+
+
+def register_hub_completion(completion: HubCompletion) -> HubCompletion:
+    """Let *completion* fill in missing arguments of :meth:`RecurrentModel.from_pretrained`."""
+    _hub_completions.append(completion)
+    return completion
 
 
 class RecurrentModel(FairseqEncoderDecoderModel):
-    """Encoder and decoder as fairseq calls them."""
+    """An encoder-decoder model with a recurrent decoder."""
 
-    def __init__(self, encoder: "RecurrentEncoder", decoder: "RecurrentDecoder"):
+    def __init__(self, encoder: FairseqEncoder, decoder: "RecurrentDecoder"):
         super().__init__(encoder, decoder)
 
     @classmethod
@@ -28,35 +34,25 @@ class RecurrentModel(FairseqEncoderDecoderModel):
         data_name_or_path: str = ".",
         **kwargs: Any,
     ) -> GeneratorHubInterface:
-        """fairseq's hub interface, of a directory of checkpoints.
+        """Load fairseq's hub interface from a directory of checkpoints.
 
-        Where the directory has what raw text takes, as training on data of
-        ``scripts/prepare_text.py`` leaves it, ``translate`` and ``sample`` are from raw text to raw
-        text. Otherwise, or with a ``tokenizer`` or ``bpe`` among the options, as elsewhere in
-        fairseq. :func:`fairseq_lrn.load_translator` gives more than texts.
+        If the directory holds the files that raw text needs (training on data of
+        ``fairseq-lrn prepare`` puts them there), ``translate`` and ``sample`` map raw text to raw
+        text. Otherwise, or if the options name a ``tokenizer`` or ``bpe``, they behave as
+        elsewhere in fairseq. :func:`fairseq_lrn.load_translator` returns more than text.
 
         Args:
             model_name_or_path: the directory.
-            checkpoint_file: name of a checkpoint in it, or several, with ``:`` between them; by
-                default that which :func:`fairseq_lrn.checkpoints.preferred` finds.
-            data_name_or_path: where the dictionaries are; ``"."``: in the same directory.
-            kwargs: options of fairseq that are to be others than those of the training.
+            checkpoint_file: name of a checkpoint in it, or several names joined by ``:``; by
+                default the one that :func:`fairseq_lrn.checkpoints.preferred` finds.
+            data_name_or_path: directory of the dictionaries; ``"."``: the same directory.
+            kwargs: options of fairseq that differ from those of the training run.
 
         Raises:
             InputError: there is no checkpoint.
         """
-        if checkpoint_file is None:
-            checkpoint_file = checkpoints.preferred(model_name_or_path)
-        if not {"tokenizer", "bpe"} & kwargs.keys() and raw.files(model_name_or_path):
-            first = checkpoint_file.split(os.pathsep)[0]
-            state = checkpoints.load(os.path.join(model_name_or_path, first))
-            text = raw.RawText(model_name_or_path, checkpoints.source_lang(state))
-            kwargs = {"source_lang": text.source_lang, "target_lang": text.target_lang, **kwargs}
-            kwargs.update(
-                bpe="prepared_text",
-                prepared_text=model_name_or_path,
-                prepared_text_source_lang=kwargs["source_lang"],
-            )
+        for complete in _hub_completions:
+            checkpoint_file, kwargs = complete(model_name_or_path, checkpoint_file, kwargs)
         return super().from_pretrained(
             model_name_or_path, checkpoint_file, data_name_or_path, **kwargs
         )
@@ -88,9 +84,14 @@ class RecurrentModel(FairseqEncoderDecoderModel):
         log_probs: bool,
         sample: Optional[Dict[str, Tensor]] = None,
     ):
-        """(Log) probabilities ``B x T x V`` from what :meth:`forward` returns."""
+        """(Log) probabilities ``B x T x V`` from the result of :meth:`forward`."""
         # TorchScript cannot call the base class's method of the same name.
         return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
+
+    @torch.jit.unused
+    def export_unavailable_reason(self) -> str:
+        """Why this model cannot be exported to ONNX; empty if it can."""
+        return f"{type(self).__name__} does not support it"
 
 
 class RecurrentEncoder(FairseqEncoder):
@@ -110,9 +111,10 @@ class RecurrentEncoder(FairseqEncoder):
     def reorder_encoder_out(
         self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
     ) -> Dict[str, List[Tensor]]:
-        """Select sentences: every entry along its own batch dimension."""
+        """Select sentences in every entry, along its batch dimension."""
         reordered: Dict[str, List[Tensor]] = {}
         for key, tensors in encoder_out.items():
+            # S x B x C in these two entries, B x ... in all others
             batch_dim = 1 if key in ("encoder_out", "encoder_states") else 0
             reordered[key] = [tensor.index_select(batch_dim, new_order) for tensor in tensors]
         return reordered
@@ -122,41 +124,8 @@ class RecurrentEncoder(FairseqEncoder):
         return self.max_source_positions
 
 
-@dataclass
-class SearchState:
-    """What a decoder knows of W hypotheses for each of B sentences.
-
-    Hypotheses of one sentence have its memory in common, and only their recurrent state is ever
-    copied. Hypothesis w of sentence b has the row w * B + b.
-
-    Attributes:
-        recurrent: states of the layers, ``W*B x state_size`` each.
-        memory: what is computed once for a sentence, ``S x B x ...`` each.
-        padding_mask: source padding, ``B x S``; None: there is none.
-        parameters: of the layers' fused step; None: there is no such step.
-    """
-
-    recurrent: List[Tensor]
-    memory: List[Tensor]
-    padding_mask: Optional[Tensor]
-    parameters: Optional[List[Optional[Tensor]]] = None
-
-    def select(self, rows: Tensor, sentences: Optional[Tensor] = None) -> None:
-        """Go on with these hypotheses.
-
-        Args:
-            rows: their rows, in the order in which they go on.
-            sentences: those that they are of; None: all that there are.
-        """
-        self.recurrent = [state.index_select(0, rows) for state in self.recurrent]
-        if sentences is not None:
-            self.memory = [memory.index_select(1, sentences) for memory in self.memory]
-            if self.padding_mask is not None:
-                self.padding_mask = self.padding_mask.index_select(0, sentences)
-
-
 class RecurrentDecoder(FairseqIncrementalDecoder):
-    """An incremental decoder; a subclass extracts features and makes logits of them.
+    """An incremental decoder; a subclass extracts features and computes logits from them.
 
     Args:
         dictionary: target dictionary.
@@ -181,17 +150,17 @@ class RecurrentDecoder(FairseqIncrementalDecoder):
         """
         Args:
             prev_output_tokens: target shifted right, ``B x T``. In incremental decoding the
-                whole prefix so far; positions that were seen before are skipped.
-            encoder_out: what the encoder returns.
-            incremental_state: cache for incremental decoding.
+                whole prefix; positions that were decoded before are skipped.
+            encoder_out: the encoder's result.
+            incremental_state: cache of incremental decoding.
             features_only: leave out the output layer.
-            src_lengths: not needed, there for fairseq's interface.
+            src_lengths: not used; part of fairseq's interface.
 
         Returns:
             logits ``B x T x V`` (only the new positions in incremental decoding) and
-            ``{"attn": [B x T x S]}``; attention is that of the last layer that attends, averaged
-            over its heads, over source positions as given, padding included. It is None in
-            training and where generation has no use for it.
+            ``{"attn": [B x T x S]}``: the attention of the last layer that attends, averaged over
+            its heads, over source positions as given, padding included. It is None in training
+            and if generation does not need it.
         """
         x, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
         if not features_only:
@@ -205,30 +174,39 @@ class RecurrentDecoder(FairseqIncrementalDecoder):
         log_probs: bool,
         sample: Optional[Dict[str, Tensor]] = None,
     ):
-        """(Log) probabilities ``B x T x V`` from what :meth:`forward` returns."""
+        """(Log) probabilities ``B x T x V`` from the result of :meth:`forward`."""
         return self.get_normalized_probs_scriptable(net_output, log_probs, sample)
+
+    @torch.jit.unused
+    def output_table(self) -> Tuple[Optional[Tensor], str]:
+        """The matrix ``V x C`` by which the output layer multiplies features, and nothing more.
+
+        Returns:
+            the matrix and an empty string, or None and the reason why there is no such matrix.
+        """
+        return None, f"{type(self).__name__} does not name its output matrix"
 
     def max_positions(self) -> int:
         """Longest target sentence, in tokens."""
         return self.max_target_positions
 
     def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
-        """Called by fairseq before generation: leave out attention weights nobody reads."""
+        """Called by fairseq before generation: skip attention weights that are not needed."""
         self.need_attn = need_attn
 
 
 def model_options(config_class, cfg, task, required: Sequence[int] = ()):
-    """The options that a model is built from: checked, and without layers that are not kept.
+    """The checked options of a model, with the number of layers that are kept.
 
     Args:
         config_class: dataclass of the model's options.
-        cfg: what fairseq hands over, a namespace or an omegaconf configuration: the fields of
-            the dataclass, not its methods.
-        task: with ``source_dictionary`` and ``target_dictionary``.
-        required: layers that cannot be left out.
+        cfg: options from fairseq, a namespace or an omegaconf configuration. It has the fields of
+            the dataclass, but not its methods.
+        task: task with ``source_dictionary`` and ``target_dictionary``.
+        required: indices of the layers that must be kept.
 
     Raises:
-        ValueError: an option has a value that cannot be, or does not go with another.
+        ValueError: an option has an invalid value or conflicts with another.
     """
     cfg = _keep_layers(config_class.from_namespace(cfg), required)
     cfg.check()
@@ -241,14 +219,14 @@ def model_options(config_class, cfg, task, required: Sequence[int] = ()):
 
 
 def _keep_layers(cfg, required: Sequence[int]):
-    """A copy of the options with as many layers as ``--*-layers-to-keep`` leaves.
+    """A copy of the options with the number of layers that ``--*-layers-to-keep`` leaves.
 
     Args:
         cfg: options of a model.
-        required: layers that cannot be left out.
+        required: indices of the layers that must be kept.
 
     Raises:
-        ValueError: there is no such layer, or a required one is left out.
+        ValueError: a layer does not exist, or a required layer is left out.
     """
     cfg = copy.copy(cfg)
     for side in ("encoder", "decoder"):
@@ -260,6 +238,6 @@ def _keep_layers(cfg, required: Sequence[int]):
         if any(not layer.isdecimal() or int(layer) >= number for layer in layers):
             raise ValueError(f"{option} {kept} must be numbers of layers, from 0 to {number - 1}")
         if not set(map(str, required)) <= set(layers):
-            raise ValueError(f"{option} must keep layer 0, which is not like the others")
+            raise ValueError(f"{option} must keep layer 0, which differs from the others")
         setattr(cfg, f"{side}_layers", len(layers))
     return cfg

@@ -1,11 +1,12 @@
-"""Modules on top of the recurrence."""
+"""Modules on top of the recurrence. Nothing in here imports fairseq."""
 
 from fairseq_lrn.modules.attention import AdditiveAttention
 from fairseq_lrn.modules.cells import CELLS, build_cell
 from fairseq_lrn.modules.conditional import AlignedRecurrence, AttentiveRecurrence
 from fairseq_lrn.modules.layers import LRNDecoderLayer, LRNEncoderLayer
-from fairseq_lrn.modules.rnn import LRN
 from fairseq_lrn.modules.recurrence import RecurrentLayer
+from fairseq_lrn.modules.rnn import LRN
+from fairseq_lrn.modules.stack import RecurrentStack
 
 __all__ = [
     "CELLS",
@@ -16,5 +17,6 @@ __all__ = [
     "LRNDecoderLayer",
     "LRNEncoderLayer",
     "RecurrentLayer",
+    "RecurrentStack",
     "build_cell",
 ]

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lrn.modules.affine import Affine
-from fairseq_lrn.ops import ACTIVATIONS, lrn_scan
-from fairseq_lrn.ops.cross_entropy import product_type
+from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, scan_directions
 from fairseq_lrn.ops.lrn_scan.unfolded import Unfolded, unfold
+from fairseq_lrn.ops.precision import matmul_dtype
 
 CELLS = ("lrn", "olrn", "atr", "sru", "gru", "lstm")
 # The others keep their own nonlinearities.
@@ -166,44 +166,6 @@ class LRNCell(Cell):
         )
 
 
-def scan_directions(
-    kqv: List[Tensor],
-    h_0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    activation: str,
-    reverse: bool,
-) -> Tensor:
-    """:func:`fairseq_lrn.ops.lrn_scan` over one or two directions, also in TorchScript.
-
-    Args:
-        kqv: projections of each direction.
-        h_0: initial states, ``D x B x H``.
-        padding_mask: ``T x B``, true at padding.
-        bias: one for each direction, or none.
-        activation: ``"tanh"`` or ``"identity"``.
-        reverse: run the first direction from the last step to the first.
-
-    Returns:
-        states ``T x B x (D*H)``.
-    """
-    if torch.jit.is_scripting():  # lrn_scan's checks and choice are not for TorchScript
-        return torch.ops.fairseq_lrn.lrn_scan(kqv, h_0, padding_mask, bias, activation, reverse)[0]
-    elif len(kqv) == 2:
-        return lrn_scan(
-            kqv, h_0, padding_mask, bias=bias or None, activation=activation, reverse=reverse
-        )
-    else:
-        return lrn_scan(
-            kqv[0],
-            h_0[0],
-            padding_mask,
-            bias=bias[0] if bias else None,
-            activation=activation,
-            reverse=reverse,
-        )
-
-
 class ATRCell(Cell):
     """ATR (Zhang et al., 2018): twin gates of the sum and the difference of input and state."""
 
@@ -250,7 +212,7 @@ class GRUCell(Cell):
 
 def _torch_lstm_fails(x: Tensor) -> bool:
     """oneDNN's LSTM refuses bfloat16 on processors without it, which torch does not look at."""
-    bfloat16 = product_type(x) == torch.bfloat16
+    bfloat16 = matmul_dtype(x) == torch.bfloat16
     return bfloat16 and x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lrn.modules.attention import AdditiveAttention
-from fairseq_lrn.modules.cells import build_cell, scan_directions
+from fairseq_lrn.modules.cells import build_cell
+from fairseq_lrn.ops.lrn_scan import scan_directions
 
 
 class AlignedRecurrence(nn.Module):

@@ -1,54 +1,83 @@
 """Dropout of sequences."""
 
+import logging
+from typing import Optional, Sequence
+
 import torch
-from fairseq.modules import FairseqDropout
-from torch import Tensor
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 
-class Dropout(FairseqDropout):
-    """fairseq's dropout, whose masks cost less on a CPU, and may be the same at every step.
+class Dropout(nn.Module):
+    """Dropout with masks that are cheap on a CPU, optionally the same at every time step.
 
-    torch draws a CPU's random numbers one by one, on one thread: its dropout takes as long as a
-    small matrix product. Here four elements share one draw of 64 bits, so a probability is a
-    multiple of 1/65536.
+    On a CPU, torch draws random numbers one by one on one thread, so its dropout takes as long as
+    a small matrix product. Here four elements share one draw of 64 bits, and a probability is
+    therefore a multiple of 1/65536.
+
+    The interface is that of :class:`fairseq.modules.FairseqDropout`, so fairseq's
+    ``--retain-dropout`` works.
 
     Args:
-        p: probability of dropping.
+        p: probability of dropping an element.
         locked: for sequences ``T x B x C``: one mask ``B x C`` for all time steps (variational
             dropout; Gal and Ghahramani, 2016).
-        module_name: what ``--retain-dropout-modules`` knows it as.
+        module_name: the name by which ``--retain-dropout-modules`` selects this module.
     """
 
     locked: torch.jit.Final[bool]
 
-    def __init__(self, p: float, locked: bool = False, module_name=None):
-        super().__init__(p, module_name)
+    def __init__(self, p: float, locked: bool = False, module_name: Optional[str] = None):
+        super().__init__()
+        self.p = p
+        self.module_name = module_name
+        self.apply_during_inference = False
         self.locked = locked
 
     def extra_repr(self) -> str:
         return f"p={self.p}, locked={self.locked}"
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        """Drop elements of ``T x B x C``, in training and where dropout is retained."""
         if self.p > 0 and (self.training or self.apply_during_inference):
             return x * dropout_mask(x[:1] if self.locked else x, self.p)
         return x
+
+    @torch.jit.unused
+    def make_generation_fast_(
+        self,
+        name: str,
+        retain_dropout: bool = False,
+        retain_dropout_modules: Optional[Sequence[str]] = None,
+        **kwargs,
+    ) -> None:
+        """Called by fairseq before generation: obey ``--retain-dropout``."""
+        if not retain_dropout:
+            return
+        if retain_dropout_modules is not None and self.module_name is None:
+            logger.warning("cannot retain dropout in %s: the module has no module_name", name)
+        elif retain_dropout_modules is None or self.module_name in retain_dropout_modules:
+            logger.info("retaining dropout in %s", name)
+            self.apply_during_inference = True
 
 
 class WordDropout(Dropout):
     """Drops whole embeddings of a sequence ``T x B x C``: each position is zero with probability p.
 
-    The network learns not to rely on one word alone (Gal and Ghahramani, 2016; for translation
-    with little data Sennrich and Zhang, 2019).
+    The model learns not to rely on a single word (Gal and Ghahramani, 2016; for translation with
+    little data Sennrich and Zhang, 2019).
     """
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        """Drop positions of ``T x B x C``."""
         if self.p > 0 and (self.training or self.apply_during_inference):
             return x * dropout_mask(x[..., :1], self.p)
         return x
 
 
 def dropout_mask(like: Tensor, p: float) -> Tensor:
-    """A mask with the shape, type and place of *like*: 0 with probability p, else 1 / (1 - p)."""
+    """A mask with the shape, type and device of *like*: 0 with probability p, else 1 / (1 - p)."""
     if not torch.jit.is_scripting():
         if like.device.type == "cpu":
             return _cpu_mask(like, p)
@@ -59,5 +88,6 @@ def _cpu_mask(like: Tensor, p: float) -> Tensor:
     count = like.numel()
     bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     dropped = min(round(65536 * p), 65535)
+    # Four 16-bit numbers from each draw, cut to the number of elements, in the shape of *like*.
     kept = bits.view(torch.int16)[:count].view(like.shape) >= dropped - 32768
     return kept.to(like.dtype).mul_(65536 / (65536 - dropped))

@@ -1,28 +1,30 @@
-"""Encoder and decoder layers built around a recurrence, of the architecture ``lrn``."""
+"""Residual recurrent layers: those of the architecture ``lrn``, with and without attention."""
 
-from typing import List, Optional, Tuple
+from dataclasses import dataclass
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.affine import Affine
+from fairseq_lrn.modules.affine import NORM_EPS, Affine
 from fairseq_lrn.modules.attention import DotProductAttention
 from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.modules.recurrence import RecurrentLayer
-from fairseq_lrn.ops.decoder_step import PARAMETERS
+from fairseq_lrn.modules.stack import RecurrentStack
+from fairseq_lrn.ops import DecoderStep
 
 
 class ResidualNorm(nn.Module):
-    """What is around every branch: dropout, residual connection, layer norm.
+    """Dropout, residual connection and layer norm around a branch.
 
     Args:
         embed_dim: width C of the residual stream.
-        dropout: on the branch before it joins the residual stream.
-        locked_dropout: the same elements are dropped at every time step.
-        normalize_before: layer norm at the entry of the branch instead of after the sum.
-        layer: class of the layer, which ``--retain-dropout-modules`` knows the dropout as.
+        dropout: dropout probability of the branch before it joins the residual stream.
+        locked_dropout: drop the same elements at every time step.
+        normalize_before: pre-norm (layer norm at the entry of the branch) instead of post-norm.
+        layer: class name of the layer, by which ``--retain-dropout-modules`` selects the dropout.
     """
 
     normalize_before: torch.jit.Final[bool]
@@ -40,100 +42,207 @@ class ResidualNorm(nn.Module):
         self.dropout_module = Dropout(dropout, locked_dropout, layer)
         self.layer_norm = nn.LayerNorm(embed_dim)
 
-    def enter(self, x: Tensor) -> Tensor:
-        """What the branch reads of the residual stream ``T x B x C``."""
+    def branch_input(self, x: Tensor) -> Tensor:
+        """The input of the branch, ``T x B x C``, from the residual stream ``T x B x C``."""
         return self.layer_norm(x) if self.normalize_before else x
 
     def forward(self, x: Tensor, branch: Tensor) -> Tensor:
-        """The residual stream *x* with what the branch wrote, both ``T x B x C``."""
+        """The residual stream *x* plus the output of the branch, both ``T x B x C``."""
         x = x + self.dropout_module(branch)
         return x if self.normalize_before else self.layer_norm(x)
 
 
+@dataclass(frozen=True)
+class LayerParts:
+    """The classes that layers are built from. An ablation replaces some of them.
+
+    Attributes:
+        recurrence: takes the arguments of :class:`~fairseq_lrn.modules.RecurrentLayer`.
+        residual: takes the arguments of :class:`ResidualNorm`.
+        attention: takes the arguments of
+            :class:`~fairseq_lrn.modules.attention.DotProductAttention`.
+        attends: whether a decoder layer attends to the source, given its index and the number of
+            layers.
+    """
+
+    recurrence: Callable[..., nn.Module] = RecurrentLayer
+    residual: Callable[..., nn.Module] = ResidualNorm
+    attention: Callable[..., nn.Module] = DotProductAttention
+    attends: Callable[[int, int], bool] = lambda index, num_layers: True
+
+
 class FeedForward(nn.Module):
-    """Two affine maps with a ReLU between, a branch of the residual stream; as in the transformer.
+    """Two affine maps with a ReLU between them: a branch of the residual stream.
 
     Args:
         embed_dim: width C of the residual stream.
         ffn_dim: width F between the maps.
-        residual: arguments of :class:`ResidualNorm`.
+        build_residual: builds the branch's residual connection, a :class:`ResidualNorm`.
+
+    Source: Vaswani et al. (2017), section 3.3.
     """
 
-    def __init__(self, embed_dim: int, ffn_dim: int, residual: tuple):
+    def __init__(self, embed_dim: int, ffn_dim: int, build_residual: Callable[[], nn.Module]):
         super().__init__()
         self.fc1 = linear(embed_dim, ffn_dim)
         self.fc2 = linear(ffn_dim, embed_dim)
-        self.residual = ResidualNorm(*residual)
+        self.residual = build_residual()
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``T x B x C`` to ``T x B x C``."""
-        return self.residual(x, self.fc2(torch.relu(self.fc1(self.residual.enter(x)))))
+        return self.residual(x, self.fc2(torch.relu(self.fc1(self.residual.branch_input(x)))))
 
 
-class LRNEncoderLayer(nn.Module):
-    """Bidirectional recurrence and output projection, then perhaps a feed-forward block.
+class SourceOptions(NamedTuple):
+    """How a layer uses a source.
+
+    Attributes:
+        embed_dim: width E of the encoder's output; None: the layer does not attend to it.
+        state_size: width of the encoder's final state; None: initial states are zeros.
+        heads: number of attention heads.
+        dropout: dropout probability of the attention weights.
+    """
+
+    embed_dim: Optional[int] = None
+    state_size: Optional[int] = None
+    heads: int = 1
+    dropout: float = 0.0
+
+
+NO_SOURCE = SourceOptions()
+
+
+class RecurrentBlock(nn.Module):
+    """A recurrence with output projection, then optionally a feed-forward block.
 
     Args:
         embed_dim: width C of the residual stream.
         hidden_size: width H of the recurrence's output in each direction.
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
-        ffn_dim: width of the feed-forward block; 0: there is none.
+        bidirectional: run the recurrence in both directions.
+        ffn_dim: width of the feed-forward block; 0: no block.
         dropout, locked_dropout, normalize_before: see :class:`ResidualNorm`.
+        parts: classes that the layer is built from.
+        source: how a subclass uses a source.
         **recurrence: passed to :class:`~fairseq_lrn.modules.RecurrentLayer`.
     """
+
+    attends: torch.jit.Final[bool]
 
     def __init__(
         self,
         embed_dim: int,
         hidden_size: int,
         cell: str,
+        bidirectional: bool = False,
         ffn_dim: int = 0,
         dropout: float = 0.0,
         locked_dropout: bool = False,
         normalize_before: bool = False,
+        parts: Optional[LayerParts] = None,
+        source: SourceOptions = NO_SOURCE,
         **recurrence,
     ):
         super().__init__()
+        parts = parts or LayerParts()
         name = self.__class__.__name__
-        residual = (embed_dim, dropout, locked_dropout, normalize_before, name)
-        self.recurrence = RecurrentLayer(
-            cell, embed_dim, hidden_size, bidirectional=True, **recurrence
-        )
-        self.out_proj = linear(2 * hidden_size, embed_dim)
-        self.residual = ResidualNorm(*residual)
-        self.ffn = FeedForward(embed_dim, ffn_dim, residual) if ffn_dim > 0 else nn.Identity()
+        self.attends = source.embed_dim is not None
 
-    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        def build_residual() -> nn.Module:
+            return parts.residual(embed_dim, dropout, locked_dropout, normalize_before, name)
+
+        # A seed gives the same initial weights only while the parts are built in this order.
+        self.recurrence = parts.recurrence(
+            cell, embed_dim, hidden_size, bidirectional=bidirectional, **recurrence
+        )
+        if source.state_size is not None:
+            self.init_proj = linear(source.state_size, self.recurrence.state_size)
+        self.out_proj = linear(self.recurrence.num_directions * hidden_size, embed_dim)
+        self.residual = build_residual()
+        if source.embed_dim is not None:
+            self.encoder_attn = parts.attention(
+                embed_dim, source.embed_dim, source.heads, source.dropout
+            )
+            self.encoder_attn_residual = build_residual()
+        self.ffn = nn.Identity()
+        if ffn_dim > 0:
+            self.ffn = FeedForward(embed_dim, ffn_dim, build_residual)
+
+    def initial_state(self, x: Tensor) -> Tensor:
+        """States of zeros, ``D x B x state_size``, for the input ``T x B x C``."""
+        return self.recurrence.initial_state(x)
+
+    def forward(
+        self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor]:
         """
         Args:
-            x: ``S x B x C``.
-            padding_mask: ``S x B``, true at padding.
+            x: ``T x B x C``.
+            h_0: initial states, ``D x B x state_size``.
+            padding_mask: ``T x B``, true at padding.
 
         Returns:
-            output ``S x B x C`` and the final outputs of the recurrence ``2 x B x H``, forward then
-            backward.
+            output ``T x B x C`` and final states ``D x B x state_size``.
         """
-        h_0 = self.recurrence.initial_state(x)
-        h, h_n = self.recurrence(self.residual.enter(x), h_0, padding_mask)
-        x = self.residual(x, self.out_proj(h))
-        return self.ffn(x), h_n[..., : self.recurrence.hidden_size]
+        x, h_n = self.recur(x, h_0, padding_mask)
+        return self.ffn(x), h_n
+
+    def recur(
+        self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor]:
+        """The layer's first branch; arguments and results are those of :meth:`forward`."""
+        h, h_n = self.recurrence(self.residual.branch_input(x), h_0, padding_mask)
+        return self.residual(x, self.out_proj(h)), h_n
+
+    @torch.jit.unused
+    def step(
+        self, x: Tensor, h: Tensor, memory_padding_mask: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor]:
+        """Decode one position of W hypotheses for each of B sentences.
+
+        Args:
+            x: ``W x B x C``.
+            h: state, ``W*B x state_size``.
+            memory_padding_mask: not used by a layer without attention.
+
+        Returns:
+            output ``W x B x C`` and the next state.
+        """
+        x, h = self.recur_step(x, h)
+        return self.ffn(x), h
+
+    @torch.jit.unused
+    def recur_step(self, x: Tensor, h: Tensor) -> Tuple[Tensor, Tensor]:
+        """The first branch of :meth:`step`."""
+        # W x B x C to 1 x W*B x C: for the recurrence, hypotheses are sentences of one token.
+        one_step = self.residual.branch_input(x).view(1, -1, x.size(2))
+        y, h_n = self.recurrence(one_step, h.unsqueeze(0))
+        return self.residual(x, self.out_proj(y).view_as(x)), h_n[0]
 
 
-class LRNDecoderLayer(nn.Module):
-    """Recurrence, attention over the source, perhaps a feed-forward block.
+class LRNEncoderLayer(RecurrentBlock):
+    """Bidirectional recurrence with output projection, then optionally a feed-forward block.
+
+    Arguments are those of :class:`RecurrentBlock`, except for *bidirectional*.
+    """
+
+    def __init__(self, embed_dim: int, hidden_size: int, cell: str, **options):
+        super().__init__(embed_dim, hidden_size, cell, bidirectional=True, **options)
+
+
+class LRNDecoderLayer(RecurrentBlock):
+    """Recurrence, optionally attention over a source, optionally a feed-forward block.
 
     Args:
-        embed_dim: width C of the residual stream; also the width of the attention.
+        embed_dim: width C of the residual stream, which is also the width of the attention.
         hidden_size: width H of the recurrence's output.
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
-        encoder_embed_dim: width of the encoder's output.
-        encoder_state_size: width of the encoder's final state, from which this layer's
-            initial state is computed, by an affine map as in the authors' toolkit.
-        attention_heads: heads; they divide *embed_dim*.
-        attention_dropout: on the attention weights.
-        ffn_dim: width of the feed-forward block; 0: there is none.
-        dropout, locked_dropout, normalize_before: see :class:`ResidualNorm`.
-        **recurrence: passed to :class:`~fairseq_lrn.modules.RecurrentLayer`.
+        encoder_embed_dim: width E of the encoder's output; None: the layer does not attend.
+        encoder_state_size: width of the encoder's final state, from which an affine map computes
+            the layer's initial state, as in the authors' toolkit; None: there is no such map.
+        attention_heads: number of heads; must divide *embed_dim*.
+        attention_dropout: dropout probability of the attention weights.
+        **options: see :class:`RecurrentBlock`.
     """
 
     def __init__(
@@ -141,38 +250,26 @@ class LRNDecoderLayer(nn.Module):
         embed_dim: int,
         hidden_size: int,
         cell: str,
-        encoder_embed_dim: int,
-        encoder_state_size: int,
+        encoder_embed_dim: Optional[int] = None,
+        encoder_state_size: Optional[int] = None,
         attention_heads: int = 1,
         attention_dropout: float = 0.0,
-        ffn_dim: int = 0,
-        dropout: float = 0.0,
-        locked_dropout: bool = False,
-        normalize_before: bool = False,
-        **recurrence,
+        **options,
     ):
-        super().__init__()
-        name = self.__class__.__name__
-        residual = (embed_dim, dropout, locked_dropout, normalize_before, name)
-        self.recurrence = RecurrentLayer(cell, embed_dim, hidden_size, **recurrence)
-        self.init_proj = linear(encoder_state_size, self.recurrence.state_size)
-        self.out_proj = linear(hidden_size, embed_dim)
-        self.residual = ResidualNorm(*residual)
-        self.encoder_attn = DotProductAttention(
-            embed_dim, encoder_embed_dim, attention_heads, attention_dropout
+        source = SourceOptions(
+            encoder_embed_dim, encoder_state_size, attention_heads, attention_dropout
         )
-        self.encoder_attn_residual = ResidualNorm(*residual)
-        self.ffn = FeedForward(embed_dim, ffn_dim, residual) if ffn_dim > 0 else nn.Identity()
+        super().__init__(embed_dim, hidden_size, cell, source=source, **options)
 
-    def initial_state(self, encoder_state: Tensor) -> Tensor:
+    def state_from_encoder(self, encoder_state: Tensor) -> Tensor:
         """Initial state ``1 x B x state_size`` from the encoder's final state ``B x E``."""
         return self.init_proj(encoder_state).unsqueeze(0)
 
     def project_memory(self, memory: Tensor) -> Tuple[Tensor, Tensor]:
-        """Keys and values ``S x B x C`` that the layer reads of the memory ``S x B x E``."""
+        """The attention's keys and values, ``S x B x C``, from the memory ``S x B x E``."""
         return self.encoder_attn.project_memory(memory)
 
-    def forward(
+    def attend(
         self,
         x: Tensor,
         h_0: Tensor,
@@ -182,11 +279,12 @@ class LRNDecoderLayer(nn.Module):
         padding_mask: Optional[Tensor] = None,
         need_attn: bool = False,
     ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
-        """
+        """:meth:`forward` with attention over a source.
+
         Args:
             x: ``T x B x C``; in incremental decoding only the new positions.
             h_0: state before the first position of *x*, ``1 x B x state_size``.
-            keys, values: ``S x B x C``, of :meth:`project_memory`.
+            keys, values: ``S x B x C``, from :meth:`project_memory`.
             memory_padding_mask: ``B x S``, true at padding.
             padding_mask: ``T x B``, true at padding.
             need_attn: return attention weights.
@@ -195,65 +293,53 @@ class LRNDecoderLayer(nn.Module):
             output ``T x B x C``, final state ``1 x B x state_size``, and attention weights
             ``B x T x S`` averaged over the heads (None unless asked for).
         """
-        h, h_n = self.recurrence(self.residual.enter(x), h_0, padding_mask)
-        x, attn = self._read(
-            self.residual(x, self.out_proj(h)), keys, values, memory_padding_mask, need_attn
-        )
+        x, h_n = self.recur(x, h_0, padding_mask)
+        x, attn = self._read(x, keys, values, memory_padding_mask, need_attn)
         return x, h_n, attn
 
-    def step(
-        self,
-        x: Tensor,
-        h: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        memory_padding_mask: Optional[Tensor] = None,
-    ) -> Tuple[Tensor, Tensor]:
-        """One position of W hypotheses for each of B sentences, which share a memory.
+    @torch.jit.unused
+    def step(self, x: Tensor, h: Tensor, *source: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        """See :meth:`RecurrentBlock.step`; *source* is ``keys, values, memory_padding_mask``.
 
-        Args:
-            x: ``W x B x C``.
-            h: state, ``W*B x state_size``.
-            keys, values: ``S x B x C``, of :meth:`project_memory`.
-            memory_padding_mask: ``B x S``, true at padding.
+        For the attention, the hypotheses of a sentence are like its positions.
+        """
+        if not self.attends:
+            return super().step(x, h, *source)
+        x, h = self.recur_step(x, h)
+        return self._read(x, *source, need_attn=False)[0], h
+
+    def step_parameters(self) -> Optional[Dict[str, Optional[Tensor]]]:
+        """The layer's parameters by the names of :class:`~fairseq_lrn.ops.DecoderStep`.
+
+        The fused step has no dropout, so it is not for training.
 
         Returns:
-            output ``W x B x C`` and the next state.
+            the parameters, or None if the fused step cannot compute this layer.
         """
-        one_step = self.residual.enter(x).view(1, -1, x.size(2))
-        y, h = self.recurrence(one_step, h.unsqueeze(0))
-        x = self.residual(x, self.out_proj(y).view_as(x))
-        # To the attention, hypotheses of a sentence are like its positions.
-        return self._read(x, keys, values, memory_padding_mask, False)[0], h[0]
-
-    def step_parameters(self) -> Optional[List[Optional[Tensor]]]:
-        """Parameters for :func:`~fairseq_lrn.ops.lrn_decoder_step`; None: it cannot compute this.
-
-        In the order and with the shapes that ``fairseq_lrn/ops/decoder_step.py`` lists.
-
-        It has no dropout, so it is not for training.
-        """
-        if any(type(module) not in FUSED_PARTS for module in self.modules()):
+        if not self.attends or any(type(part) not in FUSED_PARTS for part in self.modules()):
             return None
         if any(
-            module.p > 0.0 and module.apply_during_inference
-            for module in self.modules()
-            if isinstance(module, Dropout)
+            part.p > 0.0 and part.apply_during_inference
+            for part in self.modules()
+            if isinstance(part, Dropout)
         ):
             return None
-        projection, attention = self.recurrence.cells[0].projection, self.encoder_attn
-        parameters: List[Optional[Tensor]] = [projection.fastest_weight(), projection.bias]
-        norm = projection.norms[0] if len(projection.norms) == 1 else None
-        parameters += [None, None] if norm is None else [norm.weight, norm.bias]
-        maps = [[self.out_proj], [attention.q_proj, attention.out_proj], []]
-        norms = [self.residual.layer_norm, self.encoder_attn_residual.layer_norm, None]
+        gates, attention = self.recurrence.cells[0].projection, self.encoder_attn
+        gates_norm = gates.norms[0] if len(gates.norms) == 1 else None
+        parameters = {
+            **_affine("gates", gates),
+            **_norm("gates_norm", gates_norm),
+            **_affine("out", self.out_proj),
+            **_norm("residual_norm", self.residual.layer_norm),
+            **_affine("query", attention.q_proj),
+            **_affine("attention_out", attention.out_proj),
+            **_norm("attention_norm", self.encoder_attn_residual.layer_norm),
+        }
         if isinstance(self.ffn, FeedForward):
-            maps[2], norms[2] = [self.ffn.fc1, self.ffn.fc2], self.ffn.residual.layer_norm
-        for branch, after in zip(maps, norms):
-            for one in branch:
-                parameters += [one.fastest_weight(), one.bias]
-            parameters += [] if after is None else [after.weight, after.bias]
-        return parameters + [None] * (PARAMETERS - len(parameters))
+            parameters.update(_affine("ffn_in", self.ffn.fc1))
+            parameters.update(_affine("ffn_out", self.ffn.fc2))
+            parameters.update(_norm("ffn_norm", self.ffn.residual.layer_norm))
+        return parameters
 
     def _read(
         self,
@@ -263,13 +349,14 @@ class LRNDecoderLayer(nn.Module):
         memory_padding_mask: Optional[Tensor],
         need_attn: bool,
     ) -> Tuple[Tensor, Optional[Tensor]]:
+        """Attention over the source, then the feed-forward block."""
         context, attn = self.encoder_attn(
-            self.encoder_attn_residual.enter(x), keys, values, memory_padding_mask, need_attn
+            self.encoder_attn_residual.branch_input(x), keys, values, memory_padding_mask, need_attn
         )
         return self.ffn(self.encoder_attn_residual(x, context)), attn
 
 
-# A subclass of one of them may compute something else.
+# The fused step computes exactly these classes; a subclass may compute something else.
 FUSED_PARTS = (
     LRNDecoderLayer,
     RecurrentLayer,
@@ -286,8 +373,39 @@ FUSED_PARTS = (
 )
 
 
+def build_decoder_step(layers: RecurrentStack) -> Optional[DecoderStep]:
+    """The fused step of a stack of :class:`LRNDecoderLayer`.
+
+    Returns:
+        the step, or None if it cannot compute one of the layers.
+    """
+    parameters = [layer.step_parameters() for layer in layers]
+    if None in parameters:
+        return None
+    layer = layers[0]
+    return DecoderStep(
+        parameters,
+        heads=layer.encoder_attn.num_heads,
+        activation=layer.recurrence.cells[0].activation,
+        normalize_before=layer.residual.normalize_before,
+        eps=layer.residual.layer_norm.eps,
+        gate_eps=NORM_EPS,
+        masked_score=layer.encoder_attn.masked_score,
+    )
+
+
+def _affine(name: str, module: nn.Module) -> Dict[str, Optional[Tensor]]:
+    return {f"{name}_weight": module.fastest_weight(), f"{name}_bias": module.bias}
+
+
+def _norm(name: str, module: Optional[nn.Module]) -> Dict[str, Optional[Tensor]]:
+    if module is None:
+        return {f"{name}_gain": None, f"{name}_shift": None}
+    return {f"{name}_gain": module.weight, f"{name}_shift": module.bias}
+
+
 def linear(in_features: int, out_features: int) -> Linear:
-    """An affine map, Xavier-uniform, with zero bias."""
+    """An affine map with Xavier-uniform weight and zero bias."""
     layer = Linear(in_features, out_features)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)

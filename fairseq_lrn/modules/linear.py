@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq_lrn.ops import has_int8_tiles, int8_linear, quantised
-from fairseq_lrn.ops.int8_linear import OUT
 from fairseq_lrn.ops.cpu import has_bfloat16
+from fairseq_lrn.ops.int8_linear import OUT
 
 
 class Packable:

@@ -5,7 +5,8 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.cells import build_cell, scan_directions
+from fairseq_lrn.modules.cells import build_cell
+from fairseq_lrn.ops.lrn_scan import scan_directions
 
 
 class RecurrentLayer(nn.Module):

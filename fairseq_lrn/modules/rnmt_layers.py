@@ -80,19 +80,24 @@ class RNMTEncoderLayer(nn.Module):
         self.final_size = self.recurrence.num_directions * hidden_size
         self.branch = OutputBranch(self.final_size, input_size, output_size, dropout, layer_norm)
 
-    def forward(self, x: Tensor, padding_mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+    def initial_state(self, x: Tensor) -> Tensor:
+        """States of zeros, ``D x B x state_size``, for the input ``S x B x C``."""
+        return self.recurrence.initial_state(x)
+
+    def forward(
+        self, x: Tensor, state: Tensor, padding_mask: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor]:
         """
         Args:
             x: ``S x B x C``.
+            state: initial states, ``D x B x state_size``.
             padding_mask: ``S x B``, true at padding.
 
         Returns:
-            output ``S x B x output_size`` and the final output of the recurrence
-            ``B x final_size``.
+            output ``S x B x output_size`` and final states ``D x B x state_size``.
         """
-        h, state = self.recurrence(x, self.recurrence.initial_state(x), padding_mask)
-        final = state[:, :, : self.recurrence.hidden_size].transpose(0, 1).flatten(1)
-        return self.branch(h, x), final
+        h, state = self.recurrence(x, state, padding_mask)
+        return self.branch(h, x), state
 
 
 class ContextAwareEncoderLayer(nn.Module):
@@ -120,11 +125,17 @@ class ContextAwareEncoderLayer(nn.Module):
         self.final_size = hidden_size
         self.branch = OutputBranch(hidden_size, input_size, output_size, dropout, layer_norm)
 
-    def forward(self, x: Tensor, padding_mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
-        h_0 = self.forward_recurrence.initial_state(x)
-        read, _ = self.forward_recurrence(x, h_0, padding_mask)
-        h, state = self.backward_recurrence(x, read, h_0[0], padding_mask, True)
-        return self.branch(h, x), state[:, : self.final_size]
+    def initial_state(self, x: Tensor) -> Tensor:
+        """States of zeros, ``1 x B x state_size``, for the input ``S x B x C``."""
+        return self.forward_recurrence.initial_state(x)
+
+    def forward(
+        self, x: Tensor, state: Tensor, padding_mask: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor]:
+        """See :meth:`RNMTEncoderLayer.forward`; both recurrences start from *state*."""
+        forward_output, _ = self.forward_recurrence(x, state, padding_mask)
+        h, state = self.backward_recurrence(x, forward_output, state[0], padding_mask, True)
+        return self.branch(h, x), state.unsqueeze(0)
 
 
 class RNMTDecoderLayer(nn.Module):

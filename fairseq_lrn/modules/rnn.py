@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from fairseq_lrn.modules.recurrence import RecurrentLayer
+from fairseq_lrn.modules.stack import RecurrentStack
 
 
 class LRN(nn.Module):
@@ -63,19 +64,19 @@ class LRN(nn.Module):
         self.num_layers = num_layers
         self.batch_first = batch_first
         self.num_directions = 2 if bidirectional else 1
-        self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
+        layers = [
             RecurrentLayer(
                 "olrn" if output_gate else "lrn",
-                input_size if layer == 0 else self.num_directions * hidden_size,
+                input_size if index == 0 else self.num_directions * hidden_size,
                 hidden_size,
                 bidirectional=bidirectional,
                 bias=bias,
                 activation=activation,
                 norm="layer" if layer_norm else None,
             )
-            for layer in range(num_layers)
-        )
+            for index in range(num_layers)
+        ]
+        self.layers = RecurrentStack(layers, dropout)
 
     def forward(
         self,
@@ -160,11 +161,6 @@ class LRN(nn.Module):
         if padding_mask is not None:
             # Whatever stands there (NaN included) must not reach the gradient of the weights.
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-        final_states = []
-        for index, layer in enumerate(self.layers):
-            if index > 0:
-                x = self.dropout(x)
-            first = index * self.num_directions
-            x, h_n = layer(x, h_0[first : first + self.num_directions], padding_mask)
-            final_states.append(h_n)
-        return x, torch.cat(final_states)
+        states = list(h_0.split(self.num_directions))  # D x B x H for each layer
+        output, final_states, _ = self.layers(x, states, padding_mask)
+        return output, torch.cat(final_states)

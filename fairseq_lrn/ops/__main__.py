@@ -1,4 +1,4 @@
-"""``python -m fairseq_lrn.ops``: what computes the recurrence here, for a bug report."""
+"""``python -m fairseq_lrn.ops``: which backend computes the recurrence here, for bug reports."""
 
 import os
 import platform
@@ -7,13 +7,14 @@ import shutil
 import torch
 
 from fairseq_lrn import __version__
-from fairseq_lrn.ops import backends, dispatch, extension
+from fairseq_lrn.ops import backends, build, dispatch
+from fairseq_lrn.ops.lrn_scan.triton_backend import INTERPRETER_VARIABLE
 
 VARIABLES = (
     dispatch.BACKEND_VARIABLE,
-    dispatch.INTERPRETER_VARIABLE,
-    extension.BUILD_VARIABLE,
-    extension.FLAGS_VARIABLE,
+    INTERPRETER_VARIABLE,
+    build.BUILD_VARIABLE,
+    build.FLAGS_VARIABLE,
     "ATEN_CPU_CAPABILITY",
     "CXX",
     "OMP_NUM_THREADS",
@@ -22,11 +23,11 @@ VARIABLES = (
 
 
 def main() -> None:
-    """Try the fused kernels, build them if need be, and print what became of it."""
+    """Load the fused kernels, building them if need be, and print the state of each backend."""
     device_types = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for device_type in device_types:
         dispatch.choose(device_type, "auto")
-    compilers = [name for name in extension.COMPILERS if shutil.which(name)]
+    compilers = [name for name in build.COMPILERS if shutil.which(name)]
     print(f"fairseq_lrn {__version__}, torch {torch.__version__}")
     print(f"Python {platform.python_version()}, {platform.platform()}")
     print(f"{torch.get_num_threads()} threads, C++ compilers: {', '.join(compilers) or 'none'}")

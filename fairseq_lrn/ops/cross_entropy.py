@@ -1,10 +1,10 @@
-"""Cross entropy of a linear layer's outputs that never holds all of them.
+"""Cross entropy of a linear layer's outputs. The full logit matrix is never materialised.
 
-The logits of a translation model are its largest tensor by far: N x V. fairseq's loss goes over
-it about ten times, each time through memory, and matrix products with it are half of the work
-of a small model. Here a block of rows at a time is computed, turned into probabilities in place,
-used for both gradients, and overwritten by the next one. Padding
-is left out before anything is computed.
+The logits of a translation model, N x V, are by far its largest tensor. fairseq's loss reads or
+writes them about ten times, each time from memory, and the matrix products with them are half of
+the work of a small model. This operator computes one block of rows at a time, turns it into
+probabilities in place, uses it for both gradients, and overwrites it with the next block. Padding
+is removed before anything is computed.
 """
 
 from typing import Optional, Tuple
@@ -13,18 +13,19 @@ import torch
 from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
-from fairseq_lrn.ops.lrn_scan.autograd import LIBRARY
+from fairseq_lrn.ops.library import LIBRARY
+from fairseq_lrn.ops.precision import matmul_dtype
 
-# Logits in a block: few to be written and read again, but enough for the sum over the blocks of
-# the table's gradient to cost little.
+# Bytes of a block of logits. A small block is cheap to write and to read again; with few blocks,
+# the sum of their gradients of the weight is cheap.
 BLOCK_BYTES = 40_000_000
 MIN_BLOCK_ROWS = 128
-# Rows that are multiplied at a time in half precision: on a CPU many take longer.
+# In half precision, a CPU multiplies this many rows at a time; more rows take longer per row.
 PRODUCT_ROWS = 512
-# logits: P*N x V for P passes over N rows with the same targets. In place, they become the gradient
-# of their cross entropy, p - right (one at the target), plus with a pair of passes rdrop_weight
-# times that of both divergences between them. Results: -log p of the targets and their logits,
-# P*N, and the mean of the divergences, N, in float32 at least.
+# logits: P*N x V, for P passes over N rows with the same targets. They are replaced in place by the
+# gradient of their cross entropy, p - right at the target and p elsewhere. For a pair of passes,
+# rdrop_weight times the gradient of both divergences is added. Results: -log p of the targets and
+# the targets' logits, P*N each, and the mean of the divergences, N, in float32 or wider.
 LIBRARY.define(
     "softmax_gradient_(Tensor(a!) logits, Tensor target, float right, float rdrop_weight,"
     " bool pair, bool gradient) -> (Tensor nll, Tensor target_logits, Tensor divergence)"
@@ -39,32 +40,32 @@ def linear_cross_entropy(
     ignore_index: Optional[int] = None,
     rdrop_alpha: float = 0.0,
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    r"""Label-smoothed cross entropy of the logits x W^T, summed over the rows; perhaps R-Drop.
+    r"""Label-smoothed cross entropy of the logits x W^T, summed over the rows.
 
     The smoothed distribution is fairseq's: 1 - eps for the target, and eps / (V - 1) for each
-    other symbol. Under autocast the matrix products are in its type, the rest is in float32.
-    The gradients are computed with the loss, so there is one backward pass at most.
+    other token. Under autocast, the matrix products use autocast's type; the rest is float32.
+    The gradients are computed together with the loss, so only one backward pass is possible.
 
-    R-Drop (Liang et al., 2021) compares two passes over the same rows, with other dropout masks:
-    to the cross entropies of both, alpha times the mean of their two Kullback-Leibler divergences
-    is added.
+    With *rdrop_alpha*, R-Drop (Liang et al., 2021) compares two passes over the same rows with
+    different dropout masks. The loss is the sum of both cross entropies plus alpha times the mean
+    of the two Kullback-Leibler divergences between the passes.
 
     Args:
-        x: features, ``N x C``; two passes: ``2 x N x C``.
-        weight: of the linear layer without bias, ``V x C``.
-        target: symbols, ``N``, from 0 to V - 1.
+        x: features, ``N x C``; for two passes ``2 x N x C``.
+        weight: weight of the linear layer, which has no bias, ``V x C``.
+        target: token indices, ``N``, from 0 to V - 1.
         label_smoothing: eps, at least 0 and below 1.
-        ignore_index: rows with this target count for nothing and are not computed.
-        rdrop_alpha: alpha, for two passes.
+        ignore_index: rows with this target are skipped.
+        rdrop_alpha: alpha; above 0, *x* must have two passes.
 
     Returns:
-        the loss and, without gradients, the plain negative log likelihood (of both passes) and
-        the mean of the divergences: sums over the rows, in nats.
+        the loss; and, without gradients, the negative log-likelihood (of both passes) and the
+        mean of the divergences. All three are sums over the rows, in nats.
 
     Raises:
         ValueError: shapes do not fit, or a number is out of range.
-        TypeError: *target* is not of 64-bit integers.
-        IndexError, RuntimeError: a target is no symbol.
+        TypeError: *target* does not hold 64-bit integers.
+        IndexError, RuntimeError: a target is outside of the vocabulary.
     """
     passes = 2 if rdrop_alpha > 0.0 else 1
     if x.dim() == 2:
@@ -94,7 +95,7 @@ def linear_cross_entropy(
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """*x* is ``passes x N x C``; *kept* are the rows that count; None: all."""
+    """*x* is ``passes x N x C``; *kept* holds the indices of the rows to use; None: all rows."""
 
     @staticmethod
     def forward(ctx, x, weight, target, kept, eps, rdrop_alpha, needs_grad):
@@ -102,18 +103,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if kept is not None:
             x, target = x.index_select(1, kept), target.index_select(0, kept)
         passes, count, _ = x.shape
-        symbols = weight.size(0)
-        products = product_type(x)
+        vocab_size = weight.size(0)
+        products = matmul_dtype(x)
         single = torch.float64 if x.dtype == torch.float64 else torch.float32
-        rest = eps / max(symbols - 1, 1)
+        rest = eps / max(vocab_size - 1, 1)
         right = 1.0 - eps - rest
-        rows = max(MIN_BLOCK_ROWS, BLOCK_BYTES // (symbols * products.itemsize)) // passes
+        rows = max(MIN_BLOCK_ROWS, BLOCK_BYTES // (vocab_size * products.itemsize)) // passes
         rows = min(rows, max(count, 1))
-        logits = x.new_empty(passes * rows, symbols, dtype=products)
+        logits = x.new_empty(passes * rows, vocab_size, dtype=products)
         grad_x = torch.empty_like(x) if needs_grad else None
         nll, target_logits, divergence = (x.new_zeros((), dtype=single) for _ in range(3))
         w = weight.to(products)
-        # On a CPU products in half precision take longer where a factor is a transposed view.
+        # On a CPU, products in half precision take longer if a factor is a transposed view.
         half = products != single
         w_t = w.t().contiguous() if half else w.t()
         grad_w = torch.zeros_like(w_t if half else w, dtype=single) if needs_grad else None
@@ -124,7 +125,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             step = PRODUCT_ROWS if half else rows * passes
             for part_x, part in zip(block_x.split(step), product.split(step)):
                 torch.mm(part_x, w_t, out=part)
-            # Here the logits become their gradient, but for label smoothing's constant.
+            # This replaces the logits by their gradient, except for label smoothing's constant.
             sums = softmax_gradient_(
                 product, target[block], right, rdrop_alpha / 2, passes == 2, needs_grad
             )
@@ -147,45 +148,35 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_x = torch.zeros_like(all_x).index_copy_(1, kept, grad_x)
             ctx.grads = grad_x, grad_w.to(weight.dtype)
         ctx.mark_non_differentiable(nll, divergence)
-        # The sum of -log p over all symbols is V times the log-normaliser, less their logits.
-        smooth = symbols * (nll + target_logits) - torch.dot(sum_x, sum_weight)
+        # The sum of -log p over the vocabulary is V times the log-normaliser minus all logits.
+        smooth = vocab_size * (nll + target_logits) - torch.dot(sum_x, sum_weight)
         return right * nll + rest * smooth + rdrop_alpha * divergence, nll, divergence
 
     @staticmethod
     def backward(ctx, grad_loss, *_):
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "create_graph=True: the gradient of linear_cross_entropy cannot be differentiated "
-                "again; compute the loss from the logits instead"
+                "create_graph=True: linear_cross_entropy has no second derivatives; compute the "
+                "loss from the logits instead"
             )
         if ctx.grads is None:
             raise RuntimeError(
                 "linear_cross_entropy keeps its gradients for one backward pass only: compute "
-                "the loss again instead of retain_graph=True"
+                "the loss again instead of using retain_graph=True"
             )
         (grad_x, grad_weight), ctx.grads = ctx.grads, None
         return grad_x.mul_(grad_loss), grad_weight.mul_(grad_loss), None, None, None, None, None
 
 
-def product_type(x: Tensor) -> torch.dtype:
-    """The type of a matrix product of *x*: its own, or under autocast that of autocast."""
-    device = x.device.type
-    if not hasattr(torch, "get_autocast_dtype"):  # torch < 2.4
-        name = "gpu" if device == "cuda" else device
-        enabled = torch.is_autocast_enabled() if name == "gpu" else torch.is_autocast_cpu_enabled()
-        return getattr(torch, f"get_autocast_{name}_dtype")() if enabled else x.dtype
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-
-
 def softmax_gradient_(
     logits: Tensor, target: Tensor, right: float, rdrop_weight: float, pair: bool, gradient: bool
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    """The operator of that name, defined above; fused where there is a kernel for it."""
+    """The operator of the same name, defined above; fused if the device has a kernel for it."""
     if dispatch.choose(logits.device.type) == "cpp":
         return torch.ops.fairseq_lrn.softmax_gradient_(
             logits, target, right, rdrop_weight, pair, gradient
         )
-    target = target.repeat(2 if pair else 1).unsqueeze(1)
+    target = target.repeat(2 if pair else 1).unsqueeze(1)  # P*N x 1
     log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1)
     nll, target_logits = -log_p.gather(1, target), logits.gather(1, target).to(log_p.dtype)
     p = log_p.exp()

@@ -1,4 +1,4 @@
-"""The likeliest symbols of a softmax, without the softmax."""
+"""The most probable tokens of a softmax, without computing the softmax."""
 
 from typing import Tuple
 
@@ -6,27 +6,27 @@ import torch
 from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
-from fairseq_lrn.ops.lrn_scan.autograd import LIBRARY
+from fairseq_lrn.ops.library import LIBRARY
 
 LIBRARY.define("top_log_probs(Tensor logits, int k) -> (Tensor log_p, Tensor symbols)")
 
 
 def top_log_probs(logits: Tensor, k: int) -> Tuple[Tensor, Tensor]:
-    """The k likeliest symbols of each row, and their log-probabilities.
+    """The k most probable tokens of each row, and their log-probabilities.
 
-    Beam search wants a dozen of thousands of symbols. Here a row is read twice and nothing of
-    its length is written. No gradients.
+    Beam search needs about a dozen out of several thousand tokens. This operator reads a row twice
+    and writes only the k results. It has no gradients.
 
     Args:
         logits: ``N x V``, of any floating-point type.
-        k: from 1 to V.
+        k: number of tokens, from 1 to V.
 
     Returns:
-        log-probabilities in float32 at least and symbols, ``N x k``, likeliest first. Those of
-        a row with NaN are all -inf.
+        log-probabilities (float32 or wider) and token indices, ``N x k``, most probable first. For
+        a row with NaN, all log-probabilities are -inf.
 
     Raises:
-        ValueError: *logits* or *k* are not as above.
+        ValueError: *logits* is not a matrix, or *k* is out of range.
     """
     if logits.dim() != 2:
         raise ValueError(f"logits must be N x V, not {tuple(logits.shape)}")
@@ -34,6 +34,6 @@ def top_log_probs(logits: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         raise ValueError(f"k must be from 1 to V = {logits.size(1)}, not {k}")
     if dispatch.choose(logits.device.type) == "cpp":
         return torch.ops.fairseq_lrn.top_log_probs(logits.detach(), k)
-    exact = torch.promote_types(logits.dtype, torch.float32)
-    log_p, symbols = torch.log_softmax(logits.detach().to(exact), dim=-1).topk(k)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    log_p, symbols = torch.log_softmax(logits.detach().to(dtype), dim=-1).topk(k)
     return log_p.nan_to_num(nan=-torch.inf, neginf=-torch.inf), symbols

@@ -1,5 +1,9 @@
 """fairseq tasks. Importing this package registers them."""
 
-from fairseq_lrn.tasks.translation import LRNTranslationTask
+from fairseq_lrn.compat import require_fairseq
+
+require_fairseq()
+
+from fairseq_lrn.tasks.translation import LRNTranslationTask  # noqa: E402
 
 __all__ = ["LRNTranslationTask"]

@@ -1,89 +1,97 @@
-"""A ``--user-dir``: fairseq_lrn with the parts changed that ``LRN_CHANGE`` names, with + between.
+"""A user directory that registers ablations of fairseq_lrn: ``--user-dir scripts/ablations``.
 
-For ``scripts/ablations.sh``: changes of the code that were tried and not kept.
+The model option ``--ablation NAME+NAME`` selects them. ``scripts/ablations.sh`` trains the changes
+that were tried and not kept. The tests use ``no-recurrence`` and ``no-attention`` to show that a
+translation needs both.
 """
 
-import os
-from functools import partial
-from typing import Callable, Dict
+from dataclasses import replace
+from typing import Callable
 
 import torch
 from torch import nn
 
-import fairseq_lrn  # noqa: F401  registers the models
-from fairseq_lrn.models.translation.lrn_model import LRNDecoder
-from fairseq_lrn.modules.cells import LRNCell
-from fairseq_lrn.modules.layers import LRNDecoderLayer, ResidualNorm
+import fairseq_lrn  # noqa: F401  (registers the models)
+from fairseq_lrn.models.ablations import register_ablation
+from fairseq_lrn.modules.layers import LayerParts
 
 
-def rms_norm(patch: Callable) -> None:
+@register_ablation("rms-norm")
+def rms_norm(parts: LayerParts) -> LayerParts:
     """RMS norm (Zhang and Sennrich, NeurIPS 2019) around the branches instead of layer norm."""
-    init = ResidualNorm.__init__
 
-    def with_rms_norm(self, embed_dim, *args):
-        init(self, embed_dim, *args)
-        self.layer_norm = nn.RMSNorm(embed_dim, eps=1e-5)
+    class RMSResidualNorm(parts.residual):
+        def __init__(self, embed_dim, *args):
+            super().__init__(embed_dim, *args)
+            self.layer_norm = nn.RMSNorm(embed_dim, eps=1e-5)
 
-    patch(ResidualNorm, "__init__", with_rms_norm)
-    _unfuse(patch)
-
-
-def scaled_residual(patch: Callable) -> None:
-    """The residual stream times 1.5 before a branch is added, as DeepNet has it."""
-
-    def forward(self, x, branch):
-        x = 1.5 * x + self.dropout_module(branch)
-        return x if self.normalize_before else self.layer_norm(x)
-
-    patch(ResidualNorm, "forward", forward)
-    _unfuse(patch)
+    return replace(parts, residual=RMSResidualNorm)
 
 
-def forget_bias(value: float, patch: Callable) -> None:
-    """The bias of q has this value at first instead of 0: forget gates more open or less."""
-    init = LRNCell.__init__
+@register_ablation("scaled-residual")
+def scaled_residual(parts: LayerParts) -> LayerParts:
+    """The residual stream is multiplied by 1.5 before a branch is added, as in DeepNet."""
 
-    def with_bias(self, input_size, hidden_size, *args, **kwargs):
-        init(self, input_size, hidden_size, *args, **kwargs)
-        projection = self.projection  # of k, q, v
-        bias = projection.norms[0].bias if projection.bias is None else projection.bias
-        with torch.no_grad():
-            bias[hidden_size : 2 * hidden_size] = value
+    class ScaledResidualNorm(parts.residual):
+        def forward(self, x, branch):
+            x = 1.5 * x + self.dropout_module(branch)
+            return x if self.normalize_before else self.layer_norm(x)
 
-    patch(LRNCell, "__init__", with_bias)
+    return replace(parts, residual=ScaledResidualNorm)
 
 
-def attention_in_last_layer(patch: Callable) -> None:
-    """Of the decoder's layers the last alone reads the source."""
-    init, read = LRNDecoder.__init__, LRNDecoderLayer._read
+def forget_bias(value: float) -> Callable[[LayerParts], LayerParts]:
+    """The bias of q starts at *value* instead of 0: forget gates are more open, or less."""
 
-    def with_one_reader(self, *args, **kwargs):
-        init(self, *args, **kwargs)
-        for layer in self.layers[:-1]:
-            layer.encoder_attn_residual = None
-            del layer.encoder_attn.q_proj, layer.encoder_attn.out_proj
+    def ablation(parts: LayerParts) -> LayerParts:
+        class BiasedRecurrence(parts.recurrence):
+            def __init__(self, *args, **options):
+                super().__init__(*args, **options)
+                for cell in self.cells:
+                    projection = cell.projection  # of k, q, v
+                    biased = projection if projection.bias is not None else projection.norms[0]
+                    with torch.no_grad():
+                        biased.bias[cell.hidden_size : 2 * cell.hidden_size] = value
 
-    def read_if_last(self, x, *args):
-        return (self.ffn(x), None) if self.encoder_attn_residual is None else read(self, x, *args)
+        return replace(parts, recurrence=BiasedRecurrence)
 
-    patch(LRNDecoder, "__init__", with_one_reader)
-    patch(LRNDecoderLayer, "_read", read_if_last)
-    _unfuse(patch)
-
-
-def _unfuse(patch: Callable) -> None:
-    """The decoder's fused step computes the layers as they are without the change."""
-    patch(LRNDecoderLayer, "step_parameters", lambda self: None)
+    return ablation
 
 
-CHANGES: Dict[str, Callable] = {
-    "rms-norm": rms_norm,
-    "scaled-residual": scaled_residual,
-    "open-forget-gates": partial(forget_bias, 1.0),
-    "closed-forget-gates": partial(forget_bias, -1.0),
-    "attention-in-last-layer": attention_in_last_layer,
-}
+register_ablation("open-forget-gates")(forget_bias(1.0))
+register_ablation("closed-forget-gates")(forget_bias(-1.0))
 
-for name in os.environ.get("LRN_CHANGE", "").split("+"):
-    if name:
-        CHANGES[name](setattr)
+
+@register_ablation("attention-in-last-layer")
+def attention_in_last_layer(parts: LayerParts) -> LayerParts:
+    """Only the last decoder layer attends to the source."""
+    return replace(parts, attends=lambda index, num_layers: index == num_layers - 1)
+
+
+@register_ablation("no-recurrence")
+def no_recurrence(parts: LayerParts) -> LayerParts:
+    """Every state is computed as if the state before it were zero. For the cells lrn and olrn."""
+
+    class MemorylessRecurrence(parts.recurrence):
+        def forward(self, x, h_0, padding_mask=None):
+            time, batch, width = x.shape
+            # T x B x C to 1 x T*B x C: every token is a sentence of its own.
+            merged = x.reshape(1, time * batch, width)
+            zeros = h_0.new_zeros(h_0.size(0), time * batch, h_0.size(2))
+            h = super().forward(merged, zeros)[0].view(time, batch, -1)
+            directions = h.view(time, batch, h_0.size(0), -1).unbind(2)
+            finals = [direction[-1 if i == 0 else 0] for i, direction in enumerate(directions)]
+            return h, torch.stack(finals)
+
+    return replace(parts, recurrence=MemorylessRecurrence)
+
+
+@register_ablation("no-attention")
+def no_attention(parts: LayerParts) -> LayerParts:
+    """The decoder sees the source only through its initial state."""
+
+    class NoAttention(parts.attention):
+        def forward(self, query, *args):
+            return torch.zeros_like(query), None
+
+    return replace(parts, attention=NoAttention)

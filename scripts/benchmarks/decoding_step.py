@@ -13,8 +13,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from fairseq_lrn.modules.linear import can_pack
-from translation_equivalence import Condition, Translator
-from fairseq_lrn.tasks.translation import multiply_in
+from fairseq_lrn.modules.precision import set_matmul_dtype
+from translation_equivalence import Condition, SubsetTranslator
 
 BEAM = 5
 # The task and the type of the products.
@@ -82,7 +82,7 @@ def measure(
     """
     profiles = []
     for name, path in models:
-        translator = Translator(path, data, subset, BEAM)
+        translator = SubsetTranslator(path, data, subset, BEAM)
         searches = dict(THEIRS)
         if hasattr(translator.model.decoder, "start_search"):
             searches.update(OURS)
@@ -91,7 +91,7 @@ def measure(
                     searches[name_of_search] = task, dtype
         for batch_size in batch_sizes:
             for search, (task, dtype) in searches.items():
-                multiply_in(dtype, [translator.model])
+                set_matmul_dtype([translator.model], dtype)
                 if task == "translation_lrn":
                     translator.tasks[task].cfg.generation_dtype = dtype
                 measured = _profile(translator, translator.tasks[task], batch_size, rounds)
@@ -100,7 +100,7 @@ def measure(
 
 
 @torch.no_grad()
-def _profile(translator: Translator, task, batch_size: int, rounds: int) -> tuple:
+def _profile(translator: SubsetTranslator, task, batch_size: int, rounds: int) -> tuple:
     """All of a :class:`Profile` but for the names."""
     batches = list(translator.batches(Condition("", batch_size)))
     batch = batches[len(batches) // 2]

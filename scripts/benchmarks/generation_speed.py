@@ -24,10 +24,10 @@ from fairseq.data import Dictionary
 from fairseq.data.data_utils import infer_language_pair, load_indexed_dataset
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
-from fairseq_lrn import checkpoints
 from benchmarks.machine import mebibytes
-from benchmarks.rows import rows_named
-from fairseq_lrn.errors import InputError, failed
+from benchmarks.rows import select_rows
+from fairseq_lrn import checkpoints
+from fairseq_lrn.errors import InputError, command_failed
 from fairseq_lrn.modules.linear import can_pack
 
 BEAM = 5
@@ -122,7 +122,7 @@ def candidates(
     twice = [name for name, times in Counter(one.name for one in chosen).items() if times > 1]
     if twice:
         raise InputError(f"two models are called {twice[0]}: give each --model a name of its own")
-    return rows_named(chosen, names)
+    return select_rows(chosen, names)
 
 
 def measure(
@@ -243,7 +243,7 @@ def _run(command: List[str], name: str, place: str) -> Tuple[str, float]:
         encoding="utf-8",
     )
     if process.returncode != 0:
-        raise failed(f"translating with {name}", process.stdout)
+        raise command_failed(f"translating with {name}", process.stdout)
     with open(peak, encoding="utf-8") as file:
         return process.stdout, mebibytes(int(file.read()))
 

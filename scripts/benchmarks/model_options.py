@@ -1,7 +1,7 @@
 """The models that are compared, as options of ``fairseq-train``: at equal sizes, and small ones.
 
 This file also runs by itself, without the package, and prints the options of a model:
-``python fairseq_lrn/benchmarks/architectures.py lrn_512``. scripts/recipes.sh trains them.
+``python scripts/benchmarks/model_options.py lrn_512``. scripts/recipes.sh trains them.
 """
 
 import sys

@@ -5,7 +5,7 @@ from typing import Optional, Sequence
 from fairseq_lrn.errors import InputError
 
 
-def rows_named(candidates: Sequence, names: Optional[Sequence[str]]) -> list:
+def select_rows(candidates: Sequence, names: Optional[Sequence[str]]) -> list:
     """Those of the candidates that have one of the names.
 
     Args:

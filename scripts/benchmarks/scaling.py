@@ -7,6 +7,7 @@ batch. Every measurement has a process of its own, whose largest memory it repor
 """
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -15,10 +16,12 @@ import time
 from types import SimpleNamespace
 from typing import Dict, Iterator, NamedTuple, Sequence
 
-from benchmarks.model_options import ARCHITECTURES
 from benchmarks.machine import mebibytes
-from fairseq_lrn.errors import failed
+from benchmarks.model_options import ARCHITECTURES
+from fairseq_lrn.errors import command_failed
 
+# The directory from which this module can be run as benchmarks.scaling.
+SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODELS = {name: ARCHITECTURES[f"{name}_512"] for name in ("lrn", "transformer", "lstm")}
 SYMBOLS = 8000
 BEAM = 5
@@ -87,9 +90,11 @@ def measure(
                     yield found[what]
                     continue
                 command = [sys.executable, "-m", __name__, *map(str, what)]
-                run = subprocess.run(command, capture_output=True, text=True)
+                run = subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True)
                 if run.returncode != 0:
-                    raise failed(f"{kind} of {model} with {length} tokens a sentence", run.stderr)
+                    raise command_failed(
+                        f"{kind} of {model} with {length} tokens a sentence", run.stderr
+                    )
                 yield Cost(*what, **json.loads(run.stdout.splitlines()[-1]))
 
 

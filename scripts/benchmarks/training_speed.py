@@ -13,10 +13,10 @@ import sys
 from types import MappingProxyType
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from benchmarks.model_options import ARCHITECTURES
 from benchmarks.machine import has_huge_pages
-from benchmarks.rows import rows_named
-from fairseq_lrn.errors import failed
+from benchmarks.model_options import ARCHITECTURES
+from benchmarks.rows import select_rows
+from fairseq_lrn.errors import command_failed
 from fairseq_lrn.ops.cpu import has_bfloat16
 
 # Updates between two lines of the log.
@@ -96,7 +96,7 @@ def candidates(setting: str, names: Optional[Sequence[str]] = None) -> List[Cand
     chosen.append(Candidate(peer, [*options, *FUSED]))
     if has_huge_pages():
         chosen.append(Candidate(f"{peer}, huge pages", [*options, *FUSED], HUGE_PAGES))
-    return rows_named(chosen, names)
+    return select_rows(chosen, names)
 
 
 SETTINGS = ("512", "multi30k")
@@ -161,7 +161,7 @@ def _train(
         if "| train_inner |" in line
     ]
     if run.returncode != 0 or len(figures) <= skipped // INTERVAL:
-        raise failed(f"training {candidate.name} on {data}", run.stdout + run.stderr)
+        raise command_failed(f"training {candidate.name} on {data}", run.stdout + run.stderr)
     return figures[skipped // INTERVAL :]
 
 

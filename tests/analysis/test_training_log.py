@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairseq_lrn import training_log
+from fairseq_lrn.analysis import training_log
 from fairseq_lrn.errors import InputError
 
 LINE = (

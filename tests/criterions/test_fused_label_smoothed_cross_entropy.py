@@ -12,9 +12,9 @@ from fairseq.distributed import ModuleProxyWrapper
 from fairseq.models.lstm import LSTMModel, base_architecture
 from fairseq.models.transformer import TransformerConfig, TransformerDecoder, TransformerModel
 
+from fairseq_lrn.criterions import FusedLabelSmoothedCrossEntropy
 from fairseq_lrn.models import LRNModel
 from fairseq_lrn.models.translation.lrn_config import LRNConfig
-from fairseq_lrn.criterions import FusedLabelSmoothedCrossEntropy
 
 SIZES = {
     "encoder_embed_dim": 16,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.data import Dictionary
-from parity import DATA, largest_error, load
 
 from fairseq_lrn.criterions import SentenceLabelSmoothedCrossEntropy
 from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import smoothed_loss
+from parity import DATA, largest_error, load
 
 
 class Model(torch.nn.Module):

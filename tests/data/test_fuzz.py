@@ -7,11 +7,11 @@ from fairseq.data import Dictionary, data_utils
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_lrn.errors import InputError
-from toy_grammar import generate
 from fairseq_lrn.data.parallel import read_lines, write_lines
 from fairseq_lrn.data.prepare import PrepareOptions, prepare
 from fairseq_lrn.data.tokenization import Tokenizer
+from fairseq_lrn.errors import InputError
+from toy_grammar import generate
 
 ODD = [
     *("\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\0", "\x7f"),

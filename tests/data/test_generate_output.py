@@ -2,9 +2,9 @@
 
 import pytest
 
-from fairseq_lrn.errors import InputError
 from fairseq_lrn.data.generate_output import read_translations
 from fairseq_lrn.data.tokenization import Detokenizer
+from fairseq_lrn.errors import InputError
 
 OUTPUT = """\
 S-1\tb .

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fairseq_lrn.errors import InputError
 from fairseq_lrn.data.parallel import read_lines, read_pair, write_lines
+from fairseq_lrn.errors import InputError
 
 
 def test_only_line_feeds_end_lines(tmp_path):

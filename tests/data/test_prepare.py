@@ -7,10 +7,10 @@ import pytest
 from fairseq.data import Dictionary, data_utils
 from sentencepiece import SentencePieceProcessor
 
-from fairseq_lrn.errors import InputError
-from toy_grammar import generate
 from fairseq_lrn.data.parallel import read_lines, write_lines
 from fairseq_lrn.data.prepare import PrepareOptions, clean, prepare
+from fairseq_lrn.errors import InputError
+from toy_grammar import generate
 
 
 @pytest.fixture

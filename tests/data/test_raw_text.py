@@ -9,11 +9,12 @@ from fairseq.data import Dictionary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_lrn.errors import InputError
-from fairseq_lrn.data import raw
-from toy_grammar import generate
+from fairseq_lrn.data import text_files
 from fairseq_lrn.data.parallel import read_lines, write_lines
 from fairseq_lrn.data.prepare import PrepareOptions, prepare
+from fairseq_lrn.data.raw_text import RawText, group
+from fairseq_lrn.errors import InputError
+from toy_grammar import generate
 
 
 def prepared(directory, **options):
@@ -38,7 +39,7 @@ def data(original, tmp_path):
 
 
 def check(data, lowercase=False):
-    text = raw.RawText(str(data))
+    text = RawText(str(data))
     lines, target = (read_lines(str(data.parent / f"train.{lang}")) for lang in ("en", "de"))
     expected = read_lines(str(data / "text" / "valid.bpe.en"))
     assert [" ".join(text.pieces(line)) for line in lines] == expected
@@ -57,26 +58,26 @@ def test_as_the_data_were_prepared(original, tmp_path):
 
 
 def test_opposite_direction(original):
-    text = raw.RawText(str(original), source_lang="de")
+    text = RawText(str(original), source_lang="de")
     assert (text.source_lang, text.target_lang) == ("de", "en")
     lines = read_lines(str(original.parent / "train.de"))
     expected = read_lines(str(original / "text" / "valid.bpe.de"))
     assert [" ".join(text.pieces(line)) for line in lines] == expected
     with pytest.raises(InputError, match="has en and de, not fr"):
-        raw.RawText(str(original), source_lang="fr")
+        RawText(str(original), source_lang="fr")
 
 
 def test_text_that_was_tokenised_already(data):
     record = json.loads((data / "prepare.json").read_text())
     (data / "prepare.json").write_text(json.dumps({**record, "tokenize": False}))
-    text = raw.RawText(str(data))
+    text = RawText(str(data))
     assert text.text("\u2581das \u2581i st \u2581 . \u2581 \u2581\u2581 gut") == "das ist . gut"
 
 
 @given(st.lists(st.text("ab\u2581", min_size=1, max_size=4), max_size=8))
 @settings(max_examples=300, deadline=None)
 def test_groups_are_the_words(pieces):
-    words, numbers = raw.group(pieces)
+    words, numbers = group(pieces)
     assert words == "".join(pieces).replace("\u2581", " ").split() or any(
         "\u2581" in piece[1:] for piece in pieces
     )
@@ -88,32 +89,32 @@ def test_groups_are_the_words(pieces):
 def test_kept_beside_checkpoints(data, tmp_path):
     kept = tmp_path / "checkpoints"
     kept.mkdir()
-    raw.keep(str(data), str(kept))
+    text_files.keep(str(data), str(kept))
     names = {"prepare.json", "sentencepiece.bpe.model", "dict.en.txt", "dict.de.txt"}
     assert {path.name for path in kept.iterdir()} == names
     (kept / "dict.en.txt").write_text("of other data 1\n")
     before = (kept / "prepare.json").stat().st_mtime_ns
-    raw.keep(str(data), str(kept))
+    text_files.keep(str(data), str(kept))
     assert (kept / "dict.en.txt").read_bytes() == (data / "dict.en.txt").read_bytes()
     assert (kept / "prepare.json").stat().st_mtime_ns == before
-    assert raw.RawText(str(kept)).pieces("The dog") == raw.RawText(str(data)).pieces("The dog")
+    assert RawText(str(kept)).pieces("The dog") == RawText(str(data)).pieces("The dog")
     # Data of other making have none of this, and are left alone.
     (tmp_path / "other").mkdir()
-    raw.keep(str(tmp_path), str(tmp_path / "other"))
+    text_files.keep(str(tmp_path), str(tmp_path / "other"))
     assert not list((tmp_path / "other").iterdir())
 
 
 def test_what_is_missing_or_damaged(data, tmp_path):
     with pytest.raises(InputError, match="lacks prepare.json: give the directory"):
-        raw.RawText(str(tmp_path))
+        RawText(str(tmp_path))
     (data / "dict.de.txt").rename(data / "elsewhere")
     with pytest.raises(InputError, match="lacks dict.de.txt: .*or copy the file"):
-        raw.RawText(str(data))
+        RawText(str(data))
     (data / "elsewhere").rename(data / "dict.de.txt")
     (data / "sentencepiece.bpe.model").write_bytes(b"damaged")
     with pytest.raises(InputError, match="sentencepiece.bpe.model is damaged"):
-        raw.RawText(str(data))
+        RawText(str(data))
     for content in ("{", "[1]", json.dumps({"source_lang": "en"})):
         (data / "prepare.json").write_text(content)
         with pytest.raises(InputError, match="prepare.json"):
-            raw.RawText(str(data))
+            RawText(str(data))

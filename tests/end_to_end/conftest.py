@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Dict, List
 
 import pytest
-from warm import BIN, Warm
 
-from toy_grammar import generate
 from fairseq_lrn.data.parallel import write_lines
 from fairseq_lrn.data.prepare import PrepareOptions, prepare
+from toy_grammar import generate
+from warm import BIN, Warm
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+
 from parity import DATA, load, starting_with
 
 CASE = DATA / "deepnmt" / "lrn_cae1_deep0_ln1_2x2_nofeat.npz"

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_lrn.models.translation.lrn_config import LRNConfig, RNMTConfig, TransformerLRNConfig
-from toy_grammar import generate
+from fairseq_lrn.criterions.fused_label_smoothed_cross_entropy import (
+    FusedLabelSmoothedCrossEntropyConfig,
+)
 from fairseq_lrn.data.parallel import write_lines
-from fairseq_lrn.criterions.fused_label_smoothed_cross_entropy import FusedLabelSmoothedCrossEntropyConfig
+from fairseq_lrn.models.translation.lrn_config import LRNConfig
+from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
+from fairseq_lrn.models.translation.transformer_lrn_config import TransformerLRNConfig
+from toy_grammar import generate
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -13,7 +13,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.generation.onnx_export import has_exporter
-from translation_equivalence import Translator, conditions, difference
+from translation_equivalence import SubsetTranslator, conditions, difference
 
 LINES = 40
 MODEL = ["--arch", "lrn_tiny", "--encoder-layers", "2", "--decoder-layers", "2"]
@@ -254,9 +254,9 @@ def test_the_same_translations(command, trained, toy_data):
     state = checkpoints.load(str(trained))
     state["model"]["decoder.output_projection.weight"][4:].mul_(-1)
     checkpoints.save(state, str(path))
-    translator = Translator(str(path), toy_data, "valid", 2)
+    translator = SubsetTranslator(str(path), toy_data, "valid", 2)
     (first, *_) = conditions([])
-    found = Translator(str(trained), toy_data, "valid", 2).translate(first)
+    found = SubsetTranslator(str(trained), toy_data, "valid", 2).translate(first)
     result = difference("another model", translator.translate(first), found)
     assert result.sentences == 40 and result.different > 30
 

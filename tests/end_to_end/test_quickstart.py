@@ -1,4 +1,4 @@
-"""The quick start learns to translate, and a model with a part missing does not."""
+"""The quick start learns to translate; an ablated model does not."""
 
 import re
 import shutil
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fairseq_lrn.data.parallel import read_lines
 from fairseq_lrn.analysis.training_log import validations
+from fairseq_lrn.data.parallel import read_lines
 
 EPOCHS, UPDATES = 3, 264
 
@@ -38,21 +38,21 @@ def test_runs_again(quickstart, command, bleu_of):
 def test_needs_recurrence_and_attention(
     quickstart, root, command, bleu_of, tmp_path, part, at_most
 ):
-    """The same data and training with one part broken: far from the intact model.
+    """The same training run with one part ablated scores far below the intact model.
 
     Fewer updates are enough: the intact model has learned the language by then.
     """
     for name in ("raw", "data-bin"):
         shutil.copytree(quickstart[0] / name, tmp_path / name)
-    ablated = root / "tests" / "end_to_end" / "lrn_ablated"
-    environment = {"FAIRSEQ_LRN_USER_DIR": str(ablated), "LRN_ABLATE": part}
-    broken = replace(command, environment=environment)
-    output = broken("bash", "scripts/quickstart.sh", "--dir", tmp_path, "--updates", UPDATES)
+    user_directory = root / "scripts" / "ablations"
+    ablated = replace(command, environment={"FAIRSEQ_LRN_USER_DIR": str(user_directory)})
+    arguments = ["--dir", tmp_path, "--updates", UPDATES, "--", "--ablation", f"no-{part}"]
+    output = ablated("bash", "scripts/quickstart.sh", *arguments)
     assert "reusing" in output
     score = bleu_of(output)
     print(f"BLEU without {part}: {score}")
     assert score <= at_most
     losses = [validations(str(run / "train.log")) for run in (quickstart[0], tmp_path)]
-    intact, ablated = (rows[EPOCHS - 1]["nll_loss"] for rows in losses)
-    print(f"validation nll_loss after {EPOCHS} epochs: {ablated}, intact {intact}")
-    assert ablated > 5 * intact
+    intact, broken = (rows[EPOCHS - 1]["nll_loss"] for rows in losses)
+    print(f"validation nll_loss after {EPOCHS} epochs: {broken}, intact {intact}")
+    assert broken > 5 * intact

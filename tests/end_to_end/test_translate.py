@@ -7,10 +7,12 @@ import subprocess
 import pytest
 import torch
 
-from fairseq_lrn import LRNModel, load_translator, pictures
+from fairseq_lrn import LRNModel, load_translator
+from fairseq_lrn.analysis import plots
+from fairseq_lrn.analysis.memory import memory
+from fairseq_lrn.data import text_files
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules.linear import can_pack
-from fairseq_lrn.data import raw
 
 LINES = 40
 
@@ -149,7 +151,7 @@ def test_wrong_use(translator, moved, tmp_path, quickstart):
     with pytest.raises(InputError, match="device 'toaster' cannot be used"):
         load_translator(str(moved), device="toaster")
     # Checkpoints of a training that knew nothing of this; their data are where they were.
-    for name in raw.files(str(moved)):
+    for name in text_files.files(str(moved)):
         shutil.copy(moved / name, tmp_path)
     checkpoint = tmp_path / "only" / "checkpoint_best.pt"
     checkpoint.parent.mkdir()
@@ -199,36 +201,36 @@ def test_pictures(command, translator, moved, quickstart, source, expected, tmp_
     arguments = ["attention", moved, source[0], "--output", tmp_path / "attention.png"]
     assert expected[0] in command("python", "scripts/plot.py", *arguments)
     assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
-    seen = pictures.memory(translator, source[0], backward=True)
-    pictures.draw_memory(seen, str(tmp_path / "memory.svg"))
+    seen = memory(translator, source[0], backward=True)
+    plots.draw_memory(seen, str(tmp_path / "memory.svg"))
     assert "<svg" in (tmp_path / "memory.svg").read_text()
     log = str(quickstart[0] / "train.log")
-    pictures.draw_curves([log, str(quickstart[0])], str(tmp_path / "curves.pdf"))
+    plots.draw_curves([log, str(quickstart[0])], str(tmp_path / "curves.pdf"))
     assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
     picture = str(tmp_path / "picture.png")
     for call, message in (
-        (lambda: pictures.memory(translator, source[0], layer=2), "1 layers of LRN, so there is"),
-        (lambda: pictures.memory(translator, " "), "the sentence is empty"),
-        (lambda: pictures.draw_curves([str(tmp_path)], picture), "cannot read .*train.log"),
-        (lambda: pictures.draw_curves([log], picture, "bleu"), "has no bleu, but .*nll_loss"),
-        (lambda: pictures.draw_curves([log], "picture.txt"), "must end in one of .png"),
-        (lambda: pictures.draw_curves([log], str(tmp_path / "no" / "x.png")), "cannot write"),
+        (lambda: memory(translator, source[0], layer=2), "1 layers of LRN, so there is"),
+        (lambda: memory(translator, " "), "the sentence is empty"),
+        (lambda: plots.draw_curves([str(tmp_path)], picture), "cannot read .*train.log"),
+        (lambda: plots.draw_curves([log], picture, "bleu"), "has no bleu, but .*nll_loss"),
+        (lambda: plots.draw_curves([log], "picture.txt"), "must end in one of .png"),
+        (lambda: plots.draw_curves([log], str(tmp_path / "no" / "x.png")), "cannot write"),
     ):
         with pytest.raises(InputError, match=message):
             call()
 
 
 def test_names_tell_curves_apart():
-    assert pictures.distinct_names(["a/lrn-1/train.log", "a/lrn-2"]) == ["lrn-1", "lrn-2"]
+    assert plots.distinct_names(["a/lrn-1/train.log", "a/lrn-2"]) == ["lrn-1", "lrn-2"]
     paths = ["a/lrn-1/train.log", "b/lrn-1"]
-    assert pictures.distinct_names(paths) == ["a/lrn-1", "b/lrn-1"]
+    assert plots.distinct_names(paths) == ["a/lrn-1", "b/lrn-1"]
 
 
 def test_memory_is_that_of_the_recurrence(translator, source):
-    seen = pictures.memory(translator, source[0])
+    seen = memory(translator, source[0])
     size = len(seen.pieces)
     assert seen.weights.shape == seen.long_term.shape == (size, size)
     assert not seen.weights.triu(1).any() and (seen.weights.diagonal() > 0).all()
     torch.testing.assert_close(seen.weights.diagonal(), seen.short_term)
-    backward = pictures.memory(translator, source[0], backward=True)
+    backward = memory(translator, source[0], backward=True)
     assert not backward.weights.tril(-1).any() and (backward.weights.diagonal() > 0).all()

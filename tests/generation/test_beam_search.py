@@ -7,14 +7,16 @@ import pytest
 import torch
 from fairseq import search
 from fairseq.sequence_generator import SequenceGenerator
-from kernels import CPP, needs_cpp, needs_int8
 
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
+from fairseq_lrn.generation.length_penalty import GNMTSequenceGenerator
+from fairseq_lrn.modules import precision
 from fairseq_lrn.modules.attention import DotProductAttention
 from fairseq_lrn.modules.linear import can_pack
-from fairseq_lrn.tasks import LRNTranslationTask, translation
-from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
-from fairseq_lrn.tasks.translation import GNMTSequenceGenerator, LRNTranslationConfig
+from fairseq_lrn.tasks import LRNTranslationTask
+from fairseq_lrn.tasks.translation import LRNTranslationConfig
+from kernels import CPP, needs_cpp, needs_int8
 
 VARIANTS = {
     "default": ("lrn", {}),
@@ -132,7 +134,7 @@ def test_the_step_is_fused_where_it_can_be(builders, batch, monkeypatch):
         model = builders[name](**options)
         with torch.no_grad():
             state = model.decoder.start_search(model.encoder(batch(LENGTHS), torch.tensor(LENGTHS)))
-        assert (state.parameters is not None) == fused, (backend, name, options)
+        assert (state.fused_step is not None) == fused, (backend, name, options)
 
 
 def test_retained_dropout_is_not_left_out(build, batch):
@@ -168,7 +170,7 @@ def test_finds_what_fairseqs_search_finds(model, batch, task, options):
     sample = sample_of(batch(LENGTHS))
     dictionary = task.target_dictionary
     ours = RecurrentSequenceGenerator([model], dictionary, **{"max_len_b": 30, **options})
-    assert ours.obstacle() == ""
+    assert ours.unavailable_reason() == ""
     theirs = SequenceGenerator([model], dictionary, **{"max_len_b": 30, **options})
     found = ours.generate([model], sample)
     assert_same_hypotheses(found, theirs.generate([model], sample))
@@ -239,10 +241,10 @@ def test_where_there_are_no_such_products(build, task, monkeypatch, caplog, name
             translating.build_generator([model], Namespace(beam=4))
         return caplog.text
 
-    monkeypatch.setattr(translation, "can_pack", lambda dtype: False)
+    monkeypatch.setattr(precision, "can_pack", lambda dtype: False)
     warning = f"--generation-dtype {name} has no effect: "
     model = build().eval()
-    assert said(model).count(warning + translation.NEEDED[name]) == 1
+    assert said(model).count(warning + precision.REQUIREMENTS[name]) == 1
     assert said(model.to("meta")).count(warning + "it is for a CPU") == 1
     assert warning + "it is for models of fairseq_lrn" in said(torch.nn.Linear(2, 2).eval())
 
@@ -268,12 +270,12 @@ def test_gnmt_penalty_through_both_searches(build, batch, task):
     )
     sample = sample_of(batch(LENGTHS))
     model.decoder.need_attn = True
-    assert generator.obstacle() == "attention weights"
+    assert generator.unavailable_reason() == "attention weights"
     theirs = generator.generate([model], sample)
     for hypothesis in sum(theirs, []):
         hypothesis["attention"] = torch.empty(0)
     model.decoder.need_attn = False
-    assert generator.obstacle() == ""
+    assert generator.unavailable_reason() == ""
     assert_same_hypotheses(generator.generate([model], sample), theirs)
 
 
@@ -282,23 +284,23 @@ def test_leaves_other_searches_to_fairseq(build, build_rnmt, batch, task):
     model.decoder.need_attn = False
     sample = sample_of(batch(LENGTHS))
 
-    def obstacle(models=(model,), arguments=(), **options):
+    def reason(models=(model,), arguments=(), **options):
         generator = RecurrentSequenceGenerator(list(models), dictionary, **options)
-        return generator.obstacle(*arguments)
+        return generator.unavailable_reason(*arguments)
 
-    assert obstacle() == ""
-    assert obstacle([model, build()]) == "an ensemble"
-    assert obstacle([build_rnmt()]) == "a decoder without start_search"
+    assert reason() == ""
+    assert reason([model, build()]) == "an ensemble"
+    assert reason([build_rnmt()]) == "a decoder without start_search"
     diverse = search.DiverseBeamSearch(dictionary, 2, 0.5)
-    assert obstacle(search_strategy=diverse) == "another search than beam search"
-    assert obstacle(no_repeat_ngram_size=2) == "--no-repeat-ngram-size"
-    assert obstacle(lm_model=model) == "a language model"
-    assert obstacle(tokens_to_suppress=("word3",)) == "tokens to suppress"
-    assert obstacle(match_source_len=True) == "--match-source-len"
-    assert obstacle(unk_penalty=-1.0) == "a negative --unkpen"
-    assert "vocabulary" in obstacle(beam_size=20)
-    assert obstacle(arguments=(torch.zeros(5, 1), None)) == "a prefix"
-    assert obstacle(arguments=(None, torch.zeros(5, 1))) == "constraints"
+    assert reason(search_strategy=diverse) == "a search other than beam search"
+    assert reason(no_repeat_ngram_size=2) == "--no-repeat-ngram-size"
+    assert reason(lm_model=model) == "a language model"
+    assert reason(tokens_to_suppress=("word3",)) == "tokens to suppress"
+    assert reason(match_source_len=True) == "--match-source-len"
+    assert reason(unk_penalty=-1.0) == "a negative --unkpen"
+    assert "vocabulary" in reason(beam_size=20)
+    assert reason(arguments=(torch.zeros(5, 1), None)) == "a prefix"
+    assert reason(arguments=(None, torch.zeros(5, 1))) == "constraints"
     # And fairseq's search then runs.
     options = {"beam_size": 4, "max_len_b": 20, "no_repeat_ngram_size": 2}
     prefix = torch.full((5, 1), 9)

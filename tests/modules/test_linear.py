@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fairseq.optim.adam import FairseqAdam
-from kernels import needs_int8
 from torch import nn
 
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.linear import Linear, can_pack
+from kernels import needs_int8
 
 ADAM = {
     "lr": [0.1],

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from parity import MODULE_TOLERANCE, largest_error, load, starting_with, vectors
 
 from fairseq_lrn.models.translation.zero_weights import recurrence_variables
 from fairseq_lrn.modules import AlignedRecurrence, AttentiveRecurrence, RecurrentLayer
+from parity import MODULE_TOLERANCE, largest_error, load, starting_with, vectors
 
 CELLS, CONDITIONAL = vectors("cells"), vectors("cond")
 # In double precision ours differ by this much from the authors' single precision, with gradients

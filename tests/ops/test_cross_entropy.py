@@ -3,9 +3,9 @@
 import pytest
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
-from kernels import CPP
 
 from fairseq_lrn.ops import cross_entropy, linear_cross_entropy
+from kernels import CPP
 
 
 def expected(x, weight, target, eps, ignore_index=None):

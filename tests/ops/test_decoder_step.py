@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from kernels import needs_cpp, needs_int8
 
 from fairseq_lrn.modules import LRNDecoderLayer
 from fairseq_lrn.modules.linear import Linear, Packable, can_pack
-from fairseq_lrn.ops import lrn_decoder_step
 from fairseq_lrn.ops.decoder_step import has_decoder_step
+from kernels import needs_cpp, needs_int8
 
 pytestmark = needs_cpp
 WIDTH, HIDDEN, SENTENCES, HYPOTHESES, LENGTH = 24, 20, 7, 3, 9

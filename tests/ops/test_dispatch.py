@@ -7,9 +7,9 @@ import sys
 
 import pytest
 import torch
-from kernels import MISSING, needs_cpp
 
-from fairseq_lrn.ops import dispatch, extension, lrn_scan
+from fairseq_lrn.ops import build, dispatch, lrn_scan
+from kernels import MISSING, needs_cpp
 
 USE = """
 import logging
@@ -190,12 +190,12 @@ def test_cache_that_cannot_be_written(unbuilt, tmp_path):
 def test_name_of_the_library_follows_its_sources(tmp_path, root):
     ops = root / "fairseq_lrn" / "ops"
     (tmp_path / "csrc").mkdir()
-    for source in (*extension.sources(ops), ops / "extension.py"):
+    for source in (*build.sources(ops), ops / "build.py"):
         (tmp_path / source.relative_to(ops)).write_bytes(source.read_bytes())
-    names = {extension.library_name(ops)}
-    assert names == {extension.library_name(tmp_path)}
-    for changed in (extension.sources(tmp_path)[1], tmp_path / "extension.py"):
+    names = {build.library_name(ops)}
+    assert names == {build.library_name(tmp_path)}
+    for changed in (build.sources(tmp_path)[1], tmp_path / "build.py"):
         with changed.open("a") as file:
             file.write("// changed\n")
-        names.add(extension.library_name(tmp_path))
+        names.add(build.library_name(tmp_path))
     assert len(names) == 3

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from kernels import needs_cpp, needs_int8, why_no_int8
 
 from fairseq_lrn.ops import int8_linear, quantised
+from kernels import needs_cpp, needs_int8, why_no_int8
 
 
 def in_integers(x):

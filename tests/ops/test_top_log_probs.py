@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from kernels import CPP
 
 from fairseq_lrn.ops import top_log_probs
+from kernels import CPP
 
 
 @pytest.fixture(params=[CPP, "reference"], autouse=True)

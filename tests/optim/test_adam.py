@@ -7,7 +7,7 @@ import torch
 from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 
-from fairseq_lrn.criterions import TorchAdam
+from fairseq_lrn.optim import TorchAdam
 from fairseq_lrn.optim.adam import TorchAdamConfig
 
 

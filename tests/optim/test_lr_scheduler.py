@@ -11,10 +11,10 @@ from fairseq.optim.lr_scheduler.inverse_square_root_schedule import (
     InverseSquareRootLRScheduleConfig,
     InverseSquareRootSchedule,
 )
-from parity import DATA
 
-from fairseq_lrn.criterions import GNMTPlusSchedule, InverseSqrtCooldownSchedule
+from fairseq_lrn.optim import GNMTPlusSchedule, InverseSqrtCooldownSchedule
 from fairseq_lrn.optim.lr_scheduler import GNMTPlusConfig, InverseSqrtCooldownConfig
+from parity import DATA
 
 
 class Optimizer(FairseqOptimizer):

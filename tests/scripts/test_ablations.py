@@ -1,12 +1,10 @@
-"""The changes of ``scripts/ablations`` change what they say, in training and in search."""
-
-import importlib.util
+"""The ablations of ``scripts/ablations`` change what they say, in training and in search."""
 
 import pytest
 import torch
 from torch import nn
 
-from fairseq_lrn.modules.layers import ResidualNorm
+import ablations  # noqa: F401  (registers the ablations)
 
 CHANGES = (
     "rms-norm",
@@ -14,26 +12,19 @@ CHANGES = (
     "open-forget-gates",
     "closed-forget-gates",
     "attention-in-last-layer",
+    "no-recurrence",
+    "no-attention",
 )
 
 
 @pytest.fixture
-def changed(root, monkeypatch, build):
-    """A function that builds a small model with a change of the code, or without (None)."""
-    monkeypatch.delenv("LRN_CHANGE", raising=False)
-    spec = importlib.util.spec_from_file_location(
-        "ablations", root / "scripts" / "ablations" / "__init__.py"
-    )
-    ablations = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(ablations)
-    assert tuple(ablations.CHANGES) == CHANGES
+def changed(build):
+    """A function that builds a small model with an ablation, or without (None)."""
 
     def changed(name, **options):
         if name == "rms-norm" and not hasattr(nn, "RMSNorm"):
             pytest.skip("torch before 2.4 has no RMSNorm")
-        if name is not None:
-            ablations.CHANGES[name](monkeypatch.setattr)
-        return build(layernorm_projection=True, activation_fn="identity", **options)
+        return build(ablation=name, layernorm_projection=True, activation_fn="identity", **options)
 
     return changed
 
@@ -54,8 +45,8 @@ def test_search_computes_the_changed_model(changed, batch, change):
 
 
 def test_rms_norm(changed):
-    norms = [one.layer_norm for one in changed("rms-norm").modules() if type(one) is ResidualNorm]
-    assert len(norms) == 6 and all(type(norm) is nn.RMSNorm for norm in norms)
+    parts = [part for part in changed("rms-norm").modules() if hasattr(part, "branch_input")]
+    assert len(parts) == 6 and all(type(part.layer_norm) is nn.RMSNorm for part in parts)
 
 
 def test_scaled_residual(changed):
@@ -78,5 +69,39 @@ def test_attention_in_last_layer(changed, batch):
     model = changed("attention-in-last-layer")
     model(batch([5, 3]), None, batch([4, 4], left=False))[0].sum().backward()
     first, last = model.decoder.layers
-    assert first.encoder_attn.k_proj.weight.grad is None
+    assert not hasattr(first, "encoder_attn")
     assert last.encoder_attn.k_proj.weight.grad.abs().max() > 0
+
+
+def test_no_recurrence(changed, batch):
+    """A token's output depends on that token alone."""
+    encoder = changed("no-recurrence").encoder
+    tokens = batch([5])
+    others = tokens.clone()
+    others[0, 0] = 4 if tokens[0, 0] != 4 else 5
+    first, second = (encoder(given)["encoder_out"][0] for given in (tokens, others))
+    assert not torch.equal(first[0], second[0])
+    torch.testing.assert_close(first[1:], second[1:])
+
+
+def test_no_attention(changed, batch):
+    """The output does not depend on the memory."""
+    model = changed("no-attention")
+    encoder_out = model.encoder(batch([5]), None)
+    target = batch([4], left=False)
+    intact = model.decoder(target, encoder_out)[0]
+    encoder_out["encoder_out"] = [torch.randn_like(encoder_out["encoder_out"][0])]
+    torch.testing.assert_close(model.decoder(target, encoder_out)[0], intact)
+
+
+def test_several(changed):
+    model = changed("scaled-residual+closed-forget-gates")
+    layer = model.encoder.layers[0]
+    assert torch.all(layer.recurrence.cells[0].projection.norms[0].bias[12:24] == -1)
+    x, branch = torch.randn(2, 3, 2, 16)
+    torch.testing.assert_close(layer.residual(x, branch), torch.layer_norm(1.5 * x + branch, (16,)))
+
+
+def test_unknown(changed):
+    with pytest.raises(ValueError, match="--ablation abacus is not registered .*scripts/ablations"):
+        changed("abacus")

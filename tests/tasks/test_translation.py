@@ -14,16 +14,16 @@ from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
 from fairseq.sequence_generator import SequenceGeneratorWithAlignment
 from fairseq.tasks import TASK_REGISTRY
-from parity import having, load, starting_with, vectors
 
-from fairseq_lrn.models.translation.zero_weights import from_zero
-from fairseq_lrn.tasks import LRNTranslationTask
 from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
-from fairseq_lrn.tasks.translation import (
+from fairseq_lrn.generation.length_penalty import (
     GNMTSequenceGenerator,
     GNMTSequenceGeneratorWithAlignment,
-    LRNTranslationConfig,
 )
+from fairseq_lrn.models.translation.zero_weights import from_zero
+from fairseq_lrn.tasks import LRNTranslationTask
+from fairseq_lrn.tasks.translation import LRNTranslationConfig
+from parity import having, load, starting_with, vectors
 
 PAD, EOS = 0, 2  # the authors' ids
 ZERO, PAPER = vectors("deepnmt"), vectors("deepnmt_paper")

@@ -16,11 +16,13 @@ from fairseq_lrn.models.base import (
     RecurrentModel,
     model_options,
 )
-from fairseq_lrn.models.translation.lrn_config import RNMTConfig
+from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
+from fairseq_lrn.modules import RecurrentStack
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
 from fairseq_lrn.modules.cells import SRUCell
 from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.linear import Linear
+from fairseq_lrn.modules.output_table import plain_output_table
 from fairseq_lrn.modules.rnmt_layers import (
     AlignedDecoderLayer,
     AttentiveDecoderLayer,
@@ -96,9 +98,9 @@ class RNMTEncoder(RecurrentEncoder):
             first = RNMTEncoderLayer(cfg.embed_dim, bidirectional=True, **options)
         else:
             first = ContextAwareEncoderLayer(cfg.embed_dim, **options)
-        self.layers = nn.ModuleList([first])
-        for _ in range(1, cfg.encoder_layers):
-            self.layers.append(RNMTEncoderLayer(cfg.layout_size, **options))
+        upper = [RNMTEncoderLayer(cfg.layout_size, **options) for _ in range(1, cfg.encoder_layers)]
+        self.layers = RecurrentStack([first, *upper])
+        self.hidden_size = cfg.hidden_size
         self.final_size = self.layers[-1].final_size
         if cfg.layout_size != cfg.hidden_size:
             # The authors normalise here even where nothing else is normalised.
@@ -128,19 +130,16 @@ class RNMTEncoder(RecurrentEncoder):
             and ``src_lengths`` ``[B x 1]``.
         """
         padding_mask = src_tokens.eq(self.padding_idx)
+        # B x S x E to S x B x E
         x = self.dropout_module(self.embed_tokens(src_tokens) + self.embed_bias).transpose(0, 1)
-        time_mask = padding_mask.t()
-        encoder_states: List[Tensor] = []
-        final_state = x.new_zeros(0)
-        for layer in self.layers:
-            x, final_state = layer(x, time_mask)
-            if return_all_hiddens:
-                encoder_states.append(x)
+        x, final_states, encoder_states = self.layers(x, None, padding_mask.t(), return_all_hiddens)
+        # D x B x H to B x D*H
+        final_output = final_states[-1][..., : self.hidden_size].transpose(0, 1).flatten(1)
         lengths = (~padding_mask).sum(dim=1, dtype=torch.int32).unsqueeze(1)
         return {
             "encoder_out": [self.memory_proj(x)],
             "encoder_padding_mask": [padding_mask],
-            "encoder_state": [final_state],
+            "encoder_state": [final_output],
             "encoder_states": encoder_states,
             "src_tokens": [src_tokens],
             "src_lengths": [lengths],
@@ -272,6 +271,13 @@ class RNMTDecoder(RecurrentDecoder):
         if self.masks_symbols:
             logits = logits.masked_fill(self.extra_symbols, float("-inf"))
         return logits
+
+    @torch.jit.unused
+    def output_table(self) -> Tuple[Optional[Tensor], str]:
+        """See :class:`RecurrentDecoder`."""
+        if self.masks_symbols:
+            return None, "the model masks tokens (--mask-extra-symbols)"
+        return plain_output_table(self, RNMTDecoder.output_layer, self.output_projection)
 
     @torch.jit.export
     def reorder_incremental_state(

@@ -8,9 +8,9 @@ from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig, TransformerEncoderBase
 
 from fairseq_lrn.models.base import RecurrentModel, model_options
-from fairseq_lrn.models.translation.lrn_config import TransformerLRNConfig
 from fairseq_lrn.models.embedding import build_embeddings
 from fairseq_lrn.models.translation.lrn_model import LRNDecoder
+from fairseq_lrn.models.translation.transformer_lrn_config import TransformerLRNConfig
 
 
 @register_model("transformer_lrn", dataclass=TransformerLRNConfig)

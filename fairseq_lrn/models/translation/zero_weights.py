@@ -1,33 +1,27 @@
-"""From a model of the authors' toolkit (bzhangGo/zero) to a fairseq checkpoint.
+"""From the weights of a model of the authors' toolkit (bzhangGo/zero) to a model ``lrn_rnmt``.
 
 The variables are given as arrays by their TensorFlow paths, e.g. from an ``.npz`` file.
 """
 
-import os
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from fairseq.data import Dictionary
-from fairseq.dataclass.configs import FairseqConfig
-from fairseq.tasks.translation import TranslationConfig
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from fairseq_lrn import checkpoints
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.models.translation.lrn_config import LAYOUTS, RNMTConfig
+from fairseq_lrn.models.translation.rnmt_config import LAYOUTS, RNMTConfig
 from fairseq_lrn.models.translation.rnmt_model import RNMTModel
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
 from fairseq_lrn.modules.cells import CELLS, Cell, GRUCell, LSTMCell, SRUCell
 from fairseq_lrn.modules.conditional import AttentiveRecurrence
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 from fairseq_lrn.modules.rnmt_layers import ContextAwareEncoderLayer
-from fairseq_lrn.data.parallel import write_lines
 
 # Ids 0, 1, 2 of the toolkit's vocabularies.
 SPECIAL_WORDS = ("<pad>", "<unk>", "<eos>")
@@ -373,89 +367,3 @@ def _dictionary(
         # A word may be spelled like one of fairseq's special symbols.
         dictionary.add_symbol(word, overwrite=True)
     return dictionary
-
-
-def read_vocabulary(path: str) -> List[str]:
-    """Words of a vocabulary file of the toolkit, one on each line, without the special ones.
-
-    The toolkit takes no notice of a word that comes again, so neither does this.
-
-    Raises:
-        ConversionError: the file cannot be read.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            words = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConversionError(f"cannot read the vocabulary {path}: {error}") from error
-    return [word for word in dict.fromkeys(words) if word not in SPECIAL_WORDS]
-
-
-def save_for_fairseq(
-    model: RNMTModel, config: RNMTConfig, source_lang: str, target_lang: str, destdir: str
-) -> str:
-    """Write ``model.pt`` and ``dict.LANG.txt`` of both languages.
-
-    Args:
-        model: what :func:`from_zero` returned.
-        config: what :func:`config_from_zero` returned.
-        source_lang: source language.
-        target_lang: target language.
-        destdir: directory, made if it is not there.
-
-    Returns:
-        the path of the checkpoint.
-
-    Raises:
-        InputError: it cannot be written, or both languages have the same name.
-    """
-    if source_lang == target_lang:
-        raise InputError(f"both languages are {source_lang}: their dictionaries need two names")
-    try:
-        os.makedirs(destdir, exist_ok=True)
-        for side, lang in ((model.encoder, source_lang), (model.decoder, target_lang)):
-            _save_dictionary(side.dictionary, os.path.join(destdir, f"dict.{lang}.txt"))
-    except OSError as error:
-        raise InputError(f"cannot write to {destdir}: {error.strerror or error}") from error
-    task = TranslationConfig(data=destdir, source_lang=source_lang, target_lang=target_lang)
-    whole = OmegaConf.structured(FairseqConfig())
-    OmegaConf.set_struct(whole, False)
-    whole.model = {**_plain(config), "_name": "lrn_rnmt"}
-    whole.task = {**_plain(task), "_name": "translation"}
-    whole.criterion = {"_name": "cross_entropy", "sentence_avg": False}
-    path = os.path.join(destdir, "model.pt")
-    state = {
-        "args": None,
-        "cfg": OmegaConf.to_container(whole, resolve=False, enum_to_str=True),
-        "model": model.state_dict(),
-        "optimizer_history": [
-            {
-                "criterion_name": "CrossEntropyCriterion",
-                "optimizer_name": "FairseqAdam",
-                "lr_scheduler_state": {},
-                "num_updates": 0,
-            }
-        ],
-        "extra_state": {"epoch": 0},
-    }
-    checkpoints.save(state, path)
-    return path
-
-
-def _save_dictionary(dictionary: Dictionary, path: str) -> None:
-    """As fairseq does, but it forgets to mark words that are spelled like its special symbols."""
-    special = dictionary.symbols[: dictionary.nspecial]
-    lines = (
-        f"{word} {count}" + (" #fairseq:overwrite" if word in special else "")
-        for word, count in zip(
-            dictionary.symbols[dictionary.nspecial :], dictionary.count[dictionary.nspecial :]
-        )
-    )
-    write_lines(path, lines)
-
-
-def _plain(config) -> Dict[str, Any]:
-    return {
-        name: str(value) if hasattr(value, "name") else value
-        for name, value in asdict(config).items()
-    }

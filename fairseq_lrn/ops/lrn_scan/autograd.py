@@ -1,29 +1,29 @@
 """``torch.ops.fairseq_lrn.lrn_scan``: schema, fake kernel, autograd, and the default kernel.
 
-A fused kernel is registered for its kind of device when it is loaded. Until then, and on any
-other device, the default kernel runs: it has the choice made (:mod:`.dispatch`), which may load
-one, and otherwise computes the reference.
+A fused kernel is registered for its device type when it is loaded. Until then, and on any other
+device, the default kernel runs. It lets :mod:`fairseq_lrn.ops.dispatch` choose a backend, which may
+load a fused kernel, and otherwise computes the reference.
 """
 
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
+from fairseq_lrn.ops.library import LIBRARY
+from fairseq_lrn.ops.lrn_scan.contract import check_operator_call
 from fairseq_lrn.ops.lrn_scan.reference import (
-    check_operands,
-    is_half,
+    by_direction,
     lrn_scan_backward_reference,
     lrn_scan_reference,
-    state_dtype,
+    scan_each_direction,
 )
+from fairseq_lrn.ops.precision import is_half, state_dtype
 
-LIBRARY = torch.library.Library("fairseq_lrn", "DEF")
-
-# kqv has one tensor for each of D directions, forward then backward, and so has bias, unless it
-# is empty; h0 is D x B x H, h is T x B x (D*H). The second result is h before it was rounded
-# where h is half precision, and empty elsewhere. "reverse" turns the directions around.
+# kqv has one tensor for each of D directions, forward then backward; so does bias, unless it is
+# empty. h0 is D x B x H, h is T x B x (D*H). In half precision, states is h before rounding;
+# otherwise it is empty. "reverse" swaps the directions.
 LIBRARY.define(
     "lrn_scan(Tensor[] kqv, Tensor h0, Tensor? padding_mask, Tensor[] bias,"
     " str activation, bool reverse) -> (Tensor h, Tensor states)"
@@ -58,7 +58,7 @@ def _fake_backward(
     activation: str,
     reverse: bool,
 ) -> Tuple[List[Tensor], Tensor]:
-    return [one.new_empty(one.shape) for one in kqv], h0.new_empty(h0.shape)
+    return [projections.new_empty(projections.shape) for projections in kqv], h0.new_empty(h0.shape)
 
 
 def _default(
@@ -69,17 +69,12 @@ def _default(
     activation: str,
     reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
-    check_operands(kqv, h0, padding_mask, bias, activation)
+    check_operator_call(kqv, h0, padding_mask, bias, activation)
     if dispatch.choose(h0.device.type) != "reference":
         return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)
-    states = torch.cat(
-        [
-            lrn_scan_reference(
-                one.to(state_dtype(one)), initial, padding_mask, shift, activation, turned
-            )
-            for one, initial, shift, turned in zip(kqv, *_directions(h0, bias, reverse))
-        ],
-        dim=-1,
+    exact = [projections.to(state_dtype(projections)) for projections in kqv]
+    states = scan_each_direction(
+        lrn_scan_reference, exact, h0, padding_mask, bias, activation, reverse
     )
     if is_half(kqv[0]):
         return states.to(kqv[0].dtype), states
@@ -102,25 +97,20 @@ def _default_backward(
         )
     grads = [
         lrn_scan_backward_reference(
-            grad, one, initial, padding_mask, shift, state, activation, turned
+            grad, projections, initial, padding_mask, shift, state, activation, is_reversed
         )
-        for grad, state, one, initial, shift, turned in zip(
-            grad_h.chunk(len(kqv), -1),
+        for grad, state, projections, initial, shift, is_reversed in zip(
+            grad_h.chunk(len(kqv), -1),  # T x B x H for each direction
             states.chunk(len(kqv), -1),
             kqv,
-            *_directions(h0, bias, reverse),
+            *by_direction(h0, bias, reverse),
         )
     ]
     return [grad_kqv for grad_kqv, _ in grads], torch.stack([grad_h0 for _, grad_h0 in grads])
 
 
-def _directions(h0: Tensor, bias: Sequence[Tensor], reverse: bool) -> tuple:
-    """For each direction its initial state, its bias or None, and whether it runs backwards."""
-    return h0, bias or [None] * len(h0), (reverse, not reverse)
-
-
 class _Scan(torch.autograd.Function):
-    """Saves the inputs and the states, nothing else."""
+    """Saves the inputs and the states for the backward pass, and nothing else."""
 
     @staticmethod
     def forward(ctx, h0, padding_mask, activation, reverse, *kqv_and_bias):
@@ -148,9 +138,9 @@ class _Scan(torch.autograd.Function):
         )
         needed = ctx.needs_input_grad[len(ctx.needs_input_grad) - len(bias) :]
         grad_bias = [
-            # Converted first: torch's sum into another type takes ten times as long.
-            grad.to(state_dtype(grad)).sum((0, 1)).to(one.dtype) if need else None
-            for grad, one, need in zip(grad_kqv, bias, needed)
+            # Convert first: torch's sum into another type takes ten times as long.
+            grad.to(state_dtype(grad)).sum((0, 1)).to(vector.dtype) if is_needed else None
+            for grad, vector, is_needed in zip(grad_kqv, bias, needed)
         ]
         return (grad_h0, None, None, None, *grad_kqv, *grad_bias)
 
@@ -163,8 +153,9 @@ def _autograd(
     activation: str,
     reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
-    needed = torch.is_grad_enabled() and any(one.requires_grad for one in (h0, *kqv, *bias))
-    # In forward mode the function says that it cannot; going past it would lose the tangent.
+    inputs = (h0, *kqv, *bias)
+    needed = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    # In forward mode, autograd.Function raises an error; skipping it would lose the tangent.
     if needed or torch.autograd.forward_ad._current_level >= 0:
         return _Scan.apply(h0, padding_mask, activation, reverse, *kqv, *bias)
     with torch._C._AutoDispatchBelowAutograd():

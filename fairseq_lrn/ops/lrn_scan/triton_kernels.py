@@ -1,8 +1,8 @@
-"""GPU kernels of the LRN recurrence, in Triton. Imported only when they are needed.
+"""GPU kernels of the LRN recurrence, in Triton. Imported only when the backend is loaded.
 
-A program has a block of neighbouring features of one sentence and runs through time with the
-state in registers. What it loads does not depend on the state, so the
-loads of later steps are under way while a step is computed.
+Each program handles a block of neighbouring features of one sentence. It loops over time and keeps
+the state in registers. Its loads do not depend on the state, so the loads of later steps overlap
+with the arithmetic of a step.
 """
 
 from typing import Dict, List, Optional, Tuple
@@ -12,16 +12,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fairseq_lrn.ops.lrn_scan.reference import check_operands, is_half, state_dtype
+from fairseq_lrn.ops.library import LIBRARY
+from fairseq_lrn.ops.lrn_scan.contract import check_operator_call
+from fairseq_lrn.ops.precision import is_half, state_dtype
 
-# Steps whose loads are in flight at once.
+# Number of steps whose loads are in flight at once.
 STAGES = tl.constexpr(8)
 NUM_WARPS = 2
 
 
 @triton.jit
 def _tanh(x):
-    # The sign apart, so that the exponential cannot overflow.
+    # Handle the sign separately, so that the exponential cannot overflow.
     e = tl.exp(-2.0 * tl.abs(x))
     y = (1.0 - e) / (1.0 + e)
     return tl.where(x < 0.0, -y, y)
@@ -68,10 +70,10 @@ def _forward_kernel(
             bias_o = tl.load(bias + 3 * hidden + feature, lanes, 0.0).to(STATE)
     for step in tl.range(0, time, num_stages=STAGES):
         t = tl.cast(time - 1 - step if REVERSE else step, tl.int64)
-        at = kqv + t * kqv_time_stride
-        k = tl.load(at, lanes, 0.0).to(STATE)
-        q = tl.load(at + hidden, lanes, 0.0).to(STATE)
-        v = tl.load(at + 2 * hidden, lanes, 0.0).to(STATE)
+        source = kqv + t * kqv_time_stride
+        k = tl.load(source, lanes, 0.0).to(STATE)
+        q = tl.load(source + hidden, lanes, 0.0).to(STATE)
+        v = tl.load(source + 2 * hidden, lanes, 0.0).to(STATE)
         if HAS_BIAS:
             k += bias_k
             q += bias_q
@@ -80,7 +82,7 @@ def _forward_kernel(
         if TANH:
             new = _tanh(new)
         if OUTPUT_GATE:
-            o = tl.load(at + 3 * hidden, lanes, 0.0).to(STATE)
+            o = tl.load(source + 3 * hidden, lanes, 0.0).to(STATE)
             if HAS_BIAS:
                 o += bias_o
             new = tl.sigmoid(o - new) * new
@@ -143,10 +145,10 @@ def _backward_kernel(
         step = time - 1 - back
         t = tl.cast(back if REVERSE else step, tl.int64)
         before = t + 1 if REVERSE else t - 1
-        at = kqv + t * kqv_time_stride
-        k = tl.load(at, lanes, 0.0).to(STATE)
-        q = tl.load(at + hidden, lanes, 0.0).to(STATE)
-        v = tl.load(at + 2 * hidden, lanes, 0.0).to(STATE)
+        source = kqv + t * kqv_time_stride
+        k = tl.load(source, lanes, 0.0).to(STATE)
+        q = tl.load(source + hidden, lanes, 0.0).to(STATE)
+        v = tl.load(source + 2 * hidden, lanes, 0.0).to(STATE)
         if HAS_BIAS:
             k += bias_k
             q += bias_q
@@ -160,28 +162,32 @@ def _backward_kernel(
         cell = input_gate * v + forget_gate * state
         if TANH:
             cell = _tanh(cell)
-        to = grad_kqv + t * grad_kqv_time_stride
+        out = grad_kqv + t * grad_kqv_time_stride
         if HAS_MASK:
             padding = tl.load(mask + t * mask_time_stride) != 0
         else:
             padding = False
         grad_cell = grad
         if OUTPUT_GATE:
-            o = tl.load(at + 3 * hidden, lanes, 0.0).to(STATE)
+            o = tl.load(source + 3 * hidden, lanes, 0.0).to(STATE)
             if HAS_BIAS:
                 o += bias_o
             output_gate = tl.sigmoid(o - cell)
             grad_o = grad * cell * output_gate * (1.0 - output_gate)
             grad_cell = grad * output_gate - grad_o
-            tl.store(to + 3 * hidden, tl.where(padding, 0.0, grad_o).to(to.dtype.element_ty), lanes)
+            tl.store(
+                out + 3 * hidden,
+                tl.where(padding, 0.0, grad_o).to(out.dtype.element_ty),
+                lanes,
+            )
         if TANH:
             grad_cell = grad_cell * (1.0 - cell * cell)
         grad_k = grad_cell * v * input_gate * (1.0 - input_gate)
         grad_q = grad_cell * state * forget_gate * (1.0 - forget_gate)
         grad_v = grad_cell * input_gate
-        tl.store(to, tl.where(padding, 0.0, grad_k).to(to.dtype.element_ty), lanes)
-        tl.store(to + hidden, tl.where(padding, 0.0, grad_q).to(to.dtype.element_ty), lanes)
-        tl.store(to + 2 * hidden, tl.where(padding, 0.0, grad_v).to(to.dtype.element_ty), lanes)
+        tl.store(out, tl.where(padding, 0.0, grad_k).to(out.dtype.element_ty), lanes)
+        tl.store(out + hidden, tl.where(padding, 0.0, grad_q).to(out.dtype.element_ty), lanes)
+        tl.store(out + 2 * hidden, tl.where(padding, 0.0, grad_v).to(out.dtype.element_ty), lanes)
         grad_state = tl.where(padding, grad, grad_cell * forget_gate + grad_k - grad_q)
     tl.store(grad_h0 + sentence * hidden + feature, grad_state.to(grad_h0.dtype.element_ty), lanes)
 
@@ -194,7 +200,7 @@ def _forward(
     activation: str,
     reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
-    check_operands(kqv, h0, padding_mask, bias, activation)
+    check_operator_call(kqv, h0, padding_mask, bias, activation)
     time, batch, _ = kqv[0].shape
     hidden = h0.size(-1)
     h = kqv[0].new_empty(time, batch, len(kqv) * hidden)
@@ -202,11 +208,11 @@ def _forward(
     if h.numel() == 0:
         return h, states
     mask, *mask_strides = _mask(padding_mask, h)
-    for direction, one in enumerate(map(_with_contiguous_rows, kqv)):
+    for direction, projections in enumerate(map(_with_contiguous_rows, kqv)):
         part = slice(direction * hidden, (direction + 1) * hidden)
         with _on_device_of(h):
-            _forward_kernel[_grid(one, h0)](
-                one,
+            _forward_kernel[_grid(projections, h0)](
+                projections,
                 h0[direction].contiguous(),
                 mask,
                 bias[direction].contiguous() if bias else h,
@@ -214,12 +220,12 @@ def _forward(
                 states[:, :, part] if is_half(h) else h,
                 time,
                 hidden,
-                *one.stride()[:2],
+                *projections.stride()[:2],
                 *mask_strides,
                 *h.stride()[:2],
                 REVERSE=reverse != (direction == 1),
                 HALF=is_half(h),
-                **_options(one, h0, padding_mask, bias, activation),
+                **_options(projections, h0, padding_mask, bias, activation),
             )
     return h, states
 
@@ -237,17 +243,17 @@ def _backward(
     time, batch, _ = kqv[0].shape
     hidden = h0.size(-1)
     grad_h = _with_contiguous_rows(grad_h)
-    grad_kqv = [one.new_empty(one.shape) for one in kqv]
+    grad_kqv = [projections.new_empty(projections.shape) for projections in kqv]
     grad_h0 = torch.zeros_like(h0, memory_format=torch.contiguous_format)
     if grad_h.numel() == 0:
         return grad_kqv, grad_h0
     mask, *mask_strides = _mask(padding_mask, grad_h)
-    for direction, one in enumerate(map(_with_contiguous_rows, kqv)):
+    for direction, projections in enumerate(map(_with_contiguous_rows, kqv)):
         part = slice(direction * hidden, (direction + 1) * hidden)
         with _on_device_of(grad_h):
-            _backward_kernel[_grid(one, h0)](
+            _backward_kernel[_grid(projections, h0)](
                 grad_h[:, :, part],
-                one,
+                projections,
                 h0[direction].contiguous(),
                 mask,
                 bias[direction].contiguous() if bias else h0,
@@ -257,12 +263,12 @@ def _backward(
                 time,
                 hidden,
                 *grad_h.stride()[:2],
-                *one.stride()[:2],
+                *projections.stride()[:2],
                 *mask_strides,
                 *states.stride()[:2],
                 *grad_kqv[direction].stride()[:2],
                 REVERSE=reverse != (direction == 1),
-                **_options(one, h0, padding_mask, bias, activation),
+                **_options(projections, h0, padding_mask, bias, activation),
             )
     return grad_kqv, grad_h0
 
@@ -273,7 +279,7 @@ _TRITON_TYPE = {torch.float32: tl.float32, torch.float64: tl.float64}
 def _options(
     kqv: Tensor, h0: Tensor, padding_mask: Optional[Tensor], bias: List[Tensor], activation: str
 ) -> Dict[str, object]:
-    """What both kernels are specialised for."""
+    """Compile-time arguments of both kernels."""
     return {
         "STATE": _TRITON_TYPE[state_dtype(kqv)],
         "TANH": activation == "tanh",
@@ -286,8 +292,8 @@ def _options(
 
 
 def _block(kqv: Tensor, h0: Tensor) -> int:
-    # A warp reads whole lines of 128 bytes, and many small programs hide the latency of memory
-    # better than few large ones.
+    # A warp reads whole cache lines of 128 bytes. Many small programs hide memory latency better
+    # than few large ones.
     return min(128 if is_half(kqv) else 64, triton.next_power_of_2(h0.size(-1)))
 
 
@@ -296,10 +302,10 @@ def _grid(kqv: Tensor, h0: Tensor) -> Tuple[int, int]:
 
 
 def _mask(padding_mask: Optional[Tensor], other: Tensor) -> Tuple[Tensor, int, int]:
-    """The mask and its strides; without a mask, a pointer that is not followed."""
+    """The mask and its strides; without a mask, a pointer that is never dereferenced."""
     if padding_mask is None:
         return other, 0, 0
-    # A GPU fetches words ahead of their use, but not single bytes.
+    # A GPU can prefetch words, but not single bytes.
     mask = padding_mask.to(torch.int32)
     return mask, mask.stride(0), mask.stride(1)
 
@@ -309,20 +315,18 @@ def _with_contiguous_rows(tensor: Tensor) -> Tensor:
 
 
 def _on_device_of(tensor: Tensor):
-    """Kernels start on the current device, whatever device the tensors are on."""
+    """Make the tensor's device current: Triton launches kernels on the current device."""
     return torch.cuda.device_of(tensor)
 
 
-def try_out(device_type: str) -> None:
-    """Run both kernels once, so that what keeps them from compiling shows; raises what it is."""
+def compile_kernels(device_type: str) -> None:
+    """Run both kernels once, so that they are compiled; raises any error of the compiler."""
     kqv, h0 = torch.zeros(1, 1, 3, device=device_type), torch.zeros(1, 1, 1, device=device_type)
     h, _ = _forward([kqv], h0, None, [], "tanh", False)
     _backward(h, [kqv], h0, None, [], h, "tanh", False)
 
 
-def register(device_type: str) -> None:
-    """Make these the operator's kernels for ``"cuda"``, or, interpreted, for ``"cpu"``."""
-    from fairseq_lrn.ops.lrn_scan.autograd import LIBRARY
-
+def register_kernels(device_type: str) -> None:
+    """Register these as the operator's kernels for ``"cuda"`` or, interpreted, for ``"cpu"``."""
     LIBRARY.impl("lrn_scan", _forward, device_type.upper())
     LIBRARY.impl("lrn_scan_backward", _backward, device_type.upper())

@@ -1,4 +1,4 @@
-"""The recurrence unfolded: each state as a weighted sum of what every earlier step brought.
+"""The unfolded recurrence: each state as a weighted sum of the values of all earlier steps.
 
 Source: Zhang and Sennrich (2019), section 3.2, for the identity activation.
 """
@@ -8,26 +8,26 @@ from typing import List, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from fairseq_lrn.ops.lrn_scan.reference import split_gates, state_dtype
+from fairseq_lrn.ops.lrn_scan.reference import split_gates
+from fairseq_lrn.ops.precision import state_dtype
 
 
 class Unfolded(NamedTuple):
-    r"""What a state is made of.
+    """The unfolded form of all states.
 
     With c_t = 1 for the identity activation, and otherwise the factor by which activation and
-    output gate shrink the new state,
+    output gate scale the new state::
 
-    .. math::
-        h_t = \sum_{k \le t} \Big(c_k i_k \prod_{k < j \le t} c_j f_j\Big) v_k
-              + \Big(\prod_{j \le t} c_j f_j\Big) h_0
+        h_t = sum_{k <= t} (c_k i_k  prod_{k < j <= t} c_j f_j) v_k  +  (prod_{j <= t} c_j f_j) h_0
 
     Attributes:
         states: h_t, ``T x B x H``.
         values: v_k, ``T x B x H``.
-        input_gates: c_k i_k, how much of v_k enters, ``T x B x H``: the short-term part.
-        forget_chains: the product over what lies between, ``T x T x B x H`` by t and k, 0 where
-            k > t: the long-term part.
-        initial: the product before h_0, ``T x B x H``.
+        input_gates: c_k i_k, the share of v_k that enters the state, ``T x B x H``: the short-term
+            part.
+        forget_chains: the product of c_j f_j over k < j <= t, ``T x T x B x H``, indexed by t and
+            k, 0 where k > t: the long-term part.
+        initial: the factor of h_0, ``T x B x H``.
     """
 
     states: Tensor
@@ -38,11 +38,11 @@ class Unfolded(NamedTuple):
 
     @property
     def weights(self) -> Tensor:
-        """The weight of v_k in h_t, ``T x T x B x H`` by t and k."""
+        """The weight of v_k in h_t, ``T x T x B x H``, indexed by t and k."""
         return self.forget_chains * self.input_gates
 
     def sum(self, h0: Tensor) -> Tensor:
-        """The states again, ``T x B x H``, from the unfolded form alone; *h0* is ``B x H``."""
+        """The states ``T x B x H``, recomputed from the unfolded form; *h0* is ``B x H``."""
         return (self.weights * self.values).sum(1) + self.initial * h0
 
 
@@ -55,9 +55,11 @@ def unfold(
 ) -> Unfolded:
     """Unfold the recurrence of one direction, without padding.
 
-    The arguments are those of :func:`fairseq_lrn.ops.lrn_scan`; in the result, time is as in the
-    input, so with *reverse* it is the later steps that k runs over. Takes T times the memory of the
-    states.
+    It takes T times the memory of the states.
+
+    Args:
+        kqv, h0, bias, activation, reverse: see :func:`fairseq_lrn.ops.lrn_scan`. Time in the
+            result is as in the input, so with *reverse* k runs over the later steps.
     """
     if reverse:
         flipped = unfold(kqv.flip(0), h0, bias, activation)
@@ -78,20 +80,20 @@ def unfold(
     for t in range(len(k)):
         input_gate, forget_gate = torch.sigmoid(k[t] + h), torch.sigmoid(q[t] - h)
         new_h = input_gate * v[t] + forget_gate * h
-        shrink = torch.ones_like(new_h)
+        scale = torch.ones_like(new_h)
         if activation == "tanh":
-            shrink = torch.where(new_h == 0, shrink, torch.tanh(new_h) / new_h)
+            scale = torch.where(new_h == 0, scale, torch.tanh(new_h) / new_h)
             new_h = torch.tanh(new_h)
         if o is not None:
             output_gate = torch.sigmoid(o[t] - new_h)
-            shrink, new_h = shrink * output_gate, output_gate * new_h
-        kept = shrink * forget_gate
+            scale, new_h = scale * output_gate, output_gate * new_h
+        kept = scale * forget_gate
         if t > 0:
             chains[t] = chains[t - 1] * kept
         chains[t, t] = 1.0
         chain = chain * kept
         h = new_h
         states.append(h)
-        inputs.append(shrink * input_gate)
+        inputs.append(scale * input_gate)
         initial.append(chain)
     return Unfolded(torch.stack(states), v, torch.stack(inputs), chains, torch.stack(initial))

@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
-from fairseq_lrn.models.translation.lrn_config import LRNConfig, RNMTConfig, TransformerLRNConfig
+from fairseq_lrn.models.translation.lrn_config import LRNConfig
+from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
+from fairseq_lrn.models.translation.transformer_lrn_config import TransformerLRNConfig
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from fairseq.optim.adam import Adam
-from parity import MODEL_TOLERANCE, having, largest_error, load, starting_with, vectors
 
-from fairseq_lrn.models.translation.zero_weights import from_zero, zero_variables
 from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import smoothed_loss
+from fairseq_lrn.models.translation.zero_weights import from_zero, zero_variables
+from parity import MODEL_TOLERANCE, having, largest_error, load, starting_with, vectors
 
 ZERO, PAPER = vectors("deepnmt"), vectors("deepnmt_paper")
 MODELS = {key: ZERO[key] + PAPER[key] for key in ZERO}

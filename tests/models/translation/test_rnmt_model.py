@@ -9,7 +9,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from torch import nn
 
 from fairseq_lrn.models import RNMTModel
-from fairseq_lrn.models.translation.lrn_config import RNMTConfig
+from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 from fairseq_lrn.modules import CELLS
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.dropout import Dropout

@@ -5,10 +5,15 @@ import numpy as np
 import pytest
 import torch
 from fairseq import checkpoint_utils
-from parity import DATA, load, starting_with
 
-from fairseq_lrn import convert
-from fairseq_lrn.models.translation.zero_weights import ConversionError, from_zero, read_vocabulary
+from fairseq_lrn.commands import convert
+from fairseq_lrn.commands.convert import read_vocabulary
+from fairseq_lrn.models.translation.zero_weights import (
+    ConversionError,
+    config_from_zero,
+    from_zero,
+)
+from parity import DATA, load, starting_with
 
 CASE = DATA / "deepnmt" / "lrn_cae1_deep0_ln1_2x2_nofeat.npz"
 
@@ -133,7 +138,7 @@ def test_bad_variables_and_vocabularies(variables, parameters, tmp_path):
 
 def test_checkpoint(variables, parameters, tmp_path):
     model, source_ids, _ = from_zero(variables, parameters, words(23, "s"), words(27, "t"))
-    config = convert.config_from_zero(parameters)
+    config = config_from_zero(parameters)
     path = convert.save_for_fairseq(model, config, "en", "de", str(tmp_path / "new"))
     (loaded,), args, task = checkpoint_utils.load_model_ensemble_and_task([path])
     assert task.target_dictionary == model.decoder.dictionary
@@ -150,9 +155,7 @@ def test_checkpoint(variables, parameters, tmp_path):
 def test_words_like_fairseqs_special_symbols(variables, parameters, tmp_path):
     vocabulary = ["<s>", "</s>", *words(25, "t")]
     model, _, target_ids = from_zero(variables, parameters, words(23, "s"), vocabulary)
-    path = convert.save_for_fairseq(
-        model, convert.config_from_zero(parameters), "en", "de", str(tmp_path)
-    )
+    path = convert.save_for_fairseq(model, config_from_zero(parameters), "en", "de", str(tmp_path))
     _, _, task = checkpoint_utils.load_model_ensemble_and_task([path])
     assert len(task.target_dictionary) == len(model.decoder.dictionary) == 28
     assert len(set(target_ids.tolist())) == 27

@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernels import needs_cpp
 
 from fairseq_lrn.ops import lrn_scan
 from fairseq_lrn.ops.lrn_scan.reference import lrn_scan_backward_reference, lrn_scan_reference
+from kernels import needs_cpp
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 # Absolute error in units of the type's precision, over sequences as long as those below. Of

@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
-from kernels import needs_cpp
 from torch import nn
 
 from fairseq_lrn import LRN
-from fairseq_lrn.ops import extension, lrn_scan
+from fairseq_lrn.ops import build, lrn_scan
+from kernels import needs_cpp
 
 # Its compiler follows the choice of a backend instead of asking for it.
 OLD_TORCH = torch.__version__ < (2, 3)
@@ -115,7 +115,7 @@ def outputs_and_gradients(function, lrn, x, mask):
         pytest.param(
             *("inductor", {"layer_norm": True}),
             marks=pytest.mark.skipif(
-                not any(map(shutil.which, extension.COMPILERS)), reason="inductor compiles C++"
+                not any(map(shutil.which, build.COMPILERS)), reason="inductor compiles C++"
             ),
         ),
     ],
@@ -219,7 +219,7 @@ def test_one_openmp_runtime(root):
     before, after = result.stdout.splitlines()
     assert before == after
     assert "omp" in before  # torch's own
-    assert b"libgomp" not in extension.find().read_bytes()
+    assert b"libgomp" not in build.find().read_bytes()
 
 
 CAPABILITIES = ["default", "avx2", "avx512"]

@@ -23,7 +23,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from fairseq_lrn.ops import triton_scan
+from fairseq_lrn.ops.lrn_scan import triton_kernels
 
 OTHERS = {"mask": "*i32"}
 POINTERS = {"kqv", "h", "grad_h", "grad_kqv"}
@@ -53,12 +53,14 @@ for dtype, output_gate, has_both, reverse in VARIANTS:
         values = {place[a]: value for a, value in constants.items()}
         source = ASTSource(kernel, signature, values, aligned)
         compiled = triton.compile(
-            source, target=GPUTarget("cuda", 90, 32), options={"num_warps": triton_scan.NUM_WARPS}
+            source,
+            target=GPUTarget("cuda", 90, 32),
+            options={"num_warps": triton_kernels.NUM_WARPS},
         )
         assert compiled.asm["cubin"]
         if has_both and not output_gate:
             copies = compiled.asm["ptx"].count("cp.async.c")
-            assert copies >= loads * triton_scan.STAGES.value, (name, dtype, copies)
+            assert copies >= loads * triton_kernels.STAGES.value, (name, dtype, copies)
 print("compiled")
 """
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import operators as benchmark
+from benchmarks import operator_speed as benchmark
 
 
 def run(root, *arguments):

@@ -1,15 +1,16 @@
-"""A small task and models for it."""
+"""Small models and a task for them, for tests of models and of generation."""
 
 from types import SimpleNamespace
 
-import pytest
 import torch
 from fairseq.data import Dictionary
 
 from fairseq_lrn.models import LRNModel, RNMTModel, TransformerLRNModel
-from fairseq_lrn.models.translation.lrn_config import LRNConfig, RNMTConfig, TransformerLRNConfig
+from fairseq_lrn.models.translation.lrn_config import LRNConfig
+from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
+from fairseq_lrn.models.translation.transformer_lrn_config import TransformerLRNConfig
 
-# Large weights: with the authors' initial ones so small a model hardly hears of its input.
+# Large weights: with the authors' initial weights, the input has little effect on so small a model.
 SMALL_RNMT = {"embed_dim": 16, "hidden_size": 20, "attention_heads": 4, "init_scale": 0.4}
 SMALL = {
     "encoder_embed_dim": 16,
@@ -34,8 +35,7 @@ def dictionary(size=30):
     return result
 
 
-@pytest.fixture
-def task():
+def joined_task():
     joined = dictionary()
     return SimpleNamespace(source_dictionary=joined, target_dictionary=joined)
 
@@ -52,7 +52,6 @@ def builder(model, config_class, small, task):
     return build
 
 
-@pytest.fixture
 def builders(task):
     """A function for each model that builds a small one, with options."""
     return {
@@ -64,19 +63,8 @@ def builders(task):
     }
 
 
-@pytest.fixture
-def build(builders):
-    return builders["lrn"]
-
-
-@pytest.fixture
-def build_rnmt(builders):
-    return builders["lrn_rnmt"]
-
-
-@pytest.fixture
-def batch(task):
-    """Sentences of several lengths, as tensors padded on the side asked for."""
+def batch_maker(task):
+    """A function that gives sentences of several lengths, padded on the side asked for."""
     generator = torch.Generator().manual_seed(5)
     pad, eos = task.source_dictionary.pad(), task.source_dictionary.eos()
 

@@ -1,0 +1,1 @@
+"""The subcommands of ``fairseq-lrn``, one file each."""

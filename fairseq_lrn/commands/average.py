@@ -1,0 +1,48 @@
+"""Average the parameters of several checkpoints. Options are those of fairseq's script.
+
+Examples:
+    fairseq-lrn average --inputs checkpoints --num-epoch-checkpoints 5 \\
+        --output checkpoints/averaged.pt
+    fairseq-lrn average --inputs a.pt b.pt --output averaged.pt
+"""
+
+import argparse
+
+from fairseq_lrn import checkpoints
+from fairseq_lrn.errors import InputError
+
+HELP = "average checkpoints"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--inputs", nargs="+", required=True, help="files, or one directory")
+    parser.add_argument("--output", required=True, metavar="FILE")
+    number = parser.add_mutually_exclusive_group()
+    number.add_argument("--num-epoch-checkpoints", type=int, metavar="N", help="last N epochs")
+    number.add_argument("--num-update-checkpoints", type=int, metavar="N", help="last N updates")
+    number.add_argument("--num-best-checkpoints", type=int, metavar="N", help="best N")
+    parser.add_argument(
+        "--checkpoint-upper-bound", type=int, metavar="N", help="ignore later epochs or updates"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the command."""
+    counts = {
+        checkpoints.EPOCH: args.num_epoch_checkpoints,
+        checkpoints.UPDATE: args.num_update_checkpoints,
+        checkpoints.BEST: args.num_best_checkpoints,
+    }
+    inputs = args.inputs
+    for pattern, count in counts.items():
+        if count is None:
+            continue
+        if count < 1 or len(inputs) != 1:
+            raise InputError("--num-...-checkpoints takes N >= 1 and one directory as --inputs")
+        bound = None if pattern is checkpoints.BEST else args.checkpoint_upper_bound
+        inputs = checkpoints.find(inputs[0], pattern, count, bound)
+    for path in inputs:
+        print("averaging", path)
+    checkpoints.save(checkpoints.average(inputs), args.output)
+    print("wrote", args.output)

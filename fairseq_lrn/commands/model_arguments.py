@@ -1,0 +1,29 @@
+"""The arguments of commands that load a trained model."""
+
+import argparse
+
+from fairseq_lrn.generation.translator import Translator, load_translator
+from fairseq_lrn.modules.precision import MATMUL_DTYPES
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model and the options of loading it."""
+    parser.add_argument(
+        "model", help="directory of checkpoints, or a checkpoint; an ensemble: FILE:FILE"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="directory that fairseq-lrn prepare made, if it was moved"
+    )
+    parser.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
+    parser.add_argument(
+        "--generation-dtype",
+        choices=MATMUL_DTYPES,
+        help="type of matrix products on a CPU (default: float32)",
+    )
+
+
+def load_model(args: argparse.Namespace) -> Translator:
+    """Load the model that the arguments name."""
+    return load_translator(
+        args.model, data=args.data, device=args.device, dtype=args.generation_dtype
+    )

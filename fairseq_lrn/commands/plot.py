@@ -1,0 +1,56 @@
+"""Draw how a model learned, and what it does with a sentence.
+
+curves: a statistic of the validation set, from logs of fairseq-train (--log-format simple).
+attention: between the words of a sentence and of its translation.
+memory: how much of each subword the states of an encoder layer hold, by the paper's unfolded form
+h_t = sum_k i_k (prod_{k<j<=t} f_j) v_k; the weights are means over the hidden units.
+
+The suffix of FILE chooses the format: png, svg or pdf.
+
+Examples:
+    fairseq-lrn plot curves multi30k/lrn-1 multi30k/transformer-1 --output curves.png
+    fairseq-lrn plot attention checkpoints/mine "Two dogs play." --output attention.png
+    fairseq-lrn plot memory checkpoints/mine "Two dogs play." --layer 2 --output memory.png
+"""
+
+import argparse
+
+from fairseq_lrn.analysis import memory, plots
+from fairseq_lrn.generation.translator import load_translator
+
+HELP = "draw training curves, attention, memory"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--output", required=True, metavar="FILE", help="png, svg or pdf")
+    curves = kinds.add_parser("curves", parents=[common])
+    curves.add_argument("logs", nargs="+", metavar="LOG", help="or a directory with train.log")
+    curves.add_argument("--metric", default="nll_loss", help="default: %(default)s")
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("model", help="directory of checkpoints, or a checkpoint")
+    model.add_argument("sentence", help="raw text in the source language")
+    model.add_argument(
+        "--data", metavar="DIR", help="directory that fairseq-lrn prepare made, if it was moved"
+    )
+    kinds.add_parser("attention", parents=[common, model])
+    layer = kinds.add_parser("memory", parents=[common, model])
+    layer.add_argument("--layer", type=int, default=1, metavar="N", help="encoder layer, from 1")
+    layer.add_argument("--backward", action="store_true", help="the backward recurrence")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the command."""
+    if args.kind == "curves":
+        plots.draw_curves(args.logs, args.output, args.metric)
+        return
+    translator = load_translator(args.model, data=args.data)
+    if args.kind == "attention":
+        translation = translator.hypotheses([args.sentence], attention=True)[0][0]
+        print(translation.text)
+        plots.draw_attention(translation, args.output)
+    else:
+        kept = memory.memory(translator, args.sentence, args.layer, args.backward)
+        plots.draw_memory(kept, args.output)

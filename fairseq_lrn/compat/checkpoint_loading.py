@@ -1,0 +1,63 @@
+"""fairseq (0.12.2, 0.12.3) loads checkpoints unsafely, or not at all, and hides what is wrong.
+
+Since torch 2.6, ``torch.load`` refuses fairseq's checkpoints, because they hold types that are not
+on its list (``weights_only=True``). With older versions of torch, loading a checkpoint can run
+code. For a damaged file, fairseq's error names neither the file nor the reason.
+
+The patches put the harmless types of fairseq's checkpoints on torch's list, check checkpoints
+before fairseq loads them with an older torch, and raise an error that names the file.
+"""
+
+import _codecs
+import argparse
+import pickle
+
+import numpy
+import torch
+
+from fairseq_lrn import checkpoints
+from fairseq_lrn.compat.patching import patch
+
+
+def allow_checkpoint_types() -> None:
+    """Let torch's safe loading read fairseq's checkpoints.
+
+    Apart from plain types and tensors, they hold ``argparse.Namespace`` (models that are
+    configured without a dataclass) and, after training with ``--eval-bleu``, arrays of n-gram
+    counts. Any other type is still refused.
+    """
+    if not hasattr(torch.serialization, "add_safe_globals"):  # see checkpoints.SAFE_LOADING
+        return
+    try:
+        from numpy._core.multiarray import _reconstruct
+    except ImportError:  # numpy 1
+        from numpy.core.multiarray import _reconstruct
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    torch.serialization.add_safe_globals(
+        [numpy.ndarray, numpy.dtype, type(numpy.dtype(numpy.int64)), _codecs.encode]
+    )
+    # numpy 1 and 2 name this function differently; each must read what the other wrote.
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        torch.serialization.add_safe_globals([(_reconstruct, f"{module}._reconstruct")])
+
+
+def patch_checkpoint_loading() -> None:
+    """Let fairseq load checkpoints safely, and say what is wrong with a file."""
+    from fairseq import checkpoint_utils
+    from fairseq.file_io import PathManager
+
+    def build(original):
+        def load_checkpoint_to_cpu(path, *args, **kwargs):
+            is_local = PathManager.supports_rename(path)
+            if is_local and torch.__version__ < (2, 6):
+                checkpoints.load(path)  # before fairseq loads it in a way that can run code
+            try:
+                return original(path, *args, **kwargs)
+            except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError):
+                if is_local:
+                    checkpoints.load(path)  # raises an error that names the file, if it is at fault
+                raise
+
+        return load_checkpoint_to_cpu
+
+    patch(checkpoint_utils, "load_checkpoint_to_cpu", build)

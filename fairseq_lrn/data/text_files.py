@@ -1,0 +1,82 @@
+"""The files that raw text needs, beside prepared data and beside checkpoints.
+
+They are small: the BPE model, the dictionaries, and the record of the options of
+``fairseq-lrn prepare``. They are copied beside each checkpoint, so a directory of checkpoints is
+enough to translate raw text.
+"""
+
+import filecmp
+import json
+import os
+import shutil
+from typing import Any, Dict, List
+
+from fairseq_lrn.checkpoints import task_options
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.files import atomic_write
+
+SENTENCEPIECE_MODEL = "sentencepiece.bpe.model"
+RECORD = "prepare.json"
+
+
+def read_record(directory: str) -> Dict[str, Any]:
+    """The options of ``fairseq-lrn prepare``, as recorded in *directory*.
+
+    Raises:
+        InputError: *directory* has no such record, or it is damaged.
+    """
+    path = os.path.join(directory, RECORD)
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}, which fairseq-lrn prepare wrote: {error}") from error
+    if not isinstance(record, dict) or not {"source_lang", "target_lang"} <= record.keys():
+        raise InputError(f"{path} was not written by fairseq-lrn prepare: it names no languages")
+    return record
+
+
+def files(directory: str) -> List[str]:
+    """Names of the files that raw text needs.
+
+    Returns:
+        the names; an empty list if ``fairseq-lrn prepare`` did not make *directory*.
+
+    Raises:
+        InputError: see :func:`read_record`.
+    """
+    if not os.path.isfile(os.path.join(directory, RECORD)):
+        return []
+    record = read_record(directory)
+    dictionaries = [f"dict.{record[side]}.txt" for side in ("source_lang", "target_lang")]
+    return [RECORD, SENTENCEPIECE_MODEL, *dictionaries]
+
+
+def keep(data: str, directory: str) -> None:
+    """Copy the files that raw text needs from prepared data to a directory of checkpoints.
+
+    Raises:
+        InputError: the files cannot be written; earlier files are unchanged.
+    """
+    for name in files(data):
+        source, target = os.path.join(data, name), os.path.join(directory, name)
+        if os.path.isfile(source) and not (
+            os.path.isfile(target) and filecmp.cmp(source, target, shallow=False)
+        ):
+            with open(source, "rb") as original, atomic_write(target) as copy:
+                shutil.copyfileobj(original, copy)
+
+
+def keep_beside_checkpoint(state: Dict[str, Any], directory: str) -> None:
+    """Put the files that raw text needs beside a checkpoint, if there are any.
+
+    Args:
+        state: the checkpoint.
+        directory: its directory.
+
+    Raises:
+        InputError: the files cannot be read or written.
+    """
+    data = task_options(state).get("data")
+    if isinstance(data, str):
+        keep(data.split(os.pathsep)[0], directory)

@@ -1,0 +1,7 @@
+"""The operator of the LRN recurrence: interface, contract, reference, autograd, GPU kernels."""
+
+from fairseq_lrn.ops.lrn_scan import autograd, triton_backend  # noqa: F401  (they register)
+from fairseq_lrn.ops.lrn_scan.contract import ACTIVATIONS
+from fairseq_lrn.ops.lrn_scan.interface import lrn_scan, scan_directions
+
+__all__ = ["ACTIVATIONS", "lrn_scan", "scan_directions"]

@@ -1,0 +1,13 @@
+"""Optimisers and learning-rate schedules for fairseq. Importing this package registers them."""
+
+from fairseq_lrn.compat import require_fairseq
+
+require_fairseq()
+
+from fairseq_lrn.optim.adam import TorchAdam  # noqa: E402
+from fairseq_lrn.optim.lr_scheduler import (  # noqa: E402
+    GNMTPlusSchedule,
+    InverseSqrtCooldownSchedule,
+)
+
+__all__ = ["GNMTPlusSchedule", "InverseSqrtCooldownSchedule", "TorchAdam"]

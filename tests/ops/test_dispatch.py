@@ -1,55 +1,15 @@
-"""The choice among backends, and building the C++ kernel."""
+"""The choice among backends."""
 
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
-
-from fairseq_lrn.ops import build, dispatch, lrn_scan
 from kernels import MISSING, needs_cpp
+from processes import start
 
-USE = """
-import logging
-logging.basicConfig(level=logging.INFO, format="%(message)s")
-import torch
-from fairseq_lrn.ops import backends, lrn_scan
-lrn_scan(torch.randn(3, 2, 12), torch.randn(2, 4))
-lrn_scan(torch.randn(3, 2, 12), torch.randn(2, 4))
-print(backends()[1])
-"""
-
-
-@pytest.fixture
-def unbuilt(tmp_path, root):
-    """Environment of a process that finds no library, but a copy of the package.
-
-    Only the recurrence is in its library, and nothing is optimised, so that building is quick.
-    """
-    ignored = shutil.ignore_patterns("*.so", "__pycache__")
-    shutil.copytree(root / "fairseq_lrn", tmp_path / "copy" / "fairseq_lrn", ignore=ignored)
-    for source in (tmp_path / "copy" / "fairseq_lrn" / "ops" / "csrc").glob("*.cpp"):
-        if source.name != "lrn_scan.cpp":
-            source.unlink()
-    return {
-        **os.environ,
-        "PYTHONPATH": str(tmp_path / "copy"),
-        "TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions"),
-        "FAIRSEQ_LRN_CXXFLAGS": "-O0",
-    }
-
-
-def start(environment, code=USE):
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=environment["PYTHONPATH"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+from fairseq_lrn.ops import dispatch, lrn_scan
 
 
 @needs_cpp
@@ -90,13 +50,6 @@ def test_choice_that_cannot_be_honoured(monkeypatch):
         lrn_scan(torch.randn(3, 2, 12), torch.randn(2, 4), backend="triton")
 
 
-@needs_cpp
-def test_fused_kernel_of_another_device():
-    lrn_scan(torch.randn(3, 2, 12), torch.randn(2, 4))
-    with pytest.raises(RuntimeError, match="computes tensors on cpu, but these are on cuda"):
-        dispatch.choose("cuda", "cpp")
-
-
 def test_device_without_a_fused_kernel(caplog):
     assert dispatch.choose("mps") == "reference"
     assert "kernels on mps: reference, which is slow" in caplog.text
@@ -130,72 +83,33 @@ def test_report(root):
     assert "kernels on cpu: reference" in lines
 
 
-@needs_cpp
-def test_import_loads_and_builds_nothing(unbuilt):
-    code = (
-        "import fairseq_lrn, sys\n"
-        "from fairseq_lrn.ops import backends\n"
-        "print(backends()[1], 'torch.utils.cpp_extension' in sys.modules)"
-    )
-    output = start(unbuilt, code).communicate()[0]
-    assert "'not loaded', reason='not built yet" in output.replace("state=", "")
-    assert output.strip().endswith("False")
-    assert not os.path.exists(unbuilt["TORCH_EXTENSIONS_DIR"])
+@pytest.fixture
+def registry(monkeypatch):
+    """An empty registry, in which nothing is loaded."""
+    for name in ("_registrations", "_loaded", "_choices"):
+        monkeypatch.setattr(dispatch, name, {})
+    monkeypatch.setattr(dispatch, "_announced", set())
+    monkeypatch.delenv("FAIRSEQ_LRN_BACKEND", raising=False)
 
 
-@needs_cpp
-def test_two_processes_build_once(unbuilt):
-    """Both start without the library; a third finds it, with building off and no compiler."""
-    outputs = [process.communicate()[0] for process in [start(unbuilt), start(unbuilt)]]
-    assert all("state='ready'" in output for output in outputs), outputs
-    assert sum(output.count("building the C++ kernel") for output in outputs) == 1
-    output = start({**unbuilt, "FAIRSEQ_LRN_BUILD": "0", "CXX": "/none"}).communicate()[0]
-    assert "state='ready'" in output and "building" not in output
+def test_a_backend_registers_itself(registry, caplog):
+    loads = []
+
+    def load(device_type):
+        loads.append(device_type)
+        return True, "by beads"
+
+    dispatch.register("abacus", "cpu", load, lambda: ("not loaded", "built of wood"))
+    assert dispatch.backends()[1] == ("abacus", "not loaded", "built of wood")
+    assert dispatch.choose("cpu") == dispatch.choose("cpu", "abacus") == "abacus"
+    assert loads == ["cpu"] and dispatch.is_loaded("abacus", "cpu")
+    assert dispatch.backends()[1] == ("abacus", "ready", "by beads")
+    assert dispatch.choose("cuda") == "reference"
 
 
-def test_building_turned_off(unbuilt):
-    output = start({**unbuilt, "FAIRSEQ_LRN_BUILD": "0"}).communicate()[0]
-    assert output.count("kernels on cpu: reference, which is slow; cpp is not available") == 1
-    assert "FAIRSEQ_LRN_BUILD=0 turns building off" in output
-    environment = {**unbuilt, "FAIRSEQ_LRN_BUILD": "0", "FAIRSEQ_LRN_BACKEND": "cpp"}
-    output = start(environment).communicate()[0]
-    assert "RuntimeError: FAIRSEQ_LRN_BACKEND='cpp' cannot be used: it is not built" in output
-
-
-@needs_cpp
-def test_no_compiler(unbuilt, tmp_path):
-    (tmp_path / "empty").mkdir()
-    output = start({**unbuilt, "PATH": str(tmp_path / "empty")}).communicate()[0]
-    assert "reference, which is slow; cpp is not available: no C++ compiler was found" in output
-    assert "state='unavailable'" in output
-
-
-@needs_cpp
-def test_build_that_fails(unbuilt):
-    output = start({**unbuilt, "FAIRSEQ_LRN_CXXFLAGS": "-O0 -Dnamespace=42"}).communicate()[0]
-    assert "cpp is not available: building it failed (" in output
-    assert "error" in output and ".log" in output
-    again = start({**unbuilt, "FAIRSEQ_LRN_CXXFLAGS": "-O0 -Dnamespace=42"}).communicate()[0]
-    assert "building the C++ kernel" not in again
-    assert "building it failed (" in again and "to try again at once, remove" in again
-
-
-@needs_cpp
-def test_cache_that_cannot_be_written(unbuilt, tmp_path):
-    (tmp_path / "extensions").write_text("a file where a directory should be")
-    output = start(unbuilt).communicate()[0]
-    assert "cannot be written" in output and "set TORCH_EXTENSIONS_DIR" in output
-
-
-def test_name_of_the_library_follows_its_sources(tmp_path, root):
-    ops = root / "fairseq_lrn" / "ops"
-    (tmp_path / "csrc").mkdir()
-    for source in (*build.sources(ops), ops / "build.py"):
-        (tmp_path / source.relative_to(ops)).write_bytes(source.read_bytes())
-    names = {build.library_name(ops)}
-    assert names == {build.library_name(tmp_path)}
-    for changed in (build.sources(tmp_path)[1], tmp_path / "build.py"):
-        with changed.open("a") as file:
-            file.write("// changed\n")
-        names.add(build.library_name(tmp_path))
-    assert len(names) == 3
+def test_one_fused_backend_for_a_device(registry):
+    for name in ("abacus", "slide rule"):
+        dispatch.register(name, "cpu", lambda device_type: (True, ""), lambda: ("", ""))
+    assert dispatch.choose("cpu") == "abacus"
+    with pytest.raises(RuntimeError, match="already uses abacus on cpu; start a new process"):
+        dispatch.choose("cpu", "slide rule")

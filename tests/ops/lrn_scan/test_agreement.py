@@ -1,6 +1,6 @@
 """The fused kernels against the reference in float64: values and every gradient.
 
-test_triton.py runs this file once more, in Triton's interpreter.
+test_triton_kernels.py runs this file again, in Triton's interpreter.
 """
 
 import os
@@ -11,12 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairseq_lrn.ops import lrn_scan
-from fairseq_lrn.ops.lrn_scan.reference import lrn_scan_backward_reference, lrn_scan_reference
 from kernels import needs_cpp
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-# Absolute error in units of the type's precision, over sequences as long as those below. Of
-# half types, inputs and results are rounded, the state is not.
+# Absolute error for sequences as long as those below. In half precision, inputs and results are
+# rounded; the state is not.
 TOLERANCE = {
     torch.float64: 1e-12,
     torch.float32: 5e-6,
@@ -38,9 +37,10 @@ def run(tensors, backend, grad_h, **options):
     return (h, *grads)
 
 
-def converted(tensors, **how):
+def converted(tensors, **target):
     kqv, h0, mask, bias = tensors
-    return [one.to(**how) for one in kqv], h0.to(**how), mask, [one.to(**how) for one in bias]
+    kqv, bias = ([tensor.to(**target) for tensor in tensors] for tensors in (kqv, bias))
+    return kqv, h0.to(**target), mask, bias
 
 
 @st.composite
@@ -126,40 +126,6 @@ def test_gradcheck(fused, gates, activation, reverse):
         )  # fmt: skip
 
     assert torch.autograd.gradcheck(scan, (*kqv, h0, *bias), fast_mode=INTERPRETED)
-
-
-@pytest.mark.parametrize("activation", ["tanh", "identity"])
-@pytest.mark.parametrize("gates", [3, 4])
-def test_written_out_gradients_of_the_reference(gates, activation):
-    """lrn_scan_backward_reference against autograd through lrn_scan_reference."""
-    for reverse in (False, True):
-        kqv = torch.randn(5, 3, gates * 4, dtype=torch.float64).requires_grad_()
-        h0 = torch.randn(3, 4, dtype=torch.float64).requires_grad_()
-        bias = torch.randn(gates * 4, dtype=torch.float64)
-        mask = torch.rand(5, 3) < 0.3
-        h = lrn_scan_reference(kqv, h0, mask, bias, activation, reverse)
-        grad_h = torch.randn_like(h)
-        expected = torch.autograd.grad(h, (kqv, h0), grad_h)
-        result = lrn_scan_backward_reference(
-            grad_h, kqv, h0, mask, bias, h.detach(), activation, reverse
-        )
-        for one, other in zip(result, expected):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("activation", ["tanh", "identity"])
-@pytest.mark.parametrize("gates", [3, 4])
-def test_the_reference_rounds_once_a_step(gates, activation):
-    kqv, h0 = torch.randn(1, 64, gates * 16), torch.randn(64, 16)
-
-    def scan(*tensors):
-        return lrn_scan(*tensors, activation=activation, backend="reference")
-
-    exact = scan(kqv.double(), h0.double()).float()
-    with torch.no_grad():
-        assert torch.equal(scan(kqv, h0), exact)
-    # In training every operation rounds, which takes less time.
-    assert not torch.equal(scan(kqv, h0), exact)
 
 
 def test_padding_has_no_influence(fused):

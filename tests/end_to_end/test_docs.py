@@ -21,7 +21,7 @@ from toy_grammar import generate
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-# Those that take long run in a test of their own, made short by their options: its file.
+# Long commands run, shortened by their options, in a test of their own: its file.
 ELSEWHERE = {
     "bash scripts/setup.sh": "scripts/test.sh",
     "bash scripts/quickstart.sh": "tests/end_to_end/conftest.py",
@@ -30,14 +30,14 @@ ELSEWHERE = {
     "bash scripts/tatoeba.sh": "tests/end_to_end/test_multi30k.py",
     "bash scripts/wmt14_en_de.sh": "tests/end_to_end/test_wmt14.py",
     "bash scripts/compare_cells.sh": "tests/end_to_end/test_compare_cells.py",
-    "python scripts/convert_zero_checkpoint.py": "tests/end_to_end/test_convert.py",
+    "fairseq-lrn convert": "tests/end_to_end/test_convert.py",
     "python scripts/benchmark.py": "tests/end_to_end/test_benchmark.py",
     "sphinx-build": "tests/end_to_end/test_docs.py",
 }
-# What makes the rest short enough, or fit for a test.
+# Changes that make the other commands short enough for a test.
 CHANGES = [
     (r"^source \.venv/bin/activate$", "true"),
-    (r"(prepare_text\.py)", r"\1 --vocab-size 300 --workers 1"),
+    (r"(fairseq-lrn prepare)", r"\1 --vocab-size 300 --workers 1"),
     (r"--max-update \d+", "--max-update 10"),
     (r"--cooldown-updates \d+", "--cooldown-updates 2"),
     (r"--rdrop-from-update \d+", "--rdrop-from-update 5"),
@@ -77,8 +77,12 @@ def test_commands_of_other_tests():
     found = {command for page in PAGES for command in commands(page) if elsewhere(command)}
     assert len(found) > 5
     for command in found:
-        script = next(word for word in command.split() if "/" in word or word == "sphinx-build")
-        assert Path(script).name in (ROOT / elsewhere(command)).read_text(), command
+        words = command.split()
+        if words[0] == "fairseq-lrn":
+            name = " ".join(words[:2])
+        else:
+            name = Path(next((word for word in words if "/" in word), words[0])).name
+        assert name in (ROOT / elsewhere(command)).read_text(), command
 
 
 def test_no_command_in_another_form():
@@ -126,7 +130,7 @@ def trained(checkout, command):
     """README's commands, then those of the page on one's own data."""
     run_page(ROOT / "README.md", checkout, command)
     assert (checkout / "translations.de").read_text().count("\n") == 20
-    prepared = [command for command in commands(ROOT / "README.md") if "prepare_text" in command]
+    prepared = [command for command in commands(ROOT / "README.md") if "fairseq-lrn prepare" in command]
     assert len(prepared) == 1
     shutil.rmtree(checkout / "checkpoints")
     output = run_page(ROOT / "docs" / "your_data.md", checkout, command, prepared)
@@ -199,7 +203,7 @@ def test_every_architecture():
 
 def test_messages():
     """What the page lists is what the code says."""
-    text = (ROOT / "docs" / "your_data.md").read_text().split("## Messages")[1]
+    text = (ROOT / "docs" / "your_data.md").read_text().split("## Common errors")[1]
     rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][2:]
     sources = [*(ROOT / "fairseq_lrn").rglob("*.py"), *(ROOT / "scripts").glob("*")]
     code = "\n".join(path.read_text() for path in sources if path.is_file())
@@ -212,10 +216,16 @@ def test_messages():
 
 
 def test_pages(tmp_path):
-    """The pages and the API reference are built, without a warning (a dead link is one)."""
+    """The pages are built without a warning (a dead link is one), and load nothing from a network."""
     pytest.importorskip("sphinx")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", str(tmp_path)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
     assert "load_translator" in (tmp_path / "api.html").read_text()
     assert "Contributing" in (tmp_path / "contributing.html").read_text()
+    for page in tmp_path.rglob("*.html"):
+        # Links may lead elsewhere; what a page loads may not.
+        loaded = re.findall(r"<(?:script|img|link|iframe)\b[^>]*(?:src|href)=\"([^\"]+)", page.read_text())
+        assert [address for address in loaded if re.match("(https?:)?//", address)] == [], page
+    for style in tmp_path.rglob("*.css"):
+        assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", style.read_text()), style

@@ -4,10 +4,10 @@ import os
 import shutil
 
 import pytest
-from kernels import needs_cpp
-from processes import start
 
 from fairseq_lrn.ops import build
+from kernels import needs_cpp
+from processes import start
 
 
 @pytest.fixture

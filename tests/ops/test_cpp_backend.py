@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from kernels import needs_cpp
 
 from fairseq_lrn.ops import build, cpp_backend, dispatch, lrn_scan
+from kernels import needs_cpp
 
 
 @needs_cpp

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
-from kernels import MISSING, needs_cpp
-from processes import start
 
 from fairseq_lrn.ops import dispatch, lrn_scan
+from kernels import MISSING, needs_cpp
+from processes import start
 
 
 @needs_cpp

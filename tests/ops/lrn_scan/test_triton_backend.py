@@ -29,7 +29,10 @@ def test_is_not_imported_without_need(root):
 
 def test_not_installed(monkeypatch):
     monkeypatch.setattr(triton_backend.importlib.util, "find_spec", lambda name: None)
-    assert triton_backend.load("cuda") == (False, "Triton is not installed; pip install 'triton>=3.0'")
+    assert triton_backend.load("cuda") == (
+        False,
+        "Triton is not installed; pip install 'triton>=3.0'",
+    )
     assert triton_backend.describe()[0] == "unavailable"
 
 

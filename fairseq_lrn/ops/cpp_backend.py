@@ -7,10 +7,15 @@ import torch
 from fairseq_lrn.ops import build, dispatch
 
 
+def unavailable_reason(device_type: str) -> str:
+    """See :func:`.dispatch.register`."""
+    if device_type != "cpu":
+        return f"it computes tensors on cpu, but these are on {device_type}"
+    return ""
+
+
 def load(device_type: str) -> Tuple[bool, str]:
     """Load the kernels, and build them if need be; see :func:`.dispatch.register`."""
-    if device_type != "cpu":
-        return False, f"it computes tensors on cpu, but these are on {device_type}"
     try:
         path = build.find() or build.build()
         torch.ops.load_library(str(path))
@@ -31,4 +36,4 @@ def describe() -> Tuple[str, str]:
     return "not loaded", "not built yet; it is built on first use"
 
 
-dispatch.register("cpp", "cpu", load, describe)
+dispatch.register("cpp", "cpu", unavailable_reason, load, describe)

@@ -30,6 +30,7 @@ class Backend(NamedTuple):
 
 class _Registration(NamedTuple):
     device_type: str
+    unavailable_reason: Callable[[str], str]
     load: Callable[[str], Tuple[bool, str]]
     describe: Callable[[], Tuple[str, str]]
 
@@ -45,6 +46,7 @@ _lock = threading.RLock()
 def register(
     name: str,
     device_type: str,
+    unavailable_reason: Callable[[str], str],
     load: Callable[[str], Tuple[bool, str]],
     describe: Callable[[], Tuple[str, str]],
 ) -> None:
@@ -53,10 +55,12 @@ def register(
     Args:
         name: its name in ``FAIRSEQ_LRN_BACKEND``.
         device_type: device type whose tensors it computes by default.
+        unavailable_reason: why the backend cannot compute tensors on a device type, as far as that
+            is known without loading it; an empty string otherwise.
         load: load the backend for a device type; returns whether that worked, and the reason.
         describe: state and reason (see :class:`Backend`), without loading anything.
     """
-    _registrations[name] = _Registration(device_type, load, describe)
+    _registrations[name] = _Registration(device_type, unavailable_reason, load, describe)
 
 
 def backends() -> List[Backend]:
@@ -146,11 +150,18 @@ def _describe(name: str) -> Backend:
 def _load(name: str, device_type: str) -> Tuple[bool, str]:
     key = (name, device_type)
     if key not in _loaded:
-        occupant = next((other for other in _registrations if is_loaded(other, device_type)), None)
-        if occupant is None:
-            _loaded[key] = _registrations[name].load(device_type)
-        else:  # torch keeps one kernel of an operator for each device type
-            reason = f"this process already uses {occupant} on {device_type}"
-            remedy = f"start a new process with {BACKEND_VARIABLE}={name}"
-            _loaded[key] = False, f"{reason}; {remedy}"
+        backend = _registrations[name]
+        reason = backend.unavailable_reason(device_type) or _occupied_reason(name, device_type)
+        _loaded[key] = (False, reason) if reason else backend.load(device_type)
     return _loaded[key]
+
+
+def _occupied_reason(name: str, device_type: str) -> str:
+    """torch keeps one kernel of an operator for each device type, so only one backend is loaded."""
+    occupant = next((other for other in _registrations if is_loaded(other, device_type)), None)
+    if occupant is None:
+        return ""
+    return (
+        f"this process already uses {occupant} on {device_type}; start a new process with "
+        f"{BACKEND_VARIABLE}={name}"
+    )

@@ -1,4 +1,4 @@
-"""The fused step of a decoder. Its reference are the layers; see also generation/test_beam_search.py."""
+"""The fused step of a decoder, compared with its layers; see also test_beam_search.py."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from fairseq_lrn.modules import LRNDecoderLayer, RecurrentStack
 from fairseq_lrn.modules.layers import build_decoder_step
 from fairseq_lrn.modules.linear import Linear, Packable, can_pack
-from fairseq_lrn.ops.decoder_step import has_decoder_step
+from fairseq_lrn.ops import DecoderStep, has_decoder_step
 from kernels import needs_cpp, needs_int8
 
 pytestmark = needs_cpp

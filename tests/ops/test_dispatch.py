@@ -99,7 +99,9 @@ def test_a_backend_registers_itself(registry, caplog):
         loads.append(device_type)
         return True, "by beads"
 
-    dispatch.register("abacus", "cpu", load, lambda: ("not loaded", "built of wood"))
+    dispatch.register(
+        "abacus", "cpu", lambda device_type: "", load, lambda: ("not loaded", "built of wood")
+    )
     assert dispatch.backends()[1] == ("abacus", "not loaded", "built of wood")
     assert dispatch.choose("cpu") == dispatch.choose("cpu", "abacus") == "abacus"
     assert loads == ["cpu"] and dispatch.is_loaded("abacus", "cpu")
@@ -109,7 +111,7 @@ def test_a_backend_registers_itself(registry, caplog):
 
 def test_one_fused_backend_for_a_device(registry):
     for name in ("abacus", "slide rule"):
-        dispatch.register(name, "cpu", lambda device_type: (True, ""), lambda: ("", ""))
+        dispatch.register(name, "cpu", lambda _: "", lambda _: (True, ""), lambda: ("", ""))
     assert dispatch.choose("cpu") == "abacus"
     with pytest.raises(RuntimeError, match="already uses abacus on cpu; start a new process"):
         dispatch.choose("cpu", "slide rule")

@@ -49,6 +49,10 @@ def check_contract(
     if padding_mask is not None:
         _check_mask(padding_mask, time, batch, h0.device)
     _check_bias(bias, len(kqv), width, h0.device)
+    masks = [] if padding_mask is None else [padding_mask]
+    for tensor in (*kqv, h0, *masks, *bias):
+        if tensor.layout != torch.strided:
+            raise TypeError(f"all tensors must be dense (torch.strided), not {tensor.layout}")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {ACTIVATIONS}, not {activation!r}")
 
@@ -82,8 +86,6 @@ def _check_projections(kqv: Sequence[Tensor], h0: Tensor) -> None:
             raise TypeError(f"kqv must be floating point, not {projections.dtype}")
         if projections.device != h0.device:
             raise ValueError(f"h0 is on {h0.device}, but kqv is on {projections.device}")
-        if projections.layout != torch.strided:
-            raise TypeError(f"kqv must be a strided tensor, not {projections.layout}")
     first, last = kqv[0], kqv[-1]
     if first.shape != last.shape or first.dtype != last.dtype:
         raise ValueError(

@@ -11,11 +11,22 @@ from fairseq_lrn.ops import dispatch
 INTERPRETER_VARIABLE = "TRITON_INTERPRET"
 
 
+def unavailable_reason(device_type: str) -> str:
+    """See :func:`.dispatch.register`. Does not import Triton."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed; pip install 'triton>=3.0'"
+    if device_type == "cpu" and not _is_interpreted(device_type):
+        return f"it computes tensors on a GPU (or, slowly, on cpu with {INTERPRETER_VARIABLE}=1)"
+    if device_type == "cuda":
+        if not torch.cuda.is_available():
+            return "torch finds no GPU (torch.cuda.is_available() is false)"
+        if os.environ.get(INTERPRETER_VARIABLE) == "1":
+            return f"{INTERPRETER_VARIABLE}=1 keeps Triton from compiling for the GPU"
+    return ""
+
+
 def load(device_type: str) -> Tuple[bool, str]:
     """Compile the kernels and register them with torch; see :func:`.dispatch.register`."""
-    reason = _unavailable_reason(device_type)
-    if reason:
-        return False, reason
     try:
         import triton
 
@@ -39,7 +50,7 @@ def load(device_type: str) -> Tuple[bool, str]:
 
 def describe() -> Tuple[str, str]:
     """State and reason, without importing Triton; see :func:`.dispatch.register`."""
-    reason = _unavailable_reason("cpu" if _is_interpreted("cpu") else "cuda")
+    reason = unavailable_reason("cpu" if _is_interpreted("cpu") else "cuda")
     if reason:
         return "unavailable", reason
     return "not loaded", "installed; compiled on first use"
@@ -49,18 +60,4 @@ def _is_interpreted(device_type: str) -> bool:
     return device_type == "cpu" and os.environ.get(INTERPRETER_VARIABLE) == "1"
 
 
-def _unavailable_reason(device_type: str) -> str:
-    """Why Triton cannot be used, or an empty string. Does not import Triton."""
-    if importlib.util.find_spec("triton") is None:
-        return "Triton is not installed; pip install 'triton>=3.0'"
-    if device_type == "cpu" and not _is_interpreted(device_type):
-        return f"it computes tensors on a GPU (or, slowly, on cpu with {INTERPRETER_VARIABLE}=1)"
-    if device_type == "cuda":
-        if not torch.cuda.is_available():
-            return "torch finds no GPU (torch.cuda.is_available() is false)"
-        if os.environ.get(INTERPRETER_VARIABLE) == "1":
-            return f"{INTERPRETER_VARIABLE}=1 keeps Triton from compiling for the GPU"
-    return ""
-
-
-dispatch.register("triton", "cuda", load, describe)
+dispatch.register("triton", "cuda", unavailable_reason, load, describe)

@@ -240,8 +240,8 @@ def test_every_instruction_set(root, capability):
     ).stdout.strip()
     if used.lower() != capability:
         pytest.skip(f"this processor offers {used}")
-    names = ("agreement", "cross_entropy", "decoder_step", "top_log_probs")
-    tests = [f"tests/ops/test_{name}.py" for name in names]
+    names = ("lrn_scan/test_agreement", "test_cross_entropy", "test_decoder_step")
+    tests = [f"tests/ops/{name}.py" for name in (*names, "test_top_log_probs")]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests],
         env=environment,

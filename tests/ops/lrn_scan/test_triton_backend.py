@@ -29,27 +29,25 @@ def test_is_not_imported_without_need(root):
 
 def test_not_installed(monkeypatch):
     monkeypatch.setattr(triton_backend.importlib.util, "find_spec", lambda name: None)
-    assert triton_backend.load("cuda") == (
-        False,
-        "Triton is not installed; pip install 'triton>=3.0'",
-    )
+    reason = triton_backend.unavailable_reason("cuda")
+    assert reason == "Triton is not installed; pip install 'triton>=3.0'"
     assert triton_backend.describe()[0] == "unavailable"
 
 
 def test_tensors_on_the_cpu(installed):
-    works, reason = triton_backend.load("cpu")
-    assert not works and "on a GPU (or, slowly, on cpu with TRITON_INTERPRET=1)" in reason
+    reason = triton_backend.unavailable_reason("cpu")
+    assert "on a GPU (or, slowly, on cpu with TRITON_INTERPRET=1)" in reason
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu(installed):
-    works, reason = triton_backend.load("cuda")
-    assert not works and "torch finds no GPU" in reason
+    reason = triton_backend.unavailable_reason("cuda")
+    assert "torch finds no GPU" in reason
 
 
 def test_the_interpreter_is_for_the_cpu(installed, monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert triton_backend.describe() == ("not loaded", "installed; compiled on first use")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    works, reason = triton_backend.load("cuda")
-    assert not works and "TRITON_INTERPRET=1 keeps Triton from compiling" in reason
+    reason = triton_backend.unavailable_reason("cuda")
+    assert "TRITON_INTERPRET=1 keeps Triton from compiling" in reason

@@ -78,10 +78,8 @@ def run(root, *command, **environment):
 
 @needs_triton
 def test_in_the_interpreter(root):
-    result = run(
-        root, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/ops/lrn_scan/test_agreement.py",
-        TRITON_INTERPRET="1",
-    )  # fmt: skip
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    result = run(root, *command, "tests/ops/lrn_scan/test_agreement.py", TRITON_INTERPRET="1")
     assert result.returncode == 0, result.stdout
     assert " passed" in result.stdout
 

@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
-# What a change gives in a short training of the recipe of multi30k.sh with a whole schedule, on
-# the validation set. About 15 minutes each on one CPU core with bfloat16.
+# Measure what a change of the model gives: a short training run of the Multi30k recipe with a full
+# learning-rate schedule, evaluated on the validation set.
 #
 #   bash scripts/ablations.sh CHANGE [RAW_DIR] [--seed N] [--updates N] [--dir DIR]
-#                             [-- OPTIONS OF fairseq-train]
+#                             [-- fairseq-train options]
 #
-# CHANGE is one of those below, or several with + between; "none" is the recipe without R-Drop, with
-# which a short training only learns more slowly. N is 1000 updates, if it is not given. RAW_DIR and
-# DIR are those of multi30k.sh, with which this shares its data. It goes to DIR/CHANGE-SEED, and
-# scripts/results_table.py DIR/* prints a table.
+# CHANGE      one of the names in CHANGES below, or several joined by +. "none" is the recipe without
+#             R-Drop. (In a short run, R-Drop only slows learning down.)
+# RAW_DIR     raw text, as for multi30k.sh; without it, the files are downloaded.
+# --seed N    random seed (default: 1)
+# --updates N length of the training run (default: 1000)
+# --dir DIR   where everything is written (default: multi30k/ in the checkout). Prepared data are
+#             shared with multi30k.sh; this run goes to DIR/CHANGE-SEED.
+#
+# A run takes about 15 minutes on one CPU core with bfloat16. `python scripts/results_table.py DIR/*`
+# prints a table of all runs.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/recipes.sh"
 need_environment
 
-# The other options of lrn_multi30k one by one, to leave one out.
+# The options that the architecture lrn_multi30k sets, spelled out so that a change can omit one.
 SIZE="--arch lrn --encoder-embed-dim 128 --encoder-hidden-size 128 --encoder-layers 4
   --decoder-embed-dim 128 --decoder-hidden-size 128 --decoder-layers 4
   --decoder-attention-heads 4 --dropout 0.3"
@@ -22,25 +28,25 @@ SIZE="--arch lrn --encoder-embed-dim 128 --encoder-hidden-size 128 --encoder-lay
 CHANGES="none tanh layers-2 layers-6 no-label-smoothing source-table plain-projection
   rms-norm scaled-residual open-forget-gates closed-forget-gates attention-in-last-layer"
 CHANGES=${CHANGES//$'\n' /}
-[ -n "${1:-}" ] || fail "give a CHANGE, one of $CHANGES, or several with + between"
+[ -n "${1:-}" ] || fail "give a CHANGE: one of $CHANGES, or several joined by +"
 change=$1
 activation=identity
-changed=
+model_changes=
 ablations=
 for name in ${change//+/ }; do
   case $name in
     none) ;;
     tanh) activation=tanh ;;
-    layers-2) changed+=" --encoder-layers 2 --decoder-layers 2" ;;
-    layers-6) changed+=" --encoder-layers 6 --decoder-layers 6" ;;
-    no-label-smoothing) changed+=" --label-smoothing 0" ;;
-    # In front, so that other changes count.
+    layers-2) model_changes+=" --encoder-layers 2 --decoder-layers 2" ;;
+    layers-6) model_changes+=" --encoder-layers 6 --decoder-layers 6" ;;
+    no-label-smoothing) model_changes+=" --label-smoothing 0" ;;
+    # SIZE goes in front, so that the options of other changes override it.
     source-table)
-      changed="$SIZE --layernorm-projection --share-decoder-input-output-embed $changed"
+      model_changes="$SIZE --layernorm-projection --share-decoder-input-output-embed $model_changes"
       ;;
-    plain-projection) changed="$SIZE --share-all-embeddings $changed" ;;
+    plain-projection) model_changes="$SIZE --share-all-embeddings $model_changes" ;;
     rms-norm | scaled-residual | open-forget-gates | closed-forget-gates | attention-in-last-layer)
-      # Registered in scripts/ablations.
+      # Changes of the layers, registered in the user directory scripts/ablations.
       ablations=${ablations:+$ablations+}$name
       USER_DIR=$ROOT/scripts/ablations
       ;;
@@ -50,8 +56,8 @@ done
 parse_recipe "$ROOT/multi30k" --updates 1000 "${@:2}"
 prepare_multi30k "$directory" "$raw" --bpe-merges 10000
 run_name=$change-$seed
-[ -z "$ablations" ] || changed+=" --ablation $ablations"
-read -ra changed <<<"${changed//$'\n'/ }"
+[ -z "$ablations" ] || model_changes+=" --ablation $ablations"
+read -ra model_changes <<<"${model_changes//$'\n'/ }"
 options=(--rdrop-alpha 0 --rdrop-from-update 0 --no-epoch-checkpoints --keep-last-epochs 1
-  --activation-fn "$activation" "${changed[@]}" "${options[@]}")
+  --activation-fn "$activation" "${model_changes[@]}" "${options[@]}")
 run_recipe en de valid

@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
-# Does it work with that Python, that torch, without a compiler? A fresh environment for each row:
-# the quick start (preprocess, train, generate, score), then the unit tests; and each
-# way to install.
+# Check versions of Python and torch, an environment without a compiler or without Triton, and each way to
+# install the package, each in a fresh environment.
 #
 #   bash scripts/check_matrix.sh [--dir DIR] [ROW...]
 #
-# Rows: those of the table below; without any, all of them. Everything goes to DIR (default: matrix/
-# in the checkout), where RESULT lines are kept, so rows may be run one at a time; the table that is
-# printed has all of them. Half an hour to an hour a row on one core; needs the package index.
-# Pythons are looked for as python3.N and in pyenv; a row whose Python is missing says so.
+# --dir DIR where everything is written (default: matrix/ in the checkout)
+# ROW       names in the table ROWS below (default: all). Results are kept in DIR, so rows may be run one
+#           at a time; the table printed at the end has all of them.
+#
+# The kinds of check: "pipeline" runs the quick start (preprocess, train, translate, score) and the unit
+# tests; "install" installs the package in one of several ways, then trains and translates with fairseq's
+# commands; "torch" installs the package without its requirements next to torch alone.
+# Pipeline and install rows take half an hour to an hour each on one core. All rows need the package
+# index. Pythons are looked up as python3.N and in pyenv; a row whose Python is missing fails and says so.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-# name, Python, torch (empty: that of constraints.txt), what is checked
+# name, Python, torch (-: the version in constraints.txt), kind of check
 ROWS="
 py3.9       3.9   2.1.2  pipeline
 py3.10      3.10  2.2.2  pipeline
@@ -24,6 +28,7 @@ no-triton   3.11  -      pipeline
 isolated    3.11  -      install
 editable    3.11  -      install
 by-path     3.11  -      install
+torch-only  3.11  -      torch
 "
 
 directory=$ROOT/matrix rows=()
@@ -54,21 +59,21 @@ find_python() { # version
   fail "no Python $1 found"
 }
 
-# The files of the checkout as they are, in a place of their own: what is built there stays there.
+# Copies the files of the checkout, uncommitted changes included, so that each row builds in its own copy.
 copy_checkout() { # destination
   mkdir -p "$1"
   (cd "$ROOT" && git ls-files -z --cached --others --exclude-standard |
     xargs -0 cp --parents -t "$1")
 }
 
-# A PATH that has all the programs of this one but compilers.
+# Fills a directory with links to all programs of the PATH except compilers.
 path_without_compilers() { # directory
-  local place program
+  local source program
   mkdir -p "$1"
-  local -a places
-  IFS=: read -ra places <<<"$PATH"
-  for place in "${places[@]}"; do
-    for program in "$place"/*; do
+  local -a sources
+  IFS=: read -ra sources <<<"$PATH"
+  for source in "${sources[@]}"; do
+    for program in "$source"/*; do
       case ${program##*/} in
         *c++* | *g++* | *gcc* | *clang* | cc | nvcc) ;;
         *) [ ! -x "$program" ] || [ -e "$1/${program##*/}" ] || ln -s "$program" "$1/" ;;
@@ -79,18 +84,23 @@ path_without_compilers() { # directory
 
 install() { python -m pip install --quiet --disable-pip-version-check "$@"; }
 
-# fairseq and what it is built with, as setup.sh installs them, but nothing of ours.
+# torch's GPU build requires the version of Triton that it was built for.
+write_constraints() { # row's directory
+  grep -v '^triton==' "$1/checkout/constraints.txt" >"$1/constraints"
+}
+
+# Installs fairseq and its build requirements as setup.sh does, but not fairseq_lrn.
 install_fairseq() { # constraints
   install -c "$1" torch numpy cython setuptools wheel
   install -c "$1" --no-build-isolation fairseq-fixed
 }
 
-# Prepares, trains for a few updates and translates in the directory given first, away from the
-# checkout, with the plugin as users would name it.
-train_and_translate() { # where user-dir
+# Prepares data, trains for a few updates and translates, outside the checkout. The user directory is
+# given as users would give it.
+train_and_translate() { # row's directory, user directory
   local scripts=$1/checkout/scripts
   cd "$1"
-  # Our scripts import the package; what is being checked is how fairseq finds it.
+  # PYTHONPATH is for our scripts only: the check is whether fairseq's commands find the package.
   PYTHONPATH=$1/checkout python "$scripts/make_toy_corpus.py" --destdir raw
   PYTHONPATH=$1/checkout python "$scripts/prepare_text.py" --source-lang en --target-lang de \
     --trainpref raw/train --validpref raw/valid --testpref raw/test --vocab-size 800 --destdir data
@@ -102,7 +112,7 @@ train_and_translate() { # where user-dir
   grep -q '^Generate test' generated.txt
 }
 
-check_pipeline() { # row, where
+check_pipeline() { # row, its directory
   local checkout=$2/checkout
   [ "$1" != no-compiler ] || export FAIRSEQ_LRN_BUILD=0
   bash "$checkout/scripts/setup.sh" dev
@@ -122,17 +132,16 @@ check_pipeline() { # row, where
     { tail -n 40 "$2/tests.txt" && return 1; }
 }
 
-check_install() { # row, where
+check_install() { # row, its directory
   local checkout=$2/checkout user_dir=fairseq_lrn constraints=$2/constraints
-  # torch's GPU build brings the Triton that it was made for.
-  grep -v '^triton==' "$checkout/constraints.txt" >"$constraints"
+  write_constraints "$2"
   install_fairseq "$constraints"
   cd "$2"
   case $1 in
     isolated) install -c "$constraints" "$checkout" ;;
     editable)
       install -c "$constraints" -e "$checkout"
-      user_dir=$checkout/fairseq_lrn # fairseq finds names only beside itself
+      user_dir=$checkout/fairseq_lrn # fairseq looks up a bare name only next to itself
       ;;
     by-path)
       install -c "$constraints" sentencepiece sacremoses protobuf
@@ -144,7 +153,36 @@ check_install() { # row, where
   train_and_translate "$2" "$user_dir"
 }
 
-describe() { # row, status, minutes, where
+# Without its requirements except torch: LRN and the operators work, and the rest says what to install.
+check_torch() { # row, its directory
+  write_constraints "$2"
+  install -c "$2/constraints" torch
+  install --no-deps "$2/checkout"
+  cd "$2"
+  python -m fairseq_lrn.ops >"$2/kernels"
+  python - <<'END'
+import sys
+
+import torch
+
+import fairseq_lrn.ops
+from fairseq_lrn import LRN
+
+output, _ = LRN(4, 3)(torch.randn(5, 2, 4))
+assert output.shape == (5, 2, 3)
+loaded = {"fairseq", "sentencepiece", "sacremoses"} & sys.modules.keys()
+assert not loaded, f"imported: {loaded}"
+try:
+    import fairseq_lrn.models
+except ImportError as error:
+    assert "install fairseq" in str(error), error
+    print("importing fairseq_lrn.models says:", error)
+else:
+    sys.exit("fairseq_lrn.models was imported without fairseq")
+END
+}
+
+describe() { # row, status, minutes, its directory
   local versions='- | -' bleu=- tests=- kernels=-
   if [ -x "$4/env/bin/python" ]; then
     versions=$("$4/env/bin/python" - 2>/dev/null <<'END' || true
@@ -167,21 +205,21 @@ END
 failures=0
 for row in "${rows[@]}"; do
   read -r _ version torch kind <<<"$(grep "^$row " <<<"$ROWS")"
-  where=$directory/$row log=$directory/$row.log
+  row_directory=$directory/$row log=$directory/$row.log
   echo "$row: Python $version, messages in $log"
-  rm -rf "$where" "$directory/$row.result"
-  mkdir -p "$where"
+  rm -rf "$row_directory" "$directory/$row.result"
+  mkdir -p "$row_directory"
   started=$SECONDS
-  # In the background, as bash heeds "set -e" in no part of a condition.
+  # In the background, because "set -e" has no effect inside a condition.
   (
     unset PYTHONPATH VIRTUAL_ENV
-    export TORCH_EXTENSIONS_DIR=$where/extensions
+    export TORCH_EXTENSIONS_DIR=$row_directory/extensions
     python=$(find_python "$version")
-    copy_checkout "$where/checkout"
-    "$python" -m venv "$where/env"
-    source "$where/env/bin/activate"
+    copy_checkout "$row_directory/checkout"
+    "$python" -m venv "$row_directory/env"
+    source "$row_directory/env/bin/activate"
     [ "$torch" = - ] || install "torch==$torch" 'numpy<2'
-    "check_$kind" "$row" "$where"
+    "check_$kind" "$row" "$row_directory"
   ) >"$log" 2>&1 &
   if wait $!; then
     status=works
@@ -189,7 +227,7 @@ for row in "${rows[@]}"; do
     status="fails ($row.log)" failures=$((failures + 1))
     tail -n 3 "$log" >&2
   fi
-  describe "$row" "$status" "$(((SECONDS - started + 30) / 60))" "$where" |
+  describe "$row" "$status" "$(((SECONDS - started + 30) / 60))" "$row_directory" |
     tee "$directory/$row.result"
 done
 

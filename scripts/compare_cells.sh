@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# The paper's comparison of cells, small: the architecture lrn_rnmt with each cell, equal sizes and
-# recipe, on Multi30k English-German. Trains, translates and scores each, then measures training
-# and decoding of the trained models in turns. Writes a table (cells.md) and a plot (cells.png).
+# Compare recurrent cells as in the paper, at a small scale: for each cell, train, translate and score the
+# model lrn_rnmt on Multi30k English-German, with equal sizes and the same recipe. Then time training and
+# decoding of the trained models in turns, and write a table (cells.md) and a plot (cells.png).
 #
-#   bash scripts/compare_cells.sh [RAW_DIR] [--dir DIR] [--cells "lrn gru ..."] [--train-only]
-#                                 [--rounds N] [-- OPTIONS OF fairseq-train]
+#   bash scripts/compare_cells.sh [RAW_DIR] [--cells "CELL ..."] [--train-only] [--rounds N]
+#                                 [--dir DIR] [-- fairseq-train options]
 #
-# RAW_DIR has {train,val,test_2016_flickr}.{en,de}; without it the files are downloaded.
-# Everything goes to DIR (default: compare_cells/ in the checkout). Running it again reuses what
-# is there and continues training that was interrupted. --train-only leaves out the measuring, so
-# that different cells can be trained at the same time. Needs matplotlib (bash scripts/setup.sh
-# benchmark).
+# RAW_DIR      raw text, as for multi30k.sh; without it, the files are downloaded.
+# --cells      the cells to compare (default: "lrn olrn atr sru gru lstm")
+# --train-only skip the timing, so that several cells can be trained at the same time
+# --rounds N   turns of each model in the timing (default: 3)
+# --dir DIR    where everything is written (default: compare_cells/ in the checkout)
+#
+# A second run reuses existing files and resumes interrupted training runs. The plot needs matplotlib
+# (bash scripts/setup.sh benchmark).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment
@@ -23,7 +26,7 @@ while [ $# -gt 0 ]; do
     --train-only) measure=0 ;;
     --rounds) rounds=${2:?--rounds needs a number} && shift ;;
     --) shift && break ;;
-    -*) fail "unknown option $1; options of fairseq-train go behind --" ;;
+    -*) fail "unknown option $1; put fairseq-train options after --" ;;
     *) raw=$1 ;;
   esac
   shift
@@ -38,7 +41,7 @@ for cell in $cells; do
   checkpoints=$directory/$cell/checkpoints
   mkdir -p "$checkpoints"
   echo "$cell: train"
-  # The paper's recipe; rate, its decay and dropout for a small corpus and model.
+  # The paper's recipe, except that learning rate, its decay and dropout suit a small corpus and model.
   train "$directory/$cell" "$data" --source-lang en --target-lang de --arch lrn_rnmt \
     --cell "$cell" --embed-dim 128 --hidden-size 128 --encoder-layers 2 --decoder-layers 2 \
     --attention-heads 4 --share-all-embeddings --dropout 0.2 \
@@ -51,11 +54,11 @@ for cell in $cells; do
   echo "$cell: generate test_2016_flickr (beam 4, the paper's length penalty)"
   generate "$directory/$cell" "$data" "$checkpoints/averaged.pt" test \
     --length-penalty gnmt --beam 4 --lenpen 0.6
-  fairseq-lrn score "$directory/$cell/generate-test.txt" \
-    "$raw/test_2016_flickr.de" -lc | tee "$directory/$cell/score.txt"
+  fairseq-lrn score "$directory/$cell/generate-test.txt" "$raw/test_2016_flickr.de" -lc |
+    tee "$directory/$cell/score.txt"
 done
 
 if [ "$measure" = 1 ]; then
-  # shellcheck disable=SC2086  # a list of words
+  # shellcheck disable=SC2086  # $cells is a list of words
   python "$ROOT/scripts/compare_cells.py" "$directory" --cells $cells --rounds "$rounds"
 fi

@@ -1,5 +1,5 @@
-# Sourced by the other scripts: finds the checkout and the virtual environment, and has what
-# they share. The active environment is used where there is one, otherwise .venv in the checkout.
+# Sourced by the other scripts: finds the checkout and the virtual environment, and defines the
+# functions that the scripts share. An active environment takes precedence over .venv in the checkout.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -13,7 +13,7 @@ if [ -z "${VIRTUAL_ENV:-}" ] && [ -f "$ROOT/.venv/bin/activate" ]; then
   source "$ROOT/.venv/bin/activate"
 fi
 
-# The user directory that fairseq loads. Experiments name another one, such as scripts/ablations.
+# The user directory that fairseq loads. Experiments set another one, such as scripts/ablations.
 USER_DIR=${FAIRSEQ_LRN_USER_DIR:-$ROOT/fairseq_lrn}
 
 need_environment() {
@@ -21,7 +21,7 @@ need_environment() {
     fail "no environment with fairseq is active: run bash scripts/setup.sh first"
 }
 
-# Data that prepare_text.py made must be whole before anything is trained on it.
+# Fails if prepared data lack a file that training needs.
 check_data() { # directory source target
   local name
   for name in "dict.$2.txt" "dict.$3.txt" "train.$2-$3.$2.bin" "valid.$2-$3.$2.bin"; do
@@ -29,21 +29,22 @@ check_data() { # directory source target
   done
 }
 
-# A command of fairseq failed. If a damaged checkpoint is the reason, say just that.
+# Reports that a fairseq command failed, with the end of its log. If the checkpoint is damaged,
+# the message says only that.
 fail_with() { # message log [checkpoint]
   if [ -f "${3:-}" ]; then
     python "$ROOT/scripts/check_checkpoint.py" "$3" >&2 || exit 2
   fi
   tail -n 20 "$2" >&2
-  fail "$1; its messages are in $2"
+  fail "$1; the full log is $2"
 }
 
-# Trains, showing progress line by line; everything printed is added to train.log. The
-# directory given first holds train.log and checkpoints; training that was interrupted goes on.
-train() { # directory data options...
+# Trains and shows progress line by line. The run's directory holds the checkpoints and train.log,
+# to which all output is appended. An interrupted training run is resumed.
+train() { # run's directory, data, options...
   local log=$1/train.log checkpoints=$1/checkpoints
   [ -f "$checkpoints/checkpoint_last.pt" ] || rm -f "$log"
-  # Large tensors on huge pages, where Linux gives them on request: fewer of them to look up.
+  # Large tensors on huge pages, where Linux grants them on request, need fewer page look-ups.
   GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1} \
     fairseq-train "${@:2}" --user-dir "$USER_DIR" --save-dir "$checkpoints" \
     --no-progress-bar --log-format simple 2>"$log.stderr" | tee -a "$log" |
@@ -51,12 +52,13 @@ train() { # directory data options...
     fail_with "training failed" "$log.stderr" "$checkpoints/checkpoint_last.pt"
 }
 
-# Translates a subset with beam 5 into generate-SUBSET.txt in the directory given first.
-# Batches need not be a multiple of 8: fairseq would leave out the sentences that remain.
-generate() { # directory data checkpoint subset [options]
+# Translates a subset with beam 5 into generate-SUBSET.txt in the run's directory. By default,
+# fairseq makes batch sizes a multiple of 8 and leaves out the remaining sentences.
+generate() { # run's directory, data, checkpoint, subset, [options...]
   local output=$1/generate-$4.txt log=$1/generate-$4.log
   fairseq-generate "$2" --user-dir "$USER_DIR" --task translation_lrn --path "$3" \
-    --gen-subset "$4" --beam 5 "${@:5}" --remove-bpe sentencepiece --batch-size 64 --required-batch-size-multiple 1 \
+    --gen-subset "$4" --beam 5 "${@:5}" --remove-bpe sentencepiece --batch-size 64 \
+    --required-batch-size-multiple 1 \
     >"$output.incomplete" 2>"$log" || {
     rm -f "$output.incomplete"
     fail_with "fairseq-generate failed" "$log" "$3"
@@ -64,10 +66,10 @@ generate() { # directory data checkpoint subset [options]
   mv "$output.incomplete" "$output"
 }
 
-# Multi30k English-German in the directory given first: raw/ (downloaded, unless the second
-# argument has the files) and data-bin/. Sets raw to where the files are. The options say how
-# large the vocabulary is.
-prepare_multi30k() { # directory raw options...
+# Prepares Multi30k English-German in DIRECTORY/data-bin. Downloads the raw text to DIRECTORY/raw,
+# unless RAW names a directory that has it. Sets raw to the directory of the raw text. The options set
+# the vocabulary size.
+prepare_multi30k() { # directory, raw (may be empty), options...
   local url=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
   local split lang file
   raw=$2
@@ -100,13 +102,14 @@ prepare_multi30k() { # directory raw options...
   exec 9>&-
 }
 
-# Until file 9 is closed: another command may be preparing data in this directory.
+# Waits until no other command prepares data in the directory. The lock lasts until file
+# descriptor 9 is closed.
 lock() { # directory
   exec 9>"$1/.lock"
   ! command -v flock >/dev/null || flock 9
 }
 
-download() { # url file remedy
+download() { # URL, file, remedy
   local error
   error=$(
     python - "$1" "$2" <<'END' 2>&1
@@ -122,19 +125,19 @@ END
   ) || fail "cannot download $1 ($error): $3"
 }
 
-# Data that are there are taken if they were made from the same training text, with as large a
-# vocabulary.
-reuse_or_prepare() { # directory trainpref options...
+# Prepares data, or reuses existing data that were prepared from the same training text with the same
+# vocabulary size.
+reuse_or_prepare() { # directory, trainpref, options...
   if [ -d "$1" ]; then
     grep -qF "\"$2\"" "$1/prepare.json" ||
-      fail "$1 was not prepared from ${2%/*}: choose another --dir, or remove it"
+      fail "$1 was not prepared from ${2%/*}: choose another --dir, or remove $1"
     local index option
     for ((index = 3; index < $#; index++)); do
       case ${!index} in
         --vocab-size | --bpe-merges)
           option=${!index#--} option=${option/-/_} index=$((index + 1))
           grep -qF "\"$option\": ${!index}," "$1/prepare.json" ||
-            fail "$1 was not prepared with ${option/_/ } ${!index}: choose another --dir, or remove it"
+            fail "$1 was not prepared with ${option/_/ } ${!index}: choose another --dir, or remove $1"
           ;;
       esac
     done
@@ -144,10 +147,10 @@ reuse_or_prepare() { # directory trainpref options...
   fi
 }
 
-# The mean of the last checkpoints, at most as many as asked for, in averaged.pt: those saved by
-# the number of updates, or where there are none, at the end of an epoch and of the training, which
-# may be within an epoch.
-average_last() { # checkpoints count
+# Averages the last COUNT checkpoints (or all, if there are fewer) into averaged.pt. Uses the checkpoints
+# saved every so many updates (--save-interval-updates), if there are any. Otherwise it uses those saved
+# at the end of an epoch, and the one saved at the end of training, which may be within an epoch.
+average_last() { # directory of checkpoints, count
   local files kind=update
   mapfile -t files < <(find "$1" -name 'checkpoint_[0-9]*_[0-9]*.pt' | sort -V)
   if [ ${#files[@]} -eq 0 ]; then
@@ -161,6 +164,5 @@ average_last() { # checkpoints count
   [ ${#files[@]} -gt 0 ] || fail "there is no checkpoint in $1: train for longer"
   local first=$((${#files[@]} > $2 ? ${#files[@]} - $2 : 0))
   echo "average the last $((${#files[@]} - first)) ${kind}s"
-  fairseq-lrn average --inputs "${files[@]:first}" \
-    --output "$1/averaged.pt"
+  fairseq-lrn average --inputs "${files[@]:first}" --output "$1/averaged.pt"
 }

@@ -2,11 +2,14 @@
 # See an LRN model learn to translate: set up, generate a small English-German corpus, prepare it,
 # train, translate held-out sentences, score. Takes a few minutes on two cores.
 #
-#   bash scripts/quickstart.sh [--force] [--dir DIR] [--updates N] [-- OPTIONS OF fairseq-train]
+#   bash scripts/quickstart.sh [--force] [--updates N] [--dir DIR] [-- fairseq-train options]
 #
-# Everything is written to DIR (default: quickstart/ in the checkout). A second run reuses existing
-# files and resumes an interrupted training run; --force starts again from nothing. The training run
-# has N updates (default: 600); during the last 40% of them, the learning rate falls to 0 (cooldown).
+# --force     delete existing files and start again
+# --updates N length of the training run (default: 600); the learning rate falls to 0 in its last 40%
+#             (cooldown)
+# --dir DIR   where everything is written (default: quickstart/ in the checkout)
+#
+# A second run reuses existing files and resumes an interrupted training run.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 force=0 directory=$(dirname "$here")/quickstart updates=600 options=()
@@ -18,7 +21,7 @@ while [ $# -gt 0 ]; do
     --) shift && options=("$@") && break ;;
     *)
       echo "error: unknown option $1; usage: quickstart.sh [--force] [--dir DIR] [--updates N]" \
-        "[-- OPTIONS OF fairseq-train]" >&2
+        "[-- fairseq-train options]" >&2
       exit 2
       ;;
   esac
@@ -34,7 +37,7 @@ need_environment
 
 raw=$directory/raw data=$directory/data-bin checkpoints=$directory/checkpoints
 if [ "$force" = 1 ]; then
-  echo "quickstart: --force: starting anew in $directory"
+  echo "quickstart: --force: starting again in $directory"
   rm -rf "$raw" "$data" "$checkpoints"
 fi
 mkdir -p "$directory"
@@ -83,7 +86,7 @@ echo
 python "$ROOT/scripts/extract_translations.py" "$directory/generate-test.txt" \
   --lang de --triples 10
 echo
-echo "Try it on a sentence of your own (of these words):"
+echo "Translate a sentence of your own, with words like those above:"
 [ "$VIRTUAL_ENV" != "$ROOT/.venv" ] || echo "  source .venv/bin/activate"
 echo "  fairseq-lrn translate $directory/checkpoints"
 echo "or on a local page, after bash scripts/setup.sh demo:"

@@ -1,12 +1,12 @@
-# Sourced by multi30k.sh, ablations.sh and tatoeba.sh: the models that they train, on the same data
-# for as many updates, a quarter of them, at most 2000, to warm up. Loss and optimiser are those that
-# take less time; all but the tiny transformer, which bfloat16 makes slower, are trained in bfloat16
-# (on a CPU).
+# Sourced by multi30k.sh, ablations.sh and tatoeba.sh: the training recipe of each model. All models
+# are trained on the same data for the same number of updates. A quarter of the updates, at most 2000,
+# are warm-up. All models use the faster loss and optimiser. On a CPU, all except the tiny transformer,
+# which is slower in bfloat16, are trained in bfloat16.
 
 MODELS="lrn transformer_lrn transformer transformer_rdrop lstm lrn_512 transformer_512 lstm_512"
 
-# The loss and the optimiser that take less time, and bfloat16 where the processor has it. On a GPU
-# in float32: in bfloat16 transformer_lrn came almost to a halt on one.
+# The faster loss and optimiser, and bfloat16 if the processor supports it. Training on a GPU is in
+# float32: transformer_lrn in bfloat16 almost came to a halt on one.
 FAST="--optimizer torch_adam --criterion fused_label_smoothed_cross_entropy"
 BFLOAT16=
 if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null &&
@@ -14,31 +14,33 @@ if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null &&
   BFLOAT16="--autocast bfloat16"
 fi
 
-# R-Drop passes each batch twice, and matters once a model knows its training text: it is for the
-# second half. In the last fifth the learning rate falls to 0. The tiny transformer is that of Wu et
-# al. (2021), "Good for Misconceived Reasons"; transformer_rdrop is the same, trained as ours are.
-model_options() { # model updates
+# Prints the fairseq-train options of a model. R-Drop runs each batch through the model twice, and helps
+# only once the model fits its training text, so it is on in the second half of training. The learning
+# rate falls to 0 in the last fifth (cooldown). "transformer" is the tiny transformer of Wu et al. (2021),
+# "Good for Misconceived Reasons"; transformer_rdrop is the same model, trained like lrn and
+# transformer_lrn.
+model_options() { # model, updates
   local schedule="--lr-scheduler inverse_sqrt"
-  local fall="--lr-scheduler inverse_sqrt_cooldown --cooldown-updates $((($2 + 4) / 5))"
-  local ours="--rdrop-alpha 3 --rdrop-from-update $(($2 / 2)) $fall"
+  local cooldown="--lr-scheduler inverse_sqrt_cooldown --cooldown-updates $((($2 + 4) / 5))"
+  local rdrop="--rdrop-alpha 3 --rdrop-from-update $(($2 / 2)) $cooldown"
   case $1 in
-    lrn) echo "--arch lrn_multi30k $FAST $BFLOAT16 $ours --lr 0.005" ;;
+    lrn) echo "--arch lrn_multi30k $FAST $BFLOAT16 $rdrop --lr 0.005" ;;
     transformer_lrn)
-      echo "--arch transformer_lrn_multi30k $FAST $BFLOAT16 $ours --lr 0.005"
+      echo "--arch transformer_lrn_multi30k $FAST $BFLOAT16 $rdrop --lr 0.005"
       ;;
     transformer_rdrop)
       local plain
       plain=$(model_options transformer "$2")
-      echo "${plain/$schedule/$ours}"
+      echo "${plain/$schedule/$rdrop}"
       ;;
     transformer)
       echo "$(architecture transformer_tiny) --dropout 0.3 $FAST $schedule --lr 0.005"
       ;;
-    # Of equal sizes, to compare how fast they translate: all three in bfloat16, with the fall.
-    lrn_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $fall --lr 0.002" ;;
-    transformer_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $fall --lr 0.001" ;;
+    # Equal sizes, to compare decoding speed: all three in bfloat16, with a cooldown.
+    lrn_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $cooldown --lr 0.002" ;;
+    transformer_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $cooldown --lr 0.001" ;;
     lstm_512)
-      echo "$(architecture "$1") --dropout 0.3 --clip-norm 1.0 $FAST $BFLOAT16 $fall --lr 0.002"
+      echo "$(architecture "$1") --dropout 0.3 --clip-norm 1.0 $FAST $BFLOAT16 $cooldown --lr 0.002"
       ;;
     lstm)
       echo "--arch lstm --encoder-layers 2 --decoder-layers 2 --encoder-bidirectional" \
@@ -54,7 +56,7 @@ model_options() { # model updates
 architecture() { python "$ROOT/scripts/benchmarks/model_options.py" "$1"; }
 
 # Sets raw, directory, model, seed, run_name, updates and options from a script's arguments.
-parse_recipe() { # default directory, arguments...
+parse_recipe() { # default of --dir, arguments...
   raw='' directory=$1 model=lrn seed=1 updates=8000 options=()
   shift
   while [ $# -gt 0 ]; do
@@ -64,7 +66,7 @@ parse_recipe() { # default directory, arguments...
       --updates) updates=${2:?--updates needs a number} && shift ;;
       --seed) seed=${2:?--seed needs a number} && shift ;;
       --) shift && options=("$@") && break ;;
-      -*) fail "unknown option $1; options of fairseq-train go behind --" ;;
+      -*) fail "unknown option $1; put fairseq-train options after --" ;;
       *) raw=$1 ;;
     esac
     shift
@@ -74,14 +76,15 @@ parse_recipe() { # default directory, arguments...
   run_name=$model-$seed
 }
 
-# 8000 updates (or as many as asked for) of 4096 tokens, the mean of the last 10 epochs, the one that
-# is not complete included (of fewer after fewer updates, as early ones would make the mean worse),
-# beam 5. Everything goes to the directory $run_name beside the data.
-run_recipe() { # source target subsets...
+# Trains, averages checkpoints, and translates each subset with beam 5, in $directory/$run_name. Batches
+# have at most 4096 tokens. With 8000 updates or more, the last 10 epochs are averaged, an incomplete
+# one included; shorter runs average fewer, because early checkpoints would make the average worse.
+run_recipe() { # source language, target language, subsets...
   local run=$directory/$run_name data=$directory/data-bin subset model_words
   read -ra model_words <<<"$(model_options "$model" "$updates")"
   mkdir -p "$run"
-  # Started again, fairseq would train for one more update. With other options it goes on.
+  # If a finished run is started again, fairseq makes one more update: skip it. With other options,
+  # continue training.
   local trained_with="options: ${model_words[*]} --max-update $updates ${options[*]}"
   if [ "$(cat "$run/trained-with" 2>/dev/null)" = "$trained_with" ]; then
     echo "$model, seed $seed: trained already"

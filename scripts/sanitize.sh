@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Test the C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer: builds them anew with
-# both (into a directory that is removed afterwards) and runs the operators' tests.
-# Arguments go to pytest. Needs what bash scripts/setup.sh dev installs, and g++'s sanitizers.
+# Test the C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer: build them with both, in a
+# temporary directory, and run the tests of the operators.
+#
+#   bash scripts/sanitize.sh [pytest options]
+#
+# Needs the environment of `bash scripts/setup.sh dev` and the sanitizer libraries of g++.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment
@@ -11,19 +14,21 @@ compiler=${CXX:-g++}
 libraries=""
 for name in libasan.so libubsan.so; do
   library=$("$compiler" -print-file-name="$name")
-  [ -e "$library" ] || fail "$compiler has no $name: install it (it comes with g++), or set CXX"
+  [ -e "$library" ] || fail "$compiler has no $name: install it (a part of g++), or set CXX"
   libraries="$libraries $library"
 done
 
 TORCH_EXTENSIONS_DIR=$(mktemp -d)
 export TORCH_EXTENSIONS_DIR CXX=$compiler
 trap 'rm -rf "$TORCH_EXTENSIONS_DIR"' EXIT
-# The flags are part of the library's name: one that was built without them is not taken.
+# The flags are part of the library's name, so a library built without them is not loaded.
 export FAIRSEQ_LRN_CXXFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 export FAIRSEQ_LRN_BACKEND=cpp
 
-# Python itself is not instrumented: the runtimes come first, and what Python leaks is no concern.
+# Python itself is not instrumented: the sanitizers' libraries must be loaded first, and leaks of Python
+# do not matter.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 LD_PRELOAD="$libraries $("$compiler" -print-file-name=libstdc++.so)" \
   python -m pytest -p no:cacheprovider \
-  tests/ops/test_{agreement,scan,decoder_step,top_log_probs,cross_entropy,int8_linear}.py "$@"
+  tests/ops/lrn_scan/test_{agreement,interface}.py \
+  tests/ops/test_{decoder_step,top_log_probs,cross_entropy,int8_linear}.py "$@"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# fairseq-lrn score, from a checkout.
+# Runs `fairseq-lrn score` in the environment of the checkout.
 #
-#   bash scripts/score.sh GENERATED REFERENCE [LANG] [OPTIONS OF SACREBLEU'S BLEU]
+#   bash scripts/score.sh GENERATED REFERENCE [LANG] [sacreBLEU options]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment

@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# Tatoeba German-English from raw text to BLEU, as scripts/multi30k.sh does it.
+# Train and score a Tatoeba German-English model from raw text, with the recipe of multi30k.sh.
 #
 #   bash scripts/tatoeba.sh RAW_DIR [--model MODEL] [--seed N] [--updates N] [--dir DIR]
-#                           [-- OPTIONS OF fairseq-train]
+#                           [-- fairseq-train options]
 #
-# RAW_DIR has {train,valid}.{de,en}: sentence pairs of tatoeba.org, as manythings.org/anki has them,
-# in a split of your own. See scripts/multi30k.sh for MODEL and DIR (default: tatoeba/).
+# RAW_DIR   raw text: {train,valid}.{de,en}, sentence pairs of tatoeba.org, for example from
+#           manythings.org/anki, split as you like
+# --dir DIR where everything is written (default: tatoeba/ in the checkout)
+#
+# The other options are those of multi30k.sh.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/recipes.sh"
 need_environment
 
 parse_recipe "$ROOT/tatoeba" "$@"
-[ -n "$raw" ] || fail "give a directory that has train.de, train.en, valid.de and valid.en"
+[ -n "$raw" ] || fail "give a directory with train.de, train.en, valid.de and valid.en"
 for file in train.de train.en valid.de valid.en; do
   [ -s "$raw/$file" ] || fail "$raw/$file is missing or empty"
 done

@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# WMT14 English-German with the paper's model, from text to BLEU: joint BPE, a vocabulary for each
-# language, train, average, generate, score.
+# Train and score the paper's model on WMT14 English-German: joint BPE, one vocabulary per language,
+# train, average checkpoints, translate, BLEU.
 #
-#   bash scripts/wmt14_en_de.sh [RAW_DIR] [--dir DIR] [--cell lrn] [--gpus 1|2|4|8] [--limit N]
-#                               [--tokenize] [-- OPTIONS OF fairseq-train]
+#   bash scripts/wmt14_en_de.sh [RAW_DIR] [--cell CELL] [--gpus N] [--limit N] [--tokenize]
+#                               [--dir DIR] [-- fairseq-train options]
 #
-# RAW_DIR has {train,newstest2012,newstest2013,newstest2014}.{en,de}, tokenised; without it the
-# files of Stanford's NMT page are downloaded. --tokenize is for files that are not tokenised.
-# newstest2012 and newstest2013 are the development set, newstest2014 the test set.
-# --cell: lrn, olrn, atr, sru, gru or lstm. A batch is that of 8 GPUs, with fewer of them it is
-# accumulated. --limit N runs all of it on the first N pairs of each file.
-# Everything goes to DIR (default: wmt14_en_de/ in the checkout). Running it again reuses what is
-# there and continues training that was interrupted.
+# RAW_DIR     tokenised text: {train,newstest2012,newstest2013,newstest2014}.{en,de}; without it, the
+#             files are downloaded from Stanford's NMT page. newstest2012 and newstest2013 are the
+#             validation set, newstest2014 is the test set.
+# --cell CELL lrn (default), olrn, atr, sru, gru or lstm
+# --gpus N    1 (default), 2, 4 or 8. Gradients are accumulated so that a batch has the size of one
+#             on 8 GPUs.
+# --limit N   use only the first N sentence pairs of each file, to try the whole pipeline
+# --tokenize  tokenise the files of RAW_DIR first
+# --dir DIR   where everything is written (default: wmt14_en_de/ in the checkout)
+#
+# A second run reuses existing files and resumes an interrupted training run.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment
@@ -26,7 +30,7 @@ while [ $# -gt 0 ]; do
     --limit) limit=${2:?--limit needs a number} && shift ;;
     --tokenize) tokenize=() ;;
     --) shift && break ;;
-    -*) fail "unknown option $1; options of fairseq-train go behind --" ;;
+    -*) fail "unknown option $1; put fairseq-train options after --" ;;
     *) raw=$1 ;;
   esac
   shift
@@ -35,8 +39,8 @@ case $gpus in 1 | 2 | 4 | 8) ;; *) fail "--gpus must be 1, 2, 4 or 8, not $gpus"
 case $limit in *[!0-9]*) fail "--limit must be a number, not $limit" ;; esac
 visible=$(python -c 'import torch; print(torch.cuda.device_count())')
 if [ "$visible" -lt "$gpus" ]; then
-  [ "$gpus" = 1 ] || fail "--gpus $gpus, but $visible are there"
-  echo "wmt14: there is no GPU: training will be slow"
+  [ "$gpus" = 1 ] || fail "--gpus $gpus needs $gpus GPUs, but torch finds $visible"
+  echo "wmt14: torch finds no GPU: training will be slow"
 fi
 
 sets="train newstest2012 newstest2013 newstest2014"
@@ -48,7 +52,7 @@ if [ -z "$raw" ]; then
     for lang in en de; do
       [ -s "$raw/$name.$lang" ] && continue
       echo "wmt14: downloading $name.$lang"
-      download "$url/$name.$lang" "$raw/$name.$lang.incomplete" "give a directory that has it"
+      download "$url/$name.$lang" "$raw/$name.$lang.incomplete" "give a directory that has the file"
       mv "$raw/$name.$lang.incomplete" "$raw/$name.$lang"
     done
   done
@@ -59,11 +63,11 @@ for name in $sets; do
   done
 done
 
-# What is prepared, and how much of it, is part of the name: another --limit is another corpus.
+# The limit is part of the directory names, because another --limit is another corpus.
 input=$directory/input-$limit data=$directory/data-bin-$limit
 run=$directory/$cell-$limit
 checkpoints=$run/checkpoints
-# The files are large, so it is their place that tells whether they are the same.
+# The files are large, so their location, not their content, identifies them.
 origin="$(cd "$raw" && pwd) ${tokenize[*]-}"
 first() { if [ "$limit" -gt 0 ]; then head -n "$limit" "$1"; else cat "$1"; fi; }
 if [ ! -d "$input" ]; then
@@ -80,9 +84,9 @@ if [ ! -d "$input" ]; then
 fi
 [ "$(cat "$input/origin")" = "$origin" ] ||
   fail "$input was made from other files, or with another --tokenize: choose another --dir"
-echo "wmt14: prepare (joint BPE with 32,000 merges, vocabularies with a threshold of 50)"
-reuse_or_prepare "$data" "$input/train" --source-lang en --target-lang de ${tokenize[@]+"${tokenize[@]}"} \
-  --trainpref "$input/train" --validpref "$input/dev" --testpref "$input/test" \
+echo "wmt14: prepare (joint BPE with 32,000 merges, vocabulary threshold 50)"
+reuse_or_prepare "$data" "$input/train" --source-lang en --target-lang de \
+  ${tokenize[@]+"${tokenize[@]}"} --trainpref "$input/train" --validpref "$input/dev" --testpref "$input/test" \
   --bpe-merges 32000 --vocab-threshold 50 --max-length 80
 check_data "$data" en de
 
@@ -103,6 +107,6 @@ generate "$run" "$data" "$checkpoints/averaged.pt" test \
 
 python "$ROOT/scripts/extract_translations.py" "$run/generate-test.txt" --lang de --tokenized \
   >"$run/translations.tok.de"
-echo "wmt14: tokenised BLEU, not case-sensitive"
+echo "wmt14: tokenised, case-insensitive BLEU"
 sacrebleu "$data/text/test.tok.de" -i "$run/translations.tok.de" -m bleu -w 2 --format text \
   -lc --tokenize none --force | tee "$run/bleu.txt"

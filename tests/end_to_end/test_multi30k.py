@@ -135,10 +135,10 @@ def test_options_of_every_model(command, tmp_path, has_gpu):
         ("multi30k", ["--model", "gru"], "error: --model must be one of lrn transformer_lrn"),
         ("multi30k", ["--sed", "1"], "error: unknown option --sed"),
         ("multi30k", ["--updates", "x"], "error: --updates must be a number above 0, not x"),
-        ("ablations", [], "error: give a CHANGE, one of none tanh"),
-        ("ablations", ["tanh+x"], "or several with + between, not x"),
+        ("ablations", [], "error: give a CHANGE: one of none tanh"),
+        ("ablations", ["tanh+x"], "or several joined by +, not x"),
         ("ablations", ["none", "--updates", "x"], "error: --updates must be a number above 0"),
-        ("tatoeba", [], "error: give a directory that has train.de"),
+        ("tatoeba", [], "error: give a directory with train.de"),
         ("tatoeba", ["docs"], "error: docs/train.de is missing or empty"),
     ],
 )

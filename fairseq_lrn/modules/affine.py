@@ -1,4 +1,4 @@
-"""Affine maps with an optional normalisation, as the authors' models are made of."""
+"""Affine maps with an optional normalisation: the building block of the authors' models."""
 
 from typing import List, Optional, Sequence
 
@@ -8,21 +8,25 @@ from torch import Tensor, nn
 from fairseq_lrn.modules.linear import Packable
 
 NORMS = ("layer", "rms")
-# As in the authors' toolkit (bzhangGo/zero), where it stands inside the square root.
+# The epsilon of the authors' toolkit (bzhangGo/zero), added to the variance.
 NORM_EPS = 1e-8
 
 
 class Affine(Packable, nn.Module):
-    r"""An affine map whose product is normalised before the bias is added: norm(x W) + b.
+    r"""An affine map that normalises the matrix product before it adds the bias: norm(x W) + b.
 
     Args:
         in_features: width C of the input.
-        widths: widths of the output's parts; each part is normalised by itself, all gates in a
-            part jointly. A single number is a single part.
+        widths: widths of the parts of the output, for example the gates and the candidate. Each
+            part has its own norm, which normalises all gates of the part jointly. A single number
+            is a single part.
         bias: add b.
         norm: ``"layer"``, ``"rms"`` or None. Layer norm has a gain and a shift, RMS norm a gain.
-        shift: layer norm has a shift. Where it has one, b adds nothing that it could not; the
-            authors' maps with a bias have both, and so must ours to be theirs.
+        shift: whether layer norm has a shift. With a shift, b is redundant. The authors' maps with
+            a bias have both, and converted checkpoints need both.
+
+    Raises:
+        ValueError: *norm* is unknown, or this version of torch has no RMS norm.
 
     Source: ``lin`` in the authors' toolkit (bzhangGo/zero, ``func.py: linear``).
     """
@@ -44,14 +48,14 @@ class Affine(Packable, nn.Module):
         out_features = sum(self.widths)
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
-        self.norms = nn.ModuleList()  # one a part, or none
+        self.norms = nn.ModuleList()  # one norm per part; empty without normalisation
         if norm is not None:
             self.norms.extend(_norm(norm, width, shift) for width in self.widths)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Xavier-uniform for each part's matrix by itself, zero biases, unit gains."""
-        for part in self.weight.split(self.widths):
+        """Initialise each part's matrix Xavier-uniformly; biases and shifts are 0, gains 1."""
+        for part in self.weight.split(self.widths):  # width x C each
             nn.init.xavier_uniform_(part)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -62,18 +66,18 @@ class Affine(Packable, nn.Module):
         return f"{self.weight.size(1)}, {self.widths}, bias={self.bias is not None}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """From ``... x C`` to ``... x sum(widths)``."""
+        """Compute norm(x W) + b, ``... x sum(widths)``, from x, ``... x C``."""
         if len(self.norms) == 0:
             return self.multiply(x, self.bias)
-        y = self.product(x)
+        y = self.normalised_product(x)
         return y if self.bias is None else y + self.bias
 
-    def product(self, x: Tensor) -> Tensor:
-        """The same without b: norm(x W)."""
+    def normalised_product(self, x: Tensor) -> Tensor:
+        """Compute norm(x W), ``... x sum(widths)``, from x, ``... x C``, without the bias."""
         y = self.multiply(x, None)
         if len(self.norms) == 0:
             return y
-        parts = y.split(self.widths, dim=-1)
+        parts = y.split(self.widths, dim=-1)  # ... x width each
         normalised: List[Tensor] = []
         for index, norm in enumerate(self.norms):
             normalised.append(norm(parts[index]))
@@ -86,6 +90,6 @@ def _norm(kind: str, width: int, shift: bool) -> nn.Module:
     if not hasattr(nn, "RMSNorm"):
         raise ValueError(
             f'norm="rms" needs torch 2.4 or later, not {torch.__version__}: update torch, '
-            'or take norm="layer"'
+            'or use norm="layer"'
         )
     return nn.RMSNorm(width, eps=NORM_EPS)

@@ -1,15 +1,18 @@
 """The recurrent cells of the paper's comparison, behind one interface.
 
-A cell says what it computes from its input (its projection), from that and its state (its
-step), and how its state begins. How a sequence is run through it, padding included, is the same
-for all; LRN, oLRN and LSTM replace the loop by a fused kernel that computes the same.
+A cell defines its projection (what it computes from the input alone), its step (what it computes
+from the projection and the state) and its initial state. All cells share the loop over a sequence,
+padding included. LRN, oLRN and LSTM replace this loop by a fused kernel with the same result.
 
-Source: Zhang and Sennrich (2019), and the authors' toolkit (bzhangGo/zero, ``rnns/``), whose
-GRU applies the reset gate before the recurrent product (``torch.nn.GRU``: after it, so it cannot
-stand in), and whose LSTM and SRU have the state ``[h | c]``.
+To add a cell, write a subclass of :class:`Cell` and add a row to :data:`CELL_TYPES`.
+
+Source: Zhang and Sennrich (2019), and the authors' toolkit (bzhangGo/zero, ``rnns/``). The
+toolkit's GRU applies the reset gate before the recurrent matrix product. ``torch.nn.GRU`` applies
+it after the product, so it cannot replace the toolkit's GRU.
 """
 
-from typing import List, Optional, Tuple
+from functools import partial
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +22,21 @@ from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, scan_directions
 from fairseq_lrn.ops.lrn_scan.unfolded import Unfolded, unfold
 from fairseq_lrn.ops.precision import matmul_dtype
 
-CELLS = ("lrn", "olrn", "atr", "sru", "gru", "lstm")
-# The others keep their own nonlinearities.
-CELLS_WITH_ACTIVATION = ("lrn", "olrn", "atr")
-
 
 class Cell(nn.Module):
-    """A recurrent cell; a subclass has a projection and a step.
+    """A recurrent cell. A subclass defines ``projection`` and :meth:`step`.
 
-    Attributes:
+    Args:
         hidden_size: width H of the output h.
         state_size: width of the state, whose first H elements are h.
+
+    Attributes:
+        runs_in_scan: whether the recurrence of the cell is the operator
+            :func:`~fairseq_lrn.ops.lrn_scan`. If it is, the cell has ``activation`` and
+            ``biases()`` like :class:`LRNCell`, and several cells can share one call.
     """
+
+    runs_in_scan = False
 
     def __init__(self, hidden_size: int, state_size: int):
         super().__init__()
@@ -38,19 +44,27 @@ class Cell(nn.Module):
         self.state_size = state_size
 
     def initial_state(self, x: Tensor) -> Tensor:
-        """A state of zeros ``B x state_size`` for the input ``T x B x C``."""
+        """A state of zeros, ``B x state_size``, for the input ``T x B x C``."""
         return x.new_zeros(x.size(1), self.state_size)
 
     def project(self, x: Tensor) -> Tensor:
-        """All that depends on the input alone, ``... x C`` to ``... x P``."""
+        """Compute everything that depends on the input alone, ``... x P`` from ``... x C``."""
         return self.projection(x)
 
     def step(self, projected: Tensor, state: Tensor) -> Tensor:
-        """The state after a step: ``B x P`` and ``B x state_size`` to ``B x state_size``."""
+        """Compute the next state.
+
+        Args:
+            projected: the projection at this time step, ``B x P``.
+            state: ``B x state_size``.
+
+        Returns:
+            the next state, ``B x state_size``.
+        """
         raise NotImplementedError
 
     def masked_step(self, projected: Tensor, state: Tensor, padding: Optional[Tensor]) -> Tensor:
-        """A step that keeps the state where *padding* (``B``) is true."""
+        """:meth:`step`, except that the state is carried where *padding* (``B``) is true."""
         new_state = self.step(projected, state)
         if padding is None:
             return new_state
@@ -63,7 +77,7 @@ class Cell(nn.Module):
         padding_mask: Optional[Tensor] = None,
         reverse: bool = False,
     ) -> Tuple[Tensor, Tensor]:
-        """Run a sequence through the cell, as :meth:`loop` does, or faster."""
+        """Run the cell over a sequence: :meth:`loop`, or a faster kernel with the same result."""
         return self.loop(x, state, padding_mask, reverse)
 
     def loop(
@@ -73,7 +87,7 @@ class Cell(nn.Module):
         padding_mask: Optional[Tensor] = None,
         reverse: bool = False,
     ) -> Tuple[Tensor, Tensor]:
-        """Run a sequence through the cell, step by step.
+        """Run the cell over a sequence, step by step.
 
         Args:
             x: input, ``T x B x C``.
@@ -84,7 +98,7 @@ class Cell(nn.Module):
         Returns:
             output ``T x B x H`` and final state ``B x state_size``.
         """
-        projected = self.project(x).unbind(0)
+        projected = self.project(x).unbind(0)  # B x P each
         padding: List[Tensor] = []
         if padding_mask is not None:
             padding.extend(padding_mask.unbind(0))
@@ -101,7 +115,17 @@ class Cell(nn.Module):
 
 
 class LRNCell(Cell):
-    """LRN, and oLRN with an output gate; runs in the fused scan."""
+    """LRN, or oLRN with *output_gate*. Its recurrence is the fused scan.
+
+    Args:
+        input_size, hidden_size, bias, activation, norm: see :func:`build_cell`.
+        output_gate: oLRN instead of LRN.
+
+    Source: Zhang and Sennrich (2019), section 3; for oLRN the authors' toolkit (bzhangGo/zero,
+    ``rnns/olrn.py``).
+    """
+
+    runs_in_scan = True
 
     def __init__(
         self,
@@ -114,12 +138,12 @@ class LRNCell(Cell):
     ):
         super().__init__(hidden_size, hidden_size)
         self.activation = activation
-        gates = 4 if output_gate else 3
-        self.projection = input_map(input_size, [gates * hidden_size], bias, norm)
+        chunks = 4 if output_gate else 3  # k, q, v, and o for the output gate
+        self.projection = input_projection(input_size, [chunks * hidden_size], bias, norm)
 
     def project(self, x: Tensor) -> Tensor:
-        """k, q, v (and o) without their bias, which the scan adds on its way."""
-        return self.projection.product(x)
+        """k, q, v (and o), ``... x 3H`` or ``... x 4H``, without the bias: the scan adds it."""
+        return self.projection.normalised_product(x)
 
     def step(self, projected: Tensor, state: Tensor) -> Tensor:
         return self.masked_step(projected, state, None)
@@ -128,18 +152,26 @@ class LRNCell(Cell):
         mask: Optional[Tensor] = None
         if padding is not None:
             mask = padding.unsqueeze(0)
+        # A sequence of one step: B x P to 1 x B x P
         return self.scan(projected.unsqueeze(0), state, mask, False)[0]
 
     def scan(
         self, projected: Tensor, state: Tensor, padding_mask: Optional[Tensor], reverse: bool
     ) -> Tensor:
-        """States ``T x B x H`` of the sequence of projections ``T x B x P``."""
+        """All states, ``T x B x H``.
+
+        Args:
+            projected: ``T x B x P``, from :meth:`project`.
+            state: initial state, ``B x H``.
+            padding_mask: ``T x B``, true at padding.
+            reverse: run from the last time step to the first.
+        """
         return scan_directions(
             [projected], state.unsqueeze(0), padding_mask, self.biases(), self.activation, reverse
         )
 
     def biases(self) -> List[Tensor]:
-        """The bias as a list, empty where there is none."""
+        """The bias of the projection in a list; the list is empty if there is no bias."""
         bias: List[Tensor] = []
         if self.projection.bias is not None:
             bias.append(self.projection.bias)
@@ -152,6 +184,7 @@ class LRNCell(Cell):
         padding_mask: Optional[Tensor] = None,
         reverse: bool = False,
     ) -> Tuple[Tensor, Tensor]:
+        """See :meth:`Cell.loop`."""
         h = self.scan(self.project(x), state, padding_mask, reverse)
         if h.size(0) == 0:
             return h, state
@@ -159,7 +192,13 @@ class LRNCell(Cell):
 
     @torch.jit.unused
     def unfold(self, x: Tensor, state: Tensor, reverse: bool = False) -> Unfolded:
-        """What the states of :meth:`forward`, without padding, are made of."""
+        """The states of :meth:`forward`, without padding, as weighted sums over earlier steps.
+
+        Args:
+            x: input, ``T x B x C``.
+            state: initial state, ``B x H``.
+            reverse: run from the last time step to the first.
+        """
         biases = self.biases()
         return unfold(
             self.project(x), state, biases[0] if biases else None, self.activation, reverse
@@ -167,7 +206,13 @@ class LRNCell(Cell):
 
 
 class ATRCell(Cell):
-    """ATR (Zhang et al., 2018): twin gates of the sum and the difference of input and state."""
+    """ATR: twin gates, from the sum and from the difference of input and recurrent projection.
+
+    Args:
+        input_size, hidden_size, bias, activation, norm: see :func:`build_cell`.
+
+    Source: Zhang et al. (2018).
+    """
 
     def __init__(
         self,
@@ -179,7 +224,7 @@ class ATRCell(Cell):
     ):
         super().__init__(hidden_size, hidden_size)
         self.tanh = activation == "tanh"
-        self.projection = input_map(input_size, [hidden_size], bias, norm)
+        self.projection = input_projection(input_size, [hidden_size], bias, norm)
         self.recurrent = Affine(hidden_size, hidden_size, norm=norm)
 
     def step(self, projected: Tensor, state: Tensor) -> Tensor:
@@ -191,36 +236,41 @@ class ATRCell(Cell):
 
 
 class GRUCell(Cell):
-    """GRU (Cho et al., 2014) with the reset gate before the recurrent product."""
+    """GRU with the reset gate before the recurrent matrix product.
+
+    Args:
+        input_size, hidden_size, bias, norm: see :func:`build_cell`.
+
+    Source: Cho et al. (2014).
+    """
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, norm: Optional[str] = None
     ):
         super().__init__(hidden_size, hidden_size)
-        self.projection = input_map(input_size, [2 * hidden_size, hidden_size], bias, norm)
+        self.projection = input_projection(input_size, [2 * hidden_size, hidden_size], bias, norm)
         self.recurrent_gates = Affine(hidden_size, 2 * hidden_size, norm=norm)
         self.recurrent_candidate = Affine(hidden_size, hidden_size, norm=norm)
 
     def step(self, projected: Tensor, state: Tensor) -> Tensor:
         width = self.hidden_size
-        gates, candidate = projected.split([2 * width, width], dim=-1)
+        gates, candidate = projected.split([2 * width, width], dim=-1)  # B x 2H, B x H
         gates = torch.sigmoid(gates + self.recurrent_gates(state))
-        update, reset = gates.chunk(2, dim=-1)
+        update, reset = gates.chunk(2, dim=-1)  # B x H each
         candidate = torch.tanh(candidate + self.recurrent_candidate(reset * state))
-        return update * state + (1 - update) * candidate  # the update gate keeps the old state
-
-
-def _torch_lstm_fails(x: Tensor) -> bool:
-    """oneDNN's LSTM refuses bfloat16 on processors without it, which torch does not look at."""
-    bfloat16 = matmul_dtype(x) == torch.bfloat16
-    return bfloat16 and x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return update * state + (1 - update) * candidate  # an open update gate keeps the old state
 
 
 class LSTMCell(Cell):
-    """LSTM (Hochreiter and Schmidhuber, 1997); torch's fused layer where nothing is normalised.
+    """LSTM; without normalisation it runs in torch's fused layer.
 
-    The rows of its matrices are in the order of the gates i, f, o and the candidate, so that
-    the gates can be normalised jointly. The state is ``[h | c]``.
+    The rows of its matrices are in the order i, f, o (the gates) and candidate, so that the gates
+    can be normalised jointly. The state is ``[h | c]``, as in the authors' toolkit.
+
+    Args:
+        input_size, hidden_size, bias, norm: see :func:`build_cell`.
+
+    Source: Hochreiter and Schmidhuber (1997).
     """
 
     def __init__(
@@ -229,14 +279,15 @@ class LSTMCell(Cell):
         super().__init__(hidden_size, 2 * hidden_size)
         widths = [3 * hidden_size, hidden_size]
         self.normalised = norm is not None
-        self.projection = input_map(input_size, widths, bias, norm)
+        self.projection = input_projection(input_size, widths, bias, norm)
         self.recurrent = Affine(hidden_size, widths, norm=norm)
 
     def step(self, projected: Tensor, state: Tensor) -> Tensor:
         width = self.hidden_size
-        h, c = state.chunk(2, dim=-1)
+        h, c = state.chunk(2, dim=-1)  # B x H each
+        # B x 3H and B x H, of B x 4H
         gates, candidate = (projected + self.recurrent(h)).split([3 * width, width], dim=-1)
-        input_gate, forget_gate, output_gate = torch.sigmoid(gates).chunk(3, dim=-1)
+        input_gate, forget_gate, output_gate = torch.sigmoid(gates).chunk(3, dim=-1)  # B x H each
         c = input_gate * torch.tanh(candidate) + forget_gate * c
         return torch.cat([output_gate * torch.tanh(c), c], dim=-1)
 
@@ -247,6 +298,7 @@ class LSTMCell(Cell):
         padding_mask: Optional[Tensor] = None,
         reverse: bool = False,
     ) -> Tuple[Tensor, Tensor]:
+        """See :meth:`Cell.loop`."""
         if self.normalised or x.size(0) == 0:
             return self.loop(x, state, padding_mask, reverse)
         if not torch.jit.is_scripting():
@@ -255,7 +307,7 @@ class LSTMCell(Cell):
         if reverse:
             x = x.flip(0)
             padding_mask = None if padding_mask is None else padding_mask.flip(0)
-        h, c = state.unsqueeze(0).chunk(2, dim=-1)
+        h, c = state.unsqueeze(0).chunk(2, dim=-1)  # 1 x B x H each
         if padding_mask is None or not bool(padding_mask.any()):
             output, h, c = torch.lstm(
                 x, [h.contiguous(), c.contiguous()], self._torch_weights(), True, 1, 0.0,
@@ -263,17 +315,28 @@ class LSTMCell(Cell):
             )  # fmt: skip
         else:
             output, h, c = self._forward_padded(x, h, c, padding_mask)
-        state = torch.cat([h, c], dim=-1)[0]
+        state = torch.cat([h, c], dim=-1)[0]  # 1 x B x 2H to B x 2H
         return output.flip(0) if reverse else output, state
 
     def _forward_padded(
         self, x: Tensor, h: Tensor, c: Tensor, padding_mask: Tensor
     ) -> Tuple[Tensor, Tensor, Tensor]:
-        """Without the padding, wherever it is, as a packed sequence; then with it again."""
-        lengths = (~padding_mask).sum(0)
-        # Real steps first, in their order; a sentence of padding alone keeps one step for torch.
-        order = padding_mask.to(torch.uint8).argsort(dim=0, stable=True)
+        """Run torch's layer over the tokens as a packed sequence, then restore the padding.
+
+        Args:
+            x: input, ``T x B x C``.
+            h, c: initial states, ``1 x B x H``.
+            padding_mask: ``T x B``, true at padding, which may be anywhere.
+
+        Returns:
+            output ``T x B x H`` and final states h and c, ``1 x B x H``.
+        """
+        lengths = (~padding_mask).sum(0)  # B
+        # The tokens of each sentence first, in their order, then its padding.
+        order = padding_mask.to(torch.uint8).argsort(dim=0, stable=True)  # T x B
         x = x.gather(0, order.unsqueeze(-1).expand_as(x))
+        # torch requires at least one step per sentence, so a sentence without tokens keeps one
+        # position of padding.
         sorted_lengths, permutation = lengths.clamp(min=1).sort(descending=True)
         data, batch_sizes = torch._pack_padded_sequence(
             x.index_select(1, permutation), sorted_lengths.cpu(), False
@@ -284,44 +347,62 @@ class LSTMCell(Cell):
         )
         output, _ = torch._pad_packed_sequence(packed, batch_sizes, False, 0.0, x.size(0))
         inverse = permutation.argsort()
-        # Output 0 is the initial one; at each step that of the last real step up to there.
+        # T+1 x B x H: entry n is the output after n tokens, entry 0 the initial state.
         output = torch.cat([h, output.index_select(1, inverse)])
-        seen = (~padding_mask).cumsum(0)
-        output = output.gather(0, seen.unsqueeze(-1).expand(-1, -1, h.size(-1)))
-        empty = (lengths == 0).unsqueeze(-1)
-        h = torch.where(empty, h, h_n.index_select(1, inverse))
-        c = torch.where(empty, c, c_n.index_select(1, inverse))
+        tokens_so_far = (~padding_mask).cumsum(0)  # T x B
+        output = output.gather(0, tokens_so_far.unsqueeze(-1).expand(-1, -1, h.size(-1)))
+        is_empty = (lengths == 0).unsqueeze(-1)  # B x 1
+        h = torch.where(is_empty, h, h_n.index_select(1, inverse))
+        c = torch.where(is_empty, c, c_n.index_select(1, inverse))
         return output, h, c
 
     def _torch_weights(self) -> List[Tensor]:
-        """Weights and biases with the blocks in torch's order: i, f, candidate, o."""
+        """The arguments of torch's LSTM, with the rows in its order i, f, candidate, o.
+
+        Returns:
+            weights ``4H x C`` and ``4H x H``, then biases ``4H`` and ``4H``.
+        """
         bias = self.projection.bias
         if bias is None:
             bias = torch.zeros_like(self.recurrent.weight[:, 0])
         weights: List[Tensor] = []
         for parameter in (self.projection.weight, self.recurrent.weight, bias, self.recurrent.bias):
             assert parameter is not None
-            i, f, o, candidate = parameter.chunk(4)
+            i, f, o, candidate = parameter.chunk(4)  # H x ... each
             weights.append(torch.cat([i, f, candidate, o]))
         return weights
 
 
-class SRUCell(Cell):
-    """SRU (Lei et al., 2018) with a projected highway input and no biases in its vectors.
+def _torch_lstm_fails(x: Tensor) -> bool:
+    """Whether torch's LSTM raises an error for *x*.
 
-    The state is ``[h | c]``; h is never read back.
+    On a processor without bfloat16, oneDNN's LSTM rejects bfloat16, and torch does not check this.
+    """
+    bfloat16 = matmul_dtype(x) == torch.bfloat16
+    return bfloat16 and x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+class SRUCell(Cell):
+    """SRU with a projection of the highway input and without biases of its gate vectors.
+
+    The state is ``[h | c]``, as in the authors' toolkit. The step does not read h.
+
+    Args:
+        input_size, hidden_size, bias, norm: see :func:`build_cell`.
+
+    Source: Lei et al. (2018).
     """
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, norm: Optional[str] = None
     ):
         super().__init__(hidden_size, 2 * hidden_size)
-        self.projection = input_map(input_size, [4 * hidden_size], bias, norm)
+        self.projection = input_projection(input_size, [4 * hidden_size], bias, norm)
         self.forget_vector = nn.Parameter(torch.ones(hidden_size))
         self.reset_vector = nn.Parameter(torch.ones(hidden_size))
 
     def step(self, projected: Tensor, state: Tensor) -> Tensor:
-        x_reset, x_forget, x_cell, x_highway = projected.chunk(4, dim=-1)
+        x_reset, x_forget, x_cell, x_highway = projected.chunk(4, dim=-1)  # B x H each
         c = state[:, self.hidden_size :]
         forget_gate = torch.sigmoid(x_forget + self.forget_vector * c)
         reset_gate = torch.sigmoid(x_reset + self.reset_vector * c)
@@ -330,10 +411,37 @@ class SRUCell(Cell):
         return torch.cat([h, new_c], dim=-1)
 
 
-def input_map(input_size: int, widths: List[int], bias: bool, norm: Optional[str]) -> Affine:
-    """The projection of a cell's input. Layer norm's shift takes the place of the bias."""
+def input_projection(input_size: int, widths: List[int], bias: bool, norm: Optional[str]) -> Affine:
+    """The projection of a cell's input. With layer norm, the shift of the norm is the bias."""
     has_shift = norm == "layer"
     return Affine(input_size, widths, bias and not has_shift, norm, shift=bias)
+
+
+class CellType(NamedTuple):
+    """A row of :data:`CELL_TYPES`.
+
+    Attributes:
+        build: makes the cell from ``input_size``, ``hidden_size``, ``bias`` and ``norm``, and from
+            ``activation`` if *takes_activation* is true.
+        takes_activation: whether the output activation of the cell can be chosen. All other cells
+            keep their own nonlinearities.
+    """
+
+    build: Callable[..., Cell]
+    takes_activation: bool = False
+
+
+# The table of cells, by their names in options.
+CELL_TYPES: Dict[str, CellType] = {
+    "lrn": CellType(LRNCell, takes_activation=True),
+    "olrn": CellType(partial(LRNCell, output_gate=True), takes_activation=True),
+    "atr": CellType(ATRCell, takes_activation=True),
+    "sru": CellType(SRUCell),
+    "gru": CellType(GRUCell),
+    "lstm": CellType(LSTMCell),
+}
+CELLS = tuple(CELL_TYPES)
+CELLS_WITH_ACTIVATION = tuple(name for name in CELLS if CELL_TYPES[name].takes_activation)
 
 
 def build_cell(
@@ -350,25 +458,22 @@ def build_cell(
         name: one of :data:`CELLS`.
         input_size: width C of the input.
         hidden_size: width H of the output.
-        bias: add a bias to the projection of the input. With layer norm it is the norm's shift.
-        activation: output activation g of lrn, olrn and atr, ``"tanh"`` or ``"identity"``. The
-            others keep their own nonlinearities.
-        norm: ``"layer"`` or ``"rms"``: normalise the projections of input and state, all gates
-            of a projection jointly, as the authors do.
+        bias: add a bias to the projection of the input. With layer norm, it is the norm's shift.
+        activation: output activation g, ``"tanh"`` or ``"identity"``, of the cells in
+            :data:`CELLS_WITH_ACTIVATION`. The other cells keep their own nonlinearities.
+        norm: ``"layer"`` or ``"rms"``: normalise the projections of input and state. As in the
+            authors' toolkit, all gates of a projection are normalised jointly.
 
     Raises:
-        ValueError: an argument is unknown.
+        ValueError: *name*, *activation* or *norm* is unknown, or a size is below 1.
     """
+    if name not in CELL_TYPES:
+        raise ValueError(f"cell must be one of {CELLS}, not {name!r}")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {ACTIVATIONS}, not {activation!r}")
-    for size, value in (("input_size", input_size), ("hidden_size", hidden_size)):
+    for argument, value in (("input_size", input_size), ("hidden_size", hidden_size)):
         if value < 1:
-            raise ValueError(f"{size} must be at least 1, not {value}")
-    if name in ("lrn", "olrn"):
-        return LRNCell(input_size, hidden_size, bias, activation, norm, output_gate=name == "olrn")
-    if name == "atr":
-        return ATRCell(input_size, hidden_size, bias, activation, norm)
-    others = {"sru": SRUCell, "gru": GRUCell, "lstm": LSTMCell}
-    if name not in others:
-        raise ValueError(f"cell must be one of {CELLS}, not {name!r}")
-    return others[name](input_size, hidden_size, bias, norm)
+            raise ValueError(f"{argument} must be at least 1, not {value}")
+    cell_type = CELL_TYPES[name]
+    options = {"activation": activation} if cell_type.takes_activation else {}
+    return cell_type.build(input_size, hidden_size, bias=bias, norm=norm, **options)

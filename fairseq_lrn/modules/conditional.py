@@ -1,4 +1,4 @@
-"""Conditional recurrences: two cells that share one state, a context between them.
+"""Conditional recurrences: two cells that share one state, and a context between them.
 
 Source: the authors' toolkit (bzhangGo/zero, ``rnns/rnn.py: cond_rnn``).
 """
@@ -14,10 +14,10 @@ from fairseq_lrn.ops.lrn_scan import scan_directions
 
 
 class AlignedRecurrence(nn.Module):
-    """Conditional recurrence whose memory is as long as the input ("one-to-one").
+    """Conditional recurrence over a memory of the same length as the input ("one-to-one").
 
-    At each step the lower cell reads x_t and the upper cell the memory at t. For LRN and oLRN
-    that is one scan over the interleaved sequence x_1, m_1, x_2, m_2, ...
+    At each step t, the lower cell reads x_t and the upper cell reads the memory m_t. For LRN and
+    oLRN this is a single scan over the interleaved sequence x_1, m_1, x_2, m_2, ...
 
     Args:
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
@@ -27,7 +27,7 @@ class AlignedRecurrence(nn.Module):
         **options: passed to :func:`~fairseq_lrn.modules.cells.build_cell`.
     """
 
-    fused: torch.jit.Final[bool]
+    is_one_scan: torch.jit.Final[bool]
 
     def __init__(self, cell: str, input_size: int, memory_size: int, hidden_size: int, **options):
         super().__init__()
@@ -35,7 +35,7 @@ class AlignedRecurrence(nn.Module):
         self.upper = build_cell(cell, memory_size, hidden_size, **options)
         self.hidden_size = hidden_size
         self.state_size = self.lower.state_size
-        self.fused = cell in ("lrn", "olrn")
+        self.is_one_scan = self.lower.runs_in_scan
 
     def forward(
         self,
@@ -45,7 +45,8 @@ class AlignedRecurrence(nn.Module):
         padding_mask: Optional[Tensor] = None,
         reverse: bool = False,
     ) -> Tuple[Tensor, Tensor]:
-        """
+        """Run the recurrence over a sequence.
+
         Args:
             x: input, ``T x B x C``.
             memory: ``T x B x M``.
@@ -56,8 +57,9 @@ class AlignedRecurrence(nn.Module):
         Returns:
             output ``T x B x H`` and final state ``B x state_size``.
         """
-        if self.fused:
+        if self.is_one_scan:
             return self._scan(x, memory, state, padding_mask, reverse)
+        # B x P each
         lower, upper = self.lower.project(x).unbind(0), self.upper.project(memory).unbind(0)
         padding: List[Tensor] = []
         if padding_mask is not None:
@@ -83,39 +85,42 @@ class AlignedRecurrence(nn.Module):
         padding_mask: Optional[Tensor],
         reverse: bool,
     ) -> Tuple[Tensor, Tensor]:
+        # Two cells have two biases and the scan takes one, so the projections add the biases.
         lower, upper = self.lower.projection(x), self.upper.projection(memory)
-        # The lower cell comes first in the direction of the scan.
+        no_bias: List[Tensor] = []
+        # At each time step, the scan must come to the lower cell first, in either direction.
         pair = [upper, lower] if reverse else [lower, upper]
-        mask = None if padding_mask is None else padding_mask.repeat_interleave(2, dim=0)
-        kqv = [torch.stack(pair, dim=1).flatten(0, 1)]
-        no_bias: List[Tensor] = []  # the projections have theirs
+        kqv = torch.stack(pair, dim=1).flatten(0, 1)  # T x 2 x B x P to 2T x B x P
+        mask = None if padding_mask is None else padding_mask.repeat_interleave(2, dim=0)  # 2T x B
         activation = self.lower.activation
-        h = scan_directions(kqv, state.unsqueeze(0), mask, no_bias, activation, reverse)
+        h = scan_directions([kqv], state.unsqueeze(0), mask, no_bias, activation, reverse)
         if h.size(0) == 0:
             return h, state
-        h = h[0::2] if reverse else h[1::2]
+        h = h[0::2] if reverse else h[1::2]  # T x B x H: the states after the upper cell
         return h, h[0] if reverse else h[-1]
 
 
 class AttentiveRecurrence(nn.Module):
-    """Conditional recurrence with attention between its cells.
+    """Conditional recurrence with attention between its two cells.
 
-    At each step the lower cell reads x_t, attention looks for a context c_t with the state, and
-    the upper cell reads c_t. Only this steps through time, so all that does not depend on the
-    state is computed before the loop: the lower cell's projection, the attention's keys, and,
-    where nothing is normalised and the batch is small, the upper cell's projection of the memory.
+    At each step t, the lower cell reads x_t. Attention computes a context c_t, with the new state
+    as the query. The upper cell reads c_t. This loop is sequential, so everything that does not
+    depend on the state is computed before it: the projection of the lower cell and the keys of the
+    attention. If nothing is normalised and the batch is small, the projection of the upper cell is
+    also applied before the loop, to the memory instead of the contexts.
 
     Args:
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
         input_size: width C of the input.
-        memory_size: width M of the memory and the contexts.
+        memory_size: width M of the memory and of the contexts.
         hidden_size: width H of the output.
-        num_heads: attention heads; they divide *memory_size*.
-        norm: see :func:`~fairseq_lrn.modules.cells.build_cell`; also of the attention.
+        num_heads: number of attention heads; must divide *memory_size*.
+        norm: normalisation of the cells and of the attention, see
+            :func:`~fairseq_lrn.modules.cells.build_cell`.
         **options: passed to :func:`~fairseq_lrn.modules.cells.build_cell`.
     """
 
-    is_linear: torch.jit.Final[bool]
+    has_linear_projection: torch.jit.Final[bool]
 
     def __init__(
         self,
@@ -130,7 +135,7 @@ class AttentiveRecurrence(nn.Module):
         super().__init__()
         self.lower = build_cell(cell, input_size, hidden_size, norm=norm, **options)
         self.upper = build_cell(cell, memory_size, hidden_size, norm=norm, **options)
-        self.is_linear = norm is None
+        self.has_linear_projection = norm is None
         self.attention = AdditiveAttention(hidden_size, memory_size, num_heads, norm)
         self.hidden_size = hidden_size
         self.state_size = self.lower.state_size
@@ -144,24 +149,25 @@ class AttentiveRecurrence(nn.Module):
         memory_padding_mask: Optional[Tensor] = None,
         keys: Optional[Tensor] = None,
     ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-        """
+        """Run the recurrence over a sequence.
+
         Args:
             x: input, ``T x B x C``.
             memory: ``S x B x M``.
             state: initial state, ``B x state_size``.
             padding_mask: ``T x B``, true at padding, where the state is carried.
             memory_padding_mask: ``B x S``, true at padding.
-            keys: ``attention.keys(memory)``, where it is there already.
+            keys: ``attention.keys(memory)``, ``B x S x M``, if already computed.
 
         Returns:
             output ``T x B x H``, final state ``B x state_size``, contexts ``T x B x M`` (at
-            padding those of the carried state), attention weights ``T x B x S x heads``.
+            padding, the contexts of the carried state), attention weights ``T x B x S x heads``.
         """
         if keys is None:
             keys = self.attention.keys(memory)
         score_bias = self.attention.score_bias(keys, memory_padding_mask)
         values = self._projected_values(memory) if self._projects_values(x, memory) else None
-        projected = self.lower.project(x).unbind(0)
+        projected = self.lower.project(x).unbind(0)  # B x P each
         padding: List[Tensor] = []
         if padding_mask is not None:
             padding.extend(padding_mask.unbind(0))
@@ -174,17 +180,19 @@ class AttentiveRecurrence(nn.Module):
             attn = self.attention.weights(state[:, : self.hidden_size], keys, score_bias)
             weights.append(attn)
             if values is not None:
+                # (B x 1 x S*heads) (B x S*heads x P) to B x P
                 upper = torch.bmm(attn.flatten(1).unsqueeze(1), values).squeeze(1)
             else:
-                context = self.attention.read(attn.unsqueeze(0), memory)[0]
+                context = self.attention.read(attn.unsqueeze(0), memory)[0]  # B x M
                 contexts.append(context)
                 upper = self.upper.project(context)
             state = self.upper.masked_step(upper, state, pad)
             outputs.append(state[:, : self.hidden_size])
         if len(outputs) == 0:
-            nothing = x.new_zeros(0, x.size(1), self.hidden_size)
-            wide = x.new_zeros(0, x.size(1), keys.size(1), self.attention.num_heads)
-            return nothing, state, memory.new_zeros(0, x.size(1), memory.size(2)), wide
+            no_output = x.new_zeros(0, x.size(1), self.hidden_size)
+            no_contexts = memory.new_zeros(0, x.size(1), memory.size(2))
+            no_weights = x.new_zeros(0, x.size(1), keys.size(1), self.attention.num_heads)
+            return no_output, state, no_contexts, no_weights
         all_weights = torch.stack(weights)
         if values is not None:
             all_contexts = self.attention.read(all_weights, memory)
@@ -193,22 +201,23 @@ class AttentiveRecurrence(nn.Module):
         return torch.stack(outputs), state, all_contexts, all_weights
 
     def _projects_values(self, x: Tensor, memory: Tensor) -> bool:
-        """Whether to project the memory instead of every context: the same, if it is linear.
+        """Whether to project the memory once, instead of every context.
 
-        A step then reads the projected memory instead of the weight, so it must be smaller.
+        Without normalisation, both give the same result. A step then reads the projected memory
+        instead of the weight of the upper cell, so the projected memory must be the smaller one.
         """
         rows = memory.size(0) * memory.size(1) * self.attention.num_heads
-        return self.is_linear and x.size(0) > 1 and rows <= memory.size(2)
+        return self.has_linear_projection and x.size(0) > 1 and rows <= memory.size(2)
 
     def _projected_values(self, memory: Tensor) -> Tensor:
-        """What each head's share of the context becomes, ``B x (S*heads) x P``.
+        """The projection ``B x S*heads x P`` of each head's part of the memory ``S x B x M``.
 
-        The bias is shared among the heads, whose weights sum to 1 each.
+        Each head contributes an equal share of the bias: its weights sum to 1.
         """
         heads = self.attention.num_heads
-        blocks = memory.view(memory.size(0), memory.size(1), heads, -1)
+        values = memory.view(memory.size(0), memory.size(1), heads, -1)  # S x B x heads x head_size
         weight = self.upper.projection.weight
-        weight = weight.view(weight.size(0), heads, -1)
-        bias = self.upper.project(torch.zeros_like(memory[0, :1]))
-        values = torch.einsum("sbhm,phm->bshp", blocks, weight) + bias / heads
-        return values.flatten(1, 2)
+        weight = weight.view(weight.size(0), heads, -1)  # P x M to P x heads x head_size
+        bias = self.upper.project(torch.zeros_like(memory[0, :1]))  # 1 x P
+        projected = torch.einsum("sbhm,phm->bshp", values, weight) + bias / heads
+        return projected.flatten(1, 2)  # B x S x heads x P to B x S*heads x P

@@ -1,4 +1,4 @@
-"""One layer of recurrence: a cell over a sequence, in one direction or both."""
+"""A recurrent layer: one cell over a sequence, in one direction or in both directions."""
 
 from typing import List, Optional, Tuple
 
@@ -10,17 +10,17 @@ from fairseq_lrn.ops.lrn_scan import scan_directions
 
 
 class RecurrentLayer(nn.Module):
-    """One layer of a cell, in one direction or both.
+    """One layer of recurrent cells, in one direction or in both directions.
 
     Args:
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
         input_size: width C of the input.
         hidden_size: width H of the output of each direction.
-        bidirectional: run a second recurrence backwards and concatenate the outputs.
+        bidirectional: run a second cell backward and concatenate the outputs.
         **options: passed to :func:`~fairseq_lrn.modules.cells.build_cell`.
     """
 
-    fused: torch.jit.Final[bool]
+    is_one_scan: torch.jit.Final[bool]
 
     def __init__(
         self, cell: str, input_size: int, hidden_size: int, bidirectional: bool = False, **options
@@ -33,10 +33,10 @@ class RecurrentLayer(nn.Module):
             build_cell(cell, input_size, hidden_size, **options) for _ in range(self.num_directions)
         )
         self.state_size = self.cells[0].state_size
-        self.fused = bidirectional and cell in ("lrn", "olrn")
+        self.is_one_scan = bidirectional and self.cells[0].runs_in_scan
 
     def initial_state(self, x: Tensor) -> Tensor:
-        """States of zeros ``D x B x state_size`` for the input ``T x B x C``."""
+        """States of zeros, ``D x B x state_size``, for the input ``T x B x C``."""
         states: List[Tensor] = []
         for cell in self.cells:
             states.append(cell.initial_state(x))
@@ -45,17 +45,18 @@ class RecurrentLayer(nn.Module):
     def forward(
         self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor] = None
     ) -> Tuple[Tensor, Tensor]:
-        """
+        """Run the layer over a sequence.
+
         Args:
             x: input, ``T x B x C``.
-            h_0: initial states, ``D x B x state_size`` with D directions.
-            padding_mask: ``T x B``, true at padding.
+            h_0: initial states of the D directions, ``D x B x state_size``.
+            padding_mask: ``T x B``, true at padding, where the states are carried.
 
         Returns:
-            output ``T x B x (D*H)`` and final states ``D x B x state_size``.
+            output ``T x B x D*H`` and final states ``D x B x state_size``.
         """
-        if self.fused:
-            return self._forward_both(x, h_0, padding_mask)
+        if self.is_one_scan:
+            return self._scan_both_directions(x, h_0, padding_mask)
         outputs: List[Tensor] = []
         states: List[Tensor] = []
         for direction, cell in enumerate(self.cells):
@@ -66,10 +67,10 @@ class RecurrentLayer(nn.Module):
             return outputs[0], states[0].unsqueeze(0)
         return torch.cat(outputs, dim=-1), torch.stack(states)
 
-    def _forward_both(
+    def _scan_both_directions(
         self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor]
     ) -> Tuple[Tensor, Tensor]:
-        """Both directions in one call of the scan, which shares them among the threads."""
+        """Run both directions in one call of the scan, which shares them among the threads."""
         kqv: List[Tensor] = []
         bias: List[Tensor] = []
         for cell in self.cells:
@@ -78,5 +79,6 @@ class RecurrentLayer(nn.Module):
         h = scan_directions(kqv, h_0, padding_mask, bias, self.cells[0].activation, False)
         if h.size(0) == 0:
             return h, h_0
+        # B x 2H to B x H each. The backward direction ends at the first step.
         forward, backward = h[-1].chunk(2, dim=-1)[0], h[0].chunk(2, dim=-1)[1]
         return h, torch.stack([forward, backward])

@@ -1,7 +1,7 @@
-"""Residual recurrent layers: those of the architecture ``lrn``, with and without attention."""
+"""Residual recurrent layers of the architecture ``lrn``, with and without attention to a source."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class ResidualNorm(nn.Module):
 
     Args:
         embed_dim: width C of the residual stream.
-        dropout: dropout probability of the branch before it joins the residual stream.
+        dropout: dropout probability of the output of the branch, before the residual connection.
         locked_dropout: drop the same elements at every time step.
         normalize_before: pre-norm (layer norm at the entry of the branch) instead of post-norm.
         layer: class name of the layer, by which ``--retain-dropout-modules`` selects the dropout.
@@ -43,11 +43,16 @@ class ResidualNorm(nn.Module):
         self.layer_norm = nn.LayerNorm(embed_dim)
 
     def branch_input(self, x: Tensor) -> Tensor:
-        """The input of the branch, ``T x B x C``, from the residual stream ``T x B x C``."""
+        """The input of the branch, ``T x B x C``, from the residual stream *x*, ``T x B x C``."""
         return self.layer_norm(x) if self.normalize_before else x
 
     def forward(self, x: Tensor, branch: Tensor) -> Tensor:
-        """The residual stream *x* plus the output of the branch, both ``T x B x C``."""
+        """The residual stream after the branch, ``T x B x C``.
+
+        Args:
+            x: the residual stream before the branch, ``T x B x C``.
+            branch: output of the branch, ``T x B x C``.
+        """
         x = x + self.dropout_module(branch)
         return x if self.normalize_before else self.layer_norm(x)
 
@@ -72,33 +77,34 @@ class LayerParts:
 
 
 class FeedForward(nn.Module):
-    """Two affine maps with a ReLU between them: a branch of the residual stream.
+    """Feed-forward block: two affine maps with a ReLU between them, as a residual branch.
 
     Args:
         embed_dim: width C of the residual stream.
         ffn_dim: width F between the maps.
-        build_residual: builds the branch's residual connection, a :class:`ResidualNorm`.
+        build_residual: builds the residual connection of the branch, a :class:`ResidualNorm`.
 
     Source: Vaswani et al. (2017), section 3.3.
     """
 
     def __init__(self, embed_dim: int, ffn_dim: int, build_residual: Callable[[], nn.Module]):
         super().__init__()
-        self.fc1 = linear(embed_dim, ffn_dim)
-        self.fc2 = linear(ffn_dim, embed_dim)
+        self.fc1 = xavier_linear(embed_dim, ffn_dim)
+        self.fc2 = xavier_linear(ffn_dim, embed_dim)
         self.residual = build_residual()
 
     def forward(self, x: Tensor) -> Tensor:
-        """From ``T x B x C`` to ``T x B x C``."""
+        """The residual stream after the block, ``T x B x C``, from the stream *x* before it."""
         return self.residual(x, self.fc2(torch.relu(self.fc1(self.residual.branch_input(x)))))
 
 
 class SourceOptions(NamedTuple):
-    """How a layer uses a source.
+    """How a layer uses the source sentence.
 
     Attributes:
-        embed_dim: width E of the encoder's output; None: the layer does not attend to it.
-        state_size: width of the encoder's final state; None: initial states are zeros.
+        embed_dim: width E of the encoder output; None: the layer does not attend to it.
+        state_size: width of the encoder's final state, from which an affine map computes the
+            initial state of the layer; None: the layer has no such map.
         heads: number of attention heads.
         dropout: dropout probability of the attention weights.
     """
@@ -113,18 +119,21 @@ NO_SOURCE = SourceOptions()
 
 
 class RecurrentBlock(nn.Module):
-    """A recurrence with output projection, then optionally a feed-forward block.
+    """A recurrence with an output projection, then an optional feed-forward block.
 
     Args:
         embed_dim: width C of the residual stream.
-        hidden_size: width H of the recurrence's output in each direction.
+        hidden_size: width H of the output of the recurrence in each direction.
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
         bidirectional: run the recurrence in both directions.
         ffn_dim: width of the feed-forward block; 0: no block.
         dropout, locked_dropout, normalize_before: see :class:`ResidualNorm`.
-        parts: classes that the layer is built from.
-        source: how a subclass uses a source.
+        parts: classes that the layer is built from; None: the defaults of :class:`LayerParts`.
+        source: how a subclass uses the source.
         **recurrence: passed to :class:`~fairseq_lrn.modules.RecurrentLayer`.
+
+    Attributes:
+        attends: whether the layer attends to a source.
     """
 
     attends: torch.jit.Final[bool]
@@ -145,19 +154,19 @@ class RecurrentBlock(nn.Module):
     ):
         super().__init__()
         parts = parts or LayerParts()
-        name = self.__class__.__name__
+        layer = self.__class__.__name__
         self.attends = source.embed_dim is not None
 
         def build_residual() -> nn.Module:
-            return parts.residual(embed_dim, dropout, locked_dropout, normalize_before, name)
+            return parts.residual(embed_dim, dropout, locked_dropout, normalize_before, layer)
 
-        # A seed gives the same initial weights only while the parts are built in this order.
+        # The order of the parts decides which initial weights a seed gives.
         self.recurrence = parts.recurrence(
             cell, embed_dim, hidden_size, bidirectional=bidirectional, **recurrence
         )
         if source.state_size is not None:
-            self.init_proj = linear(source.state_size, self.recurrence.state_size)
-        self.out_proj = linear(self.recurrence.num_directions * hidden_size, embed_dim)
+            self.init_proj = xavier_linear(source.state_size, self.recurrence.state_size)
+        self.out_proj = xavier_linear(self.recurrence.num_directions * hidden_size, embed_dim)
         self.residual = build_residual()
         if source.embed_dim is not None:
             self.encoder_attn = parts.attention(
@@ -175,14 +184,15 @@ class RecurrentBlock(nn.Module):
     def forward(
         self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor] = None
     ) -> Tuple[Tensor, Tensor]:
-        """
+        """Run the layer over a sequence, without attention.
+
         Args:
-            x: ``T x B x C``.
-            h_0: initial states, ``D x B x state_size``.
-            padding_mask: ``T x B``, true at padding.
+            x: residual stream, ``T x B x C``.
+            h_0: initial states of the D directions, ``D x B x state_size``.
+            padding_mask: ``T x B``, true at padding, where the states are carried.
 
         Returns:
-            output ``T x B x C`` and final states ``D x B x state_size``.
+            residual stream ``T x B x C`` and final states ``D x B x state_size``.
         """
         x, h_n = self.recur(x, h_0, padding_mask)
         return self.ffn(x), h_n
@@ -190,40 +200,39 @@ class RecurrentBlock(nn.Module):
     def recur(
         self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor] = None
     ) -> Tuple[Tensor, Tensor]:
-        """The layer's first branch; arguments and results are those of :meth:`forward`."""
+        """Run the recurrent branch alone; arguments and results are those of :meth:`forward`."""
         h, h_n = self.recurrence(self.residual.branch_input(x), h_0, padding_mask)
         return self.residual(x, self.out_proj(h)), h_n
 
     @torch.jit.unused
-    def step(
-        self, x: Tensor, h: Tensor, memory_padding_mask: Optional[Tensor] = None
-    ) -> Tuple[Tensor, Tensor]:
-        """Decode one position of W hypotheses for each of B sentences.
+    def step(self, x: Tensor, h: Tensor) -> Tuple[Tensor, Tensor]:
+        """Decode one position of W hypotheses for each of B sentences, without attention.
 
         Args:
-            x: ``W x B x C``.
+            x: residual stream, ``W x B x C``.
             h: state, ``W*B x state_size``.
-            memory_padding_mask: not used by a layer without attention.
 
         Returns:
-            output ``W x B x C`` and the next state.
+            residual stream ``W x B x C`` and next state ``W*B x state_size``.
         """
         x, h = self.recur_step(x, h)
         return self.ffn(x), h
 
     @torch.jit.unused
     def recur_step(self, x: Tensor, h: Tensor) -> Tuple[Tensor, Tensor]:
-        """The first branch of :meth:`step`."""
+        """Run one step of the recurrent branch; arguments and results are those of :meth:`step`."""
         # W x B x C to 1 x W*B x C: for the recurrence, hypotheses are sentences of one token.
         one_step = self.residual.branch_input(x).view(1, -1, x.size(2))
         y, h_n = self.recurrence(one_step, h.unsqueeze(0))
-        return self.residual(x, self.out_proj(y).view_as(x)), h_n[0]
+        branch = self.out_proj(y).view_as(x)  # 1 x W*B x C to W x B x C
+        return self.residual(x, branch), h_n[0]
 
 
 class LRNEncoderLayer(RecurrentBlock):
-    """Bidirectional recurrence with output projection, then optionally a feed-forward block.
+    """Bidirectional recurrence with an output projection, then an optional feed-forward block.
 
-    Arguments are those of :class:`RecurrentBlock`, except for *bidirectional*.
+    Args:
+        embed_dim, hidden_size, cell, **options: see :class:`RecurrentBlock`.
     """
 
     def __init__(self, embed_dim: int, hidden_size: int, cell: str, **options):
@@ -231,18 +240,21 @@ class LRNEncoderLayer(RecurrentBlock):
 
 
 class LRNDecoderLayer(RecurrentBlock):
-    """Recurrence, optionally attention over a source, optionally a feed-forward block.
+    """Recurrence, then optionally attention to a source, then an optional feed-forward block.
 
     Args:
         embed_dim: width C of the residual stream, which is also the width of the attention.
-        hidden_size: width H of the recurrence's output.
+        hidden_size: width H of the output of the recurrence.
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
-        encoder_embed_dim: width E of the encoder's output; None: the layer does not attend.
+        encoder_embed_dim: width E of the encoder output; None: the layer does not attend.
         encoder_state_size: width of the encoder's final state, from which an affine map computes
-            the layer's initial state, as in the authors' toolkit; None: there is no such map.
-        attention_heads: number of heads; must divide *embed_dim*.
+            the initial state of the layer, as in the authors' toolkit; None: there is no such map.
+        attention_heads: number of attention heads; must divide *embed_dim*.
         attention_dropout: dropout probability of the attention weights.
         **options: see :class:`RecurrentBlock`.
+
+    Raises:
+        ValueError: *attention_heads* does not divide *embed_dim*.
     """
 
     def __init__(
@@ -259,14 +271,19 @@ class LRNDecoderLayer(RecurrentBlock):
         source = SourceOptions(
             encoder_embed_dim, encoder_state_size, attention_heads, attention_dropout
         )
-        super().__init__(embed_dim, hidden_size, cell, source=source, **options)
+        super().__init__(
+            embed_dim, hidden_size, cell, bidirectional=False, source=source, **options
+        )
 
     def state_from_encoder(self, encoder_state: Tensor) -> Tensor:
-        """Initial state ``1 x B x state_size`` from the encoder's final state ``B x E``."""
+        """Initial state ``1 x B x state_size`` from the encoder's final state, ``B x Z``.
+
+        Z is *encoder_state_size*.
+        """
         return self.init_proj(encoder_state).unsqueeze(0)
 
     def project_memory(self, memory: Tensor) -> Tuple[Tensor, Tensor]:
-        """The attention's keys and values, ``S x B x C``, from the memory ``S x B x E``."""
+        """Keys and values of the attention, ``S x B x C`` each, from the memory ``S x B x E``."""
         return self.encoder_attn.project_memory(memory)
 
     def attend(
@@ -279,69 +296,81 @@ class LRNDecoderLayer(RecurrentBlock):
         padding_mask: Optional[Tensor] = None,
         need_attn: bool = False,
     ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
-        """:meth:`forward` with attention over a source.
+        """Run the layer over a sequence, with attention to a source.
 
         Args:
-            x: ``T x B x C``; in incremental decoding only the new positions.
+            x: residual stream, ``T x B x C``; in incremental decoding, the new positions only.
             h_0: state before the first position of *x*, ``1 x B x state_size``.
             keys, values: ``S x B x C``, from :meth:`project_memory`.
             memory_padding_mask: ``B x S``, true at padding.
-            padding_mask: ``T x B``, true at padding.
+            padding_mask: ``T x B``, true at padding, where the state is carried.
             need_attn: return attention weights.
 
         Returns:
-            output ``T x B x C``, final state ``1 x B x state_size``, and attention weights
-            ``B x T x S`` averaged over the heads (None unless asked for).
+            residual stream ``T x B x C``, final state ``1 x B x state_size``, and attention weights
+            ``B x T x S`` averaged over the heads (None unless requested).
         """
         x, h_n = self.recur(x, h_0, padding_mask)
-        x, attn = self._read(x, keys, values, memory_padding_mask, need_attn)
+        x, attn = self._attend_to_source(x, keys, values, memory_padding_mask, need_attn)
         return x, h_n, attn
 
     @torch.jit.unused
-    def step(self, x: Tensor, h: Tensor, *source: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
-        """See :meth:`RecurrentBlock.step`; *source* is ``keys, values, memory_padding_mask``.
+    def step(
+        self,
+        x: Tensor,
+        h: Tensor,
+        keys: Optional[Tensor] = None,
+        values: Optional[Tensor] = None,
+        memory_padding_mask: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
+        """Decode one position of W hypotheses for each of B sentences.
 
-        For the attention, the hypotheses of a sentence are like its positions.
-        """
-        if not self.attends:
-            return super().step(x, h, *source)
-        x, h = self.recur_step(x, h)
-        return self._read(x, *source, need_attn=False)[0], h
-
-    def step_parameters(self) -> Optional[Dict[str, Optional[Tensor]]]:
-        """The layer's parameters by the names of :class:`~fairseq_lrn.ops.DecoderStep`.
-
-        The fused step has no dropout, so it is not for training.
+        Args:
+            x: residual stream, ``W x B x C``.
+            h: state, ``W*B x state_size``.
+            keys, values: ``S x B x C``, from :meth:`project_memory`; None without attention.
+            memory_padding_mask: ``B x S``, true at padding.
 
         Returns:
-            the parameters, or None if the fused step cannot compute this layer.
+            residual stream ``W x B x C`` and next state ``W*B x state_size``.
+        """
+        x, h = self.recur_step(x, h)
+        if not self.attends:
+            return self.ffn(x), h
+        # The attention treats the W hypotheses of a sentence like W positions.
+        x, _ = self._attend_to_source(x, keys, values, memory_padding_mask, need_attn=False)
+        return x, h
+
+    def step_parameters(self) -> Optional[Dict[str, Optional[Tensor]]]:
+        """The parameters of the layer by their names in :class:`~fairseq_lrn.ops.DecoderStep`.
+
+        Returns:
+            the parameters, or None if the fused step cannot compute this layer: a part is of
+            another class, the layer does not attend, or dropout stays active in generation.
         """
         if not self.attends or any(type(part) not in FUSED_PARTS for part in self.modules()):
             return None
-        if any(
-            part.p > 0.0 and part.apply_during_inference
-            for part in self.modules()
-            if isinstance(part, Dropout)
-        ):
+        dropouts = [part for part in self.modules() if isinstance(part, Dropout)]
+        if any(part.p > 0.0 and part.apply_during_inference for part in dropouts):
             return None
         gates, attention = self.recurrence.cells[0].projection, self.encoder_attn
         gates_norm = gates.norms[0] if len(gates.norms) == 1 else None
         parameters = {
-            **_affine("gates", gates),
-            **_norm("gates_norm", gates_norm),
-            **_affine("out", self.out_proj),
-            **_norm("residual_norm", self.residual.layer_norm),
-            **_affine("query", attention.q_proj),
-            **_affine("attention_out", attention.out_proj),
-            **_norm("attention_norm", self.encoder_attn_residual.layer_norm),
+            **_affine_parameters("gates", gates),
+            **_norm_parameters("gates_norm", gates_norm),
+            **_affine_parameters("out", self.out_proj),
+            **_norm_parameters("residual_norm", self.residual.layer_norm),
+            **_affine_parameters("query", attention.q_proj),
+            **_affine_parameters("attention_out", attention.out_proj),
+            **_norm_parameters("attention_norm", self.encoder_attn_residual.layer_norm),
         }
         if isinstance(self.ffn, FeedForward):
-            parameters.update(_affine("ffn_in", self.ffn.fc1))
-            parameters.update(_affine("ffn_out", self.ffn.fc2))
-            parameters.update(_norm("ffn_norm", self.ffn.residual.layer_norm))
+            parameters.update(_affine_parameters("ffn_in", self.ffn.fc1))
+            parameters.update(_affine_parameters("ffn_out", self.ffn.fc2))
+            parameters.update(_norm_parameters("ffn_norm", self.ffn.residual.layer_norm))
         return parameters
 
-    def _read(
+    def _attend_to_source(
         self,
         x: Tensor,
         keys: Tensor,
@@ -349,7 +378,7 @@ class LRNDecoderLayer(RecurrentBlock):
         memory_padding_mask: Optional[Tensor],
         need_attn: bool,
     ) -> Tuple[Tensor, Optional[Tensor]]:
-        """Attention over the source, then the feed-forward block."""
+        """The branches after the recurrence: attention to the source, then feed-forward block."""
         context, attn = self.encoder_attn(
             self.encoder_attn_residual.branch_input(x), keys, values, memory_padding_mask, need_attn
         )
@@ -374,38 +403,51 @@ FUSED_PARTS = (
 
 
 def build_decoder_step(layers: RecurrentStack) -> Optional[DecoderStep]:
-    """The fused step of a stack of :class:`LRNDecoderLayer`.
+    """The fused step of a stack of :class:`LRNDecoderLayer`. It has no dropout and no gradients.
+
+    Args:
+        layers: the stack.
 
     Returns:
-        the step, or None if it cannot compute one of the layers.
+        the step, or None if it cannot compute one of the layers, or if the layers have different
+        options.
+
+    Raises:
+        RuntimeError: the C++ kernels are unavailable.
     """
     parameters = [layer.step_parameters() for layer in layers]
     if None in parameters:
         return None
-    layer = layers[0]
-    return DecoderStep(
-        parameters,
-        heads=layer.encoder_attn.num_heads,
-        activation=layer.recurrence.cells[0].activation,
-        normalize_before=layer.residual.normalize_before,
-        eps=layer.residual.layer_norm.eps,
-        gate_eps=NORM_EPS,
-        masked_score=layer.encoder_attn.masked_score,
-    )
+    options = [_step_options(layer) for layer in layers]
+    if any(option != options[0] for option in options):
+        return None
+    return DecoderStep(parameters, **options[0])
 
 
-def _affine(name: str, module: nn.Module) -> Dict[str, Optional[Tensor]]:
+def _step_options(layer: LRNDecoderLayer) -> Dict[str, Any]:
+    """The arguments of :class:`DecoderStep` that all layers share."""
+    return {
+        "heads": layer.encoder_attn.num_heads,
+        "activation": layer.recurrence.cells[0].activation,
+        "normalize_before": layer.residual.normalize_before,
+        "eps": layer.residual.layer_norm.eps,
+        "gate_eps": NORM_EPS,
+        "masked_score": layer.encoder_attn.masked_score,
+    }
+
+
+def _affine_parameters(name: str, module: nn.Module) -> Dict[str, Optional[Tensor]]:
     return {f"{name}_weight": module.fastest_weight(), f"{name}_bias": module.bias}
 
 
-def _norm(name: str, module: Optional[nn.Module]) -> Dict[str, Optional[Tensor]]:
+def _norm_parameters(name: str, module: Optional[nn.Module]) -> Dict[str, Optional[Tensor]]:
     if module is None:
         return {f"{name}_gain": None, f"{name}_shift": None}
     return {f"{name}_gain": module.weight, f"{name}_shift": module.bias}
 
 
-def linear(in_features: int, out_features: int) -> Linear:
-    """An affine map with Xavier-uniform weight and zero bias."""
+def xavier_linear(in_features: int, out_features: int) -> Linear:
+    """An affine map with a Xavier-uniform weight and a bias of zeros."""
     layer = Linear(in_features, out_features)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)

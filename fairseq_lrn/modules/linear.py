@@ -1,4 +1,4 @@
-"""Affine maps whose weights are laid out for generation."""
+"""Affine maps whose weights can be packed for generation."""
 
 from typing import Any, Dict, Optional, Tuple
 
@@ -12,32 +12,35 @@ from fairseq_lrn.ops.int8_linear import OUT
 
 
 class Packable:
-    """What a module with a ``weight`` needs to multiply with it faster in generation.
+    """A mixin for modules with a ``weight``: faster matrix products during generation.
 
-    In generation a weight is used over and over with few rows. oneDNN, which comes with torch,
-    lays it out once for the processor; the general product does not pay for it, takes several
-    times as long for the few rows of one sentence's beam, and half as long again for those of
-    sixteen. In 8 bits the product is our own (:func:`~fairseq_lrn.ops.int8_linear`). The packed
-    weight is a copy. It is used without gradients only, and dropped when the module is trained on.
+    Generation multiplies by the same weight many times, each time with few rows. oneDNN, which is
+    part of torch, can rearrange ("pack") a weight for the processor in advance. torch's ordinary
+    product does not do so. It takes several times as long for the few rows of one sentence's beam,
+    and 1.5 times as long for the rows of 16 sentences. With 8-bit weights, the product is this
+    project's own (:func:`~fairseq_lrn.ops.int8_linear`).
+
+    The packed weight is a copy. It is only used while gradients are disabled, and it is dropped
+    when the module is trained further.
     """
 
     weight: Tensor
     training: bool
-    __jit_ignored_attributes__ = ["_packed", "_packed_of"]
+    __jit_ignored_attributes__ = ["_packed", "_packed_identity"]
 
     def make_generation_fast_(self, **kwargs) -> None:
-        """Called by fairseq before generation."""
+        """Pack the weight. fairseq calls this method before generation."""
         self.pack()
 
     def pack(self, dtype: Optional[torch.dtype] = None) -> None:
-        """Lay out the weight, if it is on a CPU and this torch can with this processor.
+        """Pack the weight if it is on a CPU, and if the processor and torch support it.
 
         Args:
-            dtype: multiply in that type, ``torch.bfloat16`` or, if the weight is of float32,
-                ``torch.int8``; None: in the weight's.
+            dtype: type of the matrix products: ``torch.bfloat16``, or ``torch.int8`` for a
+                float32 weight; None: the type of the weight.
 
         Raises:
-            ValueError: a weight that is to be in 8 bits is not finite.
+            ValueError: the weight is not finite, so it cannot be quantised to 8 bits.
         """
         weight = self.weight.detach()
         dtype = dtype or weight.dtype
@@ -45,24 +48,31 @@ class Packable:
         if weight.device.type != "cpu" or weight.is_inference() or not can_pack(dtype):
             return
         if dtype != torch.int8:
-            # The number is a hint: rows that the layout is good for.
+            # 64 is a hint to oneDNN: the number of rows that the layout should suit.
             self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
         elif weight.dtype == torch.float32:
             self._packed = quantised(weight)
-        self._packed_of = self._identity()
+        self._packed_identity = self._identity()
+
+    def has_packed_copy(self) -> bool:
+        """Whether :meth:`pack` has stored a packed weight, up to date or not."""
+        return getattr(self, "_packed", None) is not None
 
     def train(self, mode: bool = True):
-        """As in torch. Training changes the weight, and optimisers may do it unnoticed."""
+        """As in torch. Training mode drops the packed weight.
+
+        Some optimisers change a weight without changing its version number.
+        """
         if mode:
             self._packed = None
         return super().train(mode)
 
     def _identity(self) -> Tuple[int, int]:
-        """What changes when the weight does, but for changes of its ``data`` in place."""
+        """Numbers that change with the weight, except when its ``data`` is changed in place."""
         return self.weight.data_ptr(), self.weight._version
 
     def packed_weight(self, device_type: str = "cpu") -> Optional[Tensor]:
-        """The packed weight; None where it is not there or not to be used."""
+        """The packed weight for inputs on *device_type*; None if it is missing or unusable now."""
         packed = getattr(self, "_packed", None)
         if (
             packed is None
@@ -72,17 +82,18 @@ class Packable:
             or torch.jit.is_tracing()
         ):
             return None
-        return packed if self._packed_of == self._identity() else None
+        return packed if self._packed_identity == self._identity() else None
 
     def is_packed_in(self, dtype: Optional[torch.dtype]) -> bool:
-        """Whether there is a packed weight of that type, or the weight's own, to use on a CPU."""
+        """Whether there is a usable packed weight of type *dtype*; None: of the weight's type."""
         packed = self.packed_weight()
         return packed is not None and packed.dtype == (dtype or self.weight.dtype)
 
     def fastest_weight(self) -> Tensor:
-        """The packed weight, if it may be used on a CPU, or else the weight.
+        """The packed weight if it can be used on a CPU, otherwise the weight itself.
 
-        Not one in 8 bits that was filled up with outputs, which does not say how many are its own.
+        An 8-bit weight is padded to a multiple of 16 outputs. If it has padding, its shape does not
+        tell the number of outputs, so the weight itself is returned.
         """
         packed = self.packed_weight()
         if packed is None or (packed.dtype == torch.int8 and self.weight.size(0) % OUT != 0):
@@ -90,46 +101,52 @@ class Packable:
         return packed
 
     def product_dtype(self, device_type: str) -> torch.dtype:
-        """The type of the products, input of which is not converted; in 8 bits it always is."""
+        """The input type that :meth:`multiply` does not have to convert.
+
+        An 8-bit product converts every input. For such a product, it is the type of the weight.
+
+        Args:
+            device_type: device of the input, e.g. ``"cpu"``.
+        """
         packed = self.packed_weight(device_type)
         return self.weight.dtype if packed is None or packed.dtype == torch.int8 else packed.dtype
 
     def multiply(self, x: Tensor, bias: Optional[Tensor]) -> Tensor:
-        """x W^T + b, from ``... x C`` to ``... x D``."""
+        """x W^T + b, ``... x D``, of *x*, ``... x C``, in the type of *x*; *bias* is ``D``."""
         if not torch.jit.is_scripting():
             weight = self.packed_weight(x.device.type)
             if weight is not None and weight.dtype == torch.int8:
-                known = x if x.dtype in (torch.float32, torch.bfloat16) else x.float()
-                return int8_linear(known, weight, self.weight.size(0), bias).to(x.dtype)
+                supported = x if x.dtype in (torch.float32, torch.bfloat16) else x.float()
+                return int8_linear(supported, weight, self.weight.size(0), bias).to(x.dtype)
             if weight is not None:
                 return _packed_product(x, weight, bias).to(x.dtype)
         return F.linear(x, self.weight, bias)
 
     def __getstate__(self) -> Dict[str, Any]:
-        # What is packed cannot be copied or saved.
+        # A packed weight can be neither copied nor saved.
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}
 
 
 def kernel_rows(rows: int) -> int:
-    """How many rows are multiplied in bfloat16 for so many.
+    """The number of rows to which a bfloat16 product of *rows* rows is padded.
 
-    oneDNN makes a kernel for each number that it meets, which takes milliseconds where the
-    processor multiplies in tiles; in beam search every number below the first occurs. Also in
-    csrc/decoder_step.cpp.
+    oneDNN generates a kernel for each number of rows. On processors with tile registers, this takes
+    milliseconds, and the number of rows shrinks one by one as sentences finish in beam search. The
+    function of the same name in ``ops/csrc/decoder_step/decoder_step.cpp`` must agree.
     """
     multiple = 1 if rows <= 16 else 16 if rows <= 128 else 64
     return -(-rows // multiple) * multiple
 
 
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether weights can be laid out for products of that type here."""
+    """Whether weights can be packed for products in *dtype* with this processor and torch."""
     if dtype == torch.int8:
         return has_int8_tiles()
     if not (
         torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        # From torch 2.3 on; older ones do not say when a weight is not to be replaced.
+        # Since torch 2.3. It tells packed_weight whether torch.compile is tracing.
         and hasattr(torch.compiler, "is_compiling")
     ):
         return False
@@ -140,7 +157,7 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 
 def _packed_product(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
-    """x W^T + b, in the type of the packed weight."""
+    """x W^T + b, ``... x D`` from ``... x C``, in the type of the packed *weight*."""
     product = torch.ops.mkldnn._linear_pointwise
     if bias is not None:
         bias = bias.to(weight.dtype)
@@ -148,12 +165,14 @@ def _packed_product(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor
     if weight.dtype == torch.float32 or kernel_rows(rows) == rows:
         return product(x.to(weight.dtype), weight, bias, "none", [], "")
     padded = x.new_empty(kernel_rows(rows), x.size(-1), dtype=weight.dtype)
-    padded[:rows] = x.reshape(rows, -1)
+    padded[:rows] = x.reshape(rows, -1)  # ... x C to N x C
+    # N x D to ... x D
     return product(padded, weight, bias, "none", [], "")[:rows].view(*x.shape[:-1], -1)
 
 
 class Linear(Packable, nn.Linear):
-    """``torch.nn.Linear``, faster in generation."""
+    """``torch.nn.Linear`` whose weight can be packed for generation."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """x W^T + b, ``... x D``, of *x*, ``... x C``."""
         return self.multiply(x, self.bias)

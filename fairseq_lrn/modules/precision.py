@@ -1,6 +1,6 @@
-"""The data type in which a model multiplies in generation."""
+"""The data type of matrix products during generation."""
 
-from typing import Iterable
+from typing import Iterable, List
 
 import torch
 from torch import nn
@@ -8,35 +8,39 @@ from torch import nn
 from fairseq_lrn.modules.linear import Packable, can_pack
 
 MATMUL_DTYPES = ("float32", "bfloat16", "int8")
+# Why a processor or an installation may not support a type.
 REQUIREMENTS = {
-    "bfloat16": "neither this processor nor this version of torch has bfloat16 matrix products",
+    "bfloat16": "this processor or this version of torch has no bfloat16 matrix products",
     "int8": "it needs a processor with Intel AMX, and the C++ kernels (python -m fairseq_lrn.ops)",
 }
 
 
 def set_matmul_dtype(models: Iterable[nn.Module], name: str) -> str:
-    """Use the type *name* for the models' matrix products in generation, if that is possible.
+    """Use the type *name* for matrix products during generation, if it is available.
 
-    Otherwise the models multiply in the type of their weights. If several generators share a
-    model, the last call decides.
+    If it is unavailable, the models multiply in the type of their weights. If several generators
+    share a model, the last call decides.
 
     Args:
-        models: models whose :class:`~fairseq_lrn.modules.linear.Packable` parts are packed.
+        models: the models. The call packs those of their modules that are
+            :class:`~fairseq_lrn.modules.linear.Packable`.
         name: one of :data:`MATMUL_DTYPES`.
 
     Returns:
-        why the type is unavailable, or an empty string.
+        the reason why the type is unavailable, or an empty string.
 
     Raises:
-        ValueError: a weight is not finite, so it cannot be quantised to 8 bits.
+        ValueError: *name* is unknown, or a weight is not finite, so it cannot be quantised to 8
+            bits.
     """
+    if name not in MATMUL_DTYPES:
+        raise ValueError(f"the data type must be one of {MATMUL_DTYPES}, not {name!r}")
     models = list(models)
     parts = [part for model in models for part in model.modules() if isinstance(part, Packable)]
-    dtype = None
     reason = "" if name == "float32" else _unavailable_reason(models, parts, name)
     if name == "float32" or reason:
-        # Undo what an earlier call packed in fewer bits.
-        parts = [part for part in parts if getattr(part, "_packed", None) is not None]
+        dtype = None  # the type of the weights
+        parts = [part for part in parts if part.has_packed_copy()]  # of an earlier call
     else:
         dtype = getattr(torch, name)
     with torch.no_grad():
@@ -46,13 +50,13 @@ def set_matmul_dtype(models: Iterable[nn.Module], name: str) -> str:
     return reason
 
 
-def _unavailable_reason(models: list, parts: list, name: str) -> str:
+def _unavailable_reason(models: List[nn.Module], parts: List[Packable], name: str) -> str:
     if models and not parts:
         return "only models of fairseq_lrn support it"
     if any(part.weight.device.type != "cpu" for part in parts):
         return "only CPUs support it (on a GPU, fairseq-generate has --fp16)"
     if name == "int8" and any(part.weight.dtype != torch.float32 for part in parts):
-        return "it needs weights in float32"
+        return "it needs float32 weights"
     if not can_pack(getattr(torch, name)):
         return REQUIREMENTS[name]
     return ""

@@ -1,6 +1,6 @@
-"""A stack of recurrent layers: the one loop over layers that every model uses."""
+"""A stack of recurrent layers: the loop over layers that all models share."""
 
-from typing import List, Optional, Tuple
+from typing import Iterable, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -9,20 +9,21 @@ from torch import Tensor, nn
 class RecurrentStack(nn.ModuleList):
     """Recurrent layers on top of each other.
 
-    A layer has ``initial_state(x)`` and ``forward(x, state, padding_mask)``, which returns its
-    output and its final state, like :class:`~fairseq_lrn.modules.RecurrentLayer`. A layer with the
-    attribute ``attends`` set also has ``attend`` and ``attend_step``, like
-    :class:`~fairseq_lrn.modules.LRNDecoderLayer`.
+    For :meth:`forward`, a layer has ``initial_state(x)``, and its own ``forward(x, state,
+    padding_mask)`` returns its output and its final state, like
+    :class:`~fairseq_lrn.modules.RecurrentLayer`. For the other methods, the layers are
+    :class:`~fairseq_lrn.modules.LRNDecoderLayer`; some of them may be without attention.
 
-    It is a ``ModuleList``, so parameters are named after the attribute that holds it:
-    ``layers.0.cells.0.projection.weight``.
+    The stack is a ``ModuleList``, so the names of parameters start with the attribute that holds
+    the stack and the index of the layer: ``layers.0.cells.0.projection.weight``.
 
     Args:
         layers: the layers, bottom first.
-        dropout: probability of dropping elements of every layer's output except the last one's.
+        dropout: dropout probability of the output of every layer except the last one, in
+            :meth:`forward`.
     """
 
-    def __init__(self, layers, dropout: float = 0.0):
+    def __init__(self, layers: Iterable[nn.Module], dropout: float = 0.0):
         super().__init__(layers)
         self.dropout = dropout
 
@@ -33,16 +34,17 @@ class RecurrentStack(nn.ModuleList):
         padding_mask: Optional[Tensor] = None,
         return_outputs: bool = False,
     ) -> Tuple[Tensor, List[Tensor], List[Tensor]]:
-        """
+        """Run the stack over a sequence, without attention.
+
         Args:
             x: input, ``T x B x C``.
-            states: each layer's initial state, ``D x B x state_size``; None: zeros.
+            states: initial states of each layer, ``D x B x state_size``; None: zeros.
             padding_mask: ``T x B``, true at padding, where the states are carried.
-            return_outputs: also return the output of every layer.
+            return_outputs: return the output of every layer, too.
 
         Returns:
-            output of the last layer ``T x B x C``, final state of every layer, and output of every
-            layer (an empty list unless asked for).
+            output of the last layer ``T x B x C``, final states of every layer ``D x B x
+            state_size``, and output of every layer (an empty list unless requested).
         """
         final_states: List[Tensor] = []
         outputs: List[Tensor] = []
@@ -65,43 +67,52 @@ class RecurrentStack(nn.ModuleList):
         padding_mask: Optional[Tensor] = None,
         need_attn: bool = False,
     ) -> Tuple[Tensor, List[Tensor], Optional[Tensor]]:
-        """Run the stack with attention over a source.
+        """Run the stack over a sequence, with attention to a source.
 
         Args:
             x: input, ``T x B x C``.
-            states: each layer's initial state, ``1 x B x state_size``.
-            memory: keys and values of each attending layer, ``S x B x C`` each.
+            states: initial state of each layer, ``1 x B x state_size``.
+            memory: keys and values of each attending layer, ``S x B x C`` each, from
+                :meth:`project_memory`.
             memory_padding_mask: ``B x S``, true at padding.
-            padding_mask: ``T x B``, true at padding.
-            need_attn: return the attention weights of the last layer that attends.
+            padding_mask: ``T x B``, true at padding, where the states are carried.
+            need_attn: return the attention weights of the last attending layer.
 
         Returns:
-            output ``T x B x C``, final state of every layer, and attention weights ``B x T x S``
-            (None unless asked for).
+            output ``T x B x C``, final state of every layer ``1 x B x state_size``, and attention
+            weights ``B x T x S`` (None unless requested).
         """
         final_states: List[Tensor] = []
         attn: Optional[Tensor] = None
-        first = 0
+        num_used = 0  # entries of the memory that the layers below have used
         for index, layer in enumerate(self):
             if layer.attends:
-                is_last = first + 2 == len(memory)
+                is_last = num_used + 2 == len(memory)
                 x, state, attn = layer.attend(
                     x,
                     states[index],
-                    memory[first],
-                    memory[first + 1],
+                    memory[num_used],
+                    memory[num_used + 1],
                     memory_padding_mask,
                     padding_mask,
                     need_attn and is_last,
                 )
-                first += 2
+                num_used += 2
             else:
                 x, state = layer(x, states[index], padding_mask)
             final_states.append(state)
         return x, final_states, attn
 
     def project_memory(self, memory: Tensor) -> List[Tensor]:
-        """Keys and values of each attending layer, ``S x B x C``, from the memory ``S x B x E``."""
+        """Keys and values of each attending layer in turn.
+
+        Args:
+            memory: encoder output, ``S x B x E``.
+
+        Returns:
+            keys of the first attending layer, its values, keys of the next attending layer, and so
+            on, ``S x B x C`` each.
+        """
         projected: List[Tensor] = []
         for layer in self:
             if layer.attends:
@@ -118,23 +129,27 @@ class RecurrentStack(nn.ModuleList):
         memory: List[Tensor],
         memory_padding_mask: Optional[Tensor] = None,
     ) -> Tuple[Tensor, List[Tensor]]:
-        """Decode one position of W hypotheses for each of B sentences, which share a memory.
+        """Decode one position of W hypotheses for each of B sentences.
+
+        The hypotheses of a sentence share its memory.
 
         Args:
-            x: ``W x B x C``.
+            x: input, ``W x B x C``.
             states: state of each layer, ``W*B x state_size``.
-            memory: see :meth:`attend`.
+            memory: keys and values of each attending layer, ``S x B x C`` each, from
+                :meth:`project_memory`.
             memory_padding_mask: ``B x S``, true at padding.
 
         Returns:
-            output ``W x B x C`` and the next state of each layer.
+            output ``W x B x C`` and next state of each layer, ``W*B x state_size``.
         """
         next_states: List[Tensor] = []
-        remaining = list(memory)
+        keys_and_values = iter(memory)
         for layer, state in zip(self, states):
-            keys_and_values, remaining = (
-                (remaining[:2], remaining[2:]) if layer.attends else ([], remaining)
-            )
-            x, state = layer.step(x, state, *keys_and_values, memory_padding_mask)
+            if layer.attends:
+                keys, values = next(keys_and_values), next(keys_and_values)
+                x, state = layer.step(x, state, keys, values, memory_padding_mask)
+            else:
+                x, state = layer.step(x, state)
             next_states.append(state)
         return x, next_states

@@ -1,4 +1,4 @@
-"""Modules on top of the recurrence. Nothing in here imports fairseq."""
+"""PyTorch modules around the recurrence. They need torch, but not fairseq."""
 
 from fairseq_lrn.modules.attention import AdditiveAttention
 from fairseq_lrn.modules.cells import CELLS, build_cell

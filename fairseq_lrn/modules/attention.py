@@ -1,4 +1,4 @@
-"""Attention with several heads: additive, and by dot products."""
+"""Multi-head attention: additive attention and dot-product attention."""
 
 import math
 from typing import Optional, Tuple
@@ -9,21 +9,25 @@ from torch import Tensor, nn
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.linear import Linear
+from fairseq_lrn.ops.precision import is_half
 
 
 class AdditiveAttention(nn.Module):
-    """Additive (Bahdanau) attention with heads: what the authors' conditional layers attend with.
+    """Multi-head additive (Bahdanau) attention, as in the authors' conditional recurrence.
 
-    Query and keys are cut into heads; all heads share the vector that scores tanh(query + key).
-    The values are the memory itself, cut likewise: there is no value and no output map, no
-    scaling, no dropout on the weights.
+    Query and keys are split into heads. All heads score tanh(query + key) with the same vector.
+    The values are the memory itself, split into heads in the same way. There is no value
+    projection, no output projection, no scaling of the scores, and no dropout of the weights.
 
     Args:
         query_size: width H of the query.
         memory_size: width M of the memory and of the context.
-        num_heads: heads; they divide *memory_size*.
-        norm: normalise the projections of query and memory, see
+        num_heads: number of heads; must divide *memory_size*.
+        norm: normalisation of the projections of query and memory, see
             :class:`~fairseq_lrn.modules.affine.Affine`.
+
+    Raises:
+        ValueError: *num_heads* does not divide *memory_size*.
 
     Source: the authors' toolkit (bzhangGo/zero, ``func.py: additive_attention``,
     ``rnns/rnn.py: cond_rnn``).
@@ -40,7 +44,7 @@ class AdditiveAttention(nn.Module):
                 f"the width of the memory ({memory_size}) must be divisible by the number of "
                 f"attention heads ({num_heads})"
             )
-        self.masked_score = -1e8  # added to the scores of padding, as by the authors
+        self.masked_score = -1e8  # added to the scores of padding; the authors' value
         self.num_heads = num_heads
         self.head_size = memory_size // num_heads
         self.key_proj = Affine(memory_size, memory_size, bias=False, norm=norm)
@@ -50,46 +54,59 @@ class AdditiveAttention(nn.Module):
         nn.init.zeros_(self.score_proj.bias)
 
     def keys(self, memory: Tensor) -> Tensor:
-        """Keys ``B x S x M`` of the memory ``S x B x M``: they do not depend on the query."""
-        return self.key_proj(memory).transpose(0, 1).contiguous()
+        """Keys ``B x S x M`` of the memory ``S x B x M``. They do not depend on the query."""
+        return self.key_proj(memory).transpose(0, 1).contiguous()  # S x B x M to B x S x M
 
     def score_bias(self, keys: Tensor, memory_padding_mask: Optional[Tensor]) -> Tensor:
-        """What is added to every score, ``B x S x 1``: a scalar, and a large negative at padding.
+        """The term ``B x S x 1`` that is added to every score.
+
+        It is the scalar bias of the scores, plus a large negative number at padding.
 
         Args:
             keys: ``B x S x M``.
             memory_padding_mask: ``B x S``, true at padding.
         """
-        bias = at_least_single(self.score_proj.bias).expand(keys.size(0), keys.size(1))
+        # 1 to B x S
+        bias = at_least_float32(self.score_proj.bias).expand(keys.size(0), keys.size(1))
         if memory_padding_mask is not None:
             bias = bias + memory_padding_mask.to(bias.dtype) * self.masked_score
         return bias.unsqueeze(-1)
 
     def weights(self, query: Tensor, keys: Tensor, score_bias: Tensor) -> Tensor:
-        """Attention weights ``B x S x heads`` of the query ``B x H``."""
-        shape = (keys.size(0), keys.size(1), self.num_heads, self.head_size)
-        hidden = torch.tanh(keys + self.query_proj(query).unsqueeze(1)).view(shape)
-        scores = torch.matmul(hidden, self.score_proj.weight[0])
-        return torch.softmax(at_least_single(scores) + score_bias, dim=1).to(keys.dtype)
+        """Attention weights ``B x S x heads`` of a query.
+
+        Args:
+            query: ``B x H``.
+            keys: ``B x S x M``, from :meth:`keys`.
+            score_bias: ``B x S x 1``, from :meth:`score_bias`.
+        """
+        hidden = torch.tanh(keys + self.query_proj(query).unsqueeze(1))
+        # B x S x M to B x S x heads x head_size
+        hidden = hidden.view(keys.size(0), keys.size(1), self.num_heads, self.head_size)
+        scores = torch.matmul(hidden, self.score_proj.weight[0])  # B x S x heads
+        return torch.softmax(at_least_float32(scores) + score_bias, dim=1).to(keys.dtype)
 
     def read(self, weights: Tensor, memory: Tensor) -> Tensor:
-        """Contexts: the heads' weighted sums of their blocks of the memory.
+        """Contexts: for each head, the weighted sum of its part of the memory.
 
         Args:
             weights: ``N x B x S x heads``, for N queries.
             memory: ``S x B x M``.
 
         Returns:
-            ``N x B x M``.
+            contexts ``N x B x M``.
         """
+        # S x B x M to S x B x heads x head_size
         values = memory.view(memory.size(0), memory.size(1), self.num_heads, self.head_size)
+        # (B x heads x N x S) (B x heads x S x head_size)
         context = torch.matmul(weights.permute(1, 3, 0, 2), values.permute(1, 2, 0, 3))
-        return context.permute(2, 0, 1, 3).flatten(2)
+        return context.permute(2, 0, 1, 3).flatten(2)  # N x B x heads x head_size to N x B x M
 
     def forward(
         self, query: Tensor, memory: Tensor, memory_padding_mask: Optional[Tensor] = None
     ) -> Tuple[Tensor, Tensor]:
-        """
+        """Attend from one query per sentence.
+
         Args:
             query: ``B x H``.
             memory: ``S x B x M``.
@@ -106,18 +123,18 @@ class AdditiveAttention(nn.Module):
 class DotProductAttention(nn.Module):
     """Multi-head dot-product attention of queries over a memory, as in the transformer.
 
-    It computes what :class:`fairseq.modules.MultiheadAttention` does and has its parameters.
-    Sentences are short, so that plain batched products of strided views take less time on a CPU
-    than torch's fused attention; and who calls it keeps the projected memory.
+    It computes the same as ``fairseq.modules.MultiheadAttention`` and has the same parameters.
+    Sentences are short, so plain batched matrix products of strided views are faster on a CPU than
+    torch's fused attention. The caller keeps the projected memory.
 
     Args:
         embed_dim: width C of queries and output.
         memory_size: width E of the memory.
-        num_heads: heads; they divide *embed_dim*.
-        dropout: on the attention weights.
+        num_heads: number of heads; must divide *embed_dim*.
+        dropout: dropout probability of the attention weights.
 
     Raises:
-        ValueError: the heads do not divide *embed_dim*.
+        ValueError: *num_heads* does not divide *embed_dim*.
 
     Source: Vaswani et al. (2017), section 3.2.
     """
@@ -131,7 +148,7 @@ class DotProductAttention(nn.Module):
                 f"the width of the attention ({embed_dim}) must be divisible by the number of "
                 f"attention heads ({num_heads})"
             )
-        # Added at padding: its exponential is 0, and in half precision too it is a number.
+        # Added to the scores of padding. Its exponential is 0, and float16 can represent it.
         self.masked_score = -6e4
         self.num_heads = num_heads
         self.head_size = embed_dim // num_heads
@@ -140,14 +157,15 @@ class DotProductAttention(nn.Module):
         self.v_proj = Linear(memory_size, embed_dim)
         self.out_proj = Linear(embed_dim, embed_dim)
         self.dropout_module = Dropout(dropout, module_name=self.__class__.__name__)
-        # As fairseq: three maps of equal shape begin as one three times as wide.
+        # As in fairseq: three matrices of equal shape are initialised like one matrix of three
+        # times the width.
         gain = 1 / math.sqrt(2) if memory_size == embed_dim else 1.0
         for linear in (self.q_proj, self.k_proj, self.v_proj, self.out_proj):
             nn.init.xavier_uniform_(linear.weight, gain=1.0 if linear is self.out_proj else gain)
         nn.init.zeros_(self.out_proj.bias)
 
     def project_memory(self, memory: Tensor) -> Tuple[Tensor, Tensor]:
-        """Keys and values ``S x B x C`` of the memory ``S x B x E``."""
+        """Keys and values, ``S x B x C`` each, from the memory ``S x B x E``."""
         return self.k_proj(memory), self.v_proj(memory)
 
     def forward(
@@ -158,40 +176,46 @@ class DotProductAttention(nn.Module):
         memory_padding_mask: Optional[Tensor] = None,
         need_weights: bool = False,
     ) -> Tuple[Tensor, Optional[Tensor]]:
-        """
+        """Attend from T queries per sentence.
+
         Args:
             query: ``T x B x C``.
-            keys, values: ``S x B x C``, of :meth:`project_memory`.
+            keys, values: ``S x B x C``, from :meth:`project_memory`.
             memory_padding_mask: ``B x S``, true at padding.
             need_weights: return attention weights.
 
         Returns:
-            output ``T x B x C``, and attention weights ``B x T x S``, averaged over the heads, or
-            None.
+            output ``T x B x C``, and attention weights ``B x T x S`` averaged over the heads (None
+            unless requested).
         """
         time, batch, _ = query.shape
         length = keys.size(0)
-        q = self._heads(self.q_proj(query) * self.head_size**-0.5)
-        k, v = self._heads(keys).transpose(1, 2), self._heads(values)
+        q = self._split_heads(self.q_proj(query) * self.head_size**-0.5)  # B*heads x T x head_size
+        # B*heads x head_size x S, and B*heads x S x head_size
+        k, v = self._split_heads(keys).transpose(1, 2), self._split_heads(values)
         if memory_padding_mask is None:
-            scores = torch.bmm(q, k)
+            scores = torch.bmm(q, k)  # B*heads x T x S
         else:
             bias = memory_padding_mask.to(query.dtype).mul(self.masked_score)
+            # B x S to B*heads x 1 x S
             bias = bias.repeat_interleave(self.num_heads, dim=0).unsqueeze(1)
             scores = torch.baddbmm(bias.expand(-1, time, -1), q, k)
         weights = torch.softmax(scores, dim=-1)
         context = torch.bmm(self.dropout_module(weights), v)
+        # B*heads x T x head_size to T x B x C
         context = context.transpose(0, 1).reshape(time, batch, self.num_heads * self.head_size)
         averaged: Optional[Tensor] = None
         if need_weights:
-            averaged = weights.float().view(batch, self.num_heads, time, length).mean(dim=1)
+            # B*heads x T x S to B x heads x T x S
+            by_head = weights.float().view(batch, self.num_heads, time, length)
+            averaged = by_head.mean(dim=1)
         return self.out_proj(context), averaged
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """``N x B x C`` as ``(B*heads) x N x head_size``, without a copy."""
+    def _split_heads(self, x: Tensor) -> Tensor:
+        """View ``N x B x C`` as ``B*heads x N x head_size``, without a copy."""
         return x.view(x.size(0), x.size(1) * self.num_heads, self.head_size).transpose(0, 1)
 
 
-def at_least_single(x: Tensor) -> Tensor:
-    """Half precision as float32, in which the scores of padding are finite; others as they are."""
-    return x.float() if x.dtype == torch.float16 or x.dtype == torch.bfloat16 else x
+def at_least_float32(x: Tensor) -> Tensor:
+    """Convert half precision to float32, which can represent the masked scores of padding."""
+    return x.float() if is_half(x) else x

@@ -1,4 +1,4 @@
-"""Dropout of sequences."""
+"""Dropout for sequences."""
 
 import logging
 from typing import Optional, Sequence
@@ -10,18 +10,18 @@ logger = logging.getLogger(__name__)
 
 
 class Dropout(nn.Module):
-    """Dropout with masks that are cheap on a CPU, optionally the same at every time step.
+    """Dropout whose masks are cheap on a CPU, optionally with the same mask at every time step.
 
-    On a CPU, torch draws random numbers one by one on one thread, so its dropout takes as long as
-    a small matrix product. Here four elements share one draw of 64 bits, and a probability is
-    therefore a multiple of 1/65536.
+    On a CPU, torch draws random numbers one by one on a single thread, so its dropout takes as long
+    as a small matrix product. Here, four elements share one draw of 64 bits. The probability is
+    therefore rounded to a multiple of 1/65536.
 
-    The interface is that of :class:`fairseq.modules.FairseqDropout`, so fairseq's
-    ``--retain-dropout`` works.
+    The interface is that of ``fairseq.modules.FairseqDropout``, so fairseq's ``--retain-dropout``
+    works.
 
     Args:
         p: probability of dropping an element.
-        locked: for sequences ``T x B x C``: one mask ``B x C`` for all time steps (variational
+        locked: use one mask ``B x C`` for all time steps of a sequence ``T x B x C`` (variational
             dropout; Gal and Ghahramani, 2016).
         module_name: the name by which ``--retain-dropout-modules`` selects this module.
     """
@@ -39,7 +39,12 @@ class Dropout(nn.Module):
         return f"p={self.p}, locked={self.locked}"
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
-        """Drop elements of ``T x B x C``, in training and where dropout is retained."""
+        """Drop elements of *x*, ``T x B x C``, during training or if dropout is retained.
+
+        Args:
+            x: the input.
+            inplace: ignored; part of fairseq's interface.
+        """
         if self.p > 0 and (self.training or self.apply_during_inference):
             return x * dropout_mask(x[:1] if self.locked else x, self.p)
         return x
@@ -52,7 +57,14 @@ class Dropout(nn.Module):
         retain_dropout_modules: Optional[Sequence[str]] = None,
         **kwargs,
     ) -> None:
-        """Called by fairseq before generation: obey ``--retain-dropout``."""
+        """Follow fairseq's ``--retain-dropout``. fairseq calls this method before generation.
+
+        Args:
+            name: path of this module in the model.
+            retain_dropout: keep dropout active during generation.
+            retain_dropout_modules: names of the modules that keep it; None: all modules.
+            kwargs: other options of generation; ignored.
+        """
         if not retain_dropout:
             return
         if retain_dropout_modules is not None and self.module_name is None:
@@ -63,14 +75,14 @@ class Dropout(nn.Module):
 
 
 class WordDropout(Dropout):
-    """Drops whole embeddings of a sequence ``T x B x C``: each position is zero with probability p.
+    """Word dropout: sets the whole embedding of a position to zero, with probability p.
 
-    The model learns not to rely on a single word (Gal and Ghahramani, 2016; for translation with
-    little data Sennrich and Zhang, 2019).
+    The model learns not to rely on a single word (Gal and Ghahramani, 2016; for low-resource
+    translation Sennrich and Zhang, 2019).
     """
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
-        """Drop positions of ``T x B x C``."""
+        """Drop positions of *x*, ``T x B x C``; see :meth:`Dropout.forward`."""
         if self.p > 0 and (self.training or self.apply_during_inference):
             return x * dropout_mask(x[..., :1], self.p)
         return x
@@ -86,8 +98,9 @@ def dropout_mask(like: Tensor, p: float) -> Tensor:
 
 def _cpu_mask(like: Tensor, p: float) -> Tensor:
     count = like.numel()
-    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    # So many of the 65536 values of 16 random bits, -32768 to 32767, drop an element: the lowest.
     dropped = min(round(65536 * p), 65535)
-    # Four 16-bit numbers from each draw, cut to the number of elements, in the shape of *like*.
-    kept = bits.view(torch.int16)[:count].view(like.shape) >= dropped - 32768
+    # Four 16-bit numbers from each draw, without the surplus of the last draw, shaped as *like*.
+    kept = draws.view(torch.int16)[:count].view(like.shape) >= dropped - 32768
     return kept.to(like.dtype).mul_(65536 / (65536 - dropped))

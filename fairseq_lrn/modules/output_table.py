@@ -1,4 +1,4 @@
-"""Recognising an output layer that is a single matrix product."""
+"""Recognise an output layer that is a single matrix product."""
 
 from typing import Callable, Optional, Tuple
 
@@ -10,16 +10,17 @@ from fairseq_lrn.modules.linear import Linear
 def plain_output_table(
     decoder: nn.Module, output_layer: Callable, projection: Optional[nn.Module]
 ) -> Tuple[Optional[Tensor], str]:
-    """The matrix of a decoder whose output layer is a product with one matrix.
+    """The matrix of a decoder whose output layer only multiplies features by this matrix.
 
     Args:
         decoder: the decoder.
-        output_layer: the method that computes this product and nothing else; a subclass may
-            override it.
-        projection: the linear layer or the embedding that holds the matrix.
+        output_layer: the method of the decoder's class that multiplies by the matrix and does
+            nothing else. A subclass may override it.
+        projection: the linear layer or the embedding that holds the matrix; None if there is none.
 
     Returns:
-        the matrix ``V x C`` and an empty string, or None and the reason why there is none.
+        the matrix ``V x C`` and an empty string, or None and the reason why there is no such
+        matrix.
     """
     if getattr(decoder, "adaptive_softmax", None) is not None:
         return None, "the model has an adaptive softmax"

@@ -16,16 +16,16 @@ from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 
 class OutputBranch(nn.Module):
-    """What ends every layer: an affine map, the residual connection, layer norm.
+    """The end of every layer: an output projection, a residual connection and layer norm.
 
-    The residual connection is there where input and output are equally wide. Dropout is on the
-    branch before it joins, and so only there.
+    If input and output of the layer have different widths, there is no residual connection, and
+    therefore no dropout, which applies to the branch before it joins the residual connection.
 
     Args:
-        branch_size: width of the recurrence's output.
-        input_size: width of the layer's input.
-        output_size: width of the layer's output.
-        dropout: probability of dropping elements of the branch.
+        branch_size: width H of the output of the recurrence.
+        input_size: width C of the input of the layer.
+        output_size: width D of the output of the layer.
+        dropout: dropout probability of the branch.
         layer_norm: normalise the sum.
     """
 
@@ -41,6 +41,12 @@ class OutputBranch(nn.Module):
         self.layer_norm = nn.LayerNorm(output_size, eps=NORM_EPS) if layer_norm else nn.Identity()
 
     def forward(self, branch: Tensor, x: Tensor) -> Tensor:
+        """The output of the layer, ``T x B x D``.
+
+        Args:
+            branch: output of the recurrence, ``T x B x H``.
+            x: input of the layer, ``T x B x C``.
+        """
         branch = self.out_proj(branch)
         if self.residual:
             branch = x + self.dropout_module(branch)
@@ -48,16 +54,19 @@ class OutputBranch(nn.Module):
 
 
 class RNMTEncoderLayer(nn.Module):
-    """A plain recurrence, forward or in both directions.
+    """A recurrence, forward or in both directions, and an :class:`OutputBranch`.
 
     Args:
         input_size: width C of the input.
         hidden_size: width H of the recurrence in each direction.
-        output_size: width of the output.
-        bidirectional: also backward, outputs and final states concatenated.
+        output_size: width D of the output.
+        bidirectional: run the recurrence in both directions and concatenate the outputs.
         dropout: see :class:`OutputBranch`.
-        layer_norm: of the output; that of the recurrence is among its options.
+        layer_norm: normalise the output. The recurrence has its own option *norm*.
         **recurrence: passed to :class:`~fairseq_lrn.modules.RecurrentLayer`.
+
+    Attributes:
+        final_size: width of the final output of the recurrence, all directions concatenated.
     """
 
     def __init__(
@@ -81,29 +90,35 @@ class RNMTEncoderLayer(nn.Module):
         self.branch = OutputBranch(self.final_size, input_size, output_size, dropout, layer_norm)
 
     def initial_state(self, x: Tensor) -> Tensor:
-        """States of zeros, ``D x B x state_size``, for the input ``S x B x C``."""
+        """States of zeros, one per direction, for the input ``S x B x C``."""
         return self.recurrence.initial_state(x)
 
     def forward(
         self, x: Tensor, state: Tensor, padding_mask: Optional[Tensor] = None
     ) -> Tuple[Tensor, Tensor]:
-        """
+        """Run the layer over a sequence.
+
         Args:
-            x: ``S x B x C``.
-            state: initial states, ``D x B x state_size``.
-            padding_mask: ``S x B``, true at padding.
+            x: input, ``S x B x C``.
+            state: initial states, one per direction (1 or 2), ``directions x B x state_size``.
+            padding_mask: ``S x B``, true at padding, where the states are carried.
 
         Returns:
-            output ``S x B x output_size`` and final states ``D x B x state_size``.
+            output ``S x B x D`` and final states ``directions x B x state_size``.
         """
         h, state = self.recurrence(x, state, padding_mask)
         return self.branch(h, x), state
 
 
 class ContextAwareEncoderLayer(nn.Module):
-    """Context-aware encoder: what was read forward is the memory of the backward recurrence.
+    """A forward recurrence whose output is the memory of a backward conditional recurrence.
 
-    Arguments and results are those of :class:`RNMTEncoderLayer`.
+    Args:
+        input_size, hidden_size, output_size, dropout, layer_norm, **recurrence: see
+            :class:`RNMTEncoderLayer`.
+
+    Attributes:
+        final_size: width of the final output of the backward recurrence.
     """
 
     def __init__(
@@ -126,44 +141,54 @@ class ContextAwareEncoderLayer(nn.Module):
         self.branch = OutputBranch(hidden_size, input_size, output_size, dropout, layer_norm)
 
     def initial_state(self, x: Tensor) -> Tensor:
-        """States of zeros, ``1 x B x state_size``, for the input ``S x B x C``."""
+        """A state of zeros, ``1 x B x state_size``, for the input ``S x B x C``."""
         return self.forward_recurrence.initial_state(x)
 
     def forward(
         self, x: Tensor, state: Tensor, padding_mask: Optional[Tensor] = None
     ) -> Tuple[Tensor, Tensor]:
-        """See :meth:`RNMTEncoderLayer.forward`; both recurrences start from *state*."""
+        """Run the layer over a sequence.
+
+        Args:
+            x: input, ``S x B x C``.
+            state: initial state of both recurrences, ``1 x B x state_size``.
+            padding_mask: ``S x B``, true at padding, where the states are carried.
+
+        Returns:
+            output ``S x B x D`` and final state of the backward recurrence, ``1 x B x state_size``.
+        """
         forward_output, _ = self.forward_recurrence(x, state, padding_mask)
         h, state = self.backward_recurrence(x, forward_output, state[0], padding_mask, True)
         return self.branch(h, x), state.unsqueeze(0)
 
 
 class RNMTDecoderLayer(nn.Module):
-    """What the decoder's layers share: the initial state and the branch.
+    """The parts that all decoder layers share: the initial state and the :class:`OutputBranch`.
 
     Args:
-        recurrence: the layer's recurrence.
+        recurrence: the recurrence of the layer.
         input_size: width C of the input.
         final_size: width Z of the encoder's final state.
-        output_size: width of the output.
+        output_size: width D of the output.
         dropout: see :class:`OutputBranch`.
-        layer_norm: of initial state and output; that of the recurrence is its own option.
+        layer_norm: normalise initial state and output. The recurrence has its own option *norm*.
 
-    ``forward`` of each kind has
+    Every subclass has the same ``forward``:
 
     Args:
         x: input, ``T x B x C``.
-        context: contexts of the layer below, ``T x B x M`` (the first layer has no use for it).
+        context: contexts of the layer below, ``T x B x M``. An attentive layer ignores them.
         state: state before the first position, ``B x state_size``.
         memory: encoder output, ``S x B x M``.
         memory_padding_mask: ``B x S``, true at padding.
-        keys: the attention's keys of the memory, if it has attention and they are there already.
+        keys: result of :meth:`keys` for *memory*, ``B x S x M``, if already computed. Layers
+            without attention ignore it.
         padding_mask: ``T x B``, true at padding, where the state is carried.
 
     Returns:
-        output ``T x B x output_size``, contexts ``T x B x M`` (its own where it attends, those of
-        the layer below otherwise), final state ``B x state_size``, and attention weights
-        ``T x B x S x heads`` where it attends.
+        output ``T x B x D``, contexts ``T x B x M`` (those of the layer itself if it attends,
+        otherwise *context*), final state ``B x state_size``, and attention weights
+        ``T x B x S x heads`` (None if the layer does not attend).
     """
 
     def __init__(
@@ -189,12 +214,23 @@ class RNMTDecoderLayer(nn.Module):
         return self.init_proj(final_state)
 
     def keys(self, memory: Tensor) -> Optional[Tensor]:
-        """The attention's keys ``B x S x M`` of the memory, where the layer attends."""
+        """Keys ``B x S x M`` of the memory ``S x B x M``; None if the layer does not attend."""
         return None
 
 
 class AttentiveDecoderLayer(RNMTDecoderLayer):
-    """Conditional recurrence with attention; see :class:`RNMTDecoderLayer`."""
+    """A decoder layer around an :class:`~fairseq_lrn.modules.AttentiveRecurrence`.
+
+    Args:
+        input_size: width C of the input.
+        memory_size: width M of the encoder output.
+        hidden_size: width H of the recurrence.
+        final_size: width Z of the encoder's final state.
+        output_size: width D of the output.
+        attention_heads: number of attention heads; must divide *memory_size*.
+        dropout, layer_norm: see :class:`RNMTDecoderLayer`.
+        **options: passed to :class:`~fairseq_lrn.modules.AttentiveRecurrence`.
+    """
 
     def __init__(
         self,
@@ -218,6 +254,7 @@ class AttentiveDecoderLayer(RNMTDecoderLayer):
         super().__init__(recurrence, input_size, final_size, output_size, dropout, layer_norm)
 
     def keys(self, memory: Tensor) -> Optional[Tensor]:
+        """Keys ``B x S x M`` of the memory ``S x B x M``."""
         return self.recurrence.attention.keys(memory)
 
     def forward(
@@ -230,6 +267,7 @@ class AttentiveDecoderLayer(RNMTDecoderLayer):
         keys: Optional[Tensor],
         padding_mask: Optional[Tensor],
     ) -> Tuple[Tensor, Optional[Tensor], Tensor, Optional[Tensor]]:
+        """See :class:`RNMTDecoderLayer`."""
         h, state, contexts, weights = self.recurrence(
             x, memory, state, padding_mask, memory_padding_mask, keys
         )
@@ -237,7 +275,13 @@ class AttentiveDecoderLayer(RNMTDecoderLayer):
 
 
 class AlignedDecoderLayer(RNMTDecoderLayer):
-    """One-to-one recurrence over input and contexts; see :class:`RNMTDecoderLayer`."""
+    """A decoder layer around an :class:`~fairseq_lrn.modules.AlignedRecurrence` over the contexts.
+
+    Args:
+        input_size, memory_size, hidden_size, final_size, output_size, dropout, layer_norm: see
+            :class:`AttentiveDecoderLayer`.
+        **options: passed to :class:`~fairseq_lrn.modules.AlignedRecurrence`.
+    """
 
     def __init__(
         self,
@@ -265,13 +309,20 @@ class AlignedDecoderLayer(RNMTDecoderLayer):
         keys: Optional[Tensor],
         padding_mask: Optional[Tensor],
     ) -> Tuple[Tensor, Optional[Tensor], Tensor, Optional[Tensor]]:
+        """See :class:`RNMTDecoderLayer`."""
         assert context is not None
         h, state = self.recurrence(x, context, state, padding_mask)
         return self.branch(h, x), context, state, None
 
 
 class PlainDecoderLayer(RNMTDecoderLayer):
-    """Recurrence over [input ; context]; see :class:`RNMTDecoderLayer`."""
+    """A decoder layer around a :class:`~fairseq_lrn.modules.RecurrentLayer` over [input ; context].
+
+    Args:
+        input_size, memory_size, hidden_size, final_size, output_size, dropout, layer_norm: see
+            :class:`AttentiveDecoderLayer`.
+        **options: passed to :class:`~fairseq_lrn.modules.RecurrentLayer`.
+    """
 
     def __init__(
         self,
@@ -299,8 +350,8 @@ class PlainDecoderLayer(RNMTDecoderLayer):
         keys: Optional[Tensor],
         padding_mask: Optional[Tensor],
     ) -> Tuple[Tensor, Optional[Tensor], Tensor, Optional[Tensor]]:
+        """See :class:`RNMTDecoderLayer`."""
         assert context is not None
-        h, states = self.recurrence(
-            torch.cat([x, context], dim=-1), state.unsqueeze(0), padding_mask
-        )
+        input_and_context = torch.cat([x, context], dim=-1)  # T x B x C+M
+        h, states = self.recurrence(input_and_context, state.unsqueeze(0), padding_mask)
         return self.branch(h, x), context, states[0], None

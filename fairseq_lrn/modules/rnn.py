@@ -1,4 +1,4 @@
-"""LRN as a module that is used like ``torch.nn.GRU``."""
+"""LRN as a module with the interface of ``torch.nn.GRU``."""
 
 from typing import Optional, Tuple, Union
 
@@ -11,20 +11,23 @@ from fairseq_lrn.modules.stack import RecurrentStack
 
 
 class LRN(nn.Module):
-    """Lightweight Recurrent Network, used like :class:`torch.nn.GRU`.
+    """Lightweight Recurrent Network with the interface of :class:`torch.nn.GRU`.
 
     Args:
-        input_size: width of the input.
+        input_size: width C of the input.
         hidden_size: width H of the state.
-        num_layers: stacked layers.
-        bias: add a bias to the projections (with *layer_norm*: the norm's shift).
-        batch_first: input, output and padding mask have the batch before the time.
-        dropout: probability of dropping outputs of every layer but the last.
-        bidirectional: run in both directions (D = 2, otherwise D = 1) and concatenate.
+        num_layers: number of stacked layers.
+        bias: add a bias to the projections. With *layer_norm*, it is the shift of the norm.
+        batch_first: in input, output and padding mask, the batch dimension comes before the time.
+        dropout: dropout probability of the output of every layer except the last one.
+        bidirectional: run in both directions (D = 2, otherwise D = 1) and concatenate the outputs.
         activation: ``"tanh"`` or ``"identity"``. With identity the state is unbounded; the
             authors combine it with *layer_norm*.
-        layer_norm: normalise the projections (epsilon 1e-8, as the authors).
+        layer_norm: normalise the projections (epsilon 1e-8, as in the authors' toolkit).
         output_gate: oLRN instead of LRN.
+
+    Raises:
+        ValueError: a size is below 1, *dropout* is not a probability, or *activation* is unknown.
 
     Example::
 
@@ -84,18 +87,19 @@ class LRN(nn.Module):
         h_0: Optional[Tensor] = None,
         padding_mask: Optional[Tensor] = None,
     ) -> Tuple[Union[Tensor, PackedSequence], Tensor]:
-        """
+        """Run the layers over a batch of sequences, or over a single sequence.
+
         Args:
             input: ``T x B x C`` (``B x T x C`` with *batch_first*; ``T x C`` for a single
                 sequence), or a ``PackedSequence``.
-            h_0: initial states, ``(num_layers*D) x B x H`` (``(num_layers*D) x H`` for a
-                single sequence); zeros if not given.
-            padding_mask: true at padding, shaped as the input without its last dimension.
-                Padding may be on any side: there the state is carried.
+            h_0: initial states, ``num_layers*D x B x H`` (``num_layers*D x H`` for a single
+                sequence); None: zeros.
+            padding_mask: true at padding, where the state is carried. It has the shape of the
+                input without its last dimension. Padding may be on any side.
 
         Returns:
-            ``(output, h_n)``: output is ``T x B x (D*H)``, in the form of *input* (batch
-            first, single sequence, packed); h_n is shaped as *h_0*.
+            ``(output, h_n)``. The output is ``T x B x D*H`` in the form of *input* (batch first,
+            single sequence or packed). The final states h_n have the shape of *h_0*.
 
         Raises:
             ValueError: a shape does not fit, or a ``PackedSequence`` comes with a mask.
@@ -116,6 +120,7 @@ class LRN(nn.Module):
             )
         batch_dim = 1 if input.dim() == 2 or not self.batch_first else 0
         if input.dim() == 2:
+            # A batch of one sequence: T x C to T x 1 x C
             output, h_n = self._run(
                 input.unsqueeze(1),
                 h_0.unsqueeze(1) if h_0 is not None else None,
@@ -123,7 +128,7 @@ class LRN(nn.Module):
             )
             return output.squeeze(1), h_n.squeeze(1)
         if batch_dim == 0:
-            input = input.transpose(0, 1)
+            input = input.transpose(0, 1)  # B x T x C to T x B x C
             padding_mask = padding_mask.t() if padding_mask is not None else None
         output, h_n = self._run(input, h_0, padding_mask)
         return output.transpose(0, 1) if batch_dim == 0 else output, h_n
@@ -131,11 +136,12 @@ class LRN(nn.Module):
     def _forward_packed(
         self, packed: PackedSequence, h_0: Optional[Tensor]
     ) -> Tuple[PackedSequence, Tensor]:
-        # Work in the packed (sorted) order, as nn.GRU does; only the states are permuted.
+        # As in nn.GRU, the batch stays in the packed (sorted) order; only the states are permuted.
+        # x: T x B x C, lengths: B
         x, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
         if h_0 is not None and packed.sorted_indices is not None:
             h_0 = h_0.index_select(1, packed.sorted_indices)
-        padding_mask = torch.arange(x.size(0)).unsqueeze(1) >= lengths
+        padding_mask = torch.arange(x.size(0)).unsqueeze(1) >= lengths  # T x B
         output, h_n = self._run(x, h_0, padding_mask.to(x.device))
         data = pack_padded_sequence(output, lengths).data
         if packed.unsorted_indices is not None:
@@ -150,6 +156,7 @@ class LRN(nn.Module):
     def _run(
         self, x: Tensor, h_0: Optional[Tensor], padding_mask: Optional[Tensor]
     ) -> Tuple[Tensor, Tensor]:
+        """The layers on x ``T x B x C`` and ``padding_mask`` ``T x B``; see :meth:`forward`."""
         state_shape = (self.num_layers * self.num_directions, x.size(1), self.hidden_size)
         if h_0 is None:
             h_0 = x.new_zeros(state_shape)
@@ -159,7 +166,7 @@ class LRN(nn.Module):
                 f"but its shape is {tuple(h_0.shape)}"
             )
         if padding_mask is not None:
-            # Whatever stands there (NaN included) must not reach the gradient of the weights.
+            # The values at padding (NaN included) must not reach the gradients of the weights.
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
         states = list(h_0.split(self.num_directions))  # D x B x H for each layer
         output, final_states, _ = self.layers(x, states, padding_mask)

@@ -1,4 +1,4 @@
-"""What a beam search and a decoder exchange."""
+"""The interface between beam search and a decoder."""
 
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Protocol
@@ -10,16 +10,17 @@ from fairseq_lrn.ops import DecoderStep
 
 @dataclass
 class SearchState:
-    """A decoder's state for W hypotheses of each of B sentences.
+    """The state of a decoder for W hypotheses of each of B sentences.
 
-    The hypotheses of a sentence share its memory, and only their recurrent states are ever copied.
-    Hypothesis w of sentence b has the row w * B + b.
+    The hypotheses of a sentence share its memory. Only their recurrent states are copied during
+    the search. Hypothesis w of sentence b is row w * B + b.
 
     Attributes:
-        recurrent: states of the layers, ``W*B x state_size`` each.
+        recurrent: recurrent state of each layer, ``W*B x state_size``.
         memory: tensors that are computed once per sentence, ``S x B x ...`` each.
         padding_mask: source padding, ``B x S``; None if no sentence is padded.
-        fused_step: the layers' step in one call of C++; None if it cannot compute these layers.
+        fused_step: one step of all layers in a single C++ call; None if the layers take the step
+            one by one.
     """
 
     recurrent: List[Tensor]
@@ -28,11 +29,11 @@ class SearchState:
     fused_step: Optional[DecoderStep] = None
 
     def select(self, rows: Tensor, sentences: Optional[Tensor] = None) -> None:
-        """Keep only some hypotheses.
+        """Keep only the hypotheses *rows*, in their given order. A row may occur repeatedly.
 
         Args:
-            rows: rows of the hypotheses to keep, in their new order.
-            sentences: indices of the sentences that have hypotheses left; None: all sentences.
+            rows: row indices of the hypotheses to keep, ``W'*B'`` with the new W' and B'.
+            sentences: indices of the sentences to keep, ``B'``; None: all sentences.
         """
         self.recurrent = [state.index_select(0, rows) for state in self.recurrent]
         if sentences is not None:
@@ -42,14 +43,26 @@ class SearchState:
 
 
 class SearchableDecoder(Protocol):
-    """The methods of a decoder that :mod:`fairseq_lrn.generation.beam_search` can search with."""
+    """The methods of a decoder that :mod:`fairseq_lrn.generation.beam_search` calls."""
 
     def start_search(self, encoder_out: Dict[str, List[Tensor]]) -> SearchState:
-        """The state of one hypothesis per sentence, before its first token."""
+        """The state of one hypothesis per sentence, before its first token.
+
+        Args:
+            encoder_out: the result of the encoder.
+        """
         ...
 
     def search_step(self, tokens: Tensor, state: SearchState) -> Tensor:
-        """Features ``W*B x C`` after the newest tokens ``W x B``; updates *state*."""
+        """Advance every hypothesis by one token.
+
+        Args:
+            tokens: newest token of every hypothesis, ``W x B``.
+            state: the state before these tokens; the call updates it.
+
+        Returns:
+            features ``W*B x C``.
+        """
         ...
 
     def output_layer(self, features: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Measure against peers, taking turns: the recurrence (scan), a layer of it (layer), whole
-trainings (train), translating (generate), where the time of a decoding step goes (step), and what
-training and translating cost as sentences grow (scaling).
+"""Measure speed and memory against peers, in turns, and print a Markdown table of medians.
 
-Prints a Markdown table; figures are medians. Needs what bash scripts/setup.sh benchmark installs.
+scan: the recurrence; layer: a recurrent layer; train: fairseq-train; generate: fairseq-generate;
+step: the parts of a decoding step; scaling: training and generating as sentences grow.
+
+The packages of the peers come with: bash scripts/setup.sh benchmark
 """
 
 import argparse
@@ -14,7 +15,7 @@ import os
 import torch
 
 from benchmarks import decoding_step, generation_speed, operator_speed, scaling, training_speed
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, format_machine
 from fairseq_lrn.commands.entry import run
 from fairseq_lrn.errors import InputError
 
@@ -24,33 +25,37 @@ USER_DIR = os.path.join(os.path.dirname(__file__), os.pardir, "fairseq_lrn")
 
 
 def shape(text: str) -> list:
-    """T,B,H"""
-    sizes = [int(size) for size in text.split(",")]
-    if len(sizes) != 3 or min(sizes) < 1:
-        raise ValueError(text)
-    return sizes
+    """Parse T,B,H."""
+    sizes = text.split(",")
+    if len(sizes) != 3:
+        raise argparse.ArgumentTypeError(f"give three sizes as T,B,H, not {text}")
+    return [positive(size) for size in sizes]
 
 
-def named(text: str) -> tuple:
-    """NAME=CHECKPOINT"""
+def named_checkpoint(text: str) -> tuple:
+    """Parse NAME=CHECKPOINT."""
     name, _, path = text.partition("=")
     if not name or not path:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"give NAME=CHECKPOINT, not {text}")
     return name, path
 
 
 def positive(text: str) -> int:
-    """N"""
-    if int(text) < 1:
-        raise ValueError(text)
+    """Parse a number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a number above 0, not {text}")
     return int(text)
 
 
 def parse() -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--rounds", type=int, help="turns of each (default: 3; scan, layer: 7)")
+    common.add_argument(
+        "--rounds", type=int, help="turns of each candidate (default: 3; scan, layer: 7)"
+    )
     common.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     measures = parser.add_subparsers(dest="measure", required=True)
     for name in OPERATORS:
         measure = measures.add_parser(name, parents=[common])
@@ -58,74 +63,82 @@ def parse() -> argparse.Namespace:
         measure.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
         measure.add_argument("--dtype", choices=DTYPES, default="float32")
         measure.add_argument("--activation", choices=("tanh", "identity"), default="tanh")
-        measure.add_argument("--plot", metavar="FILE", help="also draw them, e.g. scan.png")
+        measure.add_argument("--plot", metavar="FILE", help="also draw a chart, e.g. scan.png")
+    data_help = "directory of prepared data (fairseq-lrn prepare or fairseq-preprocess)"
     measure = measures.add_parser("train", parents=[common])
-    measure.add_argument("data", help="what prepare_text.py or fairseq-preprocess made")
+    measure.add_argument("data", help=data_help)
     measure.add_argument(
         "--setting",
         choices=training_speed.SETTINGS,
         default="512",
-        help="512: equal sizes, 512 wide, 2 + 2 layers (default); multi30k: our recipe's size "
-        "against the tiny transformer",
+        help="512: equal sizes, 512 wide, 2 + 2 layers (default); multi30k: the size of the "
+        "Multi30k recipe against the tiny transformer",
     )
     measure.add_argument(
-        "--updates", type=int, default=20, help="counted in each turn (default: 20)"
+        "--updates", type=int, default=20, help="counted updates in each turn (default: 20)"
     )
     measure.add_argument(
         "--skip",
         type=int,
         default=training_speed.INTERVAL,
         metavar="N",
-        help=f"updates before those that are counted (default: {training_speed.INTERVAL})",
+        help=f"updates before the counted ones (default: {training_speed.INTERVAL})",
     )
     measure.add_argument(
         "--subset",
         default="train",
-        help="trained on (default: train); with valid and --skip 30 all batches have been met "
-        "before, as in all epochs of a training but the first",
+        help="subset to train on (default: train); with valid and --skip 30, the run has seen "
+        "every batch before, as in all epochs of a training run except the first",
     )
-    measure.add_argument("--models", nargs="+", metavar="NAME", help="these rows only")
-    measure.add_argument("--max-tokens", type=int, default=4096, help="size of a batch")
+    measure.add_argument("--models", nargs="+", metavar="NAME", help="only these rows")
+    measure.add_argument("--max-tokens", type=int, default=4096, help="batch size, in tokens")
     for name in ("generate", "step"):
         measure = measures.add_parser(name, parents=[common])
-        measure.add_argument("data", help="what prepare_text.py or fairseq-preprocess made")
+        measure.add_argument("data", help=data_help)
         measure.add_argument(
             "--model",
-            type=named,
+            type=named_checkpoint,
             action="append",
             required=True,
             metavar="NAME=CHECKPOINT",
             dest="models",
-            help="a trained model; give it again for others, which the first is compared with",
+            help="a trained model; repeat the option for models to compare with the first",
         )
         measure.add_argument(
             "--batch-sizes", type=positive, nargs="+", default=[1, 16, 128], metavar="N"
         )
         measure.add_argument("--subset", default="test", help="of the data (default: test)")
         if name == "generate":
-            measure.add_argument("--rows", nargs="+", metavar="NAME", help="these rows only")
+            measure.add_argument("--rows", nargs="+", metavar="NAME", help="only these rows")
     measure = measures.add_parser("scaling")
-    measure.add_argument("--json", metavar="FILE", help="also write each figure to FILE, at once")
     measure.add_argument(
-        "--resume", action="store_true", help="measure only what the FILE of --json does not have"
+        "--json", metavar="FILE", help="also write each figure to FILE as soon as it is measured"
     )
-    measure.add_argument("--plot", metavar="FILE", help="also draw them, e.g. scaling.png")
+    measure.add_argument(
+        "--resume", action="store_true", help="measure only the figures missing in --json FILE"
+    )
+    measure.add_argument("--plot", metavar="FILE", help="also draw a chart, e.g. scaling.png")
     measure.add_argument("--models", nargs="+", choices=scaling.MODELS, default=[*scaling.MODELS])
     measure.add_argument("--kinds", nargs="+", choices=scaling.KINDS, default=[*scaling.KINDS])
     measure.add_argument(
         "--lengths", type=positive, nargs="+", default=scaling.LENGTHS, metavar="N"
     )
-    measure.add_argument("--tokens", type=positive, default=2048, help="in a batch (default: 2048)")
+    measure.add_argument("--tokens", type=positive, default=2048, help="per batch (default: 2048)")
     return parser.parse_args()
 
 
 def check_plot(args: argparse.Namespace) -> None:
-    """Before minutes are spent."""
+    """Refuse --plot without matplotlib, before measuring.
+
+    Raises:
+        InputError: matplotlib is missing.
+    """
     if args.plot and importlib.util.find_spec("matplotlib") is None:
         raise InputError("--plot needs matplotlib: pip install matplotlib")
 
 
 def write_figures(path: str, machine: dict, figures: list) -> None:
+    """Write the figures and the description of the machine as JSON."""
     with open(f"{path}.tmp", "w", encoding="utf-8") as file:
         rows = [figure._asdict() for figure in figures]
         json.dump({"machine": machine, "comparisons": rows}, file, indent=1)
@@ -133,28 +146,28 @@ def write_figures(path: str, machine: dict, figures: list) -> None:
 
 
 def read_costs(path: str, machine: dict) -> list:
-    """What an interrupted ``scaling`` has measured on this machine."""
+    """The figures that an interrupted ``scaling`` run wrote on this machine.
+
+    Raises:
+        InputError: the file has no such figures, or is of another machine.
+    """
     if not os.path.exists(path):
         return []
     try:
         with open(path, encoding="utf-8") as file:
-            before = json.load(file)
-        costs = [scaling.Cost(**cost) for cost in before["comparisons"]]
-        elsewhere = before["machine"]
+            saved = json.load(file)
+        costs = [scaling.Cost(**cost) for cost in saved["comparisons"]]
+        saved_machine = saved["machine"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} has no figures of scaling: name another file, or leave out --resume"
+            f"{path} has no figures of scaling: give another file, or leave out --resume"
         ) from error
-    if elsewhere != machine:
+    if saved_machine != machine:
         raise InputError(
-            f"{path} was measured elsewhere ({describe(elsewhere)}): without --resume, "
-            "everything is measured again"
+            f"{path} was measured on another machine ({format_machine(saved_machine)}): leave out "
+            "--resume to measure everything again"
         )
     return costs
-
-
-def describe(machine: dict) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in machine.items())
 
 
 def measure_operators(args: argparse.Namespace) -> tuple:
@@ -204,7 +217,7 @@ def measure_steps(args: argparse.Namespace) -> tuple:
 
 
 def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
-    """Prints and writes each row at once, as this takes long."""
+    """Print and write each figure as soon as it is measured, because a whole run takes long."""
     check_plot(args)
     if args.resume and not args.json:
         raise InputError("--resume needs --json FILE")
@@ -215,8 +228,9 @@ def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
         costs.append(cost)
         print(scaling.format_row(cost), flush=True)
         if args.json:
-            others = [one for one in known if one[:4] not in {cost[:4] for cost in costs}]
-            write_figures(args.json, machine, costs + others)
+            done = {cost[:4] for cost in costs}
+            remaining = [cost for cost in known if cost[:4] not in done]
+            write_figures(args.json, machine, costs + remaining)
     if args.plot:
         scaling.plot(costs, args.plot)
 
@@ -238,9 +252,9 @@ def main() -> None:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"--device {device}: torch finds no GPU")
     if args.json and not os.access(os.path.dirname(os.path.abspath(args.json)), os.W_OK):
-        raise InputError(f"cannot write {args.json}: is there such a directory?")
+        raise InputError(f"cannot write {args.json}: give a file in a directory that exists")
     machine = describe_machine(device)
-    print(describe(machine), flush=True)
+    print(format_machine(machine), flush=True)
     if args.measure == "scaling":
         measure_scaling(args, machine)
         return

@@ -1,4 +1,4 @@
-"""The paper's comparison of cells on trained models: what ``scripts/compare_cells.py`` runs."""
+"""The paper's comparison of cells, on trained models: ``scripts/compare_cells.py``."""
 
 import os
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
@@ -20,16 +20,22 @@ from fairseq_lrn.tasks import LRNTranslationTask
 from fairseq_lrn.tasks.translation import LRNTranslationConfig
 
 BASELINE = "gru"
-# Of generation, as scripts/compare_cells.sh has it.
+# The generation options of scripts/compare_cells.sh.
 BEAM, LENPEN, BATCH_SIZE = 4, 0.6, 64
 
 
 class Published(NamedTuple):
-    """The paper's figures for WMT14 English-German (Zhang and Sennrich, 2019, table 4)."""
+    """The paper's figures for WMT14 English-German (Zhang and Sennrich, 2019, table 4).
+
+    Attributes:
+        bleu: BLEU on the test set.
+        training: seconds per batch.
+        decoding: milliseconds per sentence.
+    """
 
     bleu: float
-    training: float  # seconds per batch
-    decoding: float  # milliseconds per sentence
+    training: float
+    decoding: float
 
 
 PAPER = {
@@ -42,14 +48,14 @@ PAPER = {
 
 
 class Result(NamedTuple):
-    """One cell's model.
+    """The figures of one cell's model.
 
     Attributes:
-        cell: its name.
-        parameters: their number.
-        bleu: on the test set, tokenised.
-        training: milliseconds for a batch.
-        decoding: milliseconds for a sentence.
+        cell: name of the cell.
+        parameters: number of parameters.
+        bleu: tokenised BLEU on the test set.
+        training: milliseconds per batch.
+        decoding: milliseconds per sentence.
     """
 
     cell: str
@@ -62,16 +68,16 @@ class Result(NamedTuple):
 def measure(
     directory: str, cells: Sequence[str], rounds: int = 3, max_tokens: int = 4096
 ) -> List[Result]:
-    """Time the models of ``directory/CELL/checkpoints/averaged.pt``, in turns in one process.
+    """Time the models ``directory/CELL/checkpoints/averaged.pt``, in turns in one process.
 
-    Training: forward, backward, clipping and a step of Adam (with a rate of 0, so that the
-    models stay as they are) on the same few batches of the training data. Decoding: beam search
+    Training: forward, backward, gradient clipping and a step of Adam on the same few batches of the
+    training set. The learning rate is 0, so that the models do not change. Decoding: beam search
     over the whole test set.
 
     Args:
-        directory: what ``scripts/compare_cells.sh`` filled.
+        directory: the ``--dir`` of ``scripts/compare_cells.sh``.
         cells: names of cells.
-        rounds: turns of each.
+        rounds: turns of each cell.
         max_tokens: size of the training batches, in tokens.
 
     Raises:
@@ -83,7 +89,7 @@ def measure(
             data=data,
             source_lang="en",
             target_lang="de",
-            # What the command line fills in from its other parts.
+            # The command line would copy these from its other groups of options.
             train_subset="train",
             dataset_impl=None,
             required_seq_len_multiple=1,
@@ -91,7 +97,7 @@ def measure(
     )
     for split in ("train", "test"):
         task.load_dataset(split)
-    # A few that are spread over all lengths.
+    # A few batches, spread over all sentence lengths.
     training = _batches(task, "train", parts=(1, 3, 5, 7), max_tokens=max_tokens)
     test = _batches(task, "test", max_sentences=BATCH_SIZE)
     num_sentences = len(task.dataset("test"))
@@ -149,7 +155,7 @@ def _trainer(model: nn.Module, task, batches: list) -> Callable[[], None]:
 
 
 def _translator(model: nn.Module, task, batches: list) -> Callable[[], None]:
-    model.make_generation_fast_(need_attn=False)  # as fairseq-generate does
+    model.make_generation_fast_(need_attn=False)  # like fairseq-generate
     generator = task.build_generator([model], GenerationConfig(beam=BEAM, lenpen=LENPEN))
 
     def translate() -> None:
@@ -161,11 +167,12 @@ def _translator(model: nn.Module, task, batches: list) -> Callable[[], None]:
 
 
 def format_table(results: Sequence[Result]) -> str:
-    """A Markdown table: ours, and the paper's; times also in units of the GRU's."""
+    """A Markdown table of measured and published figures; times also relative to the GRU."""
     baseline = _baseline(results)
     rows = [
-        "| cell | parameters | BLEU | training, ms a batch | / GRU | decoding, ms a sentence "
-        "| / GRU | paper: BLEU | training, s a batch | / GRU | decoding, ms a sentence | / GRU |",
+        "| cell | parameters | BLEU | training, ms per batch | / GRU | decoding, ms per sentence "
+        "| / GRU | paper: BLEU | training, s per batch | / GRU | decoding, ms per sentence "
+        "| / GRU |",
         "| --- " * 12 + "|",
     ]
     for result in results:
@@ -194,7 +201,7 @@ def _baseline(results: Sequence[Result]) -> Optional[Result]:
 
 
 def plot(results: Sequence[Result], path: str) -> None:
-    """BLEU against the time of training and decoding, ours above and the paper's below.
+    """Draw BLEU against training and decoding time: measured above, published below.
 
     Raises:
         InputError: the baseline is not among the results.
@@ -207,10 +214,10 @@ def plot(results: Sequence[Result], path: str) -> None:
 
     baseline = _baseline(results)
     if baseline is None:
-        raise InputError(f"the plot is in units of {BASELINE}: measure it, too")
+        raise InputError(f"the plot is relative to {BASELINE}: measure {BASELINE} as well")
     groups: Dict[str, dict] = {
         "lrn_rnmt on Multi30k English-German (measured)": {r.cell: r for r in results},
-        "the paper, on WMT14 English-German": PAPER,
+        "WMT14 English-German (published in the paper)": PAPER,
     }
     figure, axes = pyplot.subplots(2, 2, figsize=(9, 7), layout="constrained", sharex="col")
     for row, (title, group) in zip(axes, groups.items()):
@@ -224,7 +231,7 @@ def plot(results: Sequence[Result], path: str) -> None:
             axis.set_title(title, fontsize="medium")
             axis.margins(0.2)
             axis.grid(alpha=0.3)
-    for axis, name in zip(axes[-1], ("training, time of a batch", "decoding, time of a sentence")):
+    for axis, name in zip(axes[-1], ("training, time per batch", "decoding, time per sentence")):
         axis.set_xlabel(f"{name} (GRU = 1, left is faster)")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

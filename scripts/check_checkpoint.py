@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Say whether checkpoints can be loaded; exit status 2 where one is damaged or not safe."""
+"""Check that checkpoints can be loaded. The exit status is 2 if one is damaged or unsafe."""
 
 import argparse
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Translate a whole subset in many ways, and count the translations that differ: batch sizes,
-padding, order, ensemble, prefix, search, backend; and compare the log-probabilities.
+"""Translate a whole subset under many conditions, and compare translations and log-probabilities.
 
-Prints a Markdown table; exit status 1 if a translation differs, or a log-probability by more than
-1e-5. With TRITON_INTERPRET=1 the Triton kernel takes the place of the C++ kernel, without a GPU.
+The conditions differ in batch size, padding, order, ensemble, prefix, search and backend. Prints a
+Markdown table. The exit status is 1 if a translation differs, or if a log-probability differs by
+more than 1e-5. With TRITON_INTERPRET=1, the Triton kernel replaces the C++ kernel, without a GPU.
 
 Example:
     python scripts/check_translations.py multi30k/data-bin \\
@@ -26,24 +26,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", help="directory that prepare_text.py made")
+    parser.add_argument("data", help="directory of prepared data")
     parser.add_argument("--path", required=True, metavar="FILE", help="checkpoint")
     parser.add_argument("--gen-subset", default="valid", metavar="SUBSET")
     parser.add_argument("--beam", type=int, default=5, metavar="N")
-    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has TEXT")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name has TEXT")
     args = parser.parse_args()
     translator = SubsetTranslator(args.path, args.data, args.gen_subset, args.beam)
     if os.environ.get("TRITON_INTERPRET") == "1":
-        choose("cpu", "triton")  # before the C++ kernel takes its place in this process
+        choose("cpu", "triton")  # must come before the C++ kernel is loaded in this process
     usable = [backend.name for backend in backends() if backend.state != "unavailable"]
-    print("| translated | sentences | others than with the first | log-probabilities |")
+    print(
+        "| condition | sentences | differing from the first "
+        "| largest difference in log-probability |"
+    )
     print("| --- | ---: | ---: | ---: |")
     failed = False
     first, *others = conditions(usable)
     chosen = [first, *(condition for condition in others if args.only in condition.name)]
     for row in compare(translator, chosen):
-        print(f"| {row.name} | {row.sentences} | {row.different} | {row.score:.1e} |", flush=True)
-        failed = failed or row.different > 0 or not row.score <= TOLERANCE
+        print(
+            f"| {row.name} | {row.sentences} | {row.different} | {row.log_probability:.1e} |",
+            flush=True,
+        )
+        failed = failed or row.different > 0 or not row.log_probability <= TOLERANCE
     sys.exit(int(failed))
 
 

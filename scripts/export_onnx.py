@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""``fairseq-lrn export``, which is run from a checkout without being installed."""
+"""Runs ``fairseq-lrn export`` from a checkout, also where the package is not installed."""
 
 from fairseq_lrn.commands import export
 from fairseq_lrn.commands.entry import run_script

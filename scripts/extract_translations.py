@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Print the translations in fairseq-generate's output, detokenised, in the order of the data.
+"""Print the detokenised translations from the output of fairseq-generate, in the order of the data.
 
-With --tokenized, print them as they are, tokenised.
-With --triples N, print source, reference and translation of the first N sentences instead.
+--tokenized prints them without detokenisation. --triples N prints source, reference and translation
+of the first N sentences instead.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from fairseq_lrn.data.tokenization import Detokenizer
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", metavar="FILE", help="what fairseq-generate printed")
+    parser.add_argument("output", metavar="FILE", help="output of fairseq-generate")
     parser.add_argument("--lang", required=True, help="target language, for detokenisation")
     parser.add_argument("--source-lang", default="en", help="source language, for --triples")
     parser.add_argument("--tokenized", action="store_true", help="do not detokenise")

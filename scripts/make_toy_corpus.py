@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the quick start's English-German corpus: train, valid and test, .en and .de."""
+"""Write the English-German corpus of the quick start: {train,valid,test}.{en,de}."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
-    # All English sentences differ, so no test sentence occurs in training.
+    # All English sentences differ, so no test sentence is in the training set.
     pairs = generate(args.train + args.valid + args.test, args.seed)
     for split in ("test", "valid", "train"):
         size = getattr(args, split)

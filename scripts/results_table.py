@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Print a table (Markdown) of runs: the lowest validation loss, BLEU, and the time of training.
+"""Print a Markdown table of training runs: lowest validation loss, BLEU and training time.
 
-Give directories that scripts/multi30k.sh or scripts/tatoeba.sh filled; others are passed over.
+DIR is the directory of a run of scripts/multi30k.sh, tatoeba.sh or ablations.sh. Directories
+without a training log are skipped.
 """
 
 import argparse

@@ -22,7 +22,9 @@ TORCH_EXTENSIONS_DIR=$(mktemp -d)
 export TORCH_EXTENSIONS_DIR CXX=$compiler
 trap 'rm -rf "$TORCH_EXTENSIONS_DIR"' EXIT
 # The flags are part of the library's name, so a library built without them is not loaded.
-export FAIRSEQ_LRN_CXXFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
+FAIRSEQ_LRN_CXXFLAGS="-O1 -g -fno-omit-frame-pointer"
+FAIRSEQ_LRN_CXXFLAGS+=" -fsanitize=address,undefined -fno-sanitize-recover=all"
+export FAIRSEQ_LRN_CXXFLAGS
 export FAIRSEQ_LRN_BACKEND=cpp
 
 # Python itself is not instrumented: the sanitizers' libraries must be loaded first, and leaks of Python

@@ -1,8 +1,8 @@
-"""The quick start's corpus: English-German sentence pairs from a small grammar.
+"""The corpus of the quick start: English-German sentence pairs from a small grammar.
 
-Every English sentence has exactly one translation, so a model can be right about all of it,
-but only if it reorders (verb second, verb-final clauses, participles and separated prefixes at
-the end, numbers with the unit first) and agrees (gender, case, number, adjective endings).
+Every English sentence has exactly one translation, so a model can translate all of them correctly.
+It has to learn word order (verb second, verb-final clauses, participles and separated prefixes at
+the end, numbers with the unit first) and agreement (gender, case, number, adjective endings).
 """
 
 import random
@@ -18,7 +18,16 @@ MASCULINE, FEMININE, NEUTER = 0, 1, 2
 
 @dataclass(frozen=True)
 class Noun:
-    """A noun: English forms, German forms, gender. *oblique*: accusative and dative singular."""
+    """The forms of a noun in both languages.
+
+    Attributes:
+        english: singular.
+        english_plural: plural.
+        german: nominative singular.
+        german_plural: nominative plural.
+        gender: ``MASCULINE``, ``FEMININE`` or ``NEUTER``.
+        oblique: accusative and dative singular; None: the same as the nominative.
+    """
 
     english: str
     english_plural: str
@@ -28,6 +37,7 @@ class Noun:
     oblique: Optional[str] = None
 
     def decline(self, number: int, case: int) -> str:
+        """The German form for a number and a case."""
         if number == SINGULAR:
             return self.oblique if self.oblique and case != NOMINATIVE else self.german
         if case == DATIVE and self.german_plural[-1] not in "ns":
@@ -37,7 +47,19 @@ class Noun:
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb with one object: forms of both languages, separable prefix, case of the object."""
+    """The forms of a verb with one object, in both languages.
+
+    Attributes:
+        english: infinitive and plural.
+        english_third: third person singular.
+        english_participle: past participle.
+        singular: German third person singular, without a separable prefix.
+        plural: German third person plural, without a separable prefix.
+        infinitive: German infinitive, with the prefix.
+        participle: German past participle, with the prefix.
+        prefix: German separable prefix; empty if the verb has none.
+        case: case of the object in German.
+    """
 
     english: str
     english_third: str
@@ -182,7 +204,8 @@ REPORTING = [
 ]
 CONJUNCTIONS = [("because", "weil"), ("although", "obwohl"), ("while", "während")]
 
-DEFINITE = {  # by case: masculine, feminine, neuter, plural
+# By case, for masculine, feminine, neuter and plural.
+DEFINITE = {
     NOMINATIVE: ("der", "die", "das", "die"),
     ACCUSATIVE: ("den", "die", "das", "die"),
     DATIVE: ("dem", "der", "dem", "den"),
@@ -234,11 +257,20 @@ Words = List[str]
 
 @dataclass
 class NounPhrase:
-    """Determiner, adjective, noun, and optionally a relative clause on it."""
+    """A noun with its determiner, and optionally an adjective and a relative clause.
+
+    Attributes:
+        noun: the noun.
+        number: ``SINGULAR`` or ``PLURAL``.
+        determiner: ``"definite"``, ``"indefinite"`` or ``"number"``.
+        numeral: English and German numeral, for the determiner ``"number"``.
+        adjective: English and German adjective.
+        relative: the predicate of the relative clause.
+    """
 
     noun: Noun
     number: int
-    determiner: str  # "definite", "indefinite" or "number"
+    determiner: str
     numeral: Tuple[str, str] = ("", "")
     adjective: Optional[Tuple[str, str]] = None
     relative: Optional["Predicate"] = None
@@ -281,11 +313,20 @@ class NounPhrase:
 
 @dataclass
 class Predicate:
-    """Everything of a clause but its subject."""
+    """A clause without its subject.
+
+    Attributes:
+        verb: the verb.
+        object: its object.
+        tense: ``"present"``, ``"perfect"`` or ``"modal"``.
+        modal: English and German forms of the modal verb, for the tense ``"modal"``.
+        frequency: English and German adverb of frequency.
+        place: English and German words of an adverbial of place.
+    """
 
     verb: Verb
     object: NounPhrase
-    tense: str = "present"  # "present", "perfect" or "modal"
+    tense: str = "present"
     modal: Optional[tuple] = None
     frequency: Optional[Tuple[str, str]] = None
     place: Optional[Tuple[Words, Words]] = None
@@ -298,13 +339,13 @@ class Predicate:
             words = ["has" if number == SINGULAR else "have", *adverb]
             words.append(self.verb.english_participle)
         else:
-            assert self.modal is not None  # the tense is that of a modal
+            assert self.modal is not None  # the tense is "modal"
             words = [self.modal[0][number], self.verb.english]
         words += self.object.english()
         return words + (self.place[0] if self.place else [])
 
     def german(self, number: int) -> Tuple[str, Words, Words]:
-        """Finite verb, middle field, and what closes the clause."""
+        """Finite verb, middle field, and the words at the end of the clause."""
         middle = [self.frequency[1]] if self.frequency else []
         middle += self.object.german(self.verb.case)
         middle += self.place[1] if self.place else []
@@ -321,14 +362,14 @@ PREFIXES = {verb.prefix for verb in THING_VERBS + PERSON_VERBS if verb.prefix}
 
 
 def join_verb(end: Words, finite: str) -> Words:
-    """The verbs that end a subordinate clause: a separated prefix returns to its verb."""
+    """The verbs at the end of a subordinate clause: a separated prefix rejoins its verb."""
     if end and end[0] in PREFIXES:
         return [end[0] + finite]
     return [*end, finite]
 
 
 class Grammar:
-    """Draws sentence pairs; the same seed gives the same pairs in the same order."""
+    """Draws sentence pairs. The same seed gives the same pairs in the same order."""
 
     def __init__(self, seed: int):
         self.random = random.Random(seed)
@@ -375,7 +416,7 @@ class Grammar:
         return predicate
 
     def pair(self) -> Tuple[str, str]:
-        """One English sentence and its German translation."""
+        """Draw an English sentence and its German translation."""
         subject = self.noun_phrase(PEOPLE, relative=0.15)
         kind = self.random.choice(["main", "fronted", "subordinate", "reported"])
         if kind == "reported":
@@ -405,12 +446,13 @@ class Grammar:
 
     @staticmethod
     def verb_final(subject: NounPhrase, predicate: Predicate) -> Words:
+        """The German words of a subordinate clause."""
         finite, middle, end = predicate.german(subject.number)
         return subject.german(NOMINATIVE) + middle + join_verb(end, finite)
 
 
 def sentence(words: Words) -> str:
-    """Words with commas attached, the first letter a capital, and a full stop."""
+    """Join words into a sentence with attached commas, a capital first letter and a full stop."""
     text = " ".join(words + ["."]).replace(" ,", ",").replace(",,", ",")
     text = text.replace(", .", ".").replace(",.", ".").replace(" .", ".")
     return text[0].upper() + text[1:]
@@ -420,8 +462,8 @@ def generate(num_pairs: int, seed: int = 1) -> List[Tuple[str, str]]:
     """Draw *num_pairs* pairs whose English sentences are all different.
 
     Args:
-        num_pairs: how many.
-        seed: the same seed gives the same pairs.
+        num_pairs: number of pairs.
+        seed: random seed; the same seed gives the same pairs.
     """
     grammar = Grammar(seed)
     pairs: Dict[str, str] = {}

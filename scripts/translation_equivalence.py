@@ -1,9 +1,9 @@
-"""Whether a model translates alike however it is made to: ``scripts/check_translations.py``.
+"""Check that a model translates the same under all conditions: ``scripts/check_translations.py``.
 
-The same sentences in batches of other sizes, padded on either side or hardly at all, sorted or
-shuffled, with a prefix, as an ensemble with itself, with fairseq's search and with ours, on every
-backend; and the log-probabilities of the search, one token at a time, against those of whole
-sentences at once.
+The conditions differ in batch size, padding, order of the sentences, prefix, ensemble (the model
+with itself), search (fairseq's and ours) and backend. The check also compares the log-probabilities
+of the search, which computes one token at a time, with the log-probabilities of whole sentences
+(teacher-forced).
 """
 
 import contextlib
@@ -25,19 +25,20 @@ PREFIX = 3
 
 
 class Condition(NamedTuple):
-    """A way of translating.
+    """A way to translate.
 
     Attributes:
-        name: in the table.
-        batch_size: sentences in a batch.
-        order: of the sentences: ``"sorted"`` by length, as fairseq-generate does,
-            ``"shuffled"``, or ``"alike"``: only sentences of one length share a batch, so that
+        name: name in the table.
+        batch_size: sentences per batch.
+        order: order of the sentences: ``"sorted"`` by length, like fairseq-generate;
+            ``"shuffled"``; or ``"same length"``: all sentences of a batch have the same length, so
             there is no padding.
-        left_pad: whether the padding of the source is on its left.
-        search: ``"translation"`` (fairseq's) or ``"translation_lrn"`` (ours).
-        backend: that computes the recurrence.
-        copies: of the model in the ensemble.
-        prefix: how many tokens of the reference each translation must begin with.
+        left_pad: whether source padding is on the left.
+        search: task whose search translates: ``"translation"`` (fairseq's) or
+            ``"translation_lrn"`` (ours).
+        backend: backend that computes the recurrence.
+        copies: number of copies of the model in the ensemble.
+        prefix: number of reference tokens with which each translation must begin.
     """
 
     name: str
@@ -51,38 +52,47 @@ class Condition(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """What a condition gave, compared with the first (or the first with its prefix).
+    """Translations under a condition, compared with the first condition with the same prefix.
 
     Attributes:
-        name: of the condition.
-        sentences: compared.
-        different: how many of their translations are others.
-        score: largest difference between log-probabilities of a token, of translations that are
-            the same.
+        name: name of the condition.
+        sentences: number of sentences compared.
+        different: number of sentences whose translations differ.
+        log_probability: largest difference in the log-probability of a token, over sentences with
+            equal translations; NaN if there are none.
     """
 
     name: str
     sentences: int
     different: int
-    score: float
+    log_probability: float
 
 
 class ScoredTokens(NamedTuple):
-    """The best hypothesis: its tokens, and the log-probability of each, both of its length."""
+    """The best hypothesis of a sentence.
+
+    Attributes:
+        tokens: its tokens, EOS included.
+        scores: log-probability of each token.
+    """
 
     tokens: Tuple[int, ...]
     scores: torch.Tensor
 
 
 def conditions(backends: Sequence[str]) -> List[Condition]:
-    """All that are compared; the first is what the others are compared with."""
+    """All conditions. The others are compared with the first.
+
+    Args:
+        backends: names of the backends to include.
+    """
     chosen = [
         Condition("fairseq's search, batches of 64 by length"),
         Condition("batches of 1", batch_size=1),
         Condition("batches of 7", batch_size=7),
         Condition("batches of 128", batch_size=128),
         Condition("right-padded", left_pad=False),
-        Condition("not padded", order="alike"),
+        Condition("not padded", order="same length"),
         Condition("shuffled", order="shuffled"),
         Condition("shuffled, right-padded", order="shuffled", left_pad=False),
         Condition("twice the model, as an ensemble", copies=2),
@@ -110,22 +120,22 @@ def conditions(backends: Sequence[str]) -> List[Condition]:
 
 
 class SubsetTranslator:
-    """A trained model with data to translate.
+    """A trained model and a subset of prepared data to translate.
 
     Args:
-        path: checkpoint.
-        data: directory that fairseq-preprocess made.
-        subset: of the data.
-        beam: hypotheses that the search keeps.
+        path: path of the checkpoint.
+        data: directory of prepared data.
+        subset: the subset of the data to translate.
+        beam: beam size.
 
     Raises:
         InputError: the checkpoint or the data cannot be used.
     """
 
     def __init__(self, path: str, data: str, subset: str, beam: int):
-        checkpoints.load(path)  # says what is wrong with it
+        checkpoints.load(path)  # raises an InputError if the checkpoint cannot be used
         if not os.path.isdir(data):
-            raise InputError(f"{data} is no directory with data that fairseq-preprocess made")
+            raise InputError(f"{data} is not a directory: prepare data with fairseq-lrn prepare")
         models, self.config, task = checkpoint_utils.load_model_ensemble_and_task(
             [path], arg_overrides={"data": data}
         )
@@ -135,8 +145,7 @@ class SubsetTranslator:
         settings = {**settings, "data": data}
         self.tasks = {}
         for name in ("translation", "translation_lrn"):
-            known = {**settings, "_name": name}
-            self.tasks[name] = tasks.setup_task(OmegaConf.create(known))
+            self.tasks[name] = tasks.setup_task(OmegaConf.create({**settings, "_name": name}))
         try:
             task.load_dataset(subset)
         except FileNotFoundError as error:
@@ -146,14 +155,14 @@ class SubsetTranslator:
         self.generation.beam = beam
 
     def batches(self, condition: Condition) -> Iterator[List[int]]:
-        """Numbers of the sentences that share a batch."""
+        """The sentence numbers of each batch."""
         order = sorted(range(len(self.dataset)), key=self.dataset.src_sizes.__getitem__)
         if condition.order == "shuffled":
             random.Random(1).shuffle(order)
         batch: List[int] = []
         for index in order:
-            other = batch and self.dataset.src_sizes[batch[0]] != self.dataset.src_sizes[index]
-            if len(batch) == condition.batch_size or (condition.order == "alike" and other):
+            longer = batch and self.dataset.src_sizes[batch[0]] != self.dataset.src_sizes[index]
+            if len(batch) == condition.batch_size or (condition.order == "same length" and longer):
                 yield batch
                 batch = []
             batch.append(index)
@@ -161,7 +170,7 @@ class SubsetTranslator:
 
     @torch.no_grad()
     def translate(self, condition: Condition) -> Dict[int, ScoredTokens]:
-        """The best translation of each sentence, by number."""
+        """The best translation of each sentence, by sentence number."""
         task = self.tasks[condition.search]
         models = [self.model] * condition.copies
         generator = task.build_generator(models, self.generation)
@@ -181,14 +190,14 @@ class SubsetTranslator:
     def teacher_forced(
         self, translations: Dict[int, ScoredTokens], backend: str = "auto"
     ) -> Dict[int, ScoredTokens]:
-        """The same translations with the log-probabilities of whole sentences at once."""
+        """The same translations, with log-probabilities computed for whole sentences at once."""
         scored = {}
         self.dataset.left_pad_source = True
         with _on_backend(backend):
             for index, translation in translations.items():
                 net_input = self.dataset.collater([self.dataset[index]])["net_input"]
                 tokens = torch.tensor(translation.tokens)
-                net_input["prev_output_tokens"] = tokens.roll(1)[None]  # its end of sentence first
+                net_input["prev_output_tokens"] = tokens.roll(1)[None]  # 1 x T, EOS first
                 scores = self.model.get_normalized_probs(self.model(**net_input), log_probs=True)
                 scored[index] = ScoredTokens(
                     translation.tokens, scores[0].gather(1, tokens[:, None])[:, 0]
@@ -198,6 +207,7 @@ class SubsetTranslator:
 
 @contextlib.contextmanager
 def _on_backend(name: str) -> Iterator[None]:
+    """Let the environment select a backend."""
     before = os.environ.get(dispatch.BACKEND_VARIABLE)
     os.environ[dispatch.BACKEND_VARIABLE] = name
     try:
@@ -212,22 +222,28 @@ def _on_backend(name: str) -> Iterator[None]:
 def difference(
     name: str, found: Dict[int, ScoredTokens], reference: Dict[int, ScoredTokens]
 ) -> Difference:
-    """Compare the translations of two ways, by sentence number; *name* is that of the first."""
+    """Compare two sets of translations, by sentence number.
+
+    Args:
+        name: name of the condition of *found*.
+        found: translations under a condition.
+        reference: translations to compare with.
+    """
     same = [index for index in reference if found[index].tokens == reference[index].tokens]
-    score = max(
+    largest = max(
         ((found[i].scores - reference[i].scores).abs().max().item() for i in same),
         default=math.nan,
     )
-    return Difference(name, len(reference), len(reference) - len(same), score)
+    return Difference(name, len(reference), len(reference) - len(same), largest)
 
 
 def compare(translator: SubsetTranslator, chosen: Sequence[Condition]) -> Iterator[Difference]:
-    """Translate under each condition, and compare; see :class:`Difference`.
+    """Translate under each condition and yield its :class:`Difference`.
 
-    The search gives log-probabilities as differences of sums in float32. Backends are compared
-    by those of whole sentences at once, too, which have no such rounding.
+    A search computes the log-probability of a token as a difference of float32 sums, which rounds.
+    Backends are therefore also compared on whole sentences at once, without this rounding.
     """
-    references: Dict[int, Dict[int, ScoredTokens]] = {}
+    references: Dict[int, Dict[int, ScoredTokens]] = {}  # by length of the prefix
     at_once: Dict[int, ScoredTokens] = {}
     for condition in chosen:
         found = translator.translate(condition)

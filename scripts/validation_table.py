@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print the validation losses of a fairseq-train log as a table (Markdown)."""
+"""Print the validation losses of a fairseq-train log as a Markdown table."""
 
 import argparse
 

@@ -86,7 +86,8 @@ fi
   fail "$input was made from other files, or with another --tokenize: choose another --dir"
 echo "wmt14: prepare (joint BPE with 32,000 merges, vocabulary threshold 50)"
 reuse_or_prepare "$data" "$input/train" --source-lang en --target-lang de \
-  ${tokenize[@]+"${tokenize[@]}"} --trainpref "$input/train" --validpref "$input/dev" --testpref "$input/test" \
+  ${tokenize[@]+"${tokenize[@]}"} \
+  --trainpref "$input/train" --validpref "$input/dev" --testpref "$input/test" \
   --bpe-merges 32000 --vocab-threshold 50 --max-length 80
 check_data "$data" en de
 

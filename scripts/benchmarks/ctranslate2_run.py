@@ -1,4 +1,4 @@
-"""Translate with CTranslate2, and print how fast: run by ``generation.py`` in its own process."""
+"""Translate with CTranslate2 and print the speed. ``generation_speed.py`` runs this file."""
 
 import json
 import os
@@ -9,12 +9,14 @@ import ctranslate2
 
 
 def main(model: str, lines: str, batch_size: int, beam: int) -> None:
-    """
+    """Translate and print ``{"speed": sentences per second, "translations": lists of tokens}``.
+
     Args:
-        model: directory that CTranslate2's tool wrote.
-        lines: JSON file with a list of sources and one of references, of lists of tokens.
-        batch_size: sentences in a batch; the shortest go first, as with fairseq.
-        beam: width of the beam.
+        model: directory of a model converted by CTranslate2's tool.
+        lines: JSON file with two lists, the sources and the references; a sentence is a list of
+            tokens.
+        batch_size: sentences per batch; the shortest sentences go first, as in fairseq.
+        beam: beam size.
     """
     with open(lines, encoding="utf-8") as file:
         sources = json.load(file)[0]

@@ -1,8 +1,9 @@
-"""Where the time of a decoding step goes: ``scripts/benchmark.py step``.
+"""Break down the time of a decoding step: ``scripts/benchmark.py step``.
 
-One batch of sentences of middling length is translated with fairseq's search and, where the model
-can be searched with it, with ours, in bfloat16 and in 8 bits, too, where the processor has them:
-first timed, then watched by torch's profiler.
+One batch of sentences of medium length is translated with fairseq's search and, if the model
+supports it, with the search of the task ``translation_lrn``: in float32 and, if the processor
+supports them, in bfloat16 and in 8 bits. Each search is first timed, then run under torch's
+profiler.
 """
 
 import time
@@ -17,11 +18,11 @@ from fairseq_lrn.modules.precision import set_matmul_dtype
 from translation_equivalence import Condition, SubsetTranslator
 
 BEAM = 5
-# The task and the type of the products.
-THEIRS = {"fairseq's": ("translation", "float32")}
-OURS = {"ours": ("translation_lrn", "float32")}
-ROUNDED = {f"ours, {dtype}": ("translation_lrn", dtype) for dtype in ("bfloat16", "int8")}
-# What the operators of a kind are called, the first that fits; their names begin with it.
+# For each search, its task and the type of its matrix products.
+FAIRSEQ_SEARCH = {"fairseq's": ("translation", "float32")}
+LRN_SEARCH = {"ours": ("translation_lrn", "float32")}
+ROUNDED_SEARCHES = {f"ours, {dtype}": ("translation_lrn", dtype) for dtype in ("bfloat16", "int8")}
+# Prefixes of the names of each kind of operator. The first kind that matches counts.
 KINDS = {
     "products": (
         *("aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "mkldnn::_linear"),
@@ -32,7 +33,7 @@ KINDS = {
         *("aten::_scaled_dot_product", "aten::_softmax", "aten::native_layer_norm"),
         *("aten::sigmoid", "aten::tanh", "aten::relu", "aten::lstm"),
     ),
-    "likeliest symbols": ("fairseq_lrn::top_log_probs", "aten::topk", "aten::_log_softmax"),
+    "top tokens": ("fairseq_lrn::top_log_probs", "aten::topk", "aten::_log_softmax"),
     "copies": (
         *("aten::copy_", "aten::index", "aten::gather", "aten::cat", "aten::stack"),
         *("aten::masked_", "aten::fill_", "aten::clone"),
@@ -42,15 +43,15 @@ OTHER, OUTSIDE = "other operators", "outside operators"
 
 
 class Profile(NamedTuple):
-    """What a search spends.
+    """The cost of a search.
 
     Attributes:
-        name: of the model.
-        search: whose, and in which type if not in float32.
-        batch_size: sentences in the batch; the last of a set may have fewer than asked for.
-        steps: positions that were decoded.
-        milliseconds: for each, the encoder's time included; median of the turns.
-        shares: of the time, by kind, each from 0 to 1, while the profiler watched.
+        name: name of the model.
+        search: fairseq's search or ours, with the type of matrix products unless it is float32.
+        batch_size: sentences in the batch; the last batch of a set may be smaller than requested.
+        steps: number of decoded positions.
+        milliseconds: median time per step. It includes a share of the encoder's time.
+        shares: for each kind of operator, its share of the time under the profiler (0 to 1).
     """
 
     name: str
@@ -71,11 +72,11 @@ def measure(
     """Profile every model at every batch size.
 
     Args:
-        data: directory that ``scripts/prepare_text.py`` or ``fairseq-preprocess`` made.
+        data: directory of prepared data (``fairseq-lrn prepare`` or ``fairseq-preprocess``).
         models: names and checkpoints.
-        batch_sizes: sentences in a batch.
-        rounds: how often a batch is timed.
-        subset: of the data.
+        batch_sizes: sentences per batch.
+        rounds: number of timed runs per batch.
+        subset: the subset of the data to translate.
 
     Raises:
         InputError: a checkpoint or the data cannot be used.
@@ -83,12 +84,12 @@ def measure(
     profiles = []
     for name, path in models:
         translator = SubsetTranslator(path, data, subset, BEAM)
-        searches = dict(THEIRS)
+        searches = dict(FAIRSEQ_SEARCH)
         if hasattr(translator.model.decoder, "start_search"):
-            searches.update(OURS)
-            for name_of_search, (task, dtype) in ROUNDED.items():
+            searches.update(LRN_SEARCH)
+            for search, (task, dtype) in ROUNDED_SEARCHES.items():
                 if can_pack(getattr(torch, dtype)):
-                    searches[name_of_search] = task, dtype
+                    searches[search] = task, dtype
         for batch_size in batch_sizes:
             for search, (task, dtype) in searches.items():
                 set_matmul_dtype([translator.model], dtype)
@@ -101,7 +102,7 @@ def measure(
 
 @torch.no_grad()
 def _profile(translator: SubsetTranslator, task, batch_size: int, rounds: int) -> tuple:
-    """All of a :class:`Profile` but for the names."""
+    """The fields of a :class:`Profile` after the names."""
     batches = list(translator.batches(Condition("", batch_size)))
     batch = batches[len(batches) // 2]
     dataset = translator.dataset
@@ -109,7 +110,7 @@ def _profile(translator: SubsetTranslator, task, batch_size: int, rounds: int) -
     generator = task.build_generator([translator.model], translator.generation)
     decoder, calls = translator.model.decoder, []
 
-    def counted(*args, **kwargs):
+    def counted_output_layer(*args, **kwargs):
         calls.append(1)
         return type(decoder).output_layer(decoder, *args, **kwargs)
 
@@ -120,21 +121,22 @@ def _profile(translator: SubsetTranslator, task, batch_size: int, rounds: int) -
 
     translate()
     seconds = sorted(translate() for _ in range(rounds))[rounds // 2]
-    decoder.output_layer = counted
+    decoder.output_layer = counted_output_layer
     try:
-        with profile(activities=[ProfilerActivity.CPU]) as watched:
-            watched_seconds = translate()
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            profiled_seconds = translate()
     finally:
         del decoder.output_layer
     spent: Dict[str, float] = defaultdict(float)
-    for event in watched.key_averages():
+    for event in profiler.key_averages():
         spent[_kind(event.key)] += event.self_cpu_time_total / 1e6
-    shares = {kind: spent[kind] / watched_seconds for kind in (*KINDS, OTHER)}
+    shares = {kind: spent[kind] / profiled_seconds for kind in (*KINDS, OTHER)}
     shares[OUTSIDE] = 1 - sum(shares.values())
     return len(batch), len(calls), 1000 * seconds / len(calls), shares
 
 
 def _kind(operator: str) -> str:
+    """The kind of a torch operator, by its name."""
     for kind, names in KINDS.items():
         if operator.startswith(names):
             return kind
@@ -145,12 +147,12 @@ def format_table(profiles: Sequence[Profile]) -> str:
     """A Markdown table."""
     kinds = [*KINDS, OTHER, OUTSIDE]
     rows = [
-        "| model | search | batch | ms for a step | " + " | ".join(kinds) + " |",
+        "| model | search | batch | ms per step | " + " | ".join(kinds) + " |",
         "| --- | --- | ---: | ---: |" + " ---: |" * len(kinds),
     ]
-    for one in profiles:
-        shares = " | ".join(f"{one.shares[kind]:.0%}" for kind in kinds)
+    for row in profiles:
+        shares = " | ".join(f"{row.shares[kind]:.0%}" for kind in kinds)
         rows.append(
-            f"| {one.name} | {one.search} | {one.batch_size} | {one.milliseconds:.2f} | {shares} |"
+            f"| {row.name} | {row.search} | {row.batch_size} | {row.milliseconds:.2f} | {shares} |"
         )
     return "\n".join(rows)

@@ -1,8 +1,8 @@
 """Sentences per second of real ``fairseq-generate`` runs: ``scripts/benchmark.py generate``.
 
-Every candidate translates a whole subset with beam search in a process of its own, in turns.
-fairseq itself counts the seconds, without loading and printing. CTranslate2, if it is installed,
-translates the same tokens in the same batches with a transformer that its own tool converted.
+The candidates take turns. Each translates a whole subset with beam search, in a process of its own.
+fairseq counts the seconds, without loading and printing. If CTranslate2 is installed, it translates
+the same tokens in the same batches with a transformer converted by its own tool.
 """
 
 import glob
@@ -31,8 +31,10 @@ from fairseq_lrn.errors import InputError, command_failed
 from fairseq_lrn.modules.linear import can_pack
 
 BEAM = 5
-OURS = ("lrn", "transformer_lrn")
-# Linux counts the memory of a parent as its child's. So a small process starts the large one.
+# Models that the search of the task translation_lrn supports.
+SEARCHABLE = ("lrn", "transformer_lrn")
+# On Linux, the peak memory of a child process includes its parent's memory at the start. A small
+# process therefore starts the command.
 LAUNCHER = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[2:]).returncode
@@ -44,31 +46,31 @@ ENGINE_SCRIPT = os.path.join(os.path.dirname(__file__), "ctranslate2_run.py")
 
 
 class Candidate(NamedTuple):
-    """A trained model, and how it is made to translate.
+    """A trained model and a way to translate with it.
 
     Attributes:
-        name: in the table.
-        checkpoint: file.
-        options: of ``fairseq-generate``.
-        engine: type of CTranslate2's products; None: it is fairseq that translates.
+        name: name in the table.
+        checkpoint: path of the checkpoint.
+        options: options of ``fairseq-generate``.
+        ctranslate2_type: type of CTranslate2's matrix products; None: fairseq translates.
     """
 
     name: str
     checkpoint: str
     options: Sequence[str] = ()
-    engine: Optional[str] = None
+    ctranslate2_type: Optional[str] = None
 
 
 class Speed(NamedTuple):
-    """What was measured of a candidate.
+    """The decoding speed of a candidate.
 
     Attributes:
-        name: of the candidate.
-        batch_size: sentences in a batch.
-        sentences: sentences per second, one figure for each turn.
-        tokens: of a translation, its end included, on average.
-        bleu: of the translations, over tokens as they are.
-        memory: largest resident memory of the process, MiB; None: not measured.
+        name: name of the candidate.
+        batch_size: sentences per batch.
+        sentences: sentences per second in each turn.
+        tokens: average number of tokens per translation, EOS included.
+        bleu: BLEU of the translations without further tokenisation.
+        memory: peak resident memory of the process, in MiB; None: not measured.
     """
 
     name: str
@@ -80,33 +82,33 @@ class Speed(NamedTuple):
 
     @property
     def median(self) -> float:
-        """Sentences per second."""
+        """Median of the sentences per second."""
         return statistics.median(self.sentences)
 
 
 def candidates(
     models: Sequence[Tuple[str, str]], names: Optional[Sequence[str]] = None
 ) -> List[Candidate]:
-    """All the ways in which these models are made to translate.
+    """Every way to translate with the given models.
 
     Args:
-        models: names and checkpoints. The first is what the others are compared with.
-        names: only candidates of these names.
+        models: names and checkpoints. The others are compared with the first.
+        names: names of candidates to keep; None keeps all.
 
     Raises:
-        InputError: a checkpoint cannot be read, or is of a model that fairseq does not know; or
-            two models have one name, or there is no candidate of one of the names.
+        InputError: a checkpoint cannot be read, or fairseq does not know its model; two models have
+            the same name; or no candidate has one of the names.
     """
     chosen = []
     for name, path in models:
         options = (checkpoints.load(path).get("cfg") or {}).get("model")
-        # A namespace, or a dictionary for models with a dataclass of options.
+        # A dictionary for models with a dataclass of options, otherwise a namespace.
         options = options if isinstance(options, dict) else vars(options or Namespace())
         arch = options.get("arch") or options.get("_name")
         model = ARCH_MODEL_NAME_REGISTRY.get(arch, arch)
         if model is None:
-            raise InputError(f"{path} does not say what model it is of; train it with this fairseq")
-        if model in OURS:
+            raise InputError(f"{path} does not name its model: train it with this fairseq")
+        if model in SEARCHABLE:
             task = ["--task", "translation_lrn"]
             chosen.append(Candidate(name, path, task))
             for dtype in ("bfloat16", "int8"):
@@ -118,10 +120,11 @@ def candidates(
         chosen.append(Candidate(name, path))
         if model == "transformer" and importlib.util.find_spec("ctranslate2"):
             for dtype in ("float32", "int8"):
-                chosen.append(Candidate(f"{name}, CTranslate2 {dtype}", path, engine=dtype))
-    twice = [name for name, times in Counter(one.name for one in chosen).items() if times > 1]
-    if twice:
-        raise InputError(f"two models are called {twice[0]}: give each --model a name of its own")
+                chosen.append(Candidate(f"{name}, CTranslate2 {dtype}", path, (), dtype))
+    counts = Counter(candidate.name for candidate in chosen)
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        raise InputError(f"two models are called {repeated[0]}: give each --model its own name")
     return select_rows(chosen, names)
 
 
@@ -136,30 +139,31 @@ def measure(
     """Translate a subset with every candidate, in turns.
 
     Args:
-        data: directory that ``scripts/prepare_text.py`` or ``fairseq-preprocess`` made.
-        user_dir: fairseq_lrn's directory.
+        data: directory of prepared data (``fairseq-lrn prepare`` or ``fairseq-preprocess``).
+        user_dir: directory of fairseq_lrn.
         chosen: the candidates.
-        batch_sizes: sentences in a batch.
-        rounds: turns of each, at each batch size.
-        subset: of the data.
+        batch_sizes: sentences per batch.
+        rounds: turns of each candidate at each batch size.
+        subset: the subset of the data to translate.
 
     Raises:
-        InputError: there are no such data, or a run failed, with the end of what it printed.
+        InputError: the data or the subset do not exist, or a run failed; the message has the end of
+            its output.
     """
     pair = infer_language_pair(data) if os.path.isdir(data) else (None, None)
     if None in pair or not os.path.exists(os.path.join(data, f"dict.{pair[0]}.txt")):
-        raise InputError(f"{data} has no data that fairseq-preprocess made; see --help")
+        raise InputError(f"{data} has no prepared data: run fairseq-lrn prepare first")
     if not glob.glob(os.path.join(data, f"{subset}.{pair[0]}-{pair[1]}.*.idx")):
         raise InputError(f"{data} has no subset {subset}; give another --subset")
     speeds = []
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as work:
         for batch_size in batch_sizes:
             runs: Dict[str, list] = {candidate.name: [] for candidate in chosen}
             for _ in range(rounds):
                 for candidate in chosen:
-                    translate = _with_fairseq if candidate.engine is None else _with_engine
+                    run = _run_ctranslate2 if candidate.ctranslate2_type else _run_fairseq
                     runs[candidate.name].append(
-                        translate(data, user_dir, candidate, batch_size, subset, place)
+                        run(data, user_dir, candidate, batch_size, subset, work)
                     )
             for name, results in runs.items():
                 sentences, tokens, bleu, memory = zip(*results)
@@ -168,37 +172,38 @@ def measure(
     return speeds
 
 
-def _with_fairseq(data, user_dir, candidate, batch_size, subset, place):
+def _run_fairseq(data, user_dir, candidate, batch_size, subset, work):
+    """Speed, tokens per translation, BLEU and peak memory of a ``fairseq-generate`` run."""
     command = [sys.executable, "-m", "fairseq_cli.generate", data, "--user-dir", user_dir]
     command += ["--path", candidate.checkpoint, "--gen-subset", subset, "--beam", str(BEAM)]
     command += ["--batch-size", str(batch_size), "--required-batch-size-multiple", "1"]
     command += ["--remove-bpe", "sentencepiece", "--no-progress-bar", "--cpu", *candidate.options]
-    output, memory = _run(command, candidate.name, place)
+    output, memory = _run(command, candidate.name, work)
     speed = re.search(
         r"Translated [\d,]+ sentences \(([\d,]+) tokens\) .* \(([\d.]+) sentences/s", output
     )
     references = dict(re.findall(r"^T-(\d+)\t(.*)$", output, re.MULTILINE))
     translations = dict(re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.MULTILINE))
     if speed is None or not translations:
-        raise InputError(f"{candidate.name} translated nothing; is {subset} in {data} empty?")
+        raise InputError(f"{candidate.name} translated nothing: is {subset} in {data} empty?")
     tokens = int(speed.group(1).replace(",", "")) / len(translations)
     return float(speed.group(2)), tokens, _bleu(translations, references), memory
 
 
-def _with_engine(data, user_dir, candidate, batch_size, subset, place):
-    """Convert the model and write the tokens, once; then let CTranslate2 translate them."""
+def _run_ctranslate2(data, user_dir, candidate, batch_size, subset, work):
+    """The same figures for CTranslate2, without memory; converts model and tokens on first use."""
     from ctranslate2.converters import FairseqConverter
 
     source, target = infer_language_pair(data)
-    model = os.path.join(place, f"{candidate.name}.ctranslate2".replace("/", "_"))
-    lines = os.path.join(place, "lines.json")
+    model = os.path.join(work, f"{candidate.name}.ctranslate2".replace("/", "_"))
+    lines = os.path.join(work, "lines.json")
     if not os.path.exists(lines):
         sides = {}
         for lang in (source, target):
             dictionary = Dictionary.load(os.path.join(data, f"dict.{lang}.txt"))
             path = os.path.join(data, f"{subset}.{source}-{target}.{lang}")
             tokens = load_indexed_dataset(path, dictionary)
-            # A reference's unknown words match nothing, as when fairseq prints it.
+            # Unknown words of a reference match no translation, as in fairseq's output.
             sides[lang] = [
                 dictionary.string(line, escape_unk=lang == target).split() for line in tokens
             ]
@@ -209,19 +214,19 @@ def _with_engine(data, user_dir, candidate, batch_size, subset, place):
             candidate.checkpoint, data, source_lang=source, target_lang=target
         )
         try:
-            converter.convert(model, quantization=candidate.engine)
-        except Exception as error:  # a model that it cannot run; what it raises is not documented
+            converter.convert(model, quantization=candidate.ctranslate2_type)
+        except Exception as error:  # an unsupported model; the type of the error is undocumented
             raise InputError(
                 f"CTranslate2 cannot convert {candidate.checkpoint}: {error}; "
                 "leave the model out, or uninstall ctranslate2"
             ) from error
     command = [sys.executable, ENGINE_SCRIPT, model, lines, str(batch_size), str(BEAM)]
-    output, _ = _run(command, candidate.name, place)
+    output, _ = _run(command, candidate.name, work)
     result = json.loads(output.splitlines()[-1])
     with open(lines, encoding="utf-8") as file:
         references = json.load(file)[1]
 
-    def plain(sentences):  # as --remove-bpe sentencepiece
+    def plain(sentences):  # like --remove-bpe sentencepiece
         return {
             number: "".join(tokens).replace("\u2581", " ").strip()
             for number, tokens in enumerate(sentences)
@@ -232,9 +237,9 @@ def _with_engine(data, user_dir, candidate, batch_size, subset, place):
     return result["speed"], tokens, _bleu(plain(translations), plain(references)), None
 
 
-def _run(command: List[str], name: str, place: str) -> Tuple[str, float]:
-    """What the command printed, and the largest memory of its process in MiB."""
-    peak = os.path.join(place, "peak")
+def _run(command: List[str], name: str, work: str) -> Tuple[str, float]:
+    """The output of a command, and the peak memory of its process in MiB."""
+    peak = os.path.join(work, "peak")
     process = subprocess.run(
         [sys.executable, "-c", LAUNCHER, peak, *command],
         stdout=subprocess.PIPE,
@@ -255,10 +260,10 @@ def _bleu(translations: Dict, references: Dict) -> float:
 
 
 def format_table(speeds: Sequence[Speed]) -> str:
-    """A Markdown table; the last column says how many times as fast as each the first one is."""
+    """A Markdown table, with the speed of the first row as a multiple of each row's speed."""
     rows = [
-        "| model | batch | sentences per second | lowest to highest | first / this "
-        "| tokens each | BLEU | MiB |"
+        "| model | batch | sentences per second | lowest to highest | first row / this row "
+        "| tokens per sentence | BLEU | MiB |"
     ]
     rows.append("| --- |" + " ---: |" * 7)
     first = {speed.batch_size: speed for speed in reversed(speeds)}

@@ -1,4 +1,4 @@
-"""What figures were measured on."""
+"""The machine on which figures are measured."""
 
 import platform
 from typing import Dict
@@ -9,7 +9,7 @@ from fairseq_lrn.ops.cpu import cpuinfo, has_bfloat16
 
 
 def describe_machine(device: str = "cpu") -> Dict[str, object]:
-    """Processor, threads, instructions and versions; and the GPU, if that is the device."""
+    """Processor, threads, instruction set and versions, and the GPU if *device* is one."""
     machine = {
         "processor": cpuinfo("model name") or platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
@@ -23,10 +23,15 @@ def describe_machine(device: str = "cpu") -> Dict[str, object]:
     return machine
 
 
-def has_huge_pages() -> bool:
-    """Whether glibc can be asked to have large tensors on huge pages (2.35 and later).
+def format_machine(machine: Dict[str, object]) -> str:
+    """One line for :func:`describe_machine`, for example above a table."""
+    return ", ".join(f"{name}: {value}" for name, value in machine.items())
 
-    Linux must give them on request only: "madvise", the default of many distributions.
+
+def has_huge_pages() -> bool:
+    """Whether glibc can request huge pages for large tensors (glibc 2.35 and later).
+
+    Linux must grant them on request only: the setting "madvise", the default of many distributions.
     """
     libc, version = platform.libc_ver()
     if libc != "glibc" or tuple(map(int, version.split(".")[:2])) < (2, 35):
@@ -39,5 +44,5 @@ def has_huge_pages() -> bool:
 
 
 def mebibytes(maxrss: int) -> float:
-    """MiB of the ``ru_maxrss`` that ``resource.getrusage`` gives: KiB, on macOS bytes."""
+    """Convert ``ru_maxrss`` of ``resource.getrusage`` (KiB; bytes on macOS) to MiB."""
     return maxrss / (2**20 if platform.system() == "Darwin" else 2**10)

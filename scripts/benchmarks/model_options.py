@@ -1,7 +1,7 @@
-"""The models that are compared, as options of ``fairseq-train``: at equal sizes, and small ones.
+"""The ``fairseq-train`` options of the models that are compared.
 
-This file also runs by itself, without the package, and prints the options of a model:
-``python scripts/benchmarks/model_options.py lrn_512``. scripts/recipes.sh trains them.
+This file also runs as a script, without the package installed, and prints the options of a model:
+``python scripts/benchmarks/model_options.py lrn_512``. ``scripts/recipes.sh`` uses this output.
 """
 
 import sys
@@ -9,6 +9,7 @@ from typing import Dict, List
 
 
 def _sizes(width: int, layers: int, **more: object) -> List[str]:
+    """Equal sizes of encoder and decoder, and a shared embedding matrix."""
     options = ["--share-all-embeddings"]
     for side in ("encoder", "decoder"):
         options += [f"--{side}-embed-dim", str(width), f"--{side}-layers", str(layers)]
@@ -33,7 +34,7 @@ ARCHITECTURES: Dict[str, List[str]] = {
     "transformer_512": [
         *("--arch", "transformer", *_sizes(512, 2, ffn_embed_dim=2048, attention_heads=8)),
     ],
-    # That of Wu et al. (2021), "Good for Misconceived Reasons", their text-only baseline.
+    # The text-only baseline of Wu et al. (2021), "Good for Misconceived Reasons".
     "transformer_tiny": [
         *("--arch", "transformer", *_sizes(128, 4, ffn_embed_dim=256, attention_heads=4)),
     ],

@@ -1,8 +1,8 @@
-"""Timing the recurrence and its layer: ``scripts/benchmark.py scan`` and ``layer``.
+"""Time the recurrence and its layer: ``scripts/benchmark.py scan`` and ``layer``.
 
-On a shared machine only ratios mean something, and only between what was measured at the same
-time. So all candidates take turns in one process: in each round every one is called once
-without being timed, then several times. A time is the median over all timed calls.
+On a shared machine, only ratios between times measured together are meaningful. All candidates
+therefore take turns in one process: in each round, each candidate is called once without timing and
+then several times with timing. The reported time is the median of all timed calls.
 """
 
 import statistics
@@ -20,26 +20,26 @@ SCAN_SHAPES = ((30, 64, 512), (100, 16, 512), (200, 32, 1024))
 STEP_SHAPE = (1, 5, 512)
 LAYER_SHAPES = ((30, 64, 512), (30, 64, 1024))
 GPU_SHAPES = ((512, 32, 1024),)
-# Long enough for a turn to be more than the change from one candidate to the next.
+# A turn must be long compared with the switch from one candidate to the next.
 TURN_SECONDS = 0.1
 
 
 class Comparison(NamedTuple):
-    """Ours against one peer, at one shape.
+    """LRN against one peer, at one shape.
 
     Attributes:
-        what: what was timed.
+        operation: the timed operation.
         shape: T, B, H.
-        ours: median, in milliseconds.
+        lrn_ms: median time of LRN, in milliseconds.
         peer: name of the peer.
-        theirs: its median, in milliseconds.
+        peer_ms: median time of the peer, in milliseconds.
     """
 
-    what: str
+    operation: str
     shape: Sequence[int]
-    ours: float
+    lrn_ms: float
     peer: str
-    theirs: float
+    peer_ms: float
 
 
 def take_turns(
@@ -69,15 +69,15 @@ def take_turns(
 
 
 def compare(
-    what: str,
+    operation: str,
     shape: Sequence[int],
     candidates: Dict[str, Callable[[], object]],
     rounds: int,
     device: torch.device,
 ) -> List[Comparison]:
-    """The first candidate is ours, the others are its peers."""
-    (_, ours), *peers = take_turns(candidates, rounds, device).items()
-    return [Comparison(what, shape, ours, peer, theirs) for peer, theirs in peers]
+    """Compare the first candidate, which is LRN, with each of the others."""
+    (_, lrn_ms), *peers = take_turns(candidates, rounds, device).items()
+    return [Comparison(operation, shape, lrn_ms, peer, peer_ms) for peer, peer_ms in peers]
 
 
 def scan(
@@ -87,25 +87,26 @@ def scan(
     dtype: torch.dtype = torch.float32,
     activation: str = "tanh",
 ) -> List[Comparison]:
-    """The recurrence against the eager loop and a copy of as many bytes.
+    """Compare the recurrence with the eager loop, and with a copy of the same number of bytes.
 
-    Forward and backward read k, q and v twice, the state and its gradient once, and write the
-    state and three gradients: twelve T x B x H tensors in all. Copying six moves as much.
+    The forward and backward passes read k, q and v twice, and the state and its gradient once; they
+    write the state and three gradients. In total, these are twelve T x B x H tensors. A copy of six
+    tensors moves the same number of bytes.
 
     Args:
-        shapes: T, B, H of each comparison; the ones of docs/kernels.md if not given.
+        shapes: T, B, H of each comparison; by default, the shapes in docs/kernels.md.
         rounds: turns of each candidate.
         device: ``"cpu"`` or ``"cuda"``.
-        dtype: of all tensors.
+        dtype: type of all tensors.
         activation: ``"tanh"`` or ``"identity"``.
 
     Returns:
         a comparison for each shape and peer, times in milliseconds.
     """
-    place = torch.device(device)
-    options = {"device": place, "dtype": dtype}
+    torch_device = torch.device(device)
+    options = {"device": torch_device, "dtype": dtype}
     results = []
-    for time_steps, batch, hidden in shapes or default_shapes(SCAN_SHAPES, place):
+    for time_steps, batch, hidden in shapes or default_shapes(SCAN_SHAPES, torch_device):
         kqv = torch.randn(time_steps, batch, 3 * hidden, **options).requires_grad_()
         h0 = torch.randn(batch, hidden, **options).requires_grad_()
         grad_h = torch.randn(time_steps, batch, hidden, **options)
@@ -117,13 +118,13 @@ def scan(
             torch.autograd.grad(h, (kqv, h0), grad_h)
 
         candidates = {
-            "ours": train,
+            "LRN": train,
             "eager loop": lambda train=train: train("reference"),
             "copy": lambda source=source, target=target: target.copy_(source),
         }
         shape = (time_steps, batch, hidden)
-        results += compare("scan, forward + backward", shape, candidates, rounds, place)
-    results += _step(rounds, place, options, activation)
+        results += compare("scan, forward + backward", shape, candidates, rounds, torch_device)
+    results += _step(rounds, torch_device, options, activation)
     return results
 
 
@@ -136,7 +137,7 @@ def _step(
     function = {"tanh": torch.tanh, "identity": lambda h: h}[activation]
 
     def eager():
-        # The bare step, without the reference's care for masks and types.
+        # The bare equations, without the reference's handling of masks and types.
         k, q, v = kqv[0].chunk(3, dim=-1)
         return function(torch.sigmoid(k + h0) * v + torch.sigmoid(q - h0) * h0)
 
@@ -144,7 +145,7 @@ def _step(
         return compare(
             "scan, one decoding step",
             STEP_SHAPE,
-            {"ours": lambda: lrn_scan(kqv, h0, activation=activation), "eager step": eager},
+            {"LRN": lambda: lrn_scan(kqv, h0, activation=activation), "eager step": eager},
             rounds,
             device,
         )
@@ -157,30 +158,30 @@ def layer(
     dtype: torch.dtype = torch.float32,
     activation: str = "tanh",
 ) -> List[Comparison]:
-    """One layer of LRN, forward and backward, against other recurrent layers of its size.
+    """Compare one layer of LRN, forward and backward, with other recurrent layers of its size.
 
-    And against its own matrix products alone: x W, and those of the gradients of x and W.
+    It is also compared with its own matrix products alone: x W, and the gradients of x and of W.
 
     Args:
-        shapes: T, B, H of each comparison; the ones of docs/kernels.md if not given.
+        shapes: T, B, H of each comparison; by default, the shapes in docs/kernels.md.
         rounds: turns of each candidate.
         device: ``"cpu"`` or ``"cuda"``.
-        dtype: of all tensors.
+        dtype: type of all tensors.
         activation: ``"tanh"`` or ``"identity"``.
 
     Returns:
         a comparison for each shape and peer, times in milliseconds.
     """
-    place = torch.device(device)
-    options = {"device": place, "dtype": dtype}
+    torch_device = torch.device(device)
+    options = {"device": torch_device, "dtype": dtype}
     results = []
-    for time_steps, batch, hidden in shapes or default_shapes(LAYER_SHAPES, place):
+    for time_steps, batch, hidden in shapes or default_shapes(LAYER_SHAPES, torch_device):
         x = torch.randn(time_steps, batch, hidden, **options).requires_grad_()
         grad_h = torch.randn(time_steps, batch, hidden, **options)
         candidates = {
             name: _training(module.to(**options), x, grad_h)
             for name, module in (
-                ("ours", LRN(hidden, hidden, activation=activation)),
+                ("LRN", LRN(hidden, hidden, activation=activation)),
                 ("LSTM", nn.LSTM(hidden, hidden)),
                 ("GRU", nn.GRU(hidden, hidden)),
                 *_sru(hidden),
@@ -188,7 +189,7 @@ def layer(
         }
         candidates["matrix products"] = _products(x.detach(), grad_h)
         shape = (time_steps, batch, hidden)
-        results += compare("layer, forward + backward", shape, candidates, rounds, place)
+        results += compare("layer, forward + backward", shape, candidates, rounds, torch_device)
     return results
 
 
@@ -202,12 +203,12 @@ def _training(module: nn.Module, x: Tensor, grad_h: Tensor) -> Callable[[], None
 
 
 def _products(x: Tensor, grad_h: Tensor) -> Callable[[], None]:
-    x = x.flatten(0, 1)
+    x = x.flatten(0, 1)  # T x B x H to T*B x H
     weight = torch.randn(3 * x.size(1), x.size(1), dtype=x.dtype, device=x.device)
-    grad = grad_h.flatten(0, 1).repeat(1, 3)
+    grad = grad_h.flatten(0, 1).repeat(1, 3)  # T*B x 3H
 
     def multiply():
-        # Kept until all are there, as training keeps them.
+        # All three results stay in memory until the end, as in training.
         return torch.mm(x, weight.t()), torch.mm(grad, weight), torch.mm(grad.t(), x)
 
     return multiply
@@ -217,34 +218,34 @@ def _sru(hidden: int) -> list:
     try:
         from sru import SRU
     except ImportError:
-        print("SRU is left out: pip install sru")
+        print("SRU is not installed and is left out: pip install sru")
         return []
     return [("SRU", SRU(hidden, hidden, num_layers=1))]
 
 
 def default_shapes(shapes: Sequence[Sequence[int]], device: torch.device) -> list:
-    """A GPU also gets a shape that fills it."""
+    """The shapes for a device: on a GPU, also one that is large enough to occupy it."""
     return [*shapes, *(GPU_SHAPES if device.type == "cuda" else ())]
 
 
 def format_table(comparisons: Sequence[Comparison]) -> str:
     """A Markdown table."""
-    rows = ["| what | T, B, H | ours, ms | peer | peer, ms | peer / ours | ours / peer |"]
+    rows = ["| operation | T, B, H | LRN, ms | peer | peer, ms | peer / LRN | LRN / peer |"]
     rows.append("| --- | --- | --- | --- | --- | --- | --- |")
-    for what, shape, ours, peer, theirs in comparisons:
+    for operation, shape, lrn_ms, peer, peer_ms in comparisons:
         rows.append(
-            f"| {what} | {', '.join(map(str, shape))} | {ours:.3f} | {peer} | {theirs:.3f} "
-            f"| {theirs / ours:.2f} | {ours / theirs:.2f} |"
+            f"| {operation} | {', '.join(map(str, shape))} | {lrn_ms:.3f} | {peer} "
+            f"| {peer_ms:.3f} | {peer_ms / lrn_ms:.2f} | {lrn_ms / peer_ms:.2f} |"
         )
     return "\n".join(rows)
 
 
 def plot(comparisons: Sequence[Comparison], path: str) -> None:
-    """Bars of the time of each peer in units of ours, one panel for each shape.
+    """Draw the time of each peer as a multiple of LRN's time, one panel per shape.
 
     Raises:
         ImportError: matplotlib is missing.
-        ValueError: matplotlib does not know the format that the name of the file asks for.
+        ValueError: matplotlib does not know the format of the file's suffix.
     """
     import matplotlib
 
@@ -253,18 +254,18 @@ def plot(comparisons: Sequence[Comparison], path: str) -> None:
 
     groups: Dict[tuple, List[Comparison]] = {}
     for comparison in comparisons:
-        groups.setdefault((comparison.what, tuple(comparison.shape)), []).append(comparison)
+        groups.setdefault((comparison.operation, tuple(comparison.shape)), []).append(comparison)
     figure, axes = pyplot.subplots(
         len(groups), 1, figsize=(7, 0.9 + 1.4 * len(groups)), squeeze=False, layout="constrained"
     )
-    for axis, ((what, (time_steps, batch, hidden)), group) in zip(axes[:, 0], groups.items()):
-        names = ["ours", *(comparison.peer for comparison in group)]
-        ratios = [1.0, *(comparison.theirs / comparison.ours for comparison in group)]
+    for axis, ((operation, (time_steps, batch, hidden)), group) in zip(axes[:, 0], groups.items()):
+        names = ["LRN", *(comparison.peer for comparison in group)]
+        ratios = [1.0, *(comparison.peer_ms / comparison.lrn_ms for comparison in group)]
         bars = axis.barh(names, ratios, color=["tab:orange"] + ["tab:blue"] * len(group))
         axis.bar_label(bars, fmt="%.2f", padding=3)
         axis.invert_yaxis()
         axis.margins(x=0.12)
-        axis.set_title(f"{what}: T={time_steps} B={batch} H={hidden}", fontsize="medium")
-    axes[-1, 0].set_xlabel("time of a call, ours = 1 (longer is slower)")
+        axis.set_title(f"{operation}: T={time_steps} B={batch} H={hidden}", fontsize="medium")
+    axes[-1, 0].set_xlabel("time of a call, LRN = 1 (longer is slower)")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

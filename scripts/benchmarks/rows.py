@@ -1,4 +1,4 @@
-"""Which rows a table has."""
+"""Selecting the rows of a table."""
 
 from typing import Optional, Sequence
 
@@ -6,11 +6,11 @@ from fairseq_lrn.errors import InputError
 
 
 def select_rows(candidates: Sequence, names: Optional[Sequence[str]]) -> list:
-    """Those of the candidates that have one of the names.
+    """The candidates with the given names, in their original order.
 
     Args:
-        candidates: with a ``name`` each.
-        names: of those that are wanted; None: all.
+        candidates: objects with an attribute ``name``.
+        names: names to keep; None keeps all candidates.
 
     Raises:
         InputError: no candidate has one of the names.

@@ -1,9 +1,9 @@
-"""Time and memory against the length of sentences: ``scripts/benchmark.py scaling``.
+"""Time and memory as sentences grow: ``scripts/benchmark.py scaling``.
 
-Models of equal size that were not trained, on random symbols. A training step and generating have
-a constant number of tokens, so that with twice the length there is half the batch. What a step of
-decoding costs as the translation grows is measured with sources of one length and one size of
-batch. Every measurement has a process of its own, whose largest memory it reports.
+The models have equal sizes, are untrained, and read random tokens. "train" and "generate" keep the
+number of tokens per batch constant: twice the length means half the batch size. "decode" measures
+the cost of a decoding step as the translation grows, with one source length and one batch size.
+Every measurement runs in a process of its own and reports the peak memory of that process.
 """
 
 import json
@@ -23,30 +23,31 @@ from fairseq_lrn.errors import command_failed
 # The directory from which this module can be run as benchmarks.scaling.
 SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODELS = {name: ARCHITECTURES[f"{name}_512"] for name in ("lrn", "transformer", "lstm")}
-SYMBOLS = 8000
+VOCABULARY_SIZE = 8000
 BEAM = 5
-# Of the kind "decode".
-BATCH, SOURCE = 4, 32
+# Batch size and source length of the kind "decode".
+DECODE_BATCH, DECODE_SOURCE = 4, 32
 KINDS = {
     "train": "a training step",
     "generate": "generating a batch",
-    "decode": f"a decoding step, {BATCH} sources of {SOURCE} tokens",
+    "decode": f"a decoding step, {DECODE_BATCH} sources of {DECODE_SOURCE} tokens",
 }
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)
-STEPS = 3  # of training, after a first one that is not counted; fewer if they take long
-ENOUGH = 20  # seconds of training steps
+# Training steps after the first one, which is not counted. No step starts after MAX_SECONDS.
+STEPS = 3
+MAX_SECONDS = 20
 
 
 class Cost(NamedTuple):
-    """What was measured.
+    """One measurement.
 
     Attributes:
         model: one of :data:`MODELS`.
         kind: one of :data:`KINDS`.
-        length: of every target, in tokens; but for "decode" of every source, too.
-        batch: sentences.
-        seconds: for a training step, forward and backward, or for translating the batch.
-        memory: largest resident memory of the process, MiB.
+        length: length of every target, in tokens; except for "decode", also of every source.
+        batch: sentences per batch.
+        seconds: time of a training step (forward and backward), or of translating the batch.
+        memory: peak resident memory of the process, in MiB.
     """
 
     model: str
@@ -58,7 +59,7 @@ class Cost(NamedTuple):
 
     @property
     def step(self) -> float:
-        """Milliseconds for each target position."""
+        """Milliseconds per target position."""
         return 1000 * self.seconds / self.length
 
 
@@ -69,54 +70,58 @@ def measure(
     tokens: int = 2048,
     known: Sequence[Cost] = (),
 ) -> Iterator[Cost]:
-    """Train and generate at every length, the models in turns; each cost as it is measured.
+    """Measure every kind at every length, with the models in turns.
 
     Args:
-        models, kinds: names, see above.
+        models: names in :data:`MODELS`.
+        kinds: names in :data:`KINDS`.
         lengths: in tokens.
-        tokens: in a batch, on each side; at least one sentence. Not for "decode".
-        known: measured before, and not again.
+        tokens: tokens per batch on each side; a batch has at least one sentence. Not for "decode".
+        known: earlier measurements, which are not repeated.
+
+    Yields:
+        each measurement as soon as it is complete.
 
     Raises:
-        InputError: a run failed, with the end of what it printed.
+        InputError: a run failed; the message has the end of its output.
     """
     found = {cost[:4]: cost for cost in known}
     for kind in kinds:
         for length in lengths:
-            batch = BATCH if kind == "decode" else max(1, tokens // length)
+            batch = DECODE_BATCH if kind == "decode" else max(1, tokens // length)
             for model in models:
-                what = (model, kind, length, batch)
-                if what in found:
-                    yield found[what]
+                key = (model, kind, length, batch)
+                if key in found:
+                    yield found[key]
                     continue
-                command = [sys.executable, "-m", __name__, *map(str, what)]
+                command = [sys.executable, "-m", __name__, *map(str, key)]
                 run = subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True)
                 if run.returncode != 0:
                     raise command_failed(
-                        f"{kind} of {model} with {length} tokens a sentence", run.stderr
+                        f"{kind} of {model} with {length} tokens per sentence", run.stderr
                     )
-                yield Cost(*what, **json.loads(run.stdout.splitlines()[-1]))
+                yield Cost(*key, **json.loads(run.stdout.splitlines()[-1]))
 
 
 def run(model_name: str, kind: str, length: int, batch: int) -> Dict[str, float]:
-    """One measurement, in this process: ``seconds`` and ``memory`` of a :class:`Cost`."""
+    """Measure in this process: ``seconds`` and ``memory`` of a :class:`Cost`."""
     import torch
 
     torch.manual_seed(1)
     model, dictionary = build(model_name, length)
-    source_length = SOURCE if kind == "decode" else length
-    source = torch.randint(dictionary.nspecial, SYMBOLS, (batch, source_length))
-    target = torch.randint(dictionary.nspecial, SYMBOLS, (batch, length))
+    source_length = DECODE_SOURCE if kind == "decode" else length
+    source = torch.randint(dictionary.nspecial, VOCABULARY_SIZE, (batch, source_length))
+    target = torch.randint(dictionary.nspecial, VOCABULARY_SIZE, (batch, length))
     sizes = torch.full((batch,), source_length)
-    work = _train if kind == "train" else _generate
-    seconds = work(model, dictionary, source, sizes, target)
+    timed = _train if kind == "train" else _generate
+    seconds = timed(model, dictionary, source, sizes, target)
     return {"seconds": seconds, "memory": peak_memory()}
 
 
 def peak_memory() -> float:
-    """Largest resident memory of this process so far, MiB."""
+    """Peak resident memory of this process so far, in MiB."""
     try:
-        # What getrusage says includes the memory of the process that started this one.
+        # getrusage would include the memory of the process that started this one.
         with open("/proc/self/status", encoding="ascii") as lines:
             return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):
@@ -124,26 +129,26 @@ def peak_memory() -> float:
 
 
 def build(model_name: str, length: int):
-    """An untrained model of :data:`MODELS` for sentences of that length, and its dictionary."""
+    """An untrained model of :data:`MODELS` for sentences of *length* tokens, and its dictionary."""
     from fairseq import models, options
     from fairseq.data import Dictionary
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-    import fairseq_lrn.models  # noqa: F401  (registers them)
+    import fairseq_lrn.models  # noqa: F401  (registers the models)
 
     arguments = ["data", *MODELS[model_name], "--dropout", "0.1"]
     for side in ("source", "target"):
-        arguments += [f"--max-{side}-positions", str(max(length, SOURCE) + 8)]
+        arguments += [f"--max-{side}-positions", str(max(length, DECODE_SOURCE) + 8)]
     args = options.parse_args_and_arch(options.get_training_parser(), arguments)
     dictionary = Dictionary()
-    for number in range(SYMBOLS - dictionary.nspecial):
+    for number in range(VOCABULARY_SIZE - dictionary.nspecial):
         dictionary.add_symbol(str(number))
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
     return models.build_model(convert_namespace_to_omegaconf(args).model, task), dictionary
 
 
 def _train(model, dictionary, source, sizes, target) -> float:
-    """Median seconds of a step, without the optimiser."""
+    """Median seconds of a training step, without the optimiser."""
     import torch
 
     times = []
@@ -154,13 +159,13 @@ def _train(model, dictionary, source, sizes, target) -> float:
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
         loss.backward()
         times.append(time.perf_counter() - started)
-        if len(times) > 1 and sum(times) > ENOUGH:
+        if len(times) > 1 and sum(times) > MAX_SECONDS:
             break
     return statistics.median(times[1:])
 
 
 def _generate(model, dictionary, source, sizes, target) -> float:
-    """Seconds for hypotheses of just that length."""
+    """Seconds to generate hypotheses of exactly the length of *target*."""
     from fairseq.sequence_generator import SequenceGenerator
 
     from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
@@ -181,14 +186,14 @@ def _generate(model, dictionary, source, sizes, target) -> float:
     return time.perf_counter() - started
 
 
-# Of a Markdown table.
+# The head of a Markdown table.
 HEAD = """\
-| measured | length | batch | model | seconds | ms for each position | MiB |
+| measured | length | batch | model | seconds | ms per position | MiB |
 | --- | ---: | ---: | --- | ---: | ---: | ---: |"""
 
 
 def format_row(cost: Cost) -> str:
-    """A row of the table under :data:`HEAD`."""
+    """A row of the Markdown table that starts with :data:`HEAD`."""
     return (
         f"| {cost.kind} | {cost.length} | {cost.batch} | {cost.model} | {cost.seconds:.2f} "
         f"| {cost.step:.2f} | {cost.memory:.0f} |"
@@ -196,7 +201,12 @@ def format_row(cost: Cost) -> str:
 
 
 def plot(costs: Sequence[Cost], path: str) -> None:
-    """Draw time and memory against the length, a column for each kind, into an image file."""
+    """Draw time and memory against the length into an image file, one column per kind.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        ValueError: matplotlib does not know the format of the file's suffix.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

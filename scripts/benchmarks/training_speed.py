@@ -1,8 +1,8 @@
-"""Words per second of real ``fairseq-train`` runs: what ``scripts/benchmark.py train`` measures.
+"""Words per second of real ``fairseq-train`` runs: ``scripts/benchmark.py train``.
 
-Every candidate is trained for a few updates in a process of its own, in turns, on the same
-batches. fairseq itself counts the target words and the seconds between two lines of its log;
-the first ones, validation and checkpoints are left out.
+The candidates take turns. Each is trained for a few updates on the same batches, in a process of
+its own. fairseq counts the target words and the seconds between two lines of its log. The first
+updates, validation and saving checkpoints are not counted.
 """
 
 import json
@@ -24,12 +24,12 @@ INTERVAL = 5
 
 
 class Candidate(NamedTuple):
-    """A model, and what it is trained with.
+    """A model and its training options.
 
     Attributes:
-        name: in the table.
-        options: of ``fairseq-train``.
-        environment: variables that are set for it.
+        name: name in the table.
+        options: options of ``fairseq-train``.
+        environment: additional environment variables.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Candidate(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """What was measured of a candidate.
+    """The training speed of a candidate.
 
     Attributes:
-        name: of the candidate.
-        words: target words per second, one figure for each interval.
+        name: name of the candidate.
+        words: target words per second in each interval.
     """
 
     name: str
@@ -50,43 +50,43 @@ class Speed(NamedTuple):
 
     @property
     def median(self) -> float:
-        """Target words per second."""
+        """Median of the target words per second."""
         return statistics.median(self.words)
 
 
 FAIRSEQ = ["--optimizer", "adam", "--criterion", "label_smoothed_cross_entropy"]
 FUSED = ["--optimizer", "torch_adam", "--criterion", "fused_label_smoothed_cross_entropy"]
-# As scripts/env.sh has it, for trainings.
+# The setting of scripts/env.sh for training runs.
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 BFLOAT16 = [*FUSED, "--autocast", "bfloat16"]
 
 
 def candidates(setting: str, names: Optional[Sequence[str]] = None) -> List[Candidate]:
-    """The models of a setting, ours first: ``"512"`` (equal sizes) or ``"multi30k"`` (our recipe).
+    """The candidates of a setting: models of this package first, then their peers.
 
-    Peers are measured as fairseq ships them, and the transformer also with our loss and torch's
-    Adam, so that it can be seen what is the model's doing; both also with large tensors on huge
-    pages, where glibc can be asked for them.
+    The peers use fairseq's own loss and Adam. The transformer is also measured with our loss and
+    torch's Adam, which isolates the effect of the model. One model of ours and this transformer are
+    also measured with large tensors on huge pages, if glibc can request them.
 
     Args:
-        setting: one of :data:`SETTINGS`.
-        names: only these.
+        setting: ``"512"`` (equal sizes) or ``"multi30k"`` (the sizes of the Multi30k recipe).
+        names: names of candidates to keep; None keeps all.
 
     Raises:
         InputError: there is no candidate of one of the names.
     """
     if setting == "512":
-        ours = {name: ARCHITECTURES[f"{name}_512"] for name in ("lrn", "transformer_lrn")}
+        own = {name: ARCHITECTURES[f"{name}_512"] for name in ("lrn", "transformer_lrn")}
         peers = {name: ARCHITECTURES[f"{name}_512"] for name in ("lstm", "transformer")}
     else:
-        ours = {name: ARCHITECTURES[name] for name in ("lrn_multi30k", "transformer_lrn_multi30k")}
+        own = {name: ARCHITECTURES[name] for name in ("lrn_multi30k", "transformer_lrn_multi30k")}
         peers = {"transformer, tiny": ARCHITECTURES["transformer_tiny"]}
     chosen = []
-    for name, model in ours.items():
+    for name, model in own.items():
         if has_bfloat16():
             chosen.append(Candidate(f"{name}, bfloat16", [*model, *BFLOAT16]))
         chosen.append(Candidate(name, [*model, *FUSED]))
-    name, model = next(iter(ours.items()))
+    name, model = next(iter(own.items()))
     if has_huge_pages():
         chosen.append(Candidate(f"{name}, huge pages", [*model, *FUSED], HUGE_PAGES))
     chosen.append(Candidate(f"{name}, fairseq's loss and Adam", [*model, *FAIRSEQ]))
@@ -115,19 +115,19 @@ def measure(
     """Train every candidate for a few updates, in turns.
 
     Args:
-        data: directory that ``scripts/prepare_text.py`` or ``fairseq-preprocess`` made.
-        user_dir: fairseq_lrn's directory.
+        data: directory of prepared data (``fairseq-lrn prepare`` or ``fairseq-preprocess``).
+        user_dir: directory of fairseq_lrn.
         chosen: the candidates.
-        rounds: turns of each.
-        updates: that are counted, in each turn; a multiple of 5.
-        max_tokens: size of a batch, in tokens.
-        subset: trained on. One with few batches meets them again after few updates, as a training
-            does in all epochs but the first; what is made anew for each shape of a batch is then
-            there.
-        skipped: updates before those that are counted; a multiple of 5, at least 5.
+        rounds: turns of each candidate.
+        updates: counted updates in each turn; a multiple of 5.
+        max_tokens: batch size, in tokens.
+        subset: the subset to train on. If it has few batches, the counted updates repeat batches,
+            like every epoch of a training run except the first. Kernels that were compiled for the
+            shape of a batch are then reused.
+        skipped: updates before the counted ones; a multiple of 5, at least 5.
 
     Raises:
-        InputError: a run failed, with the end of what it printed.
+        InputError: a run failed; the message has the end of its output.
     """
     words: Dict[str, List[float]] = {candidate.name: [] for candidate in chosen}
     for _ in range(rounds):
@@ -166,8 +166,8 @@ def _train(
 
 
 def format_table(speeds: Sequence[Speed]) -> str:
-    """A Markdown table; the last column says how many times as fast as each the first one is."""
-    rows = ["| model | target words per second | lowest to highest | first / this |"]
+    """A Markdown table, with the speed of the first row as a multiple of each row's speed."""
+    rows = ["| model | target words per second | lowest to highest | first row / this row |"]
     rows.append("| --- | ---: | ---: | ---: |")
     for speed in speeds:
         rows.append(

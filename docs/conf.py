@@ -1,10 +1,14 @@
-"""Sphinx: ``sphinx-build -W docs docs/_build`` (extra ``docs`` of setup.py)."""
+"""Configuration of Sphinx: ``sphinx-build -W docs docs/_build``, after ``bash scripts/setup.sh docs``.
+
+The pages load nothing from a network. Formulas are literal blocks: an equation would add MathJax,
+which Sphinx loads from a server.
+"""
 
 import logging
 
 import fairseq_lrn
 
-# fairseq lets every library log what it likes.
+# Importing fairseq lowers the level of the root logger, and markdown_it would log every rule.
 logging.getLogger("markdown_it").setLevel(logging.WARNING)
 
 project = "fairseq_lrn"
@@ -18,9 +22,8 @@ html_theme = "furo"
 html_title = f"fairseq_lrn {version}"
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["dollarmath"]
 
 autodoc_member_order = "bysource"
-napoleon_use_ivar = True  # fields of a dataclass are listed once
+napoleon_use_ivar = True  # otherwise the fields of a dataclass would be listed twice
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True}

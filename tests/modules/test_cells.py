@@ -1,201 +1,173 @@
-"""Cells (what they compute: test_parity.py), and conditional recurrences made of them."""
+"""Cells. test_parity.py compares them with numbers that the authors' code produced."""
 
 import pytest
 import torch
 from torch import nn
 
-from fairseq_lrn.modules import (
-    CELLS,
-    AdditiveAttention,
-    AlignedRecurrence,
-    AttentiveRecurrence,
-    RecurrentLayer,
-    build_cell,
-    cells,
-)
+from fairseq_lrn.modules.cells import CELLS, CELLS_WITH_ACTIVATION, build_cell
 
-T, B, C, M, H = 6, 5, 3, 8, 4
-# No padding, right, left, both sides and inside, nothing else.
-PADDING = torch.tensor(
-    [[0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1, 1, 0, 0, 0, 0], [1, 0, 0, 1, 0, 1], [1] * 6]
-).bool()
-NORMS = [
-    None,
-    "layer",
-    pytest.param("rms", marks=pytest.mark.skipif(not hasattr(nn, "RMSNorm"), reason="old torch")),
-]
+T, B, C, H = 6, 5, 3, 4
 
 
-def gradients(module, *outputs):
-    module.zero_grad()
-    torch.manual_seed(7)
-    sum((output * torch.randn_like(output)).sum() for output in outputs).backward()
-    return [parameter.grad.clone() for parameter in module.parameters()]
+def assert_same(results, expected):
+    for result, reference in zip(results, expected):
+        torch.testing.assert_close(result, reference, rtol=0, atol=2e-5)
 
 
-def assert_same(ours, expected):
-    for one, other in zip(ours, expected):
-        torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
-
-
-@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_padding_does_not_matter_wherever_it_is(name, norm, reverse):
+def test_padding_carries_the_state(name, norm, reverse, padding_mask):
     cell = build_cell(name, C, H, norm=norm)
     x = torch.randn(T, B, C)
     initial = torch.randn(B, cell.state_size)
-    output, final = cell(x, initial, PADDING.t(), reverse)
-    for row, padding in enumerate(PADDING):
-        alone, state = cell(x[~padding][:, row : row + 1], initial[row : row + 1], None, reverse)
-        assert_same([output[~padding, row], final[row]], [alone[:, 0], state[0]])
-        # At padding the output is that of the step before.
-        before = initial[row, :H]
+    output, final = cell(x, initial, padding_mask, reverse)
+    for row in range(B):
+        is_token = ~padding_mask[:, row]
+        tokens = x[is_token, row].unsqueeze(1)
+        expected, state = cell(tokens, initial[row : row + 1], None, reverse)
+        assert_same([output[is_token, row], final[row]], [expected[:, 0], state[0]])
+        previous = initial[row, :H]
         for t in reversed(range(T)) if reverse else range(T):
-            if padding[t]:
-                assert_same([output[t, row]], [before])
-            before = output[t, row]
+            if padding_mask[t, row]:
+                assert_same([output[t, row]], [previous])
+            previous = output[t, row]
 
 
 @pytest.mark.parametrize("name", ["lrn", "olrn", "lstm"])
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("padding", [None, PADDING.t()], ids=["whole", "padded"])
-def test_the_fused_kernel_computes_the_loop(name, reverse, padding):
-    cell = build_cell(name, C, H)
-    with torch.no_grad():
-        for parameter in cell.parameters():  # biases, too
-            parameter.normal_()
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_fused_kernel_equals_the_loop(
+    name, reverse, padded, padding_mask, gradients, randomise
+):
+    cell = randomise(build_cell(name, C, H))
     x, initial = torch.randn(T, B, C), torch.randn(B, cell.state_size)
-    ours = cell(x, initial, padding, reverse)
-    expected = cell.loop(x, initial, padding, reverse)
-    assert_same(ours, expected)
-    assert_same(gradients(cell, *ours), gradients(cell, *expected))
+    mask = padding_mask if padded else None
+    results = cell(x, initial, mask, reverse)
+    expected = cell.loop(x, initial, mask, reverse)
+    assert_same(results, expected)
+    assert_same(gradients(cell, *results), gradients(cell, *expected))
 
 
-def test_lstm_is_torchs():
-    cell, lstm = build_cell("lstm", C, H), nn.LSTM(C, H)
-    with torch.no_grad():
-        for ours, theirs in zip(cell._torch_weights(), lstm.parameters()):
-            theirs.copy_(ours)
+@pytest.mark.parametrize("name", CELLS)
+def test_a_sequence_in_two_pieces(name):
+    cell = build_cell(name, C, H)
+    x, initial = torch.randn(T, B, C), torch.randn(B, cell.state_size)
+    output, final = cell(x, initial)
+    first, state = cell(x[:2], initial)
+    second, state = cell(x[2:], state)
+    assert_same([torch.cat([first, second]), state], [output, final])
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_state_begins_with_the_output(name):
+    cell = build_cell(name, C, H)
+    x = torch.randn(T, B, C)
+    output, final = cell(x, cell.initial_state(x))
+    assert final.shape == (B, cell.state_size)
+    assert torch.equal(final[:, :H], output[-1])
+
+
+def test_lstm_equals_torch(randomise):
+    cell, lstm = randomise(build_cell("lstm", C, H)), nn.LSTM(C, H)
+
+    def in_torch_order(parameter):
+        i, f, o, candidate = parameter.chunk(4)
+        return torch.cat([i, f, candidate, o])
+
+    lstm.load_state_dict(
+        {
+            "weight_ih_l0": in_torch_order(cell.projection.weight),
+            "weight_hh_l0": in_torch_order(cell.recurrent.weight),
+            "bias_ih_l0": in_torch_order(cell.projection.bias),
+            "bias_hh_l0": in_torch_order(cell.recurrent.bias),
+        }
+    )
     x, state = torch.randn(T, B, C), torch.randn(B, 2 * H)
     output, final = cell(x, state)
-    expected, (h, c) = lstm(x, tuple(s.contiguous() for s in state[None].chunk(2, -1)))
+    h, c = state.unsqueeze(0).chunk(2, -1)
+    expected, (h, c) = lstm(x, (h.contiguous(), c.contiguous()))
     assert_same([output, final], [expected, torch.cat([h, c], -1)[0]])
 
 
-def test_lstm_uses_torchs_layer_unless_normalised(monkeypatch):
+@pytest.mark.parametrize("is_normalised", [False, True])
+def test_lstm_runs_in_the_layer_of_torch_unless_normalised(
+    monkeypatch, is_normalised, padding_mask
+):
+    """Only the speed differs, so the test counts calls."""
     calls = []
-    monkeypatch.setattr(torch, "lstm", lambda *args: calls.append(1) or intact(*args))
-    intact = torch._VF.lstm
+    torch_lstm = torch._VF.lstm
+    monkeypatch.setattr(torch, "lstm", lambda *args: calls.append(args) or torch_lstm(*args))
+    cell = build_cell("lstm", C, H, norm="layer" if is_normalised else None)
     x = torch.randn(T, B, C)
-    for norm, expected in ((None, 1), ("layer", 0)):
-        calls.clear()
-        cell = build_cell("lstm", C, H, norm=norm)
-        cell(x, cell.initial_state(x), PADDING.t())
-        assert len(calls) == expected
+    cell(x, cell.initial_state(x), padding_mask)
+    assert len(calls) == (0 if is_normalised else 1)
+
+
+def test_which_cells_run_in_the_scan():
+    assert [name for name in CELLS if build_cell(name, C, H).runs_in_scan] == ["lrn", "olrn"]
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("norm", NORMS)
-def test_empty_sequence(name, norm):
-    layer = RecurrentLayer(name, C, H, bidirectional=True, norm=norm)
-    h_0 = torch.randn(2, B, layer.state_size)
-    output, h_n = layer(torch.randn(0, B, C), h_0)
-    assert output.shape == (0, B, 2 * H) and torch.equal(h_n, h_0)
-    memory, state = torch.randn(T, B, M), torch.randn(B, layer.state_size)
-    aligned = AlignedRecurrence(name, C, M, H, norm=norm)
-    output, final = aligned(torch.randn(0, B, C), memory[:0], state)
-    assert output.shape == (0, B, H) and torch.equal(final, state)
-    attentive = AttentiveRecurrence(name, C, M, H, num_heads=2, norm=norm)
-    output, final, contexts, weights = attentive(torch.randn(0, B, C), memory, state)
-    assert output.shape == (0, B, H) and torch.equal(final, state)
-    assert contexts.shape == (0, B, M) and weights.shape == (0, B, T, 2)
+def test_the_activation_of_cells_that_take_one(name):
+    """Large inputs and states: tanh bounds the state, identity does not."""
+    torch.manual_seed(2)
+    x, state = 10 * torch.randn(T, B, C), 10 * torch.randn(B, 2 * H)
+    outputs = {}
+    for activation in ("tanh", "identity"):
+        torch.manual_seed(1)
+        cell = build_cell(name, C, H, activation=activation)
+        outputs[activation], _ = cell(x, state[:, : cell.state_size])
+    changed = not torch.equal(outputs["tanh"], outputs["identity"])
+    assert changed == (name in CELLS_WITH_ACTIVATION)
+    if changed:
+        assert outputs["tanh"].abs().max() <= 1 < outputs["identity"].abs().max()
+
+
+def test_names_of_the_cells():
+    """Options list the cells in this order."""
+    assert CELLS == ("lrn", "olrn", "atr", "sru", "gru", "lstm")
+    assert CELLS_WITH_ACTIVATION == ("lrn", "olrn", "atr")
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("bias", [False, True])
-def test_every_parameter_has_a_gradient(name, norm, bias):
-    layer = RecurrentLayer(name, C, H, bidirectional=True, norm=norm, bias=bias)
-    output, _ = layer(torch.randn(T, B, C), torch.randn(2, B, layer.state_size), PADDING.t())
-    output.sum().backward()
-    assert all(parameter.grad is not None for parameter in layer.parameters())
+def test_bias_of_the_projection(name, bias, norm):
+    """With layer norm, the shift of the norm is the bias."""
+    projection = build_cell(name, C, H, bias=bias, norm=norm).projection
+    shifts = [getattr(layer, "bias", None) for layer in projection.norms]
+    assert (projection.bias is not None) == (bias and norm != "layer")
+    assert any(shift is not None for shift in shifts) == (bias and norm == "layer")
 
 
-def test_both_directions():
-    for name in CELLS:
-        layer = RecurrentLayer(name, C, H, bidirectional=True)
-        x, h_0 = torch.randn(T, B, C), torch.randn(2, B, layer.state_size)
-        output, h_n = layer(x, h_0, PADDING.t())
-        for direction, cell in enumerate(layer.cells):
-            expected = cell.loop(x, h_0[direction], PADDING.t(), direction == 1)
-            ours = output[..., direction * H :][..., :H], h_n[direction]
-            assert_same(ours, expected)
-
-
-@pytest.mark.parametrize("name", ["lrn", "olrn"])
-@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_aligned_recurrence_is_one_scan(monkeypatch, name, norm, reverse):
-    calls = []
-    intact = cells.lrn_scan
-    monkeypatch.setattr(
-        cells, "lrn_scan", lambda *args, **options: calls.append(1) or intact(*args, **options)
-    )
-    recurrence = AlignedRecurrence(name, C, M, H, norm=norm)
-    with torch.no_grad():
-        for parameter in recurrence.parameters():
-            parameter.normal_()
-    x, memory, state = torch.randn(T, B, C), torch.randn(T, B, M), torch.randn(B, H)
-    ours = recurrence(x, memory, state, PADDING.t(), reverse)
-    assert len(calls) == 1
-    outputs = [None] * T
-    for t in reversed(range(T)) if reverse else range(T):
-        for cell, given in ((recurrence.lower, x), (recurrence.upper, memory)):
-            state = cell.masked_step(cell.project(given[t]), state, PADDING[:, t])
-        outputs[t] = state
-    expected = torch.stack(outputs), state
-    assert_same(ours, expected)
-    assert_same(gradients(recurrence, *ours), gradients(recurrence, *expected))
+def test_unfolded_states_of_a_cell(reverse, norm, randomise):
+    cell = randomise(build_cell("lrn", C, H, norm=norm))
+    x, state = torch.randn(T, B, C), torch.randn(B, H)
+    expected, _ = cell(x, state, None, reverse)
+    unfolded = cell.unfold(x, state, reverse)
+    torch.testing.assert_close(unfolded.sum(state), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(unfolded.states, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("bias", [False, True])
-def test_projecting_the_memory_changes_nothing(monkeypatch, name, bias):
-    """Either way of feeding the upper cell, also with a bias, which the heads share."""
-    recurrence = AttentiveRecurrence(name, C, 24, H, num_heads=3, bias=bias)
-    with torch.no_grad():
-        for parameter in recurrence.parameters():
-            parameter.normal_()
-    x, memory = torch.randn(T, 2, C), torch.randn(4, 2, 24)
-    state = torch.randn(2, recurrence.state_size)
-    assert recurrence._projects_values(x, memory)
-    padding = PADDING[1:3].t()
-    ours = recurrence(x, memory, state, padding)
-    ours_gradients = gradients(recurrence, ours[0], ours[2])
-    monkeypatch.setattr(AttentiveRecurrence, "_projects_values", lambda *_: False)
-    expected = recurrence(x, memory, state, padding)
-    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
-    expected_gradients = gradients(recurrence, expected[0], expected[2])
-    torch.testing.assert_close(ours_gradients, expected_gradients, rtol=1e-3, atol=1e-3)
+def test_torchscript(name, norm, padding_mask):
+    cell = build_cell(name, C, H, norm=norm)
+    x, state = torch.randn(T, B, C), torch.randn(B, cell.state_size)
+    scripted = torch.jit.script(cell)
+    assert_same(scripted(x, state, padding_mask, True), cell(x, state, padding_mask, True))
 
 
-def test_additive_attention():
-    """Its equation, written out for each head."""
-    attention = AdditiveAttention(H, M, num_heads=2)
-    nn.init.normal_(attention.query_proj.bias)
-    query, memory = torch.randn(B, H), torch.randn(T, B, M)
-    context, weights = attention(query, memory, PADDING)
-    for head in range(2):
-        block = slice(head * M // 2, (head + 1) * M // 2)
-        hidden = torch.tanh(
-            attention.query_proj(query)[:, block] + attention.key_proj(memory)[..., block]
-        )
-        scores = attention.score_proj(hidden)[..., 0]
-        padded = scores.masked_fill(PADDING.t(), -torch.inf)
-        padded[:, -1] = 0.0  # nothing but padding: all alike
-        expected = padded.softmax(0)
-        assert_same([weights[..., head].t()], [expected])
-        assert_same([context[:, block]], [(expected[..., None] * memory[..., block]).sum(0)])
-    with pytest.raises(ValueError, match="divisible by the number of attention heads"):
-        AdditiveAttention(H, M, num_heads=3)
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"name": "rnn"}, r"cell must be one of .*lrn.* not 'rnn'"),
+        ({"activation": "relu"}, r"activation must be one of .*tanh.* not 'relu'"),
+        ({"name": "gru", "activation": "relu"}, "activation must be one of"),
+        ({"norm": "batch"}, "norm must be one of"),
+        ({"input_size": 0}, "input_size must be at least 1, not 0"),
+        ({"hidden_size": 0}, "hidden_size must be at least 1, not 0"),
+    ],
+)
+def test_wrong_arguments(change, message):
+    with pytest.raises(ValueError, match=message):
+        build_cell(**{"name": "lrn", "input_size": C, "hidden_size": H, **change})

@@ -1,0 +1,58 @@
+"""A layer of cells, in one direction or in both directions."""
+
+import pytest
+import torch
+
+from fairseq_lrn.modules import CELLS, RecurrentLayer
+
+T, B, C, H = 6, 5, 3, 4
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_each_direction_equals_the_loop_of_its_cell(name, bidirectional, norm, padding_mask):
+    layer = RecurrentLayer(name, C, H, bidirectional=bidirectional, norm=norm)
+    directions = 2 if bidirectional else 1
+    x, h_0 = torch.randn(T, B, C), torch.randn(directions, B, layer.state_size)
+    output, h_n = layer(x, h_0, padding_mask)
+    assert output.shape == (T, B, directions * H) and h_n.shape == h_0.shape
+    for direction, cell in enumerate(layer.cells):
+        expected, state = cell.loop(x, h_0[direction], padding_mask, reverse=direction == 1)
+        result = output[..., direction * H : (direction + 1) * H]
+        torch.testing.assert_close(result, expected, rtol=0, atol=2e-5)
+        torch.testing.assert_close(h_n[direction], state, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_an_empty_sequence(name, norm):
+    layer = RecurrentLayer(name, C, H, bidirectional=True, norm=norm)
+    h_0 = torch.randn(2, B, layer.state_size)
+    output, h_n = layer(torch.randn(0, B, C), h_0)
+    assert output.shape == (0, B, 2 * H) and torch.equal(h_n, h_0)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_every_parameter_has_a_gradient(name, norm, bias, padding_mask):
+    layer = RecurrentLayer(name, C, H, bidirectional=True, norm=norm, bias=bias)
+    output, _ = layer(torch.randn(T, B, C), torch.randn(2, B, layer.state_size), padding_mask)
+    output.sum().backward()
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_initial_states_are_zeros(name, bidirectional):
+    layer = RecurrentLayer(name, C, H, bidirectional=bidirectional)
+    states = layer.initial_state(torch.randn(T, B, C))
+    assert states.shape == (1 + bidirectional, B, layer.state_size) and not states.any()
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_torchscript(name, bidirectional, padding_mask):
+    layer = RecurrentLayer(name, C, H, bidirectional=bidirectional)
+    x, h_0 = torch.randn(T, B, C), torch.randn(1 + bidirectional, B, layer.state_size)
+    expected = layer(x, h_0, padding_mask)
+    for result, reference in zip(torch.jit.script(layer)(x, h_0, padding_mask), expected):
+        torch.testing.assert_close(result, reference, rtol=0, atol=1e-5)

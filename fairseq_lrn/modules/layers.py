@@ -222,7 +222,7 @@ class RecurrentBlock(nn.Module):
     def recur_step(self, x: Tensor, h: Tensor) -> Tuple[Tensor, Tensor]:
         """Run one step of the recurrent branch; arguments and results are those of :meth:`step`."""
         # W x B x C to 1 x W*B x C: for the recurrence, hypotheses are sentences of one token.
-        one_step = self.residual.branch_input(x).view(1, -1, x.size(2))
+        one_step = self.residual.branch_input(x).reshape(1, -1, x.size(2))
         y, h_n = self.recurrence(one_step, h.unsqueeze(0))
         branch = self.out_proj(y).view_as(x)  # 1 x W*B x C to W x B x C
         return self.residual(x, branch), h_n[0]

@@ -1,4 +1,4 @@
-"""Affine maps with weights laid out for generation."""
+"""Affine maps whose weights can be packed for generation."""
 
 import copy
 import io
@@ -7,10 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fairseq.optim.adam import FairseqAdam
-from torch import nn
 
 from fairseq_lrn.modules.affine import Affine
-from fairseq_lrn.modules.linear import Linear, can_pack
+from fairseq_lrn.modules.linear import Linear, can_pack, kernel_rows
 from kernels import needs_int8
 
 ADAM = {
@@ -22,7 +21,7 @@ ADAM = {
     "fp16_adam_stats": False,
     "tpu": False,
 }
-MAPS = {
+MODULES = {
     "bias": lambda: Linear(20, 50),
     "no bias": lambda: Linear(20, 50, bias=False),
     "affine": lambda: Affine(20, 50),
@@ -31,29 +30,27 @@ MAPS = {
 
 
 needs_packing = pytest.mark.skipif(
-    not can_pack(torch.float32), reason="this processor or torch packs nothing"
+    not can_pack(torch.float32), reason="this processor or torch cannot pack float32 weights"
 )
 needs_bfloat16 = pytest.mark.skipif(
-    not can_pack(torch.bfloat16), reason="this processor or torch packs no bfloat16"
+    not can_pack(torch.bfloat16), reason="this processor or torch cannot pack bfloat16 weights"
 )
 
 
-@pytest.fixture(params=MAPS)
-def module(request):
-    module = MAPS[request.param]()
-    for parameter in module.parameters():
-        nn.init.normal_(parameter)
-    return module.eval()
+@pytest.fixture(params=MODULES)
+def module(request, randomise):
+    return randomise(MODULES[request.param]()).eval()
 
 
 def is_packed(module):
+    """Whether the module multiplies by a packed weight."""
     with torch.no_grad():
         return module.packed_weight() is not None
 
 
 @needs_packing
 @pytest.mark.parametrize("shape", [(7, 20), (3, 2, 20), (1, 20), (0, 20)])
-def test_computes_the_same(module, shape):
+def test_the_packed_product_is_the_same(module, shape):
     x = torch.randn(shape)
     expected = module(x)
     module.make_generation_fast_()
@@ -72,7 +69,7 @@ def test_computes_the_same(module, shape):
         pytest.param(torch.int8, marks=needs_int8),
     ],
 )
-def test_fewer_bits(module, shape, dtype):
+def test_reduced_precision(module, shape, dtype):
     x = torch.randn(shape)
     expected = module(x)
     module.pack(dtype)
@@ -86,7 +83,7 @@ def test_fewer_bits(module, shape, dtype):
 
 
 @needs_int8
-def test_8_bits_and_other_types_than_float32():
+def test_8_bits_and_types_other_than_float32():
     double = Linear(20, 64).double()
     double.pack(torch.int8)
     assert not is_packed(double)
@@ -97,7 +94,7 @@ def test_8_bits_and_other_types_than_float32():
         assert half.dtype == torch.float16 and half.isfinite().all()
 
 
-def test_changed_weights_are_heard(module):
+def test_a_changed_weight_is_used(module):
     module.pack()
     x = torch.randn(3, 20)
     with torch.no_grad():
@@ -117,6 +114,23 @@ def test_changed_weights_are_heard(module):
 
 
 @needs_packing
+def test_packing_has_a_state():
+    module = Linear(20, 50)
+    assert not module.has_packed_copy()
+    module.pack()
+    with torch.no_grad():
+        assert module.has_packed_copy() and module.is_packed_in(None)
+        assert module.is_packed_in(torch.float32) and not module.is_packed_in(torch.bfloat16)
+        assert module.fastest_weight() is module.packed_weight()
+        module.weight.add_(1)
+        # The copy is out of date: it is kept, but not used.
+        assert module.has_packed_copy() and not module.is_packed_in(None)
+        assert module.fastest_weight() is module.weight
+    module.train()
+    assert not module.has_packed_copy()
+
+
+@needs_packing
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -124,8 +138,8 @@ def test_changed_weights_are_heard(module):
         lambda parameters: torch.optim.Adam(parameters, fused=True, lr=0.1),  # torch 2.4
     ],
 )
-def test_training_drops_it(module, optimizer):
-    """These optimisers change the weight in place without its version changing."""
+def test_training_drops_the_packed_weight(module, optimizer):
+    """These optimisers change the weight in place without changing its version number."""
     module.pack()
     module.train()
     assert not is_packed(module)
@@ -135,8 +149,8 @@ def test_training_drops_it(module, optimizer):
     module.eval()
     x = torch.randn(3, 20)
     with torch.no_grad():
-        packed = module(x)
-    assert torch.equal(packed, module(x)) and not is_packed(module)
+        without_gradients = module(x)
+    assert torch.equal(without_gradients, module(x)) and not is_packed(module)
 
 
 def test_gradients(module):
@@ -144,11 +158,11 @@ def test_gradients(module):
     expected = torch.autograd.grad(module(x).square().sum(), [x, *module.parameters()])
     module.pack()
     grads = torch.autograd.grad(module(x).square().sum(), [x, *module.parameters()])
-    assert all(torch.equal(one, other) for one, other in zip(grads, expected))
+    assert all(torch.equal(*pair) for pair in zip(grads, expected))
 
 
 @needs_packing
-def test_copies_and_files_leave_it_out(module):
+def test_copies_and_files_are_not_packed(module):
     module.pack()
     file = io.BytesIO()
     torch.save(module, file)
@@ -164,7 +178,7 @@ def test_copies_and_files_leave_it_out(module):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_types_that_are_not_packed(dtype):
+def test_types_that_cannot_be_packed(dtype):
     module = Linear(20, 50).to(dtype)
     module.pack()
     assert not is_packed(module)
@@ -172,7 +186,7 @@ def test_types_that_are_not_packed(dtype):
         assert module(torch.randn(3, 20, dtype=dtype)).dtype == dtype
 
 
-def test_without_the_operators(monkeypatch):
+def test_a_version_of_torch_without_onednn(monkeypatch):
     monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
     module = Linear(20, 50)
     module.pack()
@@ -194,8 +208,17 @@ def test_scripted_traced_and_compiled(module):
         torch.testing.assert_close(compiled(x), expected, rtol=0, atol=1e-5)
 
 
-def test_weights_made_for_inference():
+def test_inference_tensors_are_not_packed():
+    """They have no version number, so a change would go unnoticed."""
     with torch.inference_mode():
         module = Linear(20, 50).eval()
         module.pack()
         assert not is_packed(module) and module(torch.randn(2, 20)).shape == (2, 50)
+
+
+def test_few_different_numbers_of_rows():
+    """oneDNN generates a kernel for each of them."""
+    padded = [kernel_rows(rows) for rows in range(1, 1025)]
+    assert padded[:16] == list(range(1, 17))
+    assert all(rows <= result < rows + 64 for rows, result in enumerate(padded, start=1))
+    assert len(set(padded)) < 40

@@ -1,4 +1,4 @@
-"""Cells and conditional recurrences against numbers that the authors' TensorFlow code produced."""
+"""Cells and conditional recurrences equal recorded numbers of the authors' TensorFlow code."""
 
 import pytest
 import torch
@@ -8,15 +8,15 @@ from fairseq_lrn.modules import AlignedRecurrence, AttentiveRecurrence, Recurren
 from parity import MODULE_TOLERANCE, largest_error, load, starting_with, vectors
 
 CELLS, CONDITIONAL = vectors("cells"), vectors("cond")
-# In double precision ours differ by this much from the authors' single precision, with gradients
-# up to 13: the noise is theirs.
+# The numbers were recorded in single precision. In this case, with gradients up to 13, their own
+# rounding errors exceed the tolerance: the modules in double precision differ by this much.
 NOISY = {"atr_att_h4_ln1_init1": 6e-5}
-# The state starts at zero, whose variance layer norm divides by: rounding is magnified.
+# The initial state is zero. Layer norm divides by its variance, which magnifies rounding errors.
 SINGLE_PRECISION_NOISE = {"lstm_ln1_init0": 3e-5}
 
 
 def tolerance(path, dtype, expected):
-    """In double precision that of the vectors; single precision rounds relative to the size."""
+    """The largest error that a case allows; in single precision relative to the expected values."""
     if dtype == torch.float64:
         return NOISY.get(path.stem, MODULE_TOLERANCE)
     size = max(1.0, expected.abs().max().item())
@@ -30,7 +30,7 @@ def norm_of(record):
 
 
 def assign(variables, weights):
-    """Set the parameters; those that are sums of several of the authors' take the sum."""
+    """Set the parameters to the authors' weights; a parameter may be the sum of several weights."""
     with torch.no_grad():
         for variable in variables.values():
             variable.parameter.zero_()
@@ -38,37 +38,41 @@ def assign(variables, weights):
             variables[name].view(variables[name].parameter).add_(value)
 
 
-def compare(path, ours, arrays):
-    """All that was recorded beside the inputs, ours being by the same names."""
-    left_out = {"x", "mask", "memory", "mem_mask", "init_state", "R", "Q"}
-    # One-hot there, and of no use to anybody.
-    left_out |= {"attentions"} if "attentions" not in ours else set()
+def compare(path, results, arrays):
+    """Compare the results with all recorded arrays of the same names, except the inputs."""
+    inputs = {"x", "mask", "memory", "mem_mask", "init_state", "R", "Q"}
+    # An aligned recurrence has no attention weights; the recorded ones are one-hot.
+    ignored = inputs if "attentions" in results else inputs | {"attentions"}
     compared = 0
     for name, expected in arrays.items():
-        if name not in left_out and not name.startswith("w/"):
-            error = largest_error(ours[name], expected)
+        if name not in ignored and not name.startswith("w/"):
+            error = largest_error(results[name], expected)
             limit = tolerance(path, expected.dtype, expected)
             assert error <= limit, f"{name}: {error} > {limit}"
             compared += 1
-    assert compared >= len(ours) - 2  # outputs_full and final_state_full are not always there
+    assert compared >= len(results) - 2  # some cases lack outputs_full and final_state_full
 
 
-def run(path, recurrence, variables, arrays, forward):
+def check(path, recurrence, variables, arrays, forward):
+    """Compare outputs, states and gradients of a recurrence with the recorded arrays.
+
+    ``forward(x, state, padding_mask)`` returns results by name and the objective.
+    """
     assign(variables, starting_with(arrays, "w/"))
-    x = arrays["x"].transpose(0, 1).clone().requires_grad_()
+    x = arrays["x"].transpose(0, 1).clone().requires_grad_()  # B x T x C to T x B x C
     zeros = x.new_zeros(x.size(1), recurrence.state_size)
     state = arrays.get("init_state", zeros).detach().clone()
     state.requires_grad_()
     padding_mask = arrays["mask"].t() == 0
-    ours, objective = forward(x, state, padding_mask)
+    results, objective = forward(x, state, padding_mask)
     objective.backward()
-    ours.update(objective=objective, gx=x.grad.transpose(0, 1))
+    results.update(objective=objective, gx=x.grad.transpose(0, 1))
     if "init_state" in arrays:
-        ours["ginit"] = state.grad
+        results["ginit"] = state.grad
     for name, variable in variables.items():
         if f"g/{name}" in arrays:
-            ours[f"g/{name}"] = variable.of(variable.parameter.grad)
-    compare(path, ours, arrays)
+            results[f"g/{name}"] = variable.of(variable.parameter.grad)
+    compare(path, results, arrays)
     assert starting_with(arrays, "g/").keys() == starting_with(arrays, "w/").keys()
 
 
@@ -91,7 +95,7 @@ def test_cell(path, dtype):
     ).to(dtype)
     variables = dict(recurrence_variables("", layer, record["cell"]))
     if record["input_bias"] and norm_of(record) == "layer":
-        # The authors add two shifts, the norm's and b, where the projection has one.
+        # The authors add two shifts, that of the norm and b. The projection has a single shift.
         fetch = f"fetch_state_{record['cell']}/"
         for name in ("hide_x/", "gate_x/"):
             if f"{fetch}{name}ln_0_0/offset" in variables:
@@ -99,20 +103,20 @@ def test_cell(path, dtype):
 
     def forward(x, state, padding_mask):
         output, h_n = layer(x, state.unsqueeze(0), padding_mask)
-        output = output.transpose(0, 1)
-        ours = {
+        output = output.transpose(0, 1)  # T x B x H to B x T x H
+        results = {
             "outputs": output,
             "final_state": h_n[0, :, : record["d"]],
             "final_state_full": h_n[0],
         }
         if layer.state_size > record["d"]:
-            # The state at every step: the final one of every beginning.
-            ours["outputs_full"] = torch.stack(
+            # The state at every step is the final state of every prefix.
+            results["outputs_full"] = torch.stack(
                 [layer(x[:t], state[None], padding_mask[:t])[1][0] for t in range(1, len(x) + 1)], 1
             )
-        return ours, (output * arrays["R"]).sum()
+        return results, (output * arrays["R"]).sum()
 
-    run(path, layer, variables, arrays, forward)
+    check(path, layer, variables, arrays, forward)
 
 
 @DTYPES
@@ -129,43 +133,39 @@ def test_conditional_recurrence(path, dtype):
         )
     recurrence.to(dtype)
     variables = dict(recurrence_variables("", recurrence, record["cell"]))
-    memory = arrays["memory"].transpose(0, 1).clone().requires_grad_()
+    memory = arrays["memory"].transpose(0, 1).clone().requires_grad_()  # B x S x M to S x B x M
 
     def forward(x, state, padding_mask):
         if record["one2one"]:
             h, final = recurrence(x, memory, state, padding_mask)
-            h = h.transpose(0, 1)
-            ours, objective = {}, (h * arrays["R"]).sum()
+            h = h.transpose(0, 1)  # T x B x H to B x T x H
+            results, objective = {}, (h * arrays["R"]).sum()
         else:
             h, final, contexts, weights = recurrence(
                 x, memory, state, padding_mask, arrays["mem_mask"] == 0
             )
             h, contexts = h.transpose(0, 1), contexts.transpose(0, 1)
-            ours = {"contexts": contexts, "attentions": weights.permute(1, 3, 0, 2)}
+            # T x B x S x heads to B x heads x T x S
+            results = {"contexts": contexts, "attentions": weights.permute(1, 3, 0, 2)}
             objective = (h * arrays["R"]).sum() + (contexts * arrays["Q"]).sum()
-        ours.update(outputs=h, final_state=final[:, : record["d"]], final_state_full=final)
+        results.update(outputs=h, final_state=final[:, : record["d"]], final_state_full=final)
         if "outputs_full" in arrays:
-            ours["outputs_full"] = torch.stack(
-                [beginning(x, state, padding_mask, t) for t in range(1, len(x) + 1)], 1
+            results["outputs_full"] = torch.stack(
+                [state_after(t, x, state, padding_mask) for t in range(1, len(x) + 1)], 1
             )
-        return ours, objective
+        return results, objective
 
-    def beginning(x, state, padding_mask, t):
+    def state_after(t, x, state, padding_mask):
         if record["one2one"]:
             return recurrence(x[:t], memory[:t], state, padding_mask[:t])[1]
         return recurrence(x[:t], memory, state, padding_mask[:t], arrays["mem_mask"] == 0)[1]
 
     gmemory = arrays.pop("gmemory")
-    run(path, recurrence, variables, arrays, forward)
+    check(path, recurrence, variables, arrays, forward)
     assert largest_error(memory.grad.transpose(0, 1), gmemory) <= tolerance(path, dtype, gmemory)
 
 
-def test_all_vectors_are_there():
+def test_no_recorded_case_is_missing():
     assert (len(CELLS["ids"]), len(CONDITIONAL["ids"])) == (35, 26)
-    assert {name.split("_")[0] for name in CONDITIONAL["ids"]} == {
-        "atr",
-        "gru",
-        "lrn",
-        "olrn",
-        "sru",
-    }
+    cells = {name.split("_")[0] for name in CONDITIONAL["ids"]}
+    assert cells == {"atr", "gru", "lrn", "olrn", "sru"}

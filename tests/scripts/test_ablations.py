@@ -1,4 +1,4 @@
-"""The ablations of ``scripts/ablations`` change what they say, in training and in search."""
+"""The ablations of ``scripts/ablations``, in training and in search."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ CHANGES = (
 
 @pytest.fixture
 def changed(build):
-    """A function that builds a small model with an ablation, or without (None)."""
+    """A function that builds a small model with an ablation, or with None."""
 
     def changed(name, **options):
         if name == "rms-norm" and not hasattr(nn, "RMSNorm"):
@@ -74,18 +74,18 @@ def test_attention_in_last_layer(changed, batch):
 
 
 def test_no_recurrence(changed, batch):
-    """A token's output depends on that token alone."""
+    """The output at a token depends on that token alone."""
     encoder = changed("no-recurrence").encoder
     tokens = batch([5])
     others = tokens.clone()
     others[0, 0] = 4 if tokens[0, 0] != 4 else 5
-    first, second = (encoder(given)["encoder_out"][0] for given in (tokens, others))
+    first, second = (encoder(source)["encoder_out"][0] for source in (tokens, others))
     assert not torch.equal(first[0], second[0])
     torch.testing.assert_close(first[1:], second[1:])
 
 
 def test_no_attention(changed, batch):
-    """The output does not depend on the memory."""
+    """The output does not depend on the encoder's output."""
     model = changed("no-attention")
     encoder_out = model.encoder(batch([5]), None)
     target = batch([4], left=False)

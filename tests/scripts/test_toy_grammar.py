@@ -1,9 +1,9 @@
-"""The quick start's corpus."""
+"""The corpus of the quick start."""
 
 from toy_grammar import generate
 
 
-def test_deterministic_and_without_repetition():
+def test_the_seed_determines_the_pairs_and_no_sentence_repeats():
     pairs = generate(2000)
     assert pairs == generate(2000)
     assert pairs != generate(2000, seed=2)
@@ -11,13 +11,13 @@ def test_deterministic_and_without_repetition():
 
 
 def test_phenomena():
-    """What makes the corpus need reordering and agreement is in it."""
+    """The corpus has the phenomena that require reordering and agreement."""
     pairs = generate(4000)
     german = "\n".join(target for _, target in pairs)
     for piece in (
-        " ruft ",  # separated prefix ...
+        " ruft ",  # a verb with a separated prefix
         " an.",
-        " anruft",  # ... and the same verb, joined, at the end of a clause
+        " anruft",  # the same verb at the end of a clause, not separated
         "angerufen hat",
         ", dass ",
         ", weil ",
@@ -44,4 +44,4 @@ def test_known_translations():
         if english.startswith("On Monday a queen picks up the big letters"):
             assert german == "Am Montag hebt eine Königin die großen Briefe auf."
             return
-    raise AssertionError("the sentence is not drawn")
+    raise AssertionError("20,000 pairs do not include the sentence")

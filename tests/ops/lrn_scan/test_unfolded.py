@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from fairseq_lrn.modules.cells import build_cell
 from fairseq_lrn.ops import lrn_scan
 from fairseq_lrn.ops.lrn_scan.unfolded import unfold
 
@@ -34,11 +33,3 @@ def test_nothing_to_shrink():
     """tanh(0) / 0 is 1."""
     unfolded = unfold(torch.zeros(3, 1, 6), torch.zeros(1, 2))
     torch.testing.assert_close(unfolded.input_gates, torch.full((3, 1, 2), 0.5))
-
-
-def test_of_a_cell():
-    cell = build_cell("lrn", 4, 5, activation="identity", norm="layer")
-    x, state = torch.randn(6, 2, 4), torch.randn(2, 5)
-    for reverse in (False, True):
-        expected, _ = cell(x, state, None, reverse)
-        torch.testing.assert_close(cell.unfold(x, state, reverse).sum(state), expected)

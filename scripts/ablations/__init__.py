@@ -1,8 +1,8 @@
 """A user directory that registers ablations of fairseq_lrn: ``--user-dir scripts/ablations``.
 
-The model option ``--ablation NAME+NAME`` selects them. ``scripts/ablations.sh`` trains the changes
-that were tried and not kept. The tests use ``no-recurrence`` and ``no-attention`` to show that a
-translation needs both.
+The model option ``--ablation NAME+NAME`` selects them. ``scripts/ablations.sh`` trains with changes
+that were tried and not adopted. The tests use ``no-recurrence`` and ``no-attention`` to show that
+translation needs both parts.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from fairseq_lrn.modules.layers import LayerParts
 
 @register_ablation("rms-norm")
 def rms_norm(parts: LayerParts) -> LayerParts:
-    """RMS norm (Zhang and Sennrich, NeurIPS 2019) around the branches instead of layer norm."""
+    """RMS norm (Zhang and Sennrich, NeurIPS 2019) instead of the layer norms around the branches."""
 
     class RMSResidualNorm(parts.residual):
         def __init__(self, embed_dim, *args):
@@ -30,7 +30,7 @@ def rms_norm(parts: LayerParts) -> LayerParts:
 
 @register_ablation("scaled-residual")
 def scaled_residual(parts: LayerParts) -> LayerParts:
-    """The residual stream is multiplied by 1.5 before a branch is added, as in DeepNet."""
+    """Multiply the residual stream by 1.5 before adding a branch, as in DeepNet."""
 
     class ScaledResidualNorm(parts.residual):
         def forward(self, x, branch):
@@ -41,14 +41,14 @@ def scaled_residual(parts: LayerParts) -> LayerParts:
 
 
 def forget_bias(value: float) -> Callable[[LayerParts], LayerParts]:
-    """The bias of q starts at *value* instead of 0: forget gates are more open, or less."""
+    """Initialise the bias of q with *value* instead of 0; a positive value opens the forget gates."""
 
     def ablation(parts: LayerParts) -> LayerParts:
         class BiasedRecurrence(parts.recurrence):
             def __init__(self, *args, **options):
                 super().__init__(*args, **options)
                 for cell in self.cells:
-                    projection = cell.projection  # of k, q, v
+                    projection = cell.projection  # its outputs are k, q, v
                     biased = projection if projection.bias is not None else projection.norms[0]
                     with torch.no_grad():
                         biased.bias[cell.hidden_size : 2 * cell.hidden_size] = value
@@ -70,12 +70,12 @@ def attention_in_last_layer(parts: LayerParts) -> LayerParts:
 
 @register_ablation("no-recurrence")
 def no_recurrence(parts: LayerParts) -> LayerParts:
-    """Every state is computed as if the state before it were zero. For the cells lrn and olrn."""
+    """Compute every state from a zero previous state. For the cells lrn and olrn."""
 
     class MemorylessRecurrence(parts.recurrence):
         def forward(self, x, h_0, padding_mask=None):
             time, batch, width = x.shape
-            # T x B x C to 1 x T*B x C: every token is a sentence of its own.
+            # T x B x C to 1 x T*B x C: every token is its own sentence.
             merged = x.reshape(1, time * batch, width)
             zeros = h_0.new_zeros(h_0.size(0), time * batch, h_0.size(2))
             h = super().forward(merged, zeros)[0].view(time, batch, -1)

@@ -18,7 +18,7 @@ from fairseq_lrn.modules.layers import LayerParts
 
 @register_ablation("rms-norm")
 def rms_norm(parts: LayerParts) -> LayerParts:
-    """RMS norm (Zhang and Sennrich, NeurIPS 2019) instead of the layer norms around the branches."""
+    """RMS norm (Zhang and Sennrich, NeurIPS 2019) in place of the layer norm around the branches."""
 
     class RMSResidualNorm(parts.residual):
         def __init__(self, embed_dim, *args):
@@ -41,7 +41,7 @@ def scaled_residual(parts: LayerParts) -> LayerParts:
 
 
 def forget_bias(value: float) -> Callable[[LayerParts], LayerParts]:
-    """Initialise the bias of q with *value* instead of 0; a positive value opens the forget gates."""
+    """Initialise the bias of q with *value* instead of 0; positive values open the forget gates."""
 
     def ablation(parts: LayerParts) -> LayerParts:
         class BiasedRecurrence(parts.recurrence):

@@ -18,7 +18,7 @@ from fairseq_lrn.modules.layers import LayerParts
 
 @register_ablation("rms-norm")
 def rms_norm(parts: LayerParts) -> LayerParts:
-    """RMS norm (Zhang and Sennrich, NeurIPS 2019) in place of the layer norm around the branches."""
+    """RMS norm (Zhang and Sennrich, NeurIPS 2019) replaces the layer norm around the branches."""
 
     class RMSResidualNorm(parts.residual):
         def __init__(self, embed_dim, *args):

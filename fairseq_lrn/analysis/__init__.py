@@ -1,1 +1,1 @@
-"""Looking at training runs and at what a trained model keeps of a sentence."""
+"""Analysis of training runs, and of how much a trained model keeps of a sentence."""

@@ -1,4 +1,4 @@
-"""What a layer of the encoder keeps of each subword of a sentence: the paper's unfolded form."""
+"""How much an encoder layer keeps of each subword of a sentence, by the paper's unfolded form."""
 
 from typing import Any, List, NamedTuple
 
@@ -14,32 +14,34 @@ END = "</s>"
 
 
 class Memory(NamedTuple):
-    """How much of each piece of a sentence the states of a layer hold, means over the H units.
+    """How much of each of T subwords the states of a layer hold, as means over the hidden units.
 
     Attributes:
-        pieces: of the sentence, T.
-        weights: of piece k in the state after piece t, ``T x T`` by t and k.
-        long_term: what the forget gates between k and t leave of it, ``T x T``.
-        short_term: how much of it the input gate let in, T.
+        subwords: the subwords of the sentence and the end of the sentence, T.
+        weights: weight of subword k in the state after subword t, ``T x T``, indexed by t and k.
+        long_term: product of the forget gates between k and t, ``T x T``, indexed by t and k.
+        short_term: input gate of each subword, T.
     """
 
-    pieces: List[str]
+    subwords: List[str]
     weights: Tensor
     long_term: Tensor
     short_term: Tensor
 
 
 def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool = False) -> Memory:
-    """What a layer of the encoder keeps of a sentence: the paper's unfolded form.
+    """How much an encoder layer keeps of each subword of a sentence.
+
+    Source: the paper's unfolded form (see :mod:`fairseq_lrn.ops.lrn_scan.unfolded`).
 
     Args:
-        translator: of which the first model is looked at.
-        sentence: raw text of the source language.
-        layer: from 1, the one that reads the embeddings.
-        backward: the recurrence from the end to the beginning.
+        translator: a translator; of an ensemble, the first model is analysed.
+        sentence: raw text in the source language.
+        layer: number of the encoder layer, from 1; layer 1 reads the embeddings.
+        backward: analyse the recurrence that reads the sentence from its end.
 
     Raises:
-        InputError: the model has no such recurrence, or the sentence no words.
+        InputError: the model has no such recurrence, or the sentence has no words.
     """
     encoder = translator.models[0].encoder
     recurrences = [
@@ -47,31 +49,39 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
         for module in encoder.modules()
         if isinstance(module, RecurrentLayer) and isinstance(module.cells[0], LRNCell)
     ]
+    if not recurrences:
+        raise InputError("the encoder has no LRN layers: use a model with --cell lrn or olrn")
     if not 1 <= layer <= len(recurrences):
         raise InputError(
-            f"the encoder has {len(recurrences)} layers of LRN, so there is no layer {layer}"
+            f"the encoder has no LRN layer {layer}: choose one from 1 to {len(recurrences)}"
         )
     recurrence = recurrences[layer - 1]
     if backward and recurrence.num_directions == 1:
-        raise InputError("the encoder runs in one direction only")
-    pieces = translator.raw.pieces(sentence)
-    if not pieces:
-        raise InputError("the sentence is empty: give one with words")
-    read: List[Any] = []
-    handle = recurrence.register_forward_pre_hook(lambda _, inputs: read.append(inputs))
+        raise InputError("the encoder has no backward recurrence: analyse the forward one")
+    subwords = translator.raw.subwords(sentence)
+    if not subwords:
+        raise InputError("the sentence is empty: give a sentence with words")
+    x, h_0 = _inputs(recurrence, encoder, translator.encode(subwords)[None].to(translator.device))
+    direction = int(backward)
+    with torch.no_grad():
+        unfolded = recurrence.cells[direction].unfold(  # type: ignore[operator]
+            x, h_0[direction], backward
+        )
+    # T x T x B x H or T x B x H to T x T or T
+    weights, long_term, short_term = (
+        tensor.float().mean((-2, -1)).cpu()
+        for tensor in (unfolded.weights, unfolded.forget_chains, unfolded.input_gates)
+    )
+    return Memory([*subwords, END], weights, long_term, short_term)
+
+
+@torch.no_grad()
+def _inputs(recurrence: RecurrentLayer, encoder: torch.nn.Module, tokens: Tensor) -> Any:
+    """The input and the initial states of a layer when the encoder reads *tokens*, ``1 x T``."""
+    inputs: List[Any] = []
+    handle = recurrence.register_forward_pre_hook(lambda _, args: inputs.append(args))
     try:
-        with torch.no_grad():
-            tokens = translator.encode(pieces)[None].to(translator.device)
-            encoder(tokens, torch.tensor([tokens.size(1)], device=translator.device))
+        encoder(tokens, torch.tensor([tokens.size(1)], device=tokens.device))
     finally:
         handle.remove()
-    x, h_0 = read[0][:2]
-    with torch.no_grad():
-        unfolded = recurrence.cells[int(backward)].unfold(  # type: ignore[operator]
-            x, h_0[int(backward)], backward
-        )
-    weights, long_term, short_term = (
-        each.float().mean((-2, -1)).cpu()
-        for each in (unfolded.weights, unfolded.forget_chains, unfolded.input_gates)
-    )
-    return Memory([*pieces, END], weights, long_term, short_term)
+    return inputs[0][:2]

@@ -1,4 +1,4 @@
-"""What is inside a trained model, and how it came about, as pictures: ``scripts/plot.py``."""
+"""Plots of training runs, of attention, and of how much a recurrence keeps of each subword."""
 
 import os
 from typing import Any, List, Sequence, Tuple
@@ -8,35 +8,49 @@ from torch import Tensor
 
 from fairseq_lrn.analysis import training_log
 from fairseq_lrn.analysis.memory import END, Memory
+from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.translator import Translation
 
-ENDINGS = (".png", ".svg", ".pdf")
+FORMATS = (".png", ".svg", ".pdf")
+SPACE = "\u2423"  # shown for a subword that is a space by itself
 
 
-def draw_memory(seen: Memory, path: str) -> None:
-    """The weights as a heat map, and beside it their long-term and short-term part.
+def draw_memory(memory: Memory, path: str) -> None:
+    """Draw the weights as a heat map, and beside it their long-term and their short-term part.
+
+    Args:
+        memory: result of :func:`fairseq_lrn.analysis.memory.memory`.
+        path: file to write.
 
     Raises:
         InputError: see :func:`write`.
     """
-    pieces = [piece.replace("\u2581", "") or "\u2423" for piece in seen.pieces]
-    size = max(3.2, 0.28 * len(pieces))
-    figure, axes = figure_of(1, 3, (3 * size + 2, size + 1.2))
-    short_term = torch.diag(seen.short_term)
-    panels = {
-        "weight: input gate \u00d7 forget gates": seen.weights,
-        "long-term: forget gates": seen.long_term,
-        "short-term: input gate": short_term,
+    labels = subword_labels(memory.subwords)
+    size = max(3.2, 0.28 * len(labels))
+    figure, panels = new_figure(1, 3, (3 * size + 2, size + 1.2))
+    maps = {
+        "weight: input gate \u00d7 forget gates": memory.weights,
+        "long-term: forget gates": memory.long_term,
+        "short-term: input gate": torch.diag(memory.short_term),
     }
-    for panel, (title, values) in zip(axes, panels.items()):
-        heat_map(panel, values, pieces, pieces, "of the piece", "in the state after")
+    for panel, (title, values) in zip(panels, maps.items()):
+        heat_map(panel, values, labels, labels, "subword", "state after subword")
         panel.set_title(title, fontsize=9)
     write(figure, path)
 
 
+def subword_labels(subwords: Sequence[str]) -> List[str]:
+    """Subwords as they are shown: without sentencepiece's mark for a space."""
+    return [subword.replace(SENTENCEPIECE_SPACE, "") or SPACE for subword in subwords]
+
+
 def draw_attention(translation: Translation, path: str) -> None:
-    """Attention between the words of a sentence and of its translation.
+    """Draw the attention between the words of a translation and the words of its source.
+
+    Args:
+        translation: a translation with attention.
+        path: file to write.
 
     Raises:
         InputError: the translation was made without attention; see also :func:`write`.
@@ -44,44 +58,44 @@ def draw_attention(translation: Translation, path: str) -> None:
     if translation.attention is None:
         raise InputError("ask for attention: hypotheses(..., attention=True)")
     columns, rows = [*translation.source_words, END], [*translation.words, END]
-    figure, axes = figure_of(1, 1, (0.32 * len(columns) + 2.2, 0.28 * len(rows) + 1.8))
-    heat_map(axes[0], translation.attention, rows, columns, "source", "translation")
+    figure, panels = new_figure(1, 1, (0.32 * len(columns) + 2.2, 0.28 * len(rows) + 1.8))
+    heat_map(panels[0], translation.attention, rows, columns, "source", "translation")
     write(figure, path)
 
 
 def draw_curves(logs: Sequence[str], path: str, metric: str = "nll_loss") -> None:
-    """A statistic of validation by the number of updates, a line for each log.
+    """Draw a statistic of the validation set over the number of updates, one line for each log.
 
     Args:
-        logs: what ``fairseq-train --log-format simple`` printed; a directory stands for its
+        logs: output of ``fairseq-train --log-format simple``; a directory stands for its
             ``train.log``.
-        path: of the picture.
-        metric: e.g. ``loss``, ``nll_loss``, ``ppl``, ``bleu``.
+        path: file to write.
+        metric: name of the statistic, e.g. ``loss``, ``nll_loss``, ``ppl``, ``bleu``.
 
     Raises:
-        InputError: a log has no validation, or not this statistic; see also :func:`write`.
+        InputError: a log has no validation, or no such statistic; see also :func:`write`.
     """
     lines = []
     for log in logs:
         file = os.path.join(log, "train.log") if os.path.isdir(log) else log
-        rows = training_log.validations(file)
-        known = [row for row in rows if metric in row]
-        if not known:
-            names = ", ".join(sorted(rows[0].keys() - {"epoch", "num_updates"}))
-            raise InputError(f"{file} has no {metric}, but {names}")
-        lines.append(([row["num_updates"] for row in known], [row[metric] for row in known]))
-    figure, axes = figure_of(1, 1, (6.4, 4.0))
+        validations = training_log.validations(file)
+        rows = [row for row in validations if metric in row]
+        if not rows:
+            names = ", ".join(sorted(validations[0].keys() - {"epoch", "num_updates"}))
+            raise InputError(f"{file} has no {metric}: choose from {names}")
+        lines.append(([row["num_updates"] for row in rows], [row[metric] for row in rows]))
+    figure, panels = new_figure(1, 1, (6.4, 4.0))
     for name, (updates, values) in zip(distinct_names(logs), lines):
-        axes[0].plot(updates, values, label=name, linewidth=1.4)
-    axes[0].set_xlabel("updates")
-    axes[0].set_ylabel(f"{metric} on the validation set")
-    axes[0].grid(alpha=0.3)
-    axes[0].legend(frameon=False)
+        panels[0].plot(updates, values, label=name, linewidth=1.4)
+    panels[0].set_xlabel("updates")
+    panels[0].set_ylabel(f"{metric} on the validation set")
+    panels[0].grid(alpha=0.3)
+    panels[0].legend(frameon=False)
     write(figure, path)
 
 
 def distinct_names(paths: Sequence[str]) -> List[str]:
-    """The shortest endings of the paths that tell them apart, without ``train.log``."""
+    """The shortest suffixes of the paths that differ from each other, without ``train.log``."""
     parts = []
     for path in paths:
         path = os.path.abspath(path)
@@ -94,8 +108,12 @@ def distinct_names(paths: Sequence[str]) -> List[str]:
     return names
 
 
-def figure_of(rows: int, columns: int, size: Tuple[float, float]) -> Tuple[Any, Any]:
-    """A figure for a file, and its panels in a list.
+def new_figure(rows: int, columns: int, size: Tuple[float, float]) -> Tuple[Any, Any]:
+    """A figure of matplotlib, and the array of its panels.
+
+    Args:
+        rows, columns: numbers of panels.
+        size: width and height in inches.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -103,7 +121,7 @@ def figure_of(rows: int, columns: int, size: Tuple[float, float]) -> Tuple[Any, 
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError("pictures need matplotlib: pip install matplotlib") from error
+        raise InputError("plots need matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
@@ -111,28 +129,36 @@ def figure_of(rows: int, columns: int, size: Tuple[float, float]) -> Tuple[Any, 
 def heat_map(
     panel: Any,
     values: Tensor,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    across: str,
-    down: str,
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    x_label: str,
+    y_label: str,
 ) -> None:
-    """*values* from 0 on, the larger the darker, with a name for each row and column."""
+    """Draw non-negative values as a heat map.
+
+    Args:
+        panel: panel of a figure.
+        values: ``R x C``; a larger value is darker.
+        row_labels: labels of the R rows.
+        column_labels: labels of the C columns.
+        x_label, y_label: labels of the axes.
+    """
     image = panel.imshow(values.numpy(), cmap="Blues", vmin=0.0, aspect="auto")
-    panel.set_xticks(range(len(columns)), columns, rotation=90, fontsize=8)
-    panel.set_yticks(range(len(rows)), rows, fontsize=8)
-    panel.set_xlabel(across, fontsize=8)
-    panel.set_ylabel(down, fontsize=8)
+    panel.set_xticks(range(len(column_labels)), column_labels, rotation=90, fontsize=8)
+    panel.set_yticks(range(len(row_labels)), row_labels, fontsize=8)
+    panel.set_xlabel(x_label, fontsize=8)
+    panel.set_ylabel(y_label, fontsize=8)
     panel.figure.colorbar(image, ax=panel, fraction=0.04, pad=0.02).ax.tick_params(labelsize=7)
 
 
 def write(figure: Any, path: str) -> None:
-    """Write a picture; its kind is that of the path's ending.
+    """Write a figure in the format that the suffix of *path* names.
 
     Raises:
-        InputError: the ending is not one of :data:`ENDINGS`, or the file cannot be written.
+        InputError: the suffix is none of :data:`FORMATS`, or the file cannot be written.
     """
-    if not path.endswith(ENDINGS):
-        raise InputError(f"{path} must end in one of {', '.join(ENDINGS)}")
+    if not path.endswith(FORMATS):
+        raise InputError(f"{path} must end in one of {', '.join(FORMATS)}")
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reading what ``fairseq-train`` logs, and what came of it."""
+"""Losses, BLEU and training time from the logs of ``fairseq-train`` and ``fairseq-generate``."""
 
 import os
 import re
@@ -11,15 +11,17 @@ VALID = re.compile(r"epoch (\d+) \| valid on '\w+' subset \| (.+)")
 
 
 def validations(path: str) -> List[Dict[str, float]]:
-    """Statistics of each validation, by epoch; a resumed epoch counts once, as it came out last.
+    """The statistics of each validation, in the order of the updates.
+
+    If a resumed training run repeats a validation, the later result counts.
 
     Args:
-        path: what ``fairseq-train --log-format simple`` printed.
+        path: output of ``fairseq-train --log-format simple``.
 
     Raises:
         InputError: the file cannot be read or has no validation.
     """
-    by_update = {}
+    by_update: Dict[float, Dict[str, float]] = {}
     try:
         with open(path, encoding="utf-8") as file:
             for line in file:
@@ -51,17 +53,17 @@ def table(rows: List[Dict[str, float]]) -> str:
 
 
 class Result(NamedTuple):
-    """What became of a run.
+    """The result of a training run.
 
     Attributes:
-        name: of its directory.
-        updates: that were trained.
-        loss: lowest on the validation set, in bits for each token, with label smoothing.
-        nll_loss: that without label smoothing, at the same point.
-        valid_bleu: tokenised, on the validation set; None where it was not generated.
-        test_bleu: tokenised, on the test set; None where it was not generated.
-        seconds: of training, validation and checkpoints included, of all parts that came to
-            their end (one that was killed logs none); None while the first is under way.
+        name: name of its directory.
+        updates: number of updates.
+        loss: lowest loss on the validation set, in bits per token, with label smoothing.
+        nll_loss: loss without label smoothing, at the same update.
+        valid_bleu: tokenised BLEU on the validation set; None if it was not generated.
+        test_bleu: tokenised BLEU on the test set; None if it was not generated.
+        seconds: training time, validation and checkpoints included. It is the sum over all
+            processes that finished (a process that was killed logs no time); None if none did.
     """
 
     name: str
@@ -74,10 +76,13 @@ class Result(NamedTuple):
 
 
 def results(directories: Sequence[str]) -> List[Result]:
-    """What became of the runs in *directories*; those without a validation are passed over.
+    """The results of the training runs in *directories*.
+
+    A directory without ``train.log``, or with a log that has no validation yet, is skipped.
 
     Raises:
-        InputError: there is none, or a log or a translation is not as it should be.
+        InputError: no training run is left, or a log or an output of ``fairseq-generate`` cannot
+            be read.
     """
     found = []
     for directory in directories:
@@ -87,7 +92,7 @@ def results(directories: Sequence[str]) -> List[Result]:
         with open(log, encoding="utf-8") as file:
             text = file.read()
         if not VALID.search(text):
-            continue  # it is in its first epoch
+            continue  # still in its first epoch
         rows = validations(log)
         best = min(rows, key=lambda row: row["loss"])
         seconds = DONE.findall(text)
@@ -97,28 +102,29 @@ def results(directories: Sequence[str]) -> List[Result]:
                 int(rows[-1]["num_updates"]),
                 best["loss"],
                 best["nll_loss"],
-                _bleu_if_there(directory, "valid"),
-                _bleu_if_there(directory, "test"),
+                _optional_bleu(directory, "valid"),
+                _optional_bleu(directory, "test"),
                 sum(map(float, seconds)) if seconds else None,
             )
         )
     if not found:
         raise InputError(
-            "no directory has a train.log with a validation: give those that multi30k.sh filled"
+            "no directory has a train.log with a validation: give directories of training runs, "
+            "as scripts/multi30k.sh makes them"
         )
     return found
 
 
-def _bleu_if_there(directory: str, subset: str) -> Optional[float]:
+def _optional_bleu(directory: str, subset: str) -> Optional[float]:
     path = os.path.join(directory, f"generate-{subset}.txt")
     return read_bleu(path) if os.path.isfile(path) else None
 
 
 def read_bleu(path: str) -> float:
-    """Tokenised BLEU as ``fairseq-generate`` printed it.
+    """Tokenised BLEU from the output of ``fairseq-generate``.
 
     Raises:
-        InputError: the file is missing or has none.
+        InputError: the file is missing or has no BLEU.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -126,7 +132,7 @@ def read_bleu(path: str) -> float:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if not found:
-        raise InputError(f"{path} has no BLEU: generate again, with the script that made it")
+        raise InputError(f"{path} has no BLEU: fairseq-generate did not finish, run it again")
     return float(found[-1])
 
 

@@ -1,1 +1,5 @@
-"""Text in and out: reading, tokenisation, subwords, preparing data for training."""
+"""Text in and out: reading, tokenisation, subwords, and data for training."""
+
+from fairseq_lrn.compat import require_fairseq
+
+require_fairseq()

@@ -1,4 +1,4 @@
-"""Translations out of what ``fairseq-generate`` prints."""
+"""Translations from the output of ``fairseq-generate``."""
 
 from dataclasses import dataclass
 from typing import Dict, List
@@ -9,9 +9,13 @@ from fairseq_lrn.errors import InputError
 
 @dataclass
 class GeneratedSentence:
-    """One sentence of ``fairseq-generate`` output, as printed (tokenised).
+    """A sentence in the output of ``fairseq-generate``.
 
-    ``score`` is the model's: log-probability (base 2) per token.
+    Attributes:
+        source: tokenised source.
+        reference: tokenised reference.
+        hypothesis: tokenised best hypothesis.
+        score: log-probability (base 2) of the hypothesis, per token.
     """
 
     source: str = ""
@@ -21,46 +25,54 @@ class GeneratedSentence:
 
 
 def read_translations(path: str) -> List[GeneratedSentence]:
-    """Best hypothesis of every sentence, in the order of the data.
+    """The best hypothesis of every sentence, in the order of the data.
 
     Args:
-        path: what ``fairseq-generate`` or ``fairseq-interactive`` printed.
+        path: output of ``fairseq-generate`` or ``fairseq-interactive``.
 
     Raises:
-        InputError: the file has no hypotheses, or unmerged BPE, or sentences are missing.
+        InputError: the file cannot be read, has no hypotheses, has subwords instead of words, or
+            lacks sentences.
     """
-    found: Dict[int, GeneratedSentence] = {}
+    sentences: Dict[int, GeneratedSentence] = {}
     try:
         with open(path, encoding="utf-8") as file:
             for line in file:
-                tag, _, rest = line.rstrip("\n").partition("\t")
-                kind, _, number = tag.partition("-")
-                if kind not in ("S", "T", "H") or not number.isdecimal():
-                    continue
-                translation = found.setdefault(int(number), GeneratedSentence())
-                if kind == "S":
-                    translation.source = rest
-                elif kind == "T":
-                    translation.reference = rest
-                elif translation.score == float("-inf"):  # with --nbest the best comes first
-                    score, _, translation.hypothesis = rest.partition("\t")
-                    translation.score = float(score)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    if not found or any(t.score == float("-inf") for t in found.values()):
+                _read_line(line.rstrip("\n"), sentences)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # not UTF-8, or a score that is not a number
+        raise InputError(f"{path} is not output of fairseq-generate: {error}") from error
+    if not sentences or any(t.score == float("-inf") for t in sentences.values()):
         raise InputError(
             f"{path} is not complete output of fairseq-generate: it lacks hypotheses "
             "(lines H-0, H-1, ...); generate again without --quiet"
         )
-    if sorted(found) != list(range(len(found))):
+    if sorted(sentences) != list(range(len(sentences))):
         raise InputError(
-            f"{path} has {len(found)} sentences, but numbers up to {max(found)}: "
+            f"{path} has {len(sentences)} sentences, but numbers up to {max(sentences)}: "
             "fairseq left some out; generate again with --required-batch-size-multiple 1 and "
             "without --skip-invalid-size-inputs-valid-test"
         )
-    segmented = sum(SENTENCEPIECE_SPACE in t.hypothesis for t in found.values())
-    if 2 * segmented > len(found):
+    segmented = sum(SENTENCEPIECE_SPACE in t.hypothesis for t in sentences.values())
+    if 2 * segmented > len(sentences):
         raise InputError(
-            f"{path} holds BPE pieces, not words: generate again with --remove-bpe sentencepiece"
+            f"{path} has subwords instead of words: generate again with --remove-bpe sentencepiece"
         )
-    return [found[number] for number in sorted(found)]
+    return [sentences[number] for number in sorted(sentences)]
+
+
+def _read_line(line: str, sentences: Dict[int, GeneratedSentence]) -> None:
+    """Add what a line of the output says of a sentence (``S-N``, ``T-N`` or ``H-N``)."""
+    tag, _, rest = line.partition("\t")
+    kind, _, number = tag.partition("-")
+    if kind not in ("S", "T", "H") or not number.isdecimal():
+        return
+    sentence = sentences.setdefault(int(number), GeneratedSentence())
+    if kind == "S":
+        sentence.source = rest
+    elif kind == "T":
+        sentence.reference = rest
+    elif sentence.score == float("-inf"):  # with --nbest, the best hypothesis comes first
+        score, _, sentence.hypothesis = rest.partition("\t")
+        sentence.score = float(score)

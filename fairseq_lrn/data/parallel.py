@@ -7,13 +7,13 @@ from fairseq_lrn.errors import InputError
 
 
 def read_lines(path: str) -> List[str]:
-    """Lines of a UTF-8 file, without their ends.
+    """The lines of a UTF-8 file, with single spaces between words and without line ends.
 
-    Lines end at a line feed only: other characters that Unicode counts as line ends (and
-    carriage returns) stay inside the line as spaces, so that the count is that of ``wc -l``.
+    Only a line feed ends a line. Other characters that end a line in Unicode, and carriage returns,
+    become spaces, so the number of lines is the one that ``wc -l`` counts.
 
     Raises:
-        InputError: the file is missing, empty, or not UTF-8.
+        InputError: the file is missing, is empty, or is not UTF-8.
     """
     try:
         with open(path, "rb") as file:
@@ -25,19 +25,26 @@ def read_lines(path: str) -> List[str]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path} is not UTF-8 (line {line}): convert it, e.g. with iconv -t UTF-8"
-        ) from error
+        raise not_utf8(path, content.count(b"\n", 0, error.start) + 1) from error
     lines = text.removesuffix("\n").split("\n")
     return [" ".join(line.split()) for line in lines]
 
 
+def not_utf8(name: str, line: int) -> InputError:
+    """The error for text that is not UTF-8.
+
+    Args:
+        name: name of the file.
+        line: number of the first such line, from 1.
+    """
+    return InputError(f"{name} is not UTF-8 (line {line}): convert it, e.g. with iconv -t UTF-8")
+
+
 def read_pair(prefix: str, source_lang: str, target_lang: str) -> Tuple[List[str], List[str]]:
-    """Lines of ``prefix.source_lang`` and ``prefix.target_lang``.
+    """The lines of ``PREFIX.source_lang`` and of ``PREFIX.target_lang``.
 
     Raises:
-        InputError: a file cannot be used, or they differ in their number of lines.
+        InputError: a file cannot be read, or the two files have different numbers of lines.
     """
     paths = [f"{prefix}.{lang}" for lang in (source_lang, target_lang)]
     source, target = (read_lines(path) for path in paths)
@@ -50,7 +57,14 @@ def read_pair(prefix: str, source_lang: str, target_lang: str) -> Tuple[List[str
 
 
 def write_lines(path: str, lines: Iterable[str]) -> None:
-    """Write lines as UTF-8, each ended by a line feed."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(line + "\n" for line in lines)
+    """Write lines as UTF-8, each with a line feed at its end; directories are created.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(line + "\n" for line in lines)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error

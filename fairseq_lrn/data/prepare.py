@@ -1,7 +1,8 @@
-"""From raw parallel text to data that ``fairseq-train`` reads.
+"""Prepare raw parallel text for ``fairseq-train``.
 
-Moses normalisation and tokenisation (sacremoses), optional lower-casing, cleaning, joint
-BPE (sentencepiece), optionally with a vocabulary for each language, ``fairseq-preprocess``.
+The steps: Moses normalisation and tokenisation (sacremoses), optional lower-casing, cleaning, a
+joint BPE (sentencepiece), optionally with a vocabulary for each language, and
+``fairseq-preprocess``.
 """
 
 import json
@@ -11,26 +12,49 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import Pool
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import Collection, Dict, Iterator, List, Optional, Set, Tuple
 
 import sentencepiece
 from fairseq.data import Dictionary
 
 from fairseq_lrn.data.parallel import read_pair, write_lines
-from fairseq_lrn.data.raw_text import RECORD, SENTENCEPIECE_MODEL, read_record, restrict
+from fairseq_lrn.data.raw_text import load_bpe, restrict
+from fairseq_lrn.data.text_files import RECORD, SENTENCEPIECE_MODEL, read_record
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import InputError, command_failed
 
 logger = logging.getLogger(__name__)
 
 ENCODED_AT_ONCE = 100_000  # lines
 
+# The lines of both sides of each split: ``train``, ``valid``, ``test``, ``test1``, ...
+Splits = Dict[str, Tuple[List[str], List[str]]]
 
-@dataclass
+
+@dataclass(frozen=True)
 class PrepareOptions:
-    """What :func:`prepare` does; the fields are the options of ``scripts/prepare_text.py``."""
+    """Options of :func:`prepare`, with the names that ``fairseq-lrn prepare`` gives them.
+
+    Attributes:
+        source_lang: source language, the suffix of the source files.
+        target_lang: target language, the suffix of the target files.
+        trainpref: prefix of the training files; required unless *vocab_from* is given.
+        validpref: prefix of the validation files.
+        testpref: prefixes of test files.
+        destdir: directory to create.
+        vocab_size: number of subwords of the joint BPE, characters included.
+        bpe_merges: number of BPE merges, in place of *vocab_size*.
+        vocab_threshold: if above 0, make a dictionary for each language, of the subwords that occur
+            at least this often in it, and split rarer subwords; 0: one dictionary for both.
+        lowercase: lower-case both sides.
+        tokenize: normalise and tokenise; False if the text is tokenised already.
+        max_length: longest training sentence that is kept, in tokens.
+        max_ratio: largest ratio of the lengths of a training pair that is kept.
+        vocab_from: directory of prepared data whose BPE and dictionaries are used.
+        workers: number of processes.
+    """
 
     source_lang: str
     target_lang: str
@@ -48,81 +72,86 @@ class PrepareOptions:
     vocab_from: Optional[str] = None
     workers: int = 1
 
+    @property
+    def languages(self) -> Tuple[str, str]:
+        """Source and target language."""
+        return self.source_lang, self.target_lang
+
 
 def prepare(options: PrepareOptions) -> None:
-    """Prepare a corpus into ``options.destdir``, which must not exist yet.
+    """Prepare a corpus in ``options.destdir``, which must not exist yet.
 
-    Everything is made in a directory beside it, which takes its name only when all is done.
-    It holds the binarised data and dictionaries, the BPE model, ``text/`` with the tokenised
-    (``.tok``) and segmented (``.bpe``) text, and a record of the options.
+    The directory holds the binarised data and dictionaries, the BPE model, ``text/`` with the
+    tokenised (``.tok``) and segmented (``.bpe``) text, and a record of the options. All of it is
+    made in a temporary directory, which is renamed when it is complete.
 
     Raises:
-        InputError: input that cannot be used, or *destdir* exists.
+        InputError: an option or a file cannot be used, or *destdir* exists.
     """
-    if os.path.exists(options.destdir):
-        raise InputError(f"{options.destdir} exists already: remove it or choose another --destdir")
-    if options.trainpref is None and options.vocab_from is None:
-        raise InputError("give --trainpref, or --vocab-from with data prepared earlier")
-    if options.bpe_merges is not None and options.bpe_merges < 1:
-        raise InputError(f"--bpe-merges must be at least 1, not {options.bpe_merges}")
-    if options.vocab_from is not None and (options.bpe_merges or options.vocab_threshold):
-        raise InputError(
-            "--vocab-from takes BPE and dictionaries as they are: leave out --bpe-merges and "
-            "--vocab-threshold"
-        )
-    if options.vocab_threshold < 0:
-        raise InputError(f"--vocab-threshold must be at least 0, not {options.vocab_threshold}")
-    if options.workers < 1:
-        raise InputError(f"--workers must be at least 1, not {options.workers}")
-    if "," in options.destdir:
-        raise InputError(f"--destdir {options.destdir} has a comma, which fairseq takes for a list")
+    check_options(options)
     if options.vocab_from is not None:
-        _check_vocab(options, options.vocab_from)
-    splits = read_splits(options)
-
+        check_earlier_data(options, options.vocab_from)
+        options = with_earlier_threshold(options, options.vocab_from)
     working = options.destdir.rstrip("/") + ".incomplete"
     shutil.rmtree(working, ignore_errors=True)
     try:
         os.makedirs(os.path.join(working, "text"))
-    except OSError as error:
-        raise InputError(f"cannot make {working}: {error.strerror or error}") from error
-    try:
-        _prepare_into(working, splits, options)
+        _prepare_into(working, options)
         os.rename(working, options.destdir)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(working, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(f"cannot write {working}: {error.strerror or error}") from error
         raise
 
 
-def read_splits(options: PrepareOptions) -> Dict[str, Tuple[List[str], List[str]]]:
-    """Read every split before anything is written: ``train``, ``valid``, ``test``, ``test1``..."""
-    prefixes = {}
-    if options.trainpref:
-        prefixes["train"] = options.trainpref
-    if options.validpref:
-        prefixes["valid"] = options.validpref
-    for index, prefix in enumerate(options.testpref):
-        prefixes[f"test{index or ''}"] = prefix
-    return {
-        split: read_pair(prefix, options.source_lang, options.target_lang)
-        for split, prefix in prefixes.items()
-    }
+def check_options(options: PrepareOptions) -> None:
+    """Check everything that needs no file except *destdir*.
+
+    Raises:
+        InputError: an option has an invalid value or conflicts with another, or *destdir* exists.
+    """
+    if os.path.exists(options.destdir):
+        raise InputError(f"{options.destdir} exists already: remove it or choose another --destdir")
+    if "," in options.destdir:
+        raise InputError(
+            f"--destdir {options.destdir} has a comma, which separates names in fairseq: choose "
+            "another name"
+        )
+    if options.trainpref is None and options.vocab_from is None:
+        raise InputError("give --trainpref, or --vocab-from with data prepared earlier")
+    if options.bpe_merges is not None and options.bpe_merges < 1:
+        raise InputError(f"--bpe-merges must be at least 1, not {options.bpe_merges}")
+    if options.vocab_threshold < 0:
+        raise InputError(f"--vocab-threshold must be at least 0, not {options.vocab_threshold}")
+    if options.vocab_from is not None and (options.bpe_merges or options.vocab_threshold):
+        raise InputError(
+            "--vocab-from uses the BPE and dictionaries of earlier data: leave out --bpe-merges "
+            "and --vocab-threshold"
+        )
+    if options.workers < 1:
+        raise InputError(f"--workers must be at least 1, not {options.workers}")
 
 
-def _check_vocab(options: PrepareOptions, directory: str) -> None:
-    for name in (
-        SENTENCEPIECE_MODEL,
-        f"dict.{options.source_lang}.txt",
-        f"dict.{options.target_lang}.txt",
-    ):
+def check_earlier_data(options: PrepareOptions, directory: str) -> None:
+    """Check that the BPE and dictionaries of earlier data can be used.
+
+    Args:
+        options: options of the new data.
+        directory: directory of the earlier data.
+
+    Raises:
+        InputError: a file is missing, or the earlier data were tokenised or cased differently.
+    """
+    dictionaries = [f"dict.{lang}.txt" for lang in options.languages]
+    for name in (SENTENCEPIECE_MODEL, *dictionaries):
         path = os.path.join(directory, name)
         if not os.path.isfile(path):
             raise InputError(
-                f"{path} is missing: --vocab-from must be a directory that prepare_text.py made "
-                f"for {options.source_lang}-{options.target_lang}"
+                f"{path} is missing: --vocab-from must be a directory that fairseq-lrn prepare "
+                f"made for {options.source_lang}-{options.target_lang}"
             )
     record = read_record(directory)
-    options.vocab_threshold = record.get("vocab_threshold", 0)
     for name in ("lowercase", "tokenize"):
         if record.get(name) != getattr(options, name):
             raise InputError(
@@ -131,71 +160,108 @@ def _check_vocab(options: PrepareOptions, directory: str) -> None:
             )
 
 
-def _prepare_into(working: str, splits, options: PrepareOptions) -> None:
-    languages = (options.source_lang, options.target_lang)
-    text = os.path.join(working, "text")
-    with Pool(options.workers) as pool:
-        for split, pair in splits.items():
-            logger.info("%s: %d pairs: normalise and tokenise", split, len(pair[0]))
-            source, target = (
-                pool.map(Tokenizer(lang, options.tokenize, options.lowercase), lines, 500)
-                for lang, lines in zip(languages, pair)
-            )
-            if split == "train":
-                source, target = clean(source, target, options.max_length, options.max_ratio)
-            splits[split] = source, target
-            for lang, lines in zip(languages, (source, target)):
-                write_lines(os.path.join(text, f"{split}.tok.{lang}"), lines)
+def with_earlier_threshold(options: PrepareOptions, directory: str) -> PrepareOptions:
+    """The options with the vocabulary threshold of the earlier data in *directory*.
 
+    Raises:
+        InputError: the earlier data have no record of their options.
+    """
+    return replace(options, vocab_threshold=read_record(directory).get("vocab_threshold", 0))
+
+
+def read_splits(options: PrepareOptions) -> Splits:
+    """Read the files of every split.
+
+    Raises:
+        InputError: a file cannot be read, or two sides have different numbers of lines.
+    """
+    prefixes = {}
+    if options.trainpref:
+        prefixes["train"] = options.trainpref
+    if options.validpref:
+        prefixes["valid"] = options.validpref
+    for index, prefix in enumerate(options.testpref):
+        prefixes[f"test{index or ''}"] = prefix
+    return {split: read_pair(prefix, *options.languages) for split, prefix in prefixes.items()}
+
+
+def _prepare_into(working: str, options: PrepareOptions) -> None:
+    text = os.path.join(working, "text")
+    splits = tokenize(read_splits(options), options)
+    for split, sides in splits.items():
+        for lang, lines in zip(options.languages, sides):
+            write_lines(os.path.join(text, f"{split}.tok.{lang}"), lines)
     model = os.path.join(working, SENTENCEPIECE_MODEL)
     if options.vocab_from is None:
-        train_bpe(
-            [os.path.join(text, f"train.tok.{lang}") for lang in languages],
-            model,
-            options.vocab_size,
-            options.bpe_merges,
-        )
+        inputs = [os.path.join(text, f"train.tok.{lang}") for lang in options.languages]
+        train_bpe(inputs, model, options.vocab_size, options.bpe_merges)
+        bpe = load_bpe(model)
     else:
-        shutil.copy(os.path.join(options.vocab_from, SENTENCEPIECE_MODEL), model)
-    try:
-        bpe = sentencepiece.SentencePieceProcessor(model_file=model)
-    except RuntimeError as error:
-        raise InputError(
-            f"{options.vocab_from}/{SENTENCEPIECE_MODEL} is damaged: {error}"
-        ) from error
-    for side, lang in enumerate(languages):
-        segment = bpe
+        earlier_model = os.path.join(options.vocab_from, SENTENCEPIECE_MODEL)
+        bpe = load_bpe(earlier_model)
+        shutil.copy(earlier_model, model)
+    for side, lang in enumerate(options.languages):
+        restricted = bpe
         if options.vocab_threshold > 0:
-            segment = restrict(bpe, _vocabulary(bpe, splits, side, lang, options))
-        for split, pair in splits.items():
-            pieces = encode(segment, pair[side], options.workers)
-            write_lines(os.path.join(text, f"{split}.bpe.{lang}"), map(" ".join, pieces))
+            restricted = restrict(bpe, _vocabulary(bpe, splits, side, options))
+        for split, sides in splits.items():
+            subwords = encode(restricted, sides[side], options.workers)
+            write_lines(os.path.join(text, f"{split}.bpe.{lang}"), map(" ".join, subwords))
     preprocess(working, splits, options)
-    record = asdict(options)
     with open(os.path.join(working, RECORD), "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, sort_keys=True)
+        json.dump(asdict(options), file, indent=1, sort_keys=True)
         file.write("\n")
 
 
-def _vocabulary(bpe, splits, side: int, lang: str, options: PrepareOptions) -> Set[str]:
-    """The pieces of one language that may be used."""
+def tokenize(splits: Splits, options: PrepareOptions) -> Splits:
+    """Tokenise every split, and clean the training data.
+
+    Raises:
+        InputError: cleaning leaves no training pair.
+    """
+    tokenized = {}
+    with Pool(options.workers) as pool:
+        for split, sides in splits.items():
+            logger.info("%s: %d pairs: normalise and tokenise", split, len(sides[0]))
+            source, target = (
+                pool.map(Tokenizer(lang, options.tokenize, options.lowercase), lines, 500)
+                for lang, lines in zip(options.languages, sides)
+            )
+            if split == "train":
+                source, target = clean(source, target, options.max_length, options.max_ratio)
+            tokenized[split] = source, target
+    return tokenized
+
+
+def _vocabulary(
+    bpe: sentencepiece.SentencePieceProcessor, splits: Splits, side: int, options: PrepareOptions
+) -> Set[str]:
+    """The subwords that may be used on one side, 0 for the source and 1 for the target."""
+    lang = options.languages[side]
     if options.vocab_from is not None:
         path = os.path.join(options.vocab_from, f"dict.{lang}.txt")
         return set(Dictionary.load(path).symbols)
     counts: Counter[str] = Counter()
-    for pieces in encode(bpe, splits["train"][side], options.workers):
-        counts.update(pieces)
-    kept = {piece for piece, count in counts.items() if count >= options.vocab_threshold}
+    for subwords in encode(bpe, splits["train"][side], options.workers):
+        counts.update(subwords)
+    frequent = {subword for subword, count in counts.items() if count >= options.vocab_threshold}
     logger.info(
-        "%s: %d of %d pieces occur %d times", lang, len(kept), len(counts), options.vocab_threshold
-    )
-    return kept
+        "%s: %d of %d subwords occur at least %d times",
+        lang, len(frequent), len(counts), options.vocab_threshold,
+    )  # fmt: skip
+    return frequent
 
 
 def encode(
     bpe: sentencepiece.SentencePieceProcessor, lines: List[str], workers: int
 ) -> Iterator[List[str]]:
-    """The pieces of each line; those of a large corpus would not fit into memory at once."""
+    """The subwords of each line, in blocks: those of a large corpus do not fit into memory.
+
+    Args:
+        bpe: BPE model.
+        lines: tokenised lines.
+        workers: number of threads.
+    """
     for start in range(0, len(lines), ENCODED_AT_ONCE):
         block = lines[start : start + ENCODED_AT_ONCE]
         yield from bpe.encode(block, out_type=str, num_threads=workers)
@@ -204,15 +270,18 @@ def encode(
 def clean(
     source: List[str], target: List[str], max_length: int, max_ratio: float
 ) -> Tuple[List[str], List[str]]:
-    """Drop pairs with an empty or too long side, or with too different lengths.
+    """Drop pairs with an empty side, with a side that is too long, or with very different lengths.
 
     Args:
         source, target: tokenised lines.
-        max_length: longest sentence kept, in tokens.
-        max_ratio: largest ratio of the two lengths kept.
+        max_length: longest sentence that is kept, in tokens.
+        max_ratio: largest ratio of the two lengths that is kept.
+
+    Returns:
+        source and target lines of the pairs that are kept.
 
     Raises:
-        InputError: nothing is left.
+        InputError: no pair is left.
     """
     kept = []
     for pair in zip(source, target):
@@ -232,13 +301,13 @@ def train_bpe(inputs: List[str], model: str, vocab_size: int, merges: Optional[i
     """Train a joint BPE model with sentencepiece and write it to *model*.
 
     Args:
-        inputs: files of text.
-        model: path of the model, ending in ``.model``.
-        vocab_size: number of pieces, characters included.
-        merges: instead, the number of merges; fewer if the text has no more.
+        inputs: files of tokenised text.
+        model: path of the model, with the suffix ``.model``.
+        vocab_size: number of subwords, characters included.
+        merges: number of merges, in place of *vocab_size*; fewer if the text has fewer.
 
     Raises:
-        InputError: sentencepiece refuses, e.g. because the text is too small for *vocab_size*.
+        InputError: sentencepiece fails, e.g. because the text is too small for *vocab_size*.
     """
     if merges is not None:
         characters: Set[str] = set()
@@ -246,10 +315,10 @@ def train_bpe(inputs: List[str], model: str, vocab_size: int, merges: Optional[i
             with open(path, encoding="utf-8") as lines:
                 for line in lines:
                     characters.update(line)
-        # Spaces are one character, line ends none; three pieces are sentencepiece's own.
+        # The vocabulary has a character for spaces, none for line ends, and three special symbols.
         characters = (characters - {"\n", " "}) | {SENTENCEPIECE_SPACE}
         vocab_size = merges + len(characters) + 3
-    logger.info("train joint BPE, %d pieces", vocab_size)
+    logger.info("train a joint BPE of %d subwords", vocab_size)
     prefix = model.removesuffix(".model")
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -259,20 +328,29 @@ def train_bpe(inputs: List[str], model: str, vocab_size: int, merges: Optional[i
             vocab_size=vocab_size,
             hard_vocab_limit=merges is None,
             character_coverage=1.0,
-            # The text is normalised already; any change here could not be undone.
+            # The text is normalised already, and detokenisation could not undo a change here.
             normalization_rule_name="identity",
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
         raise InputError(
-            f"sentencepiece cannot make {vocab_size} pieces from the training text: choose "
+            f"sentencepiece cannot make {vocab_size} subwords from the training text: choose "
             f"another {'--vocab-size' if merges is None else '--bpe-merges'} ({error})"
         ) from error
     os.remove(prefix + ".vocab")
 
 
-def preprocess(working: str, splits, options: PrepareOptions) -> None:
-    """Run ``fairseq-preprocess`` on the segmented text of *splits* in *working*."""
+def preprocess(working: str, splits: Collection[str], options: PrepareOptions) -> None:
+    """Run ``fairseq-preprocess``.
+
+    Args:
+        working: directory of the data, with the segmented text in ``text/``.
+        splits: names of the splits.
+        options: options of the data.
+
+    Raises:
+        InputError: ``fairseq-preprocess`` fails.
+    """
     command = [sys.executable, "-m", "fairseq_cli.preprocess"]
     command += ["--source-lang", options.source_lang, "--target-lang", options.target_lang]
     command += ["--destdir", working, "--workers", str(options.workers)]
@@ -291,4 +369,4 @@ def preprocess(working: str, splits, options: PrepareOptions) -> None:
     logger.info("fairseq-preprocess")
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
-        raise InputError(f"fairseq-preprocess failed:\n{result.stderr.strip()[-2000:]}")
+        raise command_failed("fairseq-preprocess", result.stderr)

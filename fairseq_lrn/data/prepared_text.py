@@ -20,11 +20,11 @@ class PreparedTextConfig(FairseqDataclass):
 
     prepared_text: Optional[str] = field(
         default=None,
-        metadata={"help": "directory from fairseq-lrn prepare, or of checkpoints"},
+        metadata={"help": "directory that fairseq-lrn prepare made, or directory of checkpoints"},
     )
     prepared_text_source_lang: Optional[str] = field(
         default=None,
-        metadata={"help": "language to translate from (default: the source of the data)"},
+        metadata={"help": "language to translate from (default: the source language of the data)"},
     )
 
 
@@ -38,18 +38,21 @@ class PreparedText:
         cfg: the options.
 
     Raises:
-        InputError: there is no directory, or it cannot be used.
+        InputError: no directory is given, or its files are missing or damaged.
     """
 
     def __init__(self, cfg: PreparedTextConfig):
         if not cfg.prepared_text:
-            raise InputError("--bpe prepared_text needs --prepared-text DIR")
+            raise InputError(
+                "--bpe prepared_text needs --prepared-text DIR: give the directory that "
+                "fairseq-lrn prepare made, or a directory of checkpoints"
+            )
         self.raw = RawText(cfg.prepared_text, cfg.prepared_text_source_lang)
 
     def encode(self, line: str) -> str:
-        """Subwords of a line of raw text, separated by spaces."""
-        return " ".join(self.raw.pieces(line))
+        """Subwords of a line of raw source text, separated by spaces."""
+        return " ".join(self.raw.subwords(line))
 
-    def decode(self, pieces: str) -> str:
-        """See :meth:`RawText.text`."""
-        return self.raw.text(pieces)
+    def decode(self, subwords: str) -> str:
+        """Raw target text from subwords that are separated by spaces."""
+        return self.raw.text(subwords)

@@ -1,14 +1,33 @@
-"""Between raw text and the subwords of a model, as ``fairseq-lrn prepare`` prepared its data."""
+"""Between raw text and a model's subwords, by the steps of ``fairseq-lrn prepare``."""
 
 import os
 from typing import TYPE_CHECKING, List, Optional, Sequence, Set, Tuple
+
+from fairseq.data import Dictionary
 
 from fairseq_lrn.data.text_files import RECORD, SENTENCEPIECE_MODEL, files, read_record
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Detokenizer, Tokenizer
 from fairseq_lrn.errors import InputError
 
-if TYPE_CHECKING:  # importing it takes time that training has no use for
+if TYPE_CHECKING:  # training does not need it, and importing it takes time
     import sentencepiece
+
+
+def load_bpe(path: str) -> "sentencepiece.SentencePieceProcessor":
+    """Load a BPE model of sentencepiece.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    import sentencepiece
+
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}): copy it again from the directory that "
+            "fairseq-lrn prepare made, or prepare the data again"
+        ) from error
 
 
 def restrict(
@@ -20,19 +39,23 @@ def restrict(
 
     model = ModelProto()
     model.ParseFromString(bpe.serialized_model_proto())
-    for piece in model.pieces:
-        is_ordinary = piece.type == ModelProto.SentencePiece.NORMAL and len(piece.piece) > 1
-        if is_ordinary and piece.piece not in vocabulary:
-            piece.type = ModelProto.SentencePiece.UNUSED
+    for entry in model.pieces:
+        is_splittable = entry.type == ModelProto.SentencePiece.NORMAL and len(entry.piece) > 1
+        if is_splittable and entry.piece not in vocabulary:
+            entry.type = ModelProto.SentencePiece.UNUSED
     return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
 
 
 class RawText:
-    """Converts source text to the subwords that a model reads, and its output to target text.
+    """Converts raw source text to a model's subwords, and a model's subwords to raw target text.
 
     Args:
         directory: data that ``fairseq-lrn prepare`` made, or checkpoints of a training run on them.
         source_lang: the language to translate from; by default the source language of the data.
+
+    Attributes:
+        source_lang: the language to translate from.
+        target_lang: the language to translate to.
 
     Raises:
         InputError: a file is missing or damaged, or the data have other languages.
@@ -60,43 +83,35 @@ class RawText:
         tokenize, lowercase = record.get("tokenize", True), record.get("lowercase", False)
         self.tokenize = Tokenizer(self.source_lang, tokenize, lowercase)
         self.detokenize = Detokenizer(self.target_lang) if tokenize else str
-        import sentencepiece
-        from fairseq.data import Dictionary
-
-        path = os.path.join(directory, SENTENCEPIECE_MODEL)
-        try:
-            bpe = sentencepiece.SentencePieceProcessor(model_file=path)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"{path} is damaged: {error}") from error
+        self.bpe = load_bpe(os.path.join(directory, SENTENCEPIECE_MODEL))
         if record.get("vocab_threshold", 0) > 0:
-            dictionary = os.path.join(directory, f"dict.{self.source_lang}.txt")
-            bpe = restrict(bpe, set(Dictionary.load(dictionary).symbols))
-        self.bpe = bpe
+            path = os.path.join(directory, f"dict.{self.source_lang}.txt")
+            self.bpe = restrict(self.bpe, set(Dictionary.load(path).symbols))
 
-    def pieces(self, line: str) -> List[str]:
-        """The subwords of a line of source text."""
+    def subwords(self, line: str) -> List[str]:
+        """The subwords of a line of raw source text."""
         return self.bpe.encode(self.tokenize(line), out_type=str)
 
-    def text(self, pieces: str) -> str:
-        """Target text from subwords that are separated by spaces."""
-        return self.detokenize(" ".join(group(pieces.split())[0]))
+    def text(self, subwords: str) -> str:
+        """Raw target text from subwords that are separated by spaces."""
+        return self.detokenize(" ".join(group(subwords.split())[0]))
 
 
-def group(pieces: Sequence[str]) -> Tuple[List[str], List[int]]:
+def group(subwords: Sequence[str]) -> Tuple[List[str], List[int]]:
     """Join subwords to words.
 
     Returns:
         the words, and for each subword the index of its word, from 0.
     """
     words: List[str] = []
-    numbers = []
-    for piece in pieces:
-        # A single space belongs to the word that follows.
-        if not words or (piece.startswith(SENTENCEPIECE_SPACE) and words[-1]):
+    indices = []
+    for subword in subwords:
+        # A space by itself belongs to the word after it.
+        if not words or (subword.startswith(SENTENCEPIECE_SPACE) and words[-1]):
             words.append("")
-        words[-1] += piece.replace(SENTENCEPIECE_SPACE, "")
-        numbers.append(len(words) - 1)
+        words[-1] += subword.replace(SENTENCEPIECE_SPACE, "")
+        indices.append(len(words) - 1)
     if words and not words[-1]:
         words.pop()
-        numbers = [min(number, max(len(words) - 1, 0)) for number in numbers]
-    return words, numbers
+        indices = [min(index, max(len(words) - 1, 0)) for index in indices]
+    return words, indices

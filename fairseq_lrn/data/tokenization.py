@@ -1,37 +1,48 @@
-"""Raw lines to Moses tokens and back (sacremoses)."""
+"""Moses tokenisation and detokenisation of single lines (sacremoses)."""
 
 from functools import cache
 
-SENTENCEPIECE_SPACE = "\u2581"
+SENTENCEPIECE_SPACE = "\u2581"  # sentencepiece writes it in place of a space
 
 
 class Tokenizer:
-    """Moses normalisation and tokenisation; a class, so that worker processes can receive it."""
+    """Moses normalisation and tokenisation, as a class that worker processes can receive.
+
+    Args:
+        lang: language of the text.
+        tokenize: normalise and tokenise; otherwise only the spaces are normalised.
+        lowercase: lower-case the result.
+    """
 
     def __init__(self, lang: str, tokenize: bool, lowercase: bool):
         self.lang, self.tokenize, self.lowercase = lang, tokenize, lowercase
 
     def __call__(self, line: str) -> str:
-        # sentencepiece writes spaces as this character, so it could not be told from them.
+        """The tokens of a line, with single spaces between them."""
+        # After subword segmentation, this character would be indistinguishable from a space.
         line = line.replace(SENTENCEPIECE_SPACE, "_")
         if self.tokenize:
             normalizer, tokenizer = _moses(self.lang)
-            # No escaping: what the model writes is plain text, and BLEU counts the same tokens.
+            # Without escapes, the model's output is plain text, and BLEU counts the same tokens.
             line = tokenizer.tokenize(normalizer.normalize(line), return_str=True, escape=False)
-        # Tokenising may produce odd spaces again; sentencepiece would make pieces of them.
+        # Tokenisation may introduce unusual spaces, which would become subwords.
         line = " ".join(line.split())
         return line.lower() if self.lowercase else line
 
 
-@cache  # compiling its expressions takes longer than tokenising many lines
+@cache  # compiling the regular expressions takes longer than tokenising many lines
 def _moses(lang: str) -> tuple:
-    import sacremoses  # takes half a second, which training has no use for
+    import sacremoses  # training does not need it, and importing it takes half a second
 
     return sacremoses.MosesPunctNormalizer(lang), sacremoses.MosesTokenizer(lang)
 
 
 class Detokenizer:
-    """Moses detokenisation of one language (sacremoses)."""
+    """Moses detokenisation.
+
+    Args:
+        lang: language of the text.
+    """
 
     def __init__(self, lang: str):
         import sacremoses
@@ -39,4 +50,5 @@ class Detokenizer:
         self.moses = sacremoses.MosesDetokenizer(lang)
 
     def __call__(self, line: str) -> str:
+        """Plain text from a line of tokens."""
         return self.moses.detokenize(line.split())

@@ -1,1 +1,1 @@
-"""A web page to try a trained model on: ``fairseq-lrn serve``."""
+"""A web page to try a trained model: ``fairseq-lrn serve``."""

@@ -1,4 +1,4 @@
-"""Beam search, length penalties, translating raw text, and export to ONNX."""
+"""Beam search, length penalties, translation of raw text, and export to ONNX."""
 
 from fairseq_lrn.compat import require_fairseq
 

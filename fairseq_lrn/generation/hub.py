@@ -13,7 +13,7 @@ from fairseq_lrn.models.base import register_hub_completion
 def complete_from_directory(
     directory: str, checkpoint_file: Optional[str], options: Dict[str, Any]
 ) -> Tuple[str, Dict[str, Any]]:
-    """Choose a checkpoint, and set the options that raw text needs, if its files are there.
+    """Choose a checkpoint, and set the options for raw text if the directory has its files.
 
     Args:
         directory: a directory of checkpoints.

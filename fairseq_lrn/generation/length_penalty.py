@@ -1,4 +1,4 @@
-"""The length penalty of GNMT, with which the paper's models are decoded."""
+"""The length penalty of GNMT, which the paper uses."""
 
 import math
 
@@ -19,7 +19,7 @@ class GNMTLengthPenalty:
         return ((5 + length) / 6) ** self.len_penalty
 
     def finalize_hypos(self, step: int, *args, **kwargs):
-        """As in fairseq, which divides by n^len_penalty: set the power of the same effect."""
+        """As in fairseq, which divides by n^len_penalty: set the exponent with the same effect."""
         alpha = self.len_penalty
         length = step + 1
         if length > 1:  # for one token, both normalisers are 1
@@ -39,4 +39,4 @@ class GNMTSequenceGenerator(GNMTLengthPenalty, RecurrentSequenceGenerator):
 
 
 class GNMTSequenceGeneratorWithAlignment(GNMTLengthPenalty, SequenceGeneratorWithAlignment):
-    """The same for ``--print-alignment``."""
+    """Beam search with the length penalty of GNMT, for ``--print-alignment``."""

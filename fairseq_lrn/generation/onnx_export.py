@@ -1,8 +1,8 @@
-"""Models as ONNX: what is computed once for a batch of sentences, and one step of the decoder."""
+"""Export to ONNX: the encoder, which runs once per batch, and one step of the decoder."""
 
 import importlib.util
 import os
-from typing import Tuple
+from typing import Any, Dict, List, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,10 @@ OPSET = 18
 
 
 class Encoder(nn.Module):
-    """All that the decoder needs to know of source sentences.
+    """The encoder, with everything that the decoder computes once per batch.
 
     Args:
-        model: ``lrn``.
+        model: a model ``lrn``, with L decoder layers.
     """
 
     def __init__(self, model: nn.Module):
@@ -25,13 +25,15 @@ class Encoder(nn.Module):
         self.encoder, self.decoder = model.encoder, model.decoder
 
     def forward(self, src_tokens: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """
+        """Encode a batch of sentences.
+
         Args:
-            src_tokens: ``B x S``, padded on either side.
+            src_tokens: source, ``B x S``, padded on either side.
 
         Returns:
-            the layers' initial states ``L x B x H``, keys and values of the layers in turns
-            ``2L x S x B x C``, and where there is padding ``B x S``.
+            the initial states of the decoder layers ``L x B x H``; their keys and values
+            ``2L x S x B x C``, in the order key, value, key, value, ...; and the padding mask
+            ``B x S``, true at padding.
         """
         padding_mask = src_tokens.eq(self.encoder.padding_idx)
         lengths = (~padding_mask).sum(1)
@@ -42,10 +44,10 @@ class Encoder(nn.Module):
 
 
 class DecoderStep(nn.Module):
-    """One position of the decoder; each hypothesis is a row.
+    """One step of the decoder, for one hypothesis per row.
 
     Args:
-        model: ``lrn``.
+        model: a model ``lrn``, with L decoder layers.
     """
 
     def __init__(self, model: nn.Module):
@@ -55,23 +57,26 @@ class DecoderStep(nn.Module):
     def forward(
         self, tokens: Tensor, states: Tensor, memory: Tensor, padding_mask: Tensor
     ) -> Tuple[Tensor, Tensor]:
-        """
+        """Compute the probabilities of the next tokens.
+
         Args:
-            tokens: the newest symbols ``B``; at first the end of sentence.
-            states, memory, padding_mask: what :class:`Encoder` returns; later the states that
-                this returned.
+            tokens: the latest tokens, ``B``; EOS at the first step.
+            states: states of the layers, ``L x B x H``: the result of the previous step, or of
+                :class:`Encoder` at the first step.
+            memory, padding_mask: results of :class:`Encoder`.
 
         Returns:
-            log-probabilities of the next symbol ``B x V``, and the states ``L x B x H``.
+            log-probabilities of the next token ``B x V``, and new states ``L x B x H``.
         """
         state = SearchState(list(states.unbind(0)), list(memory.unbind(0)), padding_mask)
+        # B to 1 x B: one hypothesis per sentence; B x C to 1 x B x C for the output layer
         features = self.decoder.search_step(tokens.unsqueeze(0), state)
         logits = self.decoder.output_layer(features.unsqueeze(0))[0]
         return torch.log_softmax(logits, dim=-1), torch.stack(state.recurrent)
 
 
 def has_exporter() -> bool:
-    """Whether this torch can: export with any sizes, and scans."""
+    """Whether this torch can export dynamic sizes and scans."""
     return (
         hasattr(torch.export, "Dim")
         and hasattr(torch.export.Dim, "DYNAMIC")
@@ -80,18 +85,20 @@ def has_exporter() -> bool:
 
 
 def export(model: nn.Module, destdir: str) -> None:
-    """Write ``encoder.onnx`` and ``decoder.onnx``, of :class:`Encoder` and :class:`DecoderStep`.
+    """Write ``encoder.onnx`` (:class:`Encoder`) and ``decoder.onnx`` (:class:`DecoderStep`).
 
-    Batch and length are free; inputs and outputs are named as there, the states after a step
-    ``new_states``.
+    Batch size and sentence length are dynamic. Inputs and outputs have the names of the arguments
+    and results there: ``src_tokens`` to ``states``, ``memory`` and ``padding_mask``; ``tokens``,
+    ``states``, ``memory`` and ``padding_mask`` to ``log_probs`` and ``new_states``.
 
     Args:
-        model: ``lrn`` (torch.export does not take fairseq's transformer encoder, which looks at the
-            data while it is traced); it is put into evaluation mode.
-        destdir: directory, made if it is not there.
+        model: a model ``lrn``; it is put into evaluation mode. Other models cannot be exported:
+            fairseq's transformer encoder, for one, has control flow that depends on the data.
+        destdir: directory, created if it is missing.
 
     Raises:
-        InputError: packages are missing, torch is too old, or the model is of another kind.
+        InputError: a package is missing, torch is too old, the model cannot be exported, or
+            *destdir* cannot be created.
     """
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
@@ -104,14 +111,17 @@ def export(model: nn.Module, destdir: str) -> None:
     if reason:
         raise InputError(f"ONNX export is for the model lrn without adaptive softmax: {reason}")
     model.eval()
-    # Sizes that are all different, and none of them 1: the exporter takes equal ones for the same.
+    # All sizes differ and none is 1: the exporter would treat equal sizes as one dimension.
     src_tokens = torch.full((3, 7), model.encoder.padding_idx + 1)
     src_tokens[0, 0] = model.encoder.padding_idx
     encoder, step = Encoder(model), DecoderStep(model)
     with torch.no_grad():
         states, memory, padding_mask = encoder(src_tokens)
     batch, length = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC
-    os.makedirs(destdir, exist_ok=True)
+    try:
+        os.makedirs(destdir, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make {destdir}: {error.strerror or error}") from error
     _export(
         encoder,
         (src_tokens,),
@@ -133,7 +143,14 @@ def export(model: nn.Module, destdir: str) -> None:
     )
 
 
-def _export(module, example, path, dynamic_shapes, output_names) -> None:
+def _export(
+    module: nn.Module,
+    example: Tuple[Tensor, ...],
+    path: str,
+    dynamic_shapes: Dict[str, Dict[int, Any]],
+    output_names: List[str],
+) -> None:
+    """Export a module; *dynamic_shapes* has its inputs by name, in order."""
     with torch.no_grad():
         torch.onnx.export(
             module.eval(),

@@ -34,8 +34,8 @@ class LRNTranslationConfig(TranslationConfig):
     generation_dtype: ChoiceEnum(MATMUL_DTYPES) = field(
         default="float32",
         metadata={
-            "help": "type of the matrix products of our models in generation, on a CPU that "
-            "supports it; bfloat16 and int8 round, so some translations differ"
+            "help": "data type of matrix products in generation, for models of fairseq_lrn on a "
+            "CPU that supports it; bfloat16 and int8 round, so some translations differ"
         },
     )
 
@@ -48,7 +48,7 @@ class LRNTranslationTask(TranslationTask):
     model and data of ``translation``. Only the models of this package are searched faster.
     """
 
-    dtype_unavailable_reason = ""  # logged once
+    dtype_unavailable_reason = ""  # what was logged, to log it only once
 
     def build_generator(
         self,
@@ -58,7 +58,9 @@ class LRNTranslationTask(TranslationTask):
         extra_gen_cls_kwargs=None,
         prefix_allowed_tokens_fn=None,
     ):
-        """A generator with the requested length penalty and type of matrix products.
+        """A generator with the requested length penalty and data type of matrix products.
+
+        Arguments and result are those of fairseq's method.
 
         Raises:
             InputError: a weight is not finite, so it cannot be quantised to 8 bits.

@@ -1,9 +1,8 @@
-"""Reading what fairseq-generate prints."""
+"""Translations from the output of fairseq-generate."""
 
 import pytest
 
 from fairseq_lrn.data.generate_output import read_translations
-from fairseq_lrn.data.tokenization import Detokenizer
 from fairseq_lrn.errors import InputError
 
 OUTPUT = """\
@@ -20,7 +19,7 @@ Generate test with beam=5: BLEU4 = 1.00
 """
 
 
-def test_order_and_best(tmp_path):
+def test_best_hypotheses_in_the_order_of_the_data(tmp_path):
     path = tmp_path / "generated"
     path.write_text(OUTPUT)
     first, second = read_translations(str(path))
@@ -34,15 +33,17 @@ def test_order_and_best(tmp_path):
         ("", "lacks hypotheses"),
         ("S-0\ta\nT-0\tA\n", "lacks hypotheses"),
         (OUTPUT.replace("-0\t", "-2\t"), "--required-batch-size-multiple 1"),
-        ("H-0\t-1.0\t\u2581a \u2581b\n", "--remove-bpe sentencepiece"),
+        ("H-0\t-1.0\t\u2581a \u2581b\n", "has subwords .* --remove-bpe sentencepiece"),
+        ("H-0\t\n", "is not output of fairseq-generate: could not convert"),
     ],
 )
-def test_incomplete_output(tmp_path, content, message):
+def test_unusable_output(tmp_path, content, message):
     path = tmp_path / "generated"
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_translations(str(path))
 
 
-def test_detokenizer():
-    assert Detokenizer("de")("Das ist es , glaubt er .") == "Das ist es, glaubt er."
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match="cannot read .*absent: No such file"):
+        read_translations(str(tmp_path / "absent"))

@@ -1,6 +1,8 @@
 """Line alignment is never lost."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fairseq_lrn.data.parallel import read_lines, read_pair, write_lines
 from fairseq_lrn.errors import InputError
@@ -10,6 +12,12 @@ def test_only_line_feeds_end_lines(tmp_path):
     path = tmp_path / "text"
     path.write_bytes("a\u2028b\r\n\n c\x0bd\x85e \nlast".encode())
     assert read_lines(str(path)) == ["a b", "", "c d e", "last"]
+
+
+def test_byte_order_mark(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("a\nb\n", encoding="utf-8-sig")
+    assert read_lines(str(path)) == ["a", "b"]
 
 
 def test_round_trip(tmp_path):
@@ -32,8 +40,38 @@ def test_unusable_files(tmp_path, content, message):
     assert str(path) in str(error.value)
 
 
+def test_file_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write .*file/text"):
+        write_lines(str(tmp_path / "file" / "text"), ["a"])
+
+
 def test_different_lengths(tmp_path):
     (tmp_path / "x.en").write_text("a\nb\n")
     (tmp_path / "x.de").write_text("a\n")
     with pytest.raises(InputError, match=r"x\.en has 2 lines, but .*x\.de has 1"):
         read_pair(str(tmp_path / "x"), "en", "de")
+
+
+@settings(max_examples=300, deadline=None)
+@given(lines=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1))
+def test_as_many_lines_as_line_feeds(tmp_path_factory, lines):
+    path = tmp_path_factory.getbasetemp() / "lines"
+    content = "\n".join(lines) + "\n"
+    path.write_bytes(content.encode())
+    if content.strip("\ufeff").strip():
+        assert len(read_lines(str(path))) == content.count("\n")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(min_size=1))
+def test_arbitrary_bytes(tmp_path_factory, content):
+    """They are either lines or an error that names the file."""
+    path = tmp_path_factory.getbasetemp() / "bytes"
+    path.write_bytes(content)
+    try:
+        lines = read_lines(str(path))
+    except InputError as error:
+        assert str(path) in str(error)
+    else:
+        assert len(lines) == content.removesuffix(b"\n").count(b"\n") + 1

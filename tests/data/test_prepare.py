@@ -1,6 +1,8 @@
-"""From raw text to data that fairseq reads."""
+"""From raw text to data that fairseq reads: line n stays line n, whatever the text."""
 
+import dataclasses
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -49,7 +51,7 @@ def test_prepare(raw):
     assert read_lines(str(data / "text" / "test.tok.de"))[0].endswith(" .")
 
 
-def test_vocabulary_of_earlier_data(raw):
+def test_bpe_and_dictionaries_of_earlier_data(raw):
     prepare(options(raw))
     prepare(
         options(
@@ -61,50 +63,61 @@ def test_vocabulary_of_earlier_data(raw):
 
 
 def test_merges(raw):
-    """The number of merges, not of pieces: characters come on top."""
+    """The number of merges, not of subwords: characters are not counted."""
     prepare(options(raw, bpe_merges=200))
     bpe = SentencePieceProcessor(model_file=str(raw / "data" / "sentencepiece.bpe.model"))
-    pieces = [bpe.id_to_piece(index) for index in range(3, bpe.get_piece_size())]
-    assert sum(len(piece) > 1 for piece in pieces) == 200
+    subwords = [bpe.id_to_piece(index) for index in range(3, bpe.get_piece_size())]
+    assert sum(len(subword) > 1 for subword in subwords) == 200
     text = "".join(read_lines(str(raw / "data" / "text" / f"train.tok.{lang}"))[n]
                    for lang in ("en", "de") for n in range(300))  # fmt: skip
-    assert {piece for piece in pieces if len(piece) == 1} == set(text) - {" "} | {"\u2581"}
-    # As many as there are, where there are fewer.
+    characters = {subword for subword in subwords if len(subword) == 1}
+    assert characters == set(text) - {" "} | {"\u2581"}
+    # If the text has fewer merges, all of them are made.
     prepare(options(raw, "all", bpe_merges=100000))
 
 
-def test_vocabulary_for_each_language(raw, monkeypatch):
+def test_dictionary_for_each_language(raw, monkeypatch):
     monkeypatch.setattr("fairseq_lrn.data.prepare.ENCODED_AT_ONCE", 7)
     prepare(options(raw, bpe_merges=400, vocab_threshold=20))
     data = raw / "data"
-    whole = SentencePieceProcessor(model_file=str(data / "sentencepiece.bpe.model"))
+    joint = SentencePieceProcessor(model_file=str(data / "sentencepiece.bpe.model"))
     for lang in ("en", "de"):
         counts = Counter(
-            piece
-            for line in whole.encode(read_lines(str(data / f"text/train.tok.{lang}")), out_type=str)
-            for piece in line
+            subword
+            for line in joint.encode(read_lines(str(data / f"text/train.tok.{lang}")), out_type=str)
+            for subword in line
         )
         dictionary = Dictionary.load(str(data / f"dict.{lang}.txt"))
-        pieces = set(dictionary.symbols[dictionary.nspecial :])
+        subwords = set(dictionary.symbols[dictionary.nspecial :])
         assert any(count < 20 for count in counts.values())
-        for piece in pieces:
-            assert len(piece) == 1 or counts[piece] >= 20 or piece.startswith("madeupword"), piece
-        # Nothing is lost: pieces are taken apart, not replaced.
+        for subword in subwords:
+            is_padding = subword.startswith("madeupword")
+            assert len(subword) == 1 or counts[subword] >= 20 or is_padding, subword
+        # Nothing is lost: rare subwords are split, not replaced.
         for line, segmented in zip(
             read_lines(str(data / f"text/train.tok.{lang}")),
             read_lines(str(data / f"text/train.bpe.{lang}")),
         ):
-            assert set(segmented.split()) <= pieces
+            assert set(segmented.split()) <= subwords
             assert segmented.replace(" ", "").replace("\u2581", " ").strip() == line
     assert (data / "dict.en.txt").read_text() != (data / "dict.de.txt").read_text()
-    # Later data are segmented the same way.
+    # Later data are segmented in the same way, and their record says so.
     prepare(options(raw, "more", trainpref=None, validpref=None, vocab_from=str(data)))
     for lang in ("en", "de"):
         name = f"text/test.bpe.{lang}"
         assert (raw / "more" / name).read_text() == (data / name).read_text()
+    assert json.loads((raw / "more" / "prepare.json").read_text())["vocab_threshold"] == 20
 
 
-def test_vocabulary_made_differently(raw):
+def test_options_are_not_changed(raw):
+    prepare(options(raw, vocab_threshold=20, bpe_merges=400))
+    given = options(raw, "more", trainpref=None, vocab_from=str(raw / "data"))
+    before = dataclasses.asdict(given)
+    prepare(given)
+    assert dataclasses.asdict(given) == before
+
+
+def test_earlier_data_that_do_not_match(raw):
     prepare(options(raw))
     with pytest.raises(InputError, match="prepared with lowercase=False, but this is"):
         prepare(options(raw, "more", vocab_from=str(raw / "data"), lowercase=True))
@@ -125,7 +138,7 @@ def test_nothing_is_overwritten(raw):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"vocab_size": 100000}, "choose another --vocab-size"),
+        ({"vocab_size": 100000}, "100000 subwords .* choose another --vocab-size"),
         ({"trainpref": None}, "give --trainpref"),
         ({"trainpref": "absent"}, "cannot read absent.en"),
         ({"vocab_from": "absent"}, "absent/sentencepiece.bpe.model is missing"),
@@ -135,17 +148,17 @@ def test_nothing_is_overwritten(raw):
         ({"vocab_from": "data", "vocab_threshold": 5}, "leave out --bpe-merges and"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"destdir": "a,b"}, "has a comma"),
-        ({"destdir": "/proc/nowhere/data"}, "cannot make"),
+        ({"destdir": "/proc/nowhere/data"}, "cannot write"),
     ],
 )
-def test_what_fails_leaves_nothing(raw, changes, message):
+def test_failure_leaves_no_file(raw, changes, message):
     before = sorted(raw.iterdir())
     with pytest.raises(InputError, match=message):
         prepare(options(raw, **changes))
     assert sorted(raw.iterdir()) == before
 
 
-def test_characters_of_sentencepiece_and_byte_order_mark(raw):
+def test_space_of_sentencepiece_and_byte_order_mark(raw):
     lines = read_lines(str(raw / "test.en"))
     text = "\ufeffa\u2581b .\n" + "\n".join(lines[1:]) + "\n"
     (raw / "test.en").write_text(text, encoding="utf-8")
@@ -157,3 +170,60 @@ def test_cleaning():
     source = ["a b", "", "a", "a a a a", "a b c"]
     target = ["x", "x", "", "x", "x y z"]
     assert clean(source, target, 3, 2.0) == (["a b", "a b c"], ["x", "x y z"])
+
+
+ODD = [
+    *("\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\0", "\x7f"),
+    *("\t", "\xa0", "\u200b", "\u200d", "\u202e", "\ufeff", "\ufffd", "\uffff", "\ue000", "\xad"),
+    *("\u0301", "e\u0301\u0301\u0301", "\u1e9e", "\u0130", "\ufb01", "\U0001f469\u200d\U0001f680"),
+    *("\u2581", "\u2581\u2581", "@@ ", "<unk>", "</s>", "<pad>", "<s>", "&amp;", "&#124;", "|"),
+    *("'", "''", '"', "``", "...", "\u2026", "-", "--", "\u00b7", "\u4e2d\u6587", "\u0627\u0644"),
+    *("\u0e44\u0e17\u0e22", "1,000.5", "http://a.b/c?d=e", "#", "%", "\\", "$1", "a" * 300),
+]
+LINES = 200
+
+
+def odd_line(dice):
+    """A line of odd characters and words, with or without spaces."""
+    parts = [
+        dice.choice(ODD) if dice.random() < 0.6 else dice.choice(["Haus", "the", "x"])
+        for _ in range(dice.choice([0, 1, 3, 10, 40]))
+    ]
+    return dice.choice(["", " ", "  "]).join(parts)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_line_numbers(tmp_path, workers):
+    """Both sides of each line have its number in them, and the prepared line has it as well."""
+    dice = random.Random(workers)
+    pairs = generate(300)
+    numbers = [f"q {' '.join(f'{n:04d}')} q" for n in range(LINES)]
+    for side, lang in enumerate(("en", "de")):
+        write_lines(str(tmp_path / f"train.{lang}"), [p[side] for p in pairs] + 4 * numbers)
+        odd = [f"{odd_line(dice)} {number} {odd_line(dice)}" for number in numbers]
+        odd[7] = f"{'lang ' * 30_000}{numbers[7]}"
+        odd[9] = ""  # without text on one side only
+        if side == 1:
+            odd[9] = numbers[9]
+        (tmp_path / f"test.{lang}").write_bytes(("\n".join(odd) + "\n").encode())
+    prepare(
+        PrepareOptions(
+            *("en", "de"),
+            trainpref=str(tmp_path / "train"),
+            testpref=[str(tmp_path / "test")],
+            destdir=str(tmp_path / "data"),
+            vocab_size=300,
+            workers=workers,
+        )
+    )
+    for lang in ("en", "de"):
+        dictionary = Dictionary.load(str(tmp_path / "data" / f"dict.{lang}.txt"))
+        path = tmp_path / "data" / f"test.en-de.{lang}"
+        items = data_utils.load_indexed_dataset(str(path), dictionary)
+        assert len(items) == LINES
+        for number, item in zip(numbers, items):
+            text = dictionary.string(item, bpe_symbol="sentencepiece")
+            if (lang, number) == ("en", numbers[9]):
+                assert text == ""
+            else:
+                assert number in text, text

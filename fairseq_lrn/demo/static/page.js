@@ -4,13 +4,13 @@ let limits = { max_characters: 1000, max_beam: 20 };
 let latest = 0;
 
 function element(name, text) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const node = document.createElement(name);
+  if (text !== undefined) node.textContent = text;
+  return node;
 }
 
-// Darker where the weight is larger, relative to the largest.
-function heatMap(place, rows, columns, weights) {
+// A table of weights; the opacity of a cell is its weight relative to the largest weight.
+function heatMap(container, rows, columns, weights) {
   const largest = Math.max(...weights.flat(), 1e-9);
   const table = element("table");
   const names = table.createTHead().insertRow();
@@ -32,7 +32,7 @@ function heatMap(place, rows, columns, weights) {
       cell.append(mark);
     });
   });
-  place.replaceChildren(table);
+  container.replaceChildren(table);
 }
 
 function show(answer) {
@@ -45,7 +45,7 @@ function show(answer) {
     score.className = "score";
     button.append(score, translation.text);
     button.addEventListener("click", () => {
-      for (const other of list.querySelectorAll("button")) other.setAttribute("aria-pressed", "false");
+      for (const each of list.querySelectorAll("button")) each.setAttribute("aria-pressed", "false");
       button.setAttribute("aria-pressed", "true");
       get("best").textContent = translation.text;
       heatMap(get("attention"), translation.words, translation.source, translation.attention);
@@ -57,7 +57,7 @@ function show(answer) {
   });
   get("memory-part").hidden = answer.memory === null;
   if (answer.memory) {
-    heatMap(get("memory"), answer.memory.pieces, answer.memory.pieces, answer.memory.weights);
+    heatMap(get("memory"), answer.memory.subwords, answer.memory.subwords, answer.memory.weights);
   }
   get("result").hidden = false;
 }
@@ -78,7 +78,7 @@ async function translate(event) {
     if (response.ok) show(answer);
     else get("message").textContent = answer.error;
   } catch (error) {
-    get("message").textContent = "The server does not answer: is it still running?";
+    get("message").textContent = "The server does not answer. Is it still running?";
   } finally {
     get("go").disabled = false;
   }

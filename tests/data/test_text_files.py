@@ -1,0 +1,69 @@
+"""The files that raw text needs, beside prepared data and beside checkpoints."""
+
+import json
+from argparse import Namespace
+
+import pytest
+from fairseq import checkpoint_utils
+
+from fairseq_lrn.data import text_files
+from fairseq_lrn.data.raw_text import RawText
+from fairseq_lrn.errors import InputError
+
+NAMES = {"prepare.json", "sentencepiece.bpe.model", "dict.en.txt", "dict.de.txt"}
+
+
+def names(directory):
+    return {path.name for path in directory.iterdir()}
+
+
+def test_names(original_data, tmp_path):
+    assert set(text_files.files(str(original_data))) == NAMES
+    assert text_files.files(str(tmp_path)) == []  # not from fairseq-lrn prepare
+
+
+def test_kept_files_are_enough(data, tmp_path):
+    directory = tmp_path / "checkpoints"
+    directory.mkdir()
+    text_files.keep(str(data), str(directory))
+    assert names(directory) == NAMES
+    assert RawText(str(directory)).subwords("The dog") == RawText(str(data)).subwords("The dog")
+
+
+def test_only_changed_files_are_copied_again(data, tmp_path):
+    directory = tmp_path / "checkpoints"
+    directory.mkdir()
+    text_files.keep(str(data), str(directory))
+    (directory / "dict.en.txt").write_text("of other data 1\n")
+    before = (directory / "prepare.json").stat().st_mtime_ns
+    text_files.keep(str(data), str(directory))
+    assert (directory / "dict.en.txt").read_bytes() == (data / "dict.en.txt").read_bytes()
+    assert (directory / "prepare.json").stat().st_mtime_ns == before
+
+
+def test_data_from_elsewhere_have_no_such_files(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    text_files.keep(str(tmp_path), str(tmp_path / "checkpoints"))
+    assert names(tmp_path / "checkpoints") == set()
+
+
+@pytest.mark.parametrize("as_options", [dict, lambda options: Namespace(**options)])
+def test_fairseq_saves_them_beside_a_checkpoint(original_data, tmp_path, as_options):
+    task = as_options({"data": f"{original_data}:elsewhere"})
+    state = {"model": {}, "cfg": {"task": task}}
+    checkpoint_utils.torch_persistent_save(state, str(tmp_path / "checkpoint1.pt"))
+    assert names(tmp_path) == {"checkpoint1.pt", *NAMES}
+
+
+def test_checkpoint_without_data(tmp_path):
+    for state in ({}, {"cfg": None}, {"cfg": {"task": {"data": None}}}):
+        text_files.keep_beside_checkpoint(state, str(tmp_path))
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", json.dumps({"source_lang": "en"})])
+def test_damaged_record(data, content):
+    (data / "prepare.json").write_text(content)
+    for read in (text_files.read_record, text_files.files):
+        with pytest.raises(InputError, match="prepare.json.* fairseq-lrn prepare"):
+            read(str(data))

@@ -5,7 +5,7 @@ its models, tasks, criterions and optimisers are registered with fairseq. Withou
 :class:`LRN` and :mod:`fairseq_lrn.ops` work; everything else says what to install.
 """
 
-from fairseq_lrn.compat import apply_patches
+from fairseq_lrn.compat import apply_patches, require_fairseq
 from fairseq_lrn.modules import LRN
 
 __version__ = "0.1.0"
@@ -21,16 +21,17 @@ __all__ = [
 ]
 
 try:
-    apply_patches(__path__)
+    require_fairseq()
 except ImportError as error:
-    _fairseq_error = error
+    _remedy = str(error)
 
     def __getattr__(name: str):
         if name in __all__:
-            raise _fairseq_error
+            raise ImportError(_remedy)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 else:
+    apply_patches(__path__)
     # Not lazily: fairseq does not import models/ and tasks/ of a user directory that was imported.
     import fairseq_lrn.criterions
     import fairseq_lrn.data.prepared_text

@@ -63,10 +63,10 @@ def load(path: str) -> Dict[str, Any]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"checkpoint {path} is damaged, or holds objects that a fairseq checkpoint does not "
-            f"need, and was not loaded for safety ({reason}); use another checkpoint"
+            f"need; it was not loaded for safety ({reason}): use another checkpoint"
         ) from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-        raise InputError(f"{path} is not a fairseq checkpoint: it has no model")
+        raise InputError(f"{path} is not a fairseq checkpoint: it has no model; use another file")
     return state
 
 
@@ -91,31 +91,32 @@ def preferred(directory: str) -> str:
         if os.path.isfile(os.path.join(directory, name)):
             return name
     raise InputError(
-        f"{directory} has no {', '.join(PREFERRED[:-1])} or {PREFERRED[-1]}: name a checkpoint"
+        f"{directory} has no {', '.join(PREFERRED[:-1])} or {PREFERRED[-1]}: give the name of a "
+        "checkpoint"
     )
 
 
 def find(
     directory: str, pattern: re.Pattern, count: int, upper_bound: Optional[int] = None
 ) -> List[str]:
-    """The *count* latest checkpoints of *directory* (with :data:`BEST`: the best ones), in order.
+    """The latest checkpoints of a directory, or with :data:`BEST` the best checkpoints.
 
     Args:
         directory: a directory of checkpoints.
-        pattern: :data:`EPOCH`, :data:`UPDATE` or :data:`BEST`; its group is the number.
-        count: how many checkpoints.
-        upper_bound: ignore checkpoints with a larger number.
+        pattern: :data:`EPOCH`, :data:`UPDATE` or :data:`BEST`.
+        count: number of checkpoints, at least 1.
+        upper_bound: largest epoch or number of updates.
 
     Returns:
-        their paths, latest or best first.
+        *count* paths, the latest or the best first.
 
     Raises:
-        InputError: there are fewer than *count*.
+        InputError: the directory cannot be read, or has fewer checkpoints.
     """
     try:
         names = os.listdir(directory)
     except OSError as error:
-        raise InputError(f"cannot list {directory}: {error.strerror or error}") from error
+        raise InputError(f"cannot read {directory}: {error.strerror or error}") from error
     numbered = []
     for name in names:
         match = pattern.fullmatch(name)
@@ -124,7 +125,7 @@ def find(
     if len(numbered) < count:
         raise InputError(
             f"{directory} has {len(numbered)} checkpoints with names like {pattern.pattern}, "
-            f"not {count}; ask for fewer, or train with a larger "
+            f"not {count}: ask for fewer, or train with a larger "
             "--keep-last-epochs, --keep-interval-updates or --keep-best-checkpoints"
         )
     descending = True
@@ -136,10 +137,13 @@ def find(
 
 
 def average(paths: List[str]) -> Dict[str, Any]:
-    """The arithmetic mean of the parameters, accumulated in float64.
+    """A checkpoint with the arithmetic mean of the parameters, which is computed in float64.
 
-    Everything else comes from the first checkpoint, except for the state of its optimiser, which
+    Everything else comes from the first checkpoint, except for the state of the optimiser, which
     does not belong to the averaged parameters.
+
+    Args:
+        paths: paths of the checkpoints.
 
     Raises:
         InputError: a checkpoint cannot be used, or the checkpoints belong to different models.
@@ -151,7 +155,10 @@ def average(paths: List[str]) -> Dict[str, Any]:
         if model.keys() != sums.keys() or any(
             model[name].shape != value.shape for name, value in sums.items()
         ):
-            raise InputError(f"{path} and {paths[0]} are not checkpoints of the same model")
+            raise InputError(
+                f"{path} and {paths[0]} are not checkpoints of the same model: give checkpoints of "
+                "one training run"
+            )
         for name, value in sums.items():
             value += model[name]
     for name, value in first["model"].items():

@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """Input or an option that cannot be used. The message names the culprit and the remedy."""
+    """Input or an option that cannot be used. The message names the cause and the remedy."""
 
 
 def command_failed(action: str, output: str) -> InputError:

@@ -1,14 +1,11 @@
-"""Finding, averaging and safely loading checkpoints."""
+"""Finding, averaging, safe loading and saving of checkpoints."""
 
 import argparse
 import os
-import resource
 
 import numpy
 import pytest
 import torch
-from fairseq import checkpoint_utils
-from fairseq.file_io import PathManager
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.errors import InputError
@@ -77,11 +74,11 @@ def test_find_best(tmp_path, save, maximize, expected):
     ]
 
 
-def test_what_fairseq_needs_is_loaded(save, tmp_path):
+def test_types_of_fairseq_are_loaded(save, tmp_path):
     """Models configured without a dataclass have their options in a Namespace."""
     state = checkpoints.load(save("a.pt", {}, options=argparse.Namespace(a=1)))
     assert state["options"].a == 1
-    counts = numpy.array([5, 4, 3, 2])  # of n-grams, with --eval-bleu
+    counts = numpy.array([5, 4, 3, 2])  # of n-grams, after training with --eval-bleu
     state = checkpoints.load(save("b.pt", {}, counts=counts))
     assert (state["counts"] == counts).all()
     weights = {
@@ -107,7 +104,7 @@ def test_what_fairseq_needs_is_loaded(save, tmp_path):
     ],
     ids=["missing", "empty", "foreign", "truncated", "malicious", "no model"],
 )
-def test_bad_checkpoints(save, tmp_path, monkeypatch, content, message):
+def test_unusable_file(save, tmp_path, monkeypatch, content, message):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bad.pt"
     if content == "truncated":
@@ -117,14 +114,13 @@ def test_bad_checkpoints(save, tmp_path, monkeypatch, content, message):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    for load in (checkpoints.load, checkpoint_utils.load_checkpoint_to_cpu):
-        with pytest.raises(InputError, match=message) as error:
-            load(str(path))
-        assert "bad.pt" in str(error.value)
-        assert not (tmp_path / "malicious").exists()
+    with pytest.raises(InputError, match=message) as error:
+        checkpoints.load(str(path))
+    assert "bad.pt" in str(error.value)
+    assert not (tmp_path / "malicious").exists()
 
 
-def test_save_keeps_the_old_file_until_the_new_one_is_whole(save, tmp_path):
+def test_save_keeps_the_old_file_until_the_new_one_is_complete(save, tmp_path):
     path = save("a.pt", {"w": torch.ones(1)})
     before = (tmp_path / "a.pt").read_bytes()
     with pytest.raises(Exception, match="pickle|local object"):
@@ -133,42 +129,28 @@ def test_save_keeps_the_old_file_until_the_new_one_is_whole(save, tmp_path):
     assert os.listdir(tmp_path) == ["a.pt"]
 
 
-def test_copies_of_fairseq_are_whole(save, tmp_path, monkeypatch):
-    """checkpoint_last.pt is a copy; whatever happens, there is the old one or the new one."""
-    old, new = save("last.pt", {"w": torch.zeros(1000)}), save("new.pt", {"w": torch.ones(1000)})
-    before = (tmp_path / "last.pt").read_bytes()
-
-    def interrupted(source, destination):
-        destination.write(source.read()[:1000])
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("shutil.copyfileobj", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            PathManager.copy(new, old, overwrite=True)
-    assert (tmp_path / "last.pt").read_bytes() == before
-    assert PathManager.copy(new, old, overwrite=True)
-    assert torch.equal(checkpoints.load(old)["model"]["w"], torch.ones(1000))
-    assert sorted(os.listdir(tmp_path)) == ["last.pt", "new.pt"]
+@pytest.mark.parametrize("name", ["checkpoint_last.pt", "checkpoint_best.pt", "averaged.pt"])
+def test_preferred(tmp_path, name):
+    """Each is preferred to the ones before it."""
+    for lower in checkpoints.PREFERRED[checkpoints.PREFERRED.index(name) :]:
+        (tmp_path / lower).touch()
+    assert checkpoints.preferred(str(tmp_path)) == name
 
 
-def test_what_fails_to_be_made_is_not_said_to_fail_to_be_written(tmp_path):
-    with pytest.raises(RuntimeError, match="^no translation$") as caught:
-        with checkpoints.replacing(str(tmp_path / "out.de")):
-            raise RuntimeError("no translation")
-    assert caught.type is RuntimeError and os.listdir(tmp_path) == []
+def test_nothing_preferred(tmp_path):
+    (tmp_path / "checkpoint7.pt").touch()
+    message = "has no averaged.pt, checkpoint_best.pt or checkpoint_last.pt: give the name"
+    with pytest.raises(InputError, match=message):
+        checkpoints.preferred(str(tmp_path))
 
 
-def test_full_disk(save, tmp_path):
-    """fairseq's saving names the file and the reason, and leaves nothing half written."""
-    path = save("a.pt", {"w": torch.ones(1)})
-    before = (tmp_path / "a.pt").read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(InputError, match=f"cannot write {path}: File too large; files"):
-            checkpoint_utils.torch_persistent_save({"model": {"w": torch.ones(100_000)}}, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert (tmp_path / "a.pt").read_bytes() == before
-    assert os.listdir(tmp_path) == ["a.pt"]
+@pytest.mark.parametrize("task", [{"source_lang": "en"}, argparse.Namespace(source_lang="en")])
+def test_source_language(task):
+    state = {"cfg": {"task": task}}
+    assert checkpoints.source_lang(state) == "en"
+    assert checkpoints.task_options(state) == {"source_lang": "en"}
+
+
+@pytest.mark.parametrize("state", [{}, {"cfg": None}, {"cfg": {"task": {}}}])
+def test_unknown_source_language(state):
+    assert checkpoints.source_lang(state) is None

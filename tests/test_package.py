@@ -1,71 +1,191 @@
-"""fairseq_lrn as a user directory: by path, by name, twice, from two processes, without fairseq."""
+"""The package as it is installed and imported: with fairseq, with a broken one, without it."""
 
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-import fairseq
 import pytest
 
-USE = """
+# Makes every package unimportable that is not part of Python, torch or this package. Packages that
+# torch requires are importable.
+TORCH_ALONE = """
 import sys
-from argparse import Namespace
-from fairseq import utils
-from fairseq.models import ARCH_MODEL_REGISTRY
-utils.import_user_module(Namespace(user_dir=sys.argv[1]))
-assert {"lrn", "lrn_tiny", "lrn_iwslt_de_en", "lrn_wmt_en_de"} <= set(ARCH_MODEL_REGISTRY)
-import fairseq_lrn
-print("from", fairseq_lrn.__path__[0])
+
+ALLOWED = {
+    "fairseq_lrn", "torch", "torchgen", "functorch", "filelock", "fsspec", "jinja2", "markupsafe",
+    "mpmath", "networkx", "sympy", "typing_extensions", "setuptools", "_distutils_hack",
+    "pkg_resources", *sys.stdlib_module_names
+}
+
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if path is None and name.split(".")[0] not in ALLOWED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Blocked())
 """
+needs_python310 = pytest.mark.skipif(
+    sys.version_info < (3, 10), reason="the names of Python's own modules are known from 3.10 on"
+)
+NEED_FAIRSEQ = [
+    *("fairseq_lrn.models", "fairseq_lrn.tasks", "fairseq_lrn.criterions", "fairseq_lrn.optim"),
+    *("fairseq_lrn.generation", "fairseq_lrn.data", "fairseq_lrn.data.prepared_text"),
+    *("fairseq_lrn.analysis.plots", "fairseq_lrn.demo.server", "fairseq_lrn.commands.prepare"),
+    *("fairseq_lrn.models.translation.lrn_model", "fairseq_lrn.generation.translator"),
+]
 
 
-def run(code, *arguments, path=(), cwd=None):
+def run(code, *arguments, path=(), **options):
+    """Run Python code in a process of its own, which finds modules in *path* first."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True)
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, **options)
 
 
-def test_by_path(root, tmp_path):
-    result = run(USE, root / "fairseq_lrn", cwd=tmp_path)
+def assert_says_what_to_install(message):
+    assert message.startswith("fairseq_lrn needs fairseq for everything except LRN and")
+    assert "install fairseq-fixed>=0.12.3.1" in message or "install fairseq>=0.12.2" in message
+
+
+def test_import_registers_everything(root):
+    """fairseq skips the models and tasks of a user directory that was imported before."""
+    code = """
+import fairseq_lrn
+from fairseq import criterions, models, optim, tasks
+from fairseq.data import encoders
+from fairseq.optim import lr_scheduler
+assert {"lrn", "lrn_rnmt", "transformer_lrn"} <= set(models.MODEL_REGISTRY)
+assert {"lrn_tiny", "lrn_wmt_en_de"} <= set(models.ARCH_MODEL_REGISTRY)
+assert "translation_lrn" in tasks.TASK_REGISTRY
+assert "fused_label_smoothed_cross_entropy" in criterions.CRITERION_REGISTRY
+assert "torch_adam" in optim.OPTIMIZER_REGISTRY
+assert {"gnmt_plus", "inverse_sqrt_cooldown"} <= set(lr_scheduler.LR_SCHEDULER_REGISTRY)
+assert "prepared_text" in encoders.BPE_REGISTRY
+for name in fairseq_lrn.__all__:
+    assert hasattr(fairseq_lrn, name), name
+"""
+    result = run(code, path=[root])
     assert result.returncode == 0, result.stderr
-    assert f"from {root / 'fairseq_lrn'}" in result.stdout
 
 
-@pytest.mark.parametrize("first", ["import fairseq_lrn", "import fairseq_lrn.ops"])
-def test_import_and_user_dir(root, first):
-    code = f"{first}\n{USE}\nutils.import_user_module(Namespace(user_dir=sys.argv[1]))"
-    result = run(code, root / "fairseq_lrn", path=[root])
-    assert result.returncode == 0, result.stderr
+def test_import_is_light(root):
+    """Training reads no raw text, and draws and serves nothing."""
+    code = """
+import sys
+import fairseq_lrn
+print(sys.modules.keys() & {"flask", "matplotlib", "onnx", "sacremoses", "sentencepiece"})
+"""
+    assert run(code, path=[root]).stdout.strip() == "set()"
 
 
-def test_two_processes(root):
-    command = [sys.executable, "-c", USE, str(root / "fairseq_lrn")]
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
+@needs_python310
+def test_torch_alone(root, tmp_path):
+    code = """
+import torch
+import fairseq_lrn.modules, fairseq_lrn.ops
+from fairseq_lrn import LRN, __version__
+x = torch.randn(4, 2, 5, requires_grad=True)
+output, state = LRN(5, 6, bidirectional=True)(x)
+output.sum().backward()
+assert output.shape == (4, 2, 12) and x.grad.abs().sum() > 0
+assert fairseq_lrn.ops.lrn_scan(torch.randn(4, 2, 9), torch.zeros(2, 3)).shape == (4, 2, 3)
+assert not hasattr(fairseq_lrn, "nonsense")
+print("works")
+"""
+    result = run(TORCH_ALONE + code, path=[root], cwd=tmp_path)
+    assert result.stdout == "works\n", result.stderr
 
 
-def test_by_name_after_a_regular_install(root, tmp_path):
-    """fairseq looks for a name beside itself: in the site-packages that both are installed to."""
-    site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
-    source = tmp_path / "source"
+@needs_python310
+def test_torch_alone_says_what_to_install(root, tmp_path):
+    statements = [f"import {name}" for name in NEED_FAIRSEQ]
+    statements += [f"from fairseq_lrn import {name}" for name in ("load_translator", "LRNModel")]
+    code = """
+import fairseq_lrn
+for statement in sys.argv[1:]:
+    try:
+        exec(statement)
+    except ImportError as error:
+        print(error)
+    else:
+        print("no error:", statement)
+"""
+    result = run(TORCH_ALONE + code, *statements, path=[root], cwd=tmp_path)
+    messages = result.stdout.splitlines()
+    assert len(messages) == len(statements), result.stderr
+    for message in messages:
+        assert_says_what_to_install(message)
+        assert "the module fairseq is not installed" in message
+
+
+@needs_python310
+@pytest.mark.parametrize("arguments", [["translate", "model"], ["--help"], []])
+def test_command_with_torch_alone(root, tmp_path, arguments):
+    code = "import runpy\nrunpy.run_module('fairseq_lrn', run_name='__main__')"
+    result = run(TORCH_ALONE + code, *arguments, path=[root], cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()  # no traceback
+    assert_says_what_to_install(line.removeprefix("error: "))
+
+
+@pytest.mark.parametrize(
+    "content, problem",
+    [
+        (
+            "raise ModuleNotFoundError('no numpy', name='numpy')",
+            "the module numpy is not installed",
+        ),
+        ("raise ValueError('mutable default')", "importing it failed: mutable default"),
+    ],
+)
+def test_broken_fairseq(root, tmp_path, content, problem):
+    """LRN works; for the rest, the message has the reason."""
+    (tmp_path / "fairseq").mkdir()
+    (tmp_path / "fairseq" / "__init__.py").write_text(content)
+    code = "from fairseq_lrn import LRN\nLRN(2, 3)\nimport fairseq_lrn.models"
+    result = run(code, path=[tmp_path, root])
+    assert result.returncode == 1
+    message = result.stderr.strip().splitlines()[-1]
+    assert_says_what_to_install(message.removeprefix("ImportError: "))
+    assert problem in message
+
+
+def test_incomplete_installation(root, tmp_path):
+    """fairseq without the packages for raw text: the command names the missing one."""
+    (tmp_path / "sentencepiece.py").write_text("raise ModuleNotFoundError(name='sentencepiece')")
+    code = "from fairseq_lrn.commands.main import main\nmain(['--help'])"
+    result = run(code, path=[tmp_path, root])
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: the module sentencepiece is not installed: install")
+
+
+def test_regular_installation(root, tmp_path):
+    """Everything that the package reads at run time is installed; so is the command."""
+    source, site = tmp_path / "source", tmp_path / "site"
     source.mkdir()
     for name in ("setup.py", "pyproject.toml", "README.md", "fairseq_lrn"):
         (source / name).symlink_to(root / name)
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
     subprocess.run([*install, "--target", str(site), str(source)], check=True, cwd=tmp_path)
-    (site / "fairseq").mkdir()
-    for path in Path(fairseq.__file__).parent.iterdir():
-        (site / "fairseq" / path.name).symlink_to(path)
-    for first in ("", "import fairseq_lrn\n"):
-        result = run(first + USE, "fairseq_lrn", path=[site], cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
-        assert f"from {site}" in result.stdout.replace("/fairseq/../", "/")
+    package = root / "fairseq_lrn"
+    for path in package.rglob("*"):
+        if path.suffix in (".py", ".yaml", ".cpp", ".h", ".html", ".css", ".js"):
+            assert (site / "fairseq_lrn" / path.relative_to(package)).is_file(), path
+    code = "import fairseq_lrn\nprint(fairseq_lrn.__file__)"
+    result = run(code, path=[site], cwd=tmp_path)
+    assert result.stdout.startswith(str(site)), result.stderr
+    script = site / "bin" / "fairseq-lrn"
+    code = "import runpy, sys\nrunpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    help_text = run(code, script, "--help", path=[site], cwd=tmp_path).stdout
+    for command in ("prepare", "translate", "serve", "average", "score", "plot", "convert"):
+        assert f"    {command} " in help_text
 
 
-def test_installing_does_without_a_compiler(root, tmp_path):
-    """The kernels are optional, whatever it is that cannot build them."""
+def test_installation_without_a_compiler(root, tmp_path):
+    """The kernels are optional, whatever prevents their build."""
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(root / name, tmp_path)
     ignored = shutil.ignore_patterns("*.so", "__pycache__")
@@ -78,50 +198,5 @@ def test_installing_does_without_a_compiler(root, tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    assert list(tmp_path.glob("build/lib*/fairseq_lrn/ops/scan.py"))
+    assert list(tmp_path.glob("build/lib*/fairseq_lrn/ops/lrn_scan/interface.py"))
     assert not list(tmp_path.glob("build/lib*/fairseq_lrn/ops/*.so"))
-
-
-def test_import_and_user_dir_by_a_link(root, tmp_path):
-    (tmp_path / "link").symlink_to(root)
-    code = f"import fairseq_lrn\n{USE}"
-    result = run(code, tmp_path / "link" / "fairseq_lrn", path=[root])
-    assert result.returncode == 0, result.stderr
-
-
-def test_second_checkout_is_refused(root, tmp_path):
-    (tmp_path / "fairseq_lrn").mkdir()
-    (tmp_path / "fairseq_lrn" / "__init__.py").touch()
-    result = run(f"import fairseq_lrn\n{USE}", tmp_path / "fairseq_lrn", path=[root])
-    assert result.returncode != 0
-    assert "is not globally unique" in result.stderr
-
-
-@pytest.mark.parametrize(
-    "content, problem",
-    [
-        ("raise ModuleNotFoundError('no fairseq', name='fairseq')", "fairseq is not installed"),
-        ("raise ValueError('mutable default')", "importing it failed: mutable default"),
-    ],
-)
-def test_without_a_working_fairseq(root, tmp_path, content, problem):
-    (tmp_path / "fairseq").mkdir()
-    (tmp_path / "fairseq" / "__init__.py").write_text(content)
-    result = run("import fairseq_lrn", path=[tmp_path, root])
-    assert result.returncode != 0
-    message = result.stderr.strip().splitlines()[-1]
-    assert message.startswith("ImportError: fairseq_lrn needs fairseq")
-    assert problem in message
-    assert "install fairseq-fixed>=0.12.3.1" in message or "install fairseq>=0.12.2" in message
-
-
-def test_ops_and_modules_do_not_import_upwards(root):
-    """models -> modules -> ops, never back; ops know nothing of fairseq."""
-    forbidden = {
-        "ops": ("import fairseq\n", "from fairseq ", "from fairseq.", "fairseq_lrn.mod"),
-        "modules": ("fairseq_lrn.models",),
-    }
-    for package, words in forbidden.items():
-        for path in (root / "fairseq_lrn" / package).rglob("*.py"):
-            found = [word for word in words if word in path.read_text()]
-            assert not found, f"{path}: {found}"

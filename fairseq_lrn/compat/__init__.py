@@ -12,7 +12,7 @@ __all__ = ["apply_patches", "require_fairseq"]
 
 
 def apply_patches(package: Iterable[str]) -> None:
-    """Patch fairseq.
+    """Patch fairseq. Repeated calls have no further effect.
 
     Args:
         package: the ``__path__`` of this package.

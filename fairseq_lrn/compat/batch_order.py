@@ -9,7 +9,9 @@ from fairseq_lrn.compat.patching import patch
 
 
 class RebuildingBatches:
-    """The options of a task with ``rebuild_batches``, which fairseq reads but no task defines.
+    """The options of a task, with the option ``rebuild_batches``.
+
+    fairseq reads this option, but no task defines it.
 
     Args:
         cfg: options of a task.

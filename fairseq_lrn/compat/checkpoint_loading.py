@@ -11,8 +11,8 @@ before fairseq loads them with an older torch, and raise an error that names the
 import _codecs
 import argparse
 import pickle
+from typing import Any
 
-import numpy
 import torch
 
 from fairseq_lrn import checkpoints
@@ -28,21 +28,20 @@ def allow_checkpoint_types() -> None:
     """
     if not hasattr(torch.serialization, "add_safe_globals"):  # see checkpoints.SAFE_LOADING
         return
-    try:
-        from numpy._core.multiarray import _reconstruct
-    except ImportError:  # numpy 1
-        from numpy.core.multiarray import _reconstruct
+    import numpy  # a requirement of fairseq, but not of torch
+
+    reconstruct: Any = numpy.empty(0).__reduce__()[0]  # numpy's own private function
     torch.serialization.add_safe_globals([argparse.Namespace])
     torch.serialization.add_safe_globals(
         [numpy.ndarray, numpy.dtype, type(numpy.dtype(numpy.int64)), _codecs.encode]
     )
-    # numpy 1 and 2 name this function differently; each must read what the other wrote.
+    # numpy 1 and 2 name this function differently; each must read checkpoints of the other.
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        torch.serialization.add_safe_globals([(_reconstruct, f"{module}._reconstruct")])
+        torch.serialization.add_safe_globals([(reconstruct, f"{module}._reconstruct")])
 
 
 def patch_checkpoint_loading() -> None:
-    """Let fairseq load checkpoints safely, and say what is wrong with a file."""
+    """Let fairseq load checkpoints safely, with an error that names the file and the reason."""
     from fairseq import checkpoint_utils
     from fairseq.file_io import PathManager
 

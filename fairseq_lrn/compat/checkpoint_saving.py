@@ -26,14 +26,14 @@ _companions: List[Companion] = []
 
 
 def register_companion(companion: Companion) -> Companion:
-    """Call *companion* with each saved checkpoint and its directory."""
+    """Call *companion* with each checkpoint that fairseq saves, and with its directory."""
     if companion not in _companions:
         _companions.append(companion)
     return companion
 
 
 def write_companions(state: Dict[str, Any], directory: str) -> None:
-    """Put files beside a checkpoint; log what fails.
+    """Put files beside a checkpoint. A failure is logged; it does not end the training run.
 
     Args:
         state: the checkpoint.
@@ -42,12 +42,12 @@ def write_companions(state: Dict[str, Any], directory: str) -> None:
     for companion in _companions:
         try:
             companion(state, directory)
-        except Exception as error:  # optional files are no reason to end a training run
+        except Exception as error:  # the files are optional
             logger.warning("cannot put files beside the checkpoint in %s: %s", directory, error)
 
 
 def patch_checkpoint_saving() -> None:
-    """Let a file with a checkpoint's name always be complete."""
+    """Let fairseq write and copy checkpoints so that no file with their name is incomplete."""
     from fairseq import checkpoint_utils
     from fairseq.file_io import PathManager
 

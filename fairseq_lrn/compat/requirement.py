@@ -1,16 +1,16 @@
-"""Importing fairseq, or saying what to install."""
+"""The import of fairseq, or an error that says what to install."""
 
 import logging
 import sys
 
 
 def require_fairseq() -> None:
-    """Import fairseq, or say what to install.
+    """Import fairseq, or raise an error that says what to install.
 
     Raises:
         ImportError: fairseq is missing, or importing it fails.
     """
-    # During its import, fairseq advertises an optional package of its speech tasks.
+    # On import, fairseq logs that an optional package of its speech tasks is missing.
     logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
     try:
         import fairseq.models  # noqa: F401
@@ -31,5 +31,5 @@ def _remedy(problem: str) -> str:
         f"{problem}. On Python {sys.version_info.major}.{sys.version_info.minor} install "
         f"{requirement}{remark}: run 'bash scripts/setup.sh' in a checkout of fairseq_lrn, or "
         "'pip install torch numpy cython setuptools wheel' and then "
-        f"'pip install --no-build-isolation \"{requirement}\"'."
+        f"'pip install --no-build-isolation \"{requirement}\" protobuf sacremoses sentencepiece'."
     )

@@ -7,7 +7,7 @@ refused.
 """
 
 import os
-from typing import Iterable
+from typing import Iterable, Set
 
 
 class ImportedDirectories(set):
@@ -34,6 +34,6 @@ def patch_user_directory(package: Iterable[str]) -> None:
     """
     from fairseq.utils import import_user_module
 
-    imported = getattr(import_user_module, "memo", set())
+    imported: Set[str] = getattr(import_user_module, "memo", set())
     if not isinstance(imported, ImportedDirectories):
         import_user_module.memo = ImportedDirectories(imported, package)

@@ -1,4 +1,4 @@
-"""Average the parameters of several checkpoints. Options are those of fairseq's script.
+"""Average the parameters of several checkpoints. The options are those of fairseq's script.
 
 Examples:
     fairseq-lrn average --inputs checkpoints --num-epoch-checkpoints 5 \\
@@ -16,8 +16,8 @@ HELP = "average checkpoints"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--inputs", nargs="+", required=True, help="files, or one directory")
-    parser.add_argument("--output", required=True, metavar="FILE")
+    parser.add_argument("--inputs", nargs="+", required=True, help="checkpoints, or one directory")
+    parser.add_argument("--output", required=True, metavar="FILE", help="checkpoint to write")
     number = parser.add_mutually_exclusive_group()
     number.add_argument("--num-epoch-checkpoints", type=int, metavar="N", help="last N epochs")
     number.add_argument("--num-update-checkpoints", type=int, metavar="N", help="last N updates")
@@ -39,7 +39,10 @@ def main(args: argparse.Namespace) -> None:
         if count is None:
             continue
         if count < 1 or len(inputs) != 1:
-            raise InputError("--num-...-checkpoints takes N >= 1 and one directory as --inputs")
+            raise InputError(
+                "--num-epoch-checkpoints, --num-update-checkpoints and --num-best-checkpoints need "
+                "N of at least 1, and one directory as --inputs"
+            )
         bound = None if pattern is checkpoints.BEST else args.checkpoint_upper_bound
         inputs = checkpoints.find(inputs[0], pattern, count, bound)
     for path in inputs:

@@ -51,11 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parameters", required=True, metavar="FILE", help="the toolkit's parameters, JSON"
     )
-    parser.add_argument("--source-vocab", required=True, metavar="FILE", help="one word a line")
-    parser.add_argument("--target-vocab", required=True, metavar="FILE", help="one word a line")
-    parser.add_argument("-s", "--source-lang", required=True, metavar="SRC")
-    parser.add_argument("-t", "--target-lang", required=True, metavar="TRG")
-    parser.add_argument("--destdir", required=True, metavar="DIR")
+    parser.add_argument(
+        "--source-vocab", required=True, metavar="FILE", help="source vocabulary, one word per line"
+    )
+    parser.add_argument(
+        "--target-vocab", required=True, metavar="FILE", help="target vocabulary, one word per line"
+    )
+    parser.add_argument("-s", "--source-lang", required=True, metavar="SRC", help="source language")
+    parser.add_argument("-t", "--target-lang", required=True, metavar="TRG", help="target language")
+    parser.add_argument("--destdir", required=True, metavar="DIR", help="directory to write to")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -70,32 +74,42 @@ def main(args: argparse.Namespace) -> None:
     config = config_from_zero(parameters)
     path = save_for_fairseq(model, config, args.source_lang, args.target_lang, args.destdir)
     size = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{path}: {config.cell} model with {size} parameters")
+    print(f"wrote {path}: a model with the cell {config.cell} and {size} parameters")
 
 
-def read_parameters(path: str) -> dict:
+def read_parameters(path: str) -> Dict[str, Any]:
+    """The toolkit's parameters from a JSON file.
+
+    Raises:
+        InputError: the file cannot be read, or is not an object of names and values.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             parameters = json.load(file)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the parameters {path}: {error}") from error
+        raise InputError(f"cannot read the parameters {path}: {error}; give a JSON file") from error
     if not isinstance(parameters, dict):
-        raise InputError(f"{path} has no parameters: expected an object of names and values")
+        raise InputError(f"{path} has no parameters: give a JSON object of names and values")
     return parameters
 
 
-def read_variables(path: str) -> dict:
+def read_variables(path: str) -> Dict[str, np.ndarray]:
+    """The variables of a model, by their TensorFlow paths, from an .npz file.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except Exception as error:  # numpy and zipfile raise many kinds
+    except Exception as error:  # numpy and zipfile raise many types of errors
         raise InputError(f"cannot read the variables {path} as an .npz file: {error}") from error
 
 
 def read_vocabulary(path: str) -> List[str]:
-    """Words of a vocabulary file of the toolkit, one on each line, without the special ones.
+    """The words of a vocabulary file of the toolkit, without special words.
 
-    The toolkit takes no notice of a word that comes again, so neither does this.
+    Repeated words are ignored, as in the toolkit.
 
     Raises:
         ConversionError: the file cannot be read.
@@ -111,23 +125,26 @@ def read_vocabulary(path: str) -> List[str]:
 def save_for_fairseq(
     model: RNMTModel, config: RNMTConfig, source_lang: str, target_lang: str, destdir: str
 ) -> str:
-    """Write ``model.pt`` and ``dict.LANG.txt`` of both languages.
+    """Write ``model.pt`` and the dictionaries ``dict.LANG.txt`` of both languages.
 
     Args:
-        model: what :func:`from_zero` returned.
-        config: what :func:`config_from_zero` returned.
+        model: the model, a result of :func:`from_zero`.
+        config: the options of the model, the result of :func:`config_from_zero`.
         source_lang: source language.
         target_lang: target language.
-        destdir: directory, made if it is not there.
+        destdir: directory, created if it is missing.
 
     Returns:
         the path of the checkpoint.
 
     Raises:
-        InputError: it cannot be written, or both languages have the same name.
+        InputError: a file cannot be written, or both languages have the same name.
     """
     if source_lang == target_lang:
-        raise InputError(f"both languages are {source_lang}: their dictionaries need two names")
+        raise InputError(
+            f"both languages are {source_lang}, but their dictionaries need two names: give "
+            "different names"
+        )
     try:
         os.makedirs(destdir, exist_ok=True)
         for side, lang in ((model.encoder, source_lang), (model.decoder, target_lang)):
@@ -135,15 +152,15 @@ def save_for_fairseq(
     except OSError as error:
         raise InputError(f"cannot write to {destdir}: {error.strerror or error}") from error
     task = TranslationConfig(data=destdir, source_lang=source_lang, target_lang=target_lang)
-    whole = OmegaConf.structured(FairseqConfig())
-    OmegaConf.set_struct(whole, False)
-    whole.model = {**_plain(config), "_name": "lrn_rnmt"}
-    whole.task = {**_plain(task), "_name": "translation"}
-    whole.criterion = {"_name": "cross_entropy", "sentence_avg": False}
+    options = OmegaConf.structured(FairseqConfig())
+    OmegaConf.set_struct(options, False)
+    options.model = {**_plain(config), "_name": "lrn_rnmt"}
+    options.task = {**_plain(task), "_name": "translation"}
+    options.criterion = {"_name": "cross_entropy", "sentence_avg": False}
     path = os.path.join(destdir, "model.pt")
     state = {
         "args": None,
-        "cfg": OmegaConf.to_container(whole, resolve=False, enum_to_str=True),
+        "cfg": OmegaConf.to_container(options, resolve=False, enum_to_str=True),
         "model": model.state_dict(),
         "optimizer_history": [
             {
@@ -160,7 +177,11 @@ def save_for_fairseq(
 
 
 def _save_dictionary(dictionary: Dictionary, path: str) -> None:
-    """As fairseq does, but it forgets to mark words that are spelled like its special symbols."""
+    """Write a dictionary in fairseq's format.
+
+    Unlike fairseq's own method, mark the words that are spelled like special symbols: otherwise
+    fairseq refuses to read the file.
+    """
     special = dictionary.symbols[: dictionary.nspecial]
     lines = (
         f"{word} {count}" + (" #fairseq:overwrite" if word in special else "")
@@ -171,7 +192,8 @@ def _save_dictionary(dictionary: Dictionary, path: str) -> None:
     write_lines(path, lines)
 
 
-def _plain(config) -> Dict[str, Any]:
+def _plain(config: Any) -> Dict[str, Any]:
+    """The fields of a dataclass, with the members of enumerations as strings."""
     return {
         name: str(value) if hasattr(value, "name") else value
         for name, value in asdict(config).items()

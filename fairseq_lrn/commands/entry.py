@@ -1,4 +1,4 @@
-"""How every command of this project starts and ends.
+"""The start and the end that all commands of this project share.
 
 A command is a module with ``HELP`` (one line), a docstring (the description),
 ``add_arguments(parser)`` and ``main(args)``.
@@ -19,7 +19,7 @@ def build_parser(
     """The parser of a command.
 
     Args:
-        command: its module.
+        command: module of the command.
         make: ``argparse.ArgumentParser``, or the method that adds a parser to subparsers.
         names, options: further arguments of *make*.
     """
@@ -34,10 +34,10 @@ def build_parser(
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command. Input that it refuses ends it with the message alone and exit status 2.
+    """Run a command. If it refuses its input, print a message and exit with status 2.
 
     Args:
-        main: the command, without arguments.
+        main: runs the command.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     try:
@@ -48,6 +48,6 @@ def run(main: Callable[[], None]) -> None:
 
 
 def run_script(command: ModuleType) -> None:
-    """Run a command of this package as a script of its own."""
+    """Run a command of this package as a script, with the arguments of the command line."""
     args = build_parser(command, argparse.ArgumentParser).parse_args()
     run(lambda: command.main(args))

@@ -9,8 +9,12 @@ Example:
 """
 
 import argparse
+import os
+
+from fairseq import checkpoint_utils
 
 from fairseq_lrn import checkpoints
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.onnx_export import export
 
 HELP = "write a model as ONNX"
@@ -19,17 +23,27 @@ HELP = "write a model as ONNX"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT")
-    parser.add_argument("data", metavar="DATA", help="the training data: for the dictionaries")
-    parser.add_argument("--destdir", required=True, metavar="DIR")
+    parser.add_argument("data", metavar="DATA", help="directory with the model's dictionaries")
+    parser.add_argument("--destdir", required=True, metavar="DIR", help="directory to write to")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run the command."""
-    from fairseq import checkpoint_utils
+    """Run the command.
 
+    Raises:
+        InputError: the checkpoint or its dictionaries cannot be read, or see
+            :func:`fairseq_lrn.generation.onnx_export.export`.
+    """
     checkpoints.load(args.checkpoint)  # raises an error that names the file, if it is damaged
-    (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
-        [args.checkpoint], arg_overrides={"data": args.data}
-    )
+    try:
+        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
+            [args.checkpoint], arg_overrides={"data": args.data}
+        )
+    except OSError as error:
+        raise InputError(
+            f"cannot read the dictionaries of {args.checkpoint} in {args.data}: {error}; give the "
+            "directory of the data that the model was trained on"
+        ) from error
     export(model, args.destdir)
-    print(f"{args.destdir}: encoder.onnx, decoder.onnx")
+    print("wrote", os.path.join(args.destdir, "encoder.onnx"))
+    print("wrote", os.path.join(args.destdir, "decoder.onnx"))

@@ -1,41 +1,81 @@
 """The command ``fairseq-lrn``: its subcommands are the modules of this package."""
 
 import argparse
-from typing import List, Optional
+from types import ModuleType
+from typing import Dict, List, Optional
 
 from fairseq_lrn import __version__
-from fairseq_lrn.commands import average, convert, export, plot, prepare, score, serve, translate
 from fairseq_lrn.commands.entry import build_parser, run
-
-COMMANDS = {
-    "prepare": prepare,
-    "translate": translate,
-    "serve": serve,
-    "average": average,
-    "score": score,
-    "plot": plot,
-    "convert": convert,
-    "export": export,
-}
+from fairseq_lrn.compat import require_fairseq
+from fairseq_lrn.errors import InputError
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of all subcommands."""
-    main_parser = argparse.ArgumentParser(
+def load_commands() -> Dict[str, ModuleType]:
+    """The modules of the subcommands, by name.
+
+    They are not imported with this module, so that an incomplete installation gets a message and
+    no traceback.
+
+    Raises:
+        InputError: a package that a subcommand needs is not installed.
+    """
+    try:
+        require_fairseq()
+        from fairseq_lrn.commands import (
+            average,
+            convert,
+            export,
+            plot,
+            prepare,
+            score,
+            serve,
+            translate,
+        )
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the module {error.name} is not installed: install the requirements of fairseq_lrn, "
+            "e.g. with 'bash scripts/setup.sh' in a checkout"
+        ) from error
+    except ImportError as error:
+        raise InputError(str(error)) from error
+    return {
+        "prepare": prepare,
+        "translate": translate,
+        "serve": serve,
+        "average": average,
+        "score": score,
+        "plot": plot,
+        "convert": convert,
+        "export": export,
+    }
+
+
+def build_main_parser(commands: Dict[str, ModuleType]) -> argparse.ArgumentParser:
+    """The parser of ``fairseq-lrn``.
+
+    Args:
+        commands: see :func:`load_commands`.
+    """
+    parser = argparse.ArgumentParser(
         prog="fairseq-lrn", description="Prepare data, and use trained models."
     )
-    main_parser.add_argument("--version", action="version", version=f"fairseq_lrn {__version__}")
-    subparsers = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
+    parser.add_argument("--version", action="version", version=f"fairseq_lrn {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in commands.items():
         build_parser(command, subparsers.add_parser, name, help=command.HELP)
-    return main_parser
+    return parser
 
 
 def main(arguments: Optional[List[str]] = None) -> None:
-    """Run a subcommand. Input that it refuses ends it with a message and exit status 2.
+    """Run a subcommand. If it refuses its input, print a message and exit with status 2.
 
     Args:
-        arguments: by default those of the command line.
+        arguments: arguments of the command; by default those of the command line.
     """
-    args = parser().parse_args(arguments)
-    run(lambda: COMMANDS[args.command].main(args))
+
+    def parse_and_run() -> None:
+        commands = load_commands()
+        args = build_main_parser(commands).parse_args(arguments)
+        commands[args.command].main(args)
+
+    run(parse_and_run)

@@ -1,9 +1,9 @@
-"""Draw how a model learned, and what it does with a sentence.
+"""Plot training curves, attention, or what the recurrence keeps of a sentence. Needs matplotlib.
 
 curves: a statistic of the validation set, from logs of fairseq-train (--log-format simple).
-attention: between the words of a sentence and of its translation.
+attention: attention between the words of a sentence and the words of its translation.
 memory: how much of each subword the states of an encoder layer hold, by the paper's unfolded form
-h_t = sum_k i_k (prod_{k<j<=t} f_j) v_k; the weights are means over the hidden units.
+h_t = sum_k i_k (prod_{k<j<=t} f_j) v_k. The weights are means over the hidden units.
 
 The suffix of FILE chooses the format: png, svg or pdf.
 
@@ -18,27 +18,35 @@ import argparse
 from fairseq_lrn.analysis import memory, plots
 from fairseq_lrn.generation.translator import load_translator
 
-HELP = "draw training curves, attention, memory"
+HELP = "plot training curves, attention or memory"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     kinds = parser.add_subparsers(dest="kind", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--output", required=True, metavar="FILE", help="png, svg or pdf")
-    curves = kinds.add_parser("curves", parents=[common])
-    curves.add_argument("logs", nargs="+", metavar="LOG", help="or a directory with train.log")
-    curves.add_argument("--metric", default="nll_loss", help="default: %(default)s")
+    common.add_argument("--output", required=True, metavar="FILE", help=".png, .svg or .pdf")
+    curves = kinds.add_parser("curves", parents=[common], help="training curves")
+    curves.add_argument(
+        "logs", nargs="+", metavar="LOG", help="log of fairseq-train, or directory with train.log"
+    )
+    curves.add_argument(
+        "--metric", default="nll_loss", help="statistic to plot (default: %(default)s)"
+    )
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("model", help="directory of checkpoints, or a checkpoint")
     model.add_argument("sentence", help="raw text in the source language")
     model.add_argument(
         "--data", metavar="DIR", help="directory that fairseq-lrn prepare made, if it was moved"
     )
-    kinds.add_parser("attention", parents=[common, model])
-    layer = kinds.add_parser("memory", parents=[common, model])
-    layer.add_argument("--layer", type=int, default=1, metavar="N", help="encoder layer, from 1")
-    layer.add_argument("--backward", action="store_true", help="the backward recurrence")
+    kinds.add_parser("attention", parents=[common, model], help="attention between words")
+    layer = kinds.add_parser("memory", parents=[common, model], help="memory of an encoder layer")
+    layer.add_argument(
+        "--layer", type=int, default=1, metavar="N", help="encoder layer, from 1 (default: 1)"
+    )
+    layer.add_argument(
+        "--backward", action="store_true", help="plot the backward recurrence of the layer"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -52,5 +60,5 @@ def main(args: argparse.Namespace) -> None:
         print(translation.text)
         plots.draw_attention(translation, args.output)
     else:
-        kept = memory.memory(translator, args.sentence, args.layer, args.backward)
-        plots.draw_memory(kept, args.output)
+        result = memory.memory(translator, args.sentence, args.layer, args.backward)
+        plots.draw_memory(result, args.output)

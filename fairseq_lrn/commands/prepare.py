@@ -1,7 +1,7 @@
-"""Prepare a pair of raw text files for fairseq-train.
+"""Prepare raw parallel text for fairseq-train.
 
-Moses normalisation and tokenisation, optional lower-casing, cleaning by length and ratio, joint
-sentencepiece BPE, fairseq-preprocess. Option names are those of fairseq-preprocess.
+The steps: Moses normalisation and tokenisation, optional lower-casing, cleaning by length and by
+ratio of lengths, a joint BPE (sentencepiece), and fairseq-preprocess, whose option names are used.
 
 Example:
     fairseq-lrn prepare --source-lang en --target-lang de \\
@@ -19,34 +19,58 @@ HELP = "prepare raw text for fairseq-train"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("-s", "--source-lang", required=True, metavar="SRC")
-    parser.add_argument("-t", "--target-lang", required=True, metavar="TRG")
+    parser.add_argument("-s", "--source-lang", required=True, metavar="SRC", help="source language")
+    parser.add_argument("-t", "--target-lang", required=True, metavar="TRG", help="target language")
     parser.add_argument("--trainpref", metavar="FP", help="training file prefix (FP.SRC, FP.TRG)")
     parser.add_argument("--validpref", metavar="FP", help="validation file prefix")
     parser.add_argument("--testpref", metavar="FP,...", help="test file prefixes, comma separated")
-    parser.add_argument("--destdir", required=True, metavar="DIR", help="must not exist yet")
     parser.add_argument(
-        "--vocab-size", type=int, default=8000, help="number of subwords, for both languages"
+        "--destdir", required=True, metavar="DIR", help="directory to make; must not exist"
     )
     parser.add_argument(
-        "--bpe-merges", type=int, metavar="N", help="BPE merges, instead of --vocab-size"
+        "--vocab-size",
+        type=int,
+        default=8000,
+        metavar="N",
+        help="number of subwords for both languages (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bpe-merges", type=int, metavar="N", help="number of BPE merges, in place of --vocab-size"
     )
     parser.add_argument(
         "--vocab-threshold",
         type=int,
         default=0,
         metavar="N",
-        help="one dictionary per language, of subwords with at least N occurrences in it; rarer "
-        "subwords are split further (default: one dictionary for both languages)",
+        help="make one dictionary per language, of the subwords that occur at least N times in it, "
+        "and split rarer subwords (default: one dictionary for both languages)",
     )
     parser.add_argument("--lowercase", action="store_true", help="lower-case both sides")
-    parser.add_argument("--no-tokenize", action="store_true", help="the text is tokenised already")
-    parser.add_argument("--max-length", type=int, default=175, metavar="N", help="in tokens")
-    parser.add_argument("--max-ratio", type=float, default=3.0, metavar="R", help="of lengths")
+    parser.add_argument("--no-tokenize", action="store_true", help="the text is already tokenised")
     parser.add_argument(
-        "--vocab-from", metavar="DIR", help="use the BPE and dictionaries of data prepared earlier"
+        "--max-length",
+        type=int,
+        default=175,
+        metavar="N",
+        help="longest training sentence, in tokens (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument(
+        "--max-ratio",
+        type=float,
+        default=3.0,
+        metavar="R",
+        help="largest ratio of the lengths of a training pair (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--vocab-from", metavar="DIR", help="use the BPE and the dictionaries of earlier data"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of processes (default: one per CPU)",
+    )
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,9 +1,10 @@
 """Score the output of fairseq-generate against a raw reference.
 
-Prints tokenised BLEU as computed by fairseq-generate, then sacreBLEU and chrF of the detokenised
-translations, with their signatures. LANG is the target language (default: the suffix of REFERENCE).
-Options of sacreBLEU's BLEU follow; give -lc for a model of lower-cased text (it applies to chrF as
-well). The detokenised translations are written to GENERATED.detok.
+Prints the tokenised BLEU that fairseq-generate computed, then sacreBLEU and chrF of the detokenised
+translations, with their signatures. Writes the detokenised translations to GENERATED.detok.
+
+LANG is the target language (default: the suffix of REFERENCE). Options of sacreBLEU follow it and
+apply to BLEU. For a model of lower-cased text, give -lc; it applies to chrF as well.
 """
 
 import argparse
@@ -22,9 +23,14 @@ HELP = "score the output of fairseq-generate (BLEU, chrF)"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("generated", metavar="GENERATED", help="output of fairseq-generate")
-    parser.add_argument("reference", metavar="REFERENCE", help="raw reference, one line each")
     parser.add_argument(
-        "options", nargs=argparse.REMAINDER, metavar="...", help="[LANG] [options of sacreBLEU]"
+        "reference", metavar="REFERENCE", help="raw reference, one sentence per line"
+    )
+    parser.add_argument(
+        "options",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="[LANG] [options of sacreBLEU, e.g. -lc]",
     )
 
 
@@ -53,12 +59,21 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _run_sacrebleu(reference: str, hypotheses: str, metric: str, options: List[str]) -> None:
-    """Print a score with sacreBLEU's own command.
+    """Print a score, computed by the command of sacreBLEU.
+
+    Args:
+        reference: file of the reference.
+        hypotheses: file of the translations.
+        metric: ``bleu`` or ``chrf``.
+        options: further options of sacreBLEU.
 
     Raises:
-        InputError: sacreBLEU refuses its options or input; it has printed why.
+        InputError: sacreBLEU fails; it has printed why.
     """
     command = [sys.executable, "-m", "sacrebleu", reference, "-i", hypotheses, "-m", metric]
     status = subprocess.run([*command, "-w", "2", "--format", "text", *options]).returncode
     if status != 0:
-        raise InputError(f"sacreBLEU failed with options {' '.join(options) or '(none)'}")
+        raise InputError(
+            f"sacreBLEU failed on {hypotheses} and {reference} with the options "
+            f"'{' '.join(options)}': its own message is above"
+        )

@@ -1,7 +1,8 @@
-"""Translate raw text line by line, prepared in the same way as the model's training data.
+"""Translate raw text, one sentence per line.
 
-Reads standard input unless files are given. With --nbest, --scores or --alignment, each translation
-is preceded by its line number and a tab.
+Reads standard input unless files are given. Writes one line per sentence; with --nbest, --scores or
+--alignment, one line per translation, with columns separated by tabs: line number from 0, score,
+translation, alignment.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 from typing import IO, Iterator, List, Optional
 
 from fairseq_lrn.commands.model_arguments import add_model_arguments, load_model
+from fairseq_lrn.data.parallel import not_utf8
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.files import atomic_write
 from fairseq_lrn.generation.translator import Translation
@@ -21,18 +23,32 @@ HELP = "translate raw text"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_model_arguments(parser)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="text in UTF-8")
-    parser.add_argument("--output", metavar="FILE", help="default: standard output")
-    parser.add_argument("--beam", type=int, default=5, metavar="N", help="default: %(default)s")
-    parser.add_argument("--lenpen", type=float, default=1.0, help="above 1: longer translations")
-    parser.add_argument("--nbest", type=int, default=1, metavar="N", help="default: 1")
-    parser.add_argument("--scores", action="store_true", help="log-probability per token")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="raw text in UTF-8")
+    parser.add_argument("--output", metavar="FILE", help="file to write (default: standard output)")
+    parser.add_argument(
+        "--beam", type=int, default=5, metavar="N", help="hypotheses in the beam (default: 5)"
+    )
+    parser.add_argument(
+        "--lenpen",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="length penalty; above 1, translations get longer (default: 1)",
+    )
+    parser.add_argument(
+        "--nbest", type=int, default=1, metavar="N", help="translations per sentence (default: 1)"
+    )
+    parser.add_argument(
+        "--scores", action="store_true", help="print the log-probability (base 2) per token"
+    )
     parser.add_argument(
         "--alignment",
         action="store_true",
-        help="pairs of aligned words, SOURCE-TARGET, counted from 0",
+        help="print pairs of aligned words, SOURCE-TARGET, counted from 0",
     )
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="default: 64")
+    parser.add_argument(
+        "--batch-size", type=int, default=64, metavar="N", help="sentences per batch (default: 64)"
+    )
     parser.add_argument(
         "--buffer-size",
         type=int,
@@ -45,11 +61,14 @@ def main(args: argparse.Namespace) -> None:
     """Run the command."""
     translator = load_model(args)
     is_interactive = not args.files and sys.stdin.isatty()
+    buffer_size = args.buffer_size
+    if buffer_size is None:
+        buffer_size = 1 if is_interactive else 10_000
     options = {
         "attention": args.alignment,
         "batch_size": args.batch_size,
         "beam": args.beam,
-        "buffer_size": args.buffer_size or (1 if is_interactive else 10_000),
+        "buffer_size": buffer_size,
         "lenpen": args.lenpen,
         "nbest": args.nbest,
     }
@@ -62,7 +81,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_lines(files: List[str]) -> Iterator[str]:
-    """Lines of the files, or of standard input; only a line feed ends a line.
+    """The lines of the files, or of standard input. Only a line feed ends a line.
+
+    Args:
+        files: names of files; ``-`` or an empty list is standard input.
 
     Raises:
         InputError: a file cannot be read or is not UTF-8.
@@ -73,12 +95,10 @@ def read_lines(files: List[str]) -> Iterator[str]:
         number = 0
         try:
             with open(sys.stdin.fileno() if is_stdin else name, "rb", closefd=not is_stdin) as file:
-                for number, line in enumerate(file, 1):
-                    yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\n")
+                for number, line in enumerate(file):
+                    yield line.decode("utf-8" if number else "utf-8-sig").rstrip("\n")
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"{label} is not UTF-8 (line {number}): convert it, e.g. with iconv -t UTF-8"
-            ) from error
+            raise not_utf8(label, number + 1) from error
         except OSError as error:
             raise InputError(f"cannot read {label}: {error.strerror or error}") from error
 
@@ -86,7 +106,14 @@ def read_lines(files: List[str]) -> Iterator[str]:
 def write_translations(
     number: int, translations: List[Translation], args: argparse.Namespace, file: IO[str]
 ) -> None:
-    """Write the translations of sentence *number*, one on each line."""
+    """Write the translations of a sentence, one on each line.
+
+    Args:
+        number: number of the sentence, from 0.
+        translations: its translations.
+        args: arguments of the command, which choose the columns.
+        file: file to write to.
+    """
     for translation in translations:
         fields = [translation.text]
         if args.alignment:
@@ -100,7 +127,7 @@ def write_translations(
 
 @contextlib.contextmanager
 def output_file(path: Optional[str]) -> Iterator[IO[str]]:
-    """Standard output, or a file that appears under its name once it is complete."""
+    """Standard output, or the file *path*, which gets its name when it is complete."""
     if path is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")

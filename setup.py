@@ -1,4 +1,4 @@
-"""Packaging of fairseq_lrn; everything that is not code lives in pyproject.toml."""
+"""Packaging of fairseq_lrn. pyproject.toml has the configuration of the build and of the tools."""
 
 import os
 import re
@@ -27,7 +27,7 @@ TEST = [
         "pytest-xdist>=3",
     ),
     *(*ONNX, "onnxruntime>=1.20; python_version >= '3.10'", "tensorboardX>=2.6"),
-    # An older torch, as fairseq 0.12.2 is used with, wants an older Triton.
+    # On older Pythons, fairseq 0.12.2 runs with an older torch, which needs an older Triton.
     TRITON + " and python_version >= '3.11'",
 ]
 
@@ -75,7 +75,7 @@ def fused_kernel() -> dict:
 setup(
     name="fairseq-lrn",
     version=VERSION,
-    description="Lightweight recurrent (LRN) translation models for fairseq",
+    description="Lightweight recurrent networks (LRN) for PyTorch and fairseq",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",

@@ -1,23 +1,27 @@
 #!/usr/bin/env bash
-# Install everything: into the active virtual environment, or into .venv, which it makes.
-# Running it again does no harm and is quick. PYTHON=python3.11 chooses the interpreter. Arguments
-# are extras of setup.py to install as well: dev, benchmark.
+# Install the package and its requirements into the active virtual environment, or into .venv in the
+# checkout, which is created if needed. A second run is quick and changes nothing.
+#
+#   [PYTHON=python3.11] bash scripts/setup.sh [EXTRA...]
+#
+# PYTHON interpreter for a new .venv (default: python3.11, or else python3)
+# EXTRA  extras of setup.py to install as well: dev, test, benchmark, demo, docs, onnx, triton
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 if [ -z "${VIRTUAL_ENV:-}" ]; then
   python=${PYTHON:-$(command -v python3.11 || command -v python3)} ||
     fail "no python3 found: install Python 3.11"
-  echo "setup: making a virtual environment in $ROOT/.venv with $python"
-  "$python" -m venv "$ROOT/.venv" || fail "cannot make a virtual environment with $python"
+  echo "setup: creating a virtual environment in $ROOT/.venv with $python"
+  "$python" -m venv "$ROOT/.venv" || fail "cannot create a virtual environment with $python"
   source "$ROOT/.venv/bin/activate"
 fi
 
 extras=$(IFS=, && echo "$*")
 version=$(python -c 'import sys; print("%d%02d" % sys.version_info[:2])')
-[ "$version" -ge 309 ] || fail "Python 3.9 or later is needed, 3.11 is best; set PYTHON"
+[ "$version" -ge 309 ] || fail "Python 3.9 or later is needed (3.11 is recommended): set PYTHON"
 
-# What was installed from these files need not be looked at again.
+# The hash of the files that determine an installation. If it is recorded, nothing has to be installed.
 stamp=$(python - "$ROOT" <<'END'
 import hashlib, pathlib, sys
 root = pathlib.Path(sys.argv[1])
@@ -34,7 +38,7 @@ is_ready() { # extras...
   for extra in base "$@"; do
     grep -qxF "$stamp $extra" "$stamps" 2>/dev/null || return 1
   done
-  # From elsewhere: here, the package would be found without being installed.
+  # Outside the checkout: in it, Python would find the package without an installation.
   (cd / && python - "$ROOT" 2>/dev/null <<'END'
 import pathlib, sys
 import fairseq_lrn, sacremoses, sentencepiece
@@ -55,22 +59,22 @@ if [ "$version" -ge 311 ]; then
   fairseq=fairseq-fixed isolation=--no-build-isolation # its build imports torch and numpy
   cp "$ROOT/constraints.txt" "$constraints"
 else
-  # Where it sees torch, its build wants sources that the released archive lacks.
+  # If its build finds torch, it needs source files that the released archive lacks.
   fairseq=fairseq isolation=
-  install 'pip<24.1' # later ones refuse the metadata of a package that fairseq 0.12.2 needs
+  install 'pip<24.1' # later versions refuse the metadata of a requirement of fairseq 0.12.2
 fi
 if python -c 'import torch' 2>/dev/null; then
-  # Keep the torch that is there: it may be the build for this machine's GPU, with its own Triton.
+  # Keep an installed torch: it may be the build for the machine's GPU, with its own Triton.
   sed -i -E '/^(torch|torchaudio|triton)==/d' "$constraints"
   torch=$(python -c 'import torch; print(torch.__version__.split("+")[0])')
   echo "torch==$torch" >>"$constraints"
   case $torch in
-    2.[012].*) echo "numpy<2" >>"$constraints" ;; # these were built for numpy 1
+    2.[012].*) echo "numpy<2" >>"$constraints" ;; # these versions were built for numpy 1
   esac
 fi
 
 echo "setup: torch and build tools"
-# torch's GPU build, which is what the package index has, brings the Triton that it was made for.
+# The GPU build of torch, which the package index has, requires the Triton that it was built for.
 triton=$(grep '^triton==' "$constraints" || true)
 sed -i '/^triton==/d' "$constraints"
 install -c "$constraints" torch numpy cython setuptools wheel ninja
@@ -78,16 +82,17 @@ python -c 'import importlib.metadata as m; m.version("triton")' 2>/dev/null ||
   echo "$triton" >>"$constraints"
 if ! python -c "import importlib.metadata as m; m.version('$fairseq')" 2>/dev/null; then
   command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
-    fail "no C++ compiler found, which building fairseq needs: install g++ or clang"
+    fail "no C++ compiler found, but building fairseq needs one: install g++ or clang"
   echo "setup: building fairseq ($fairseq); this takes about 3 minutes"
 fi
-# The kernels meanwhile, as that build leaves cores idle; the installation below takes what is there.
+# Build the kernels at the same time, because the build of fairseq leaves cores idle. The installation
+# below uses the result.
 (cd "$ROOT" && python setup.py --quiet build_ext --inplace) >/dev/null 2>&1 &
 install -c "$constraints" $isolation "$fairseq"
 wait
 echo "setup: fairseq_lrn and its other requirements"
 install -c "$constraints" --no-build-isolation -e "$ROOT${extras:+[$extras]}"
-# What was true of other files is no longer.
+# Record the extras installed from these files. Records of other versions of the files are dropped.
 known=$(grep -F "$stamp " "$stamps" 2>/dev/null || true)
 { [ -z "$known" ] || echo "$known"; printf "$stamp %s\\n" base "$@"; } >"$stamps.incomplete"
 mv "$stamps.incomplete" "$stamps"

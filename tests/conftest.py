@@ -73,3 +73,21 @@ def batch(task):
     from small_models import batch_maker
 
     return batch_maker(task)
+
+
+@pytest.fixture(scope="session")
+def prepared_data(tmp_path_factory) -> Path:
+    """Data of ``fairseq-lrn prepare``, from ``train.en`` and ``train.de`` in its parent."""
+    from toy_checkpoints import prepare_data
+
+    return prepare_data(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="session")
+def untrained(prepared_data, tmp_path_factory) -> Path:
+    """A directory with the checkpoint of an untrained model ``lrn``, away from its data."""
+    from toy_checkpoints import save_checkpoint
+
+    directory = tmp_path_factory.mktemp("untrained")
+    save_checkpoint(directory / "checkpoint_best.pt", prepared_data)
+    return directory

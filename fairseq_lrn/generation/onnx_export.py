@@ -109,7 +109,7 @@ def export(model: nn.Module, destdir: str) -> None:
     if hasattr(model, "export_unavailable_reason"):
         reason = model.export_unavailable_reason()
     if reason:
-        raise InputError(f"ONNX export is for the model lrn without adaptive softmax: {reason}")
+        raise InputError(f"ONNX export is for models of the architecture lrn: {reason}")
     model.eval()
     # All sizes differ and none is 1: the exporter would treat equal sizes as one dimension.
     src_tokens = torch.full((3, 7), model.encoder.padding_idx + 1)

@@ -10,7 +10,7 @@ from fairseq.data import Dictionary, data_utils
 from sentencepiece import SentencePieceProcessor
 
 from fairseq_lrn.data.parallel import read_lines, write_lines
-from fairseq_lrn.data.prepare import PrepareOptions, clean, prepare
+from fairseq_lrn.data.prepare import PrepareOptions, clean, prepare, with_earlier_threshold
 from fairseq_lrn.errors import InputError
 from toy_grammar import generate
 
@@ -109,12 +109,13 @@ def test_dictionary_for_each_language(raw, monkeypatch):
     assert json.loads((raw / "more" / "prepare.json").read_text())["vocab_threshold"] == 20
 
 
-def test_options_are_not_changed(raw):
-    prepare(options(raw, vocab_threshold=20, bpe_merges=400))
-    given = options(raw, "more", trainpref=None, vocab_from=str(raw / "data"))
-    before = dataclasses.asdict(given)
-    prepare(given)
-    assert dataclasses.asdict(given) == before
+def test_threshold_of_earlier_data(tmp_path):
+    record = {"source_lang": "en", "target_lang": "de", "vocab_threshold": 20}
+    (tmp_path / "prepare.json").write_text(json.dumps(record))
+    given = PrepareOptions("en", "de", vocab_from=str(tmp_path))
+    adopted = with_earlier_threshold(given, str(tmp_path))
+    assert adopted == dataclasses.replace(given, vocab_threshold=20)
+    assert given.vocab_threshold == 0
 
 
 def test_earlier_data_that_do_not_match(raw):

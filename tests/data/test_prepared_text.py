@@ -15,20 +15,20 @@ def build(directory=None, source_lang=None):
     return build_bpe(OmegaConf.create({"_name": "prepared_text", **options}))
 
 
-def test_registered_with_fairseq(original_data):
-    bpe = build(str(original_data))
+def test_registered_with_fairseq(prepared_data):
+    bpe = build(str(prepared_data))
     assert isinstance(bpe, PreparedText)
-    line = read_lines(str(original_data.parent / "train.en"))[0]
-    subwords = read_lines(str(original_data / "text" / "train.bpe.en"))[0]
+    line = read_lines(str(prepared_data.parent / "train.en"))[0]
+    subwords = read_lines(str(prepared_data / "text" / "train.bpe.en"))[0]
     assert bpe.encode(line) == subwords
-    target = read_lines(str(original_data.parent / "train.de"))[0]
-    assert bpe.decode(read_lines(str(original_data / "text" / "train.bpe.de"))[0]) == target
+    target = read_lines(str(prepared_data.parent / "train.de"))[0]
+    assert bpe.decode(read_lines(str(prepared_data / "text" / "train.bpe.de"))[0]) == target
 
 
-def test_opposite_direction(original_data):
-    line = read_lines(str(original_data.parent / "train.de"))[0]
-    subwords = read_lines(str(original_data / "text" / "train.bpe.de"))[0]
-    assert build(str(original_data), "de").encode(line) == subwords
+def test_opposite_direction(prepared_data):
+    line = read_lines(str(prepared_data.parent / "train.de"))[0]
+    subwords = read_lines(str(prepared_data / "text" / "train.bpe.de"))[0]
+    assert build(str(prepared_data), "de").encode(line) == subwords
 
 
 def test_directory_is_required(tmp_path):

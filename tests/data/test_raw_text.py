@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fairseq_lrn.data.parallel import read_lines
 from fairseq_lrn.data.raw_text import RawText, group
 from fairseq_lrn.errors import InputError
+from toy_checkpoints import prepare_data
 
 
 def check(data, lowercase=False):
@@ -27,19 +28,19 @@ def check(data, lowercase=False):
     assert all(subword in dictionary for line in expected for subword in line.split())
 
 
-def test_as_the_data_were_prepared(original_data, prepare_toy_data, tmp_path):
-    check(original_data)
-    check(prepare_toy_data(tmp_path, vocab_threshold=20, lowercase=True), lowercase=True)
+def test_as_the_data_were_prepared(prepared_data, tmp_path):
+    check(prepared_data)
+    check(prepare_data(tmp_path, vocab_threshold=20, lowercase=True), lowercase=True)
 
 
-def test_opposite_direction(original_data):
-    text = RawText(str(original_data), source_lang="de")
+def test_opposite_direction(prepared_data):
+    text = RawText(str(prepared_data), source_lang="de")
     assert (text.source_lang, text.target_lang) == ("de", "en")
-    lines = read_lines(str(original_data.parent / "train.de"))
-    expected = read_lines(str(original_data / "text" / "valid.bpe.de"))
+    lines = read_lines(str(prepared_data.parent / "train.de"))
+    expected = read_lines(str(prepared_data / "text" / "valid.bpe.de"))
     assert [" ".join(text.subwords(line)) for line in lines] == expected
     with pytest.raises(InputError, match="has en and de, not fr"):
-        RawText(str(original_data), source_lang="fr")
+        RawText(str(prepared_data), source_lang="fr")
 
 
 def test_text_that_was_already_tokenised(data):

@@ -17,8 +17,8 @@ def names(directory):
     return {path.name for path in directory.iterdir()}
 
 
-def test_names(original_data, tmp_path):
-    assert set(text_files.files(str(original_data))) == NAMES
+def test_names(prepared_data, tmp_path):
+    assert set(text_files.files(str(prepared_data))) == NAMES
     assert text_files.files(str(tmp_path)) == []  # not from fairseq-lrn prepare
 
 
@@ -48,8 +48,8 @@ def test_data_from_elsewhere_have_no_such_files(tmp_path):
 
 
 @pytest.mark.parametrize("as_options", [dict, lambda options: Namespace(**options)])
-def test_fairseq_saves_them_beside_a_checkpoint(original_data, tmp_path, as_options):
-    task = as_options({"data": f"{original_data}:elsewhere"})
+def test_fairseq_saves_them_beside_a_checkpoint(prepared_data, tmp_path, as_options):
+    task = as_options({"data": f"{prepared_data}:elsewhere"})
     state = {"model": {}, "cfg": {"task": task}}
     checkpoint_utils.torch_persistent_save(state, str(tmp_path / "checkpoint1.pt"))
     assert names(tmp_path) == {"checkpoint1.pt", *NAMES}

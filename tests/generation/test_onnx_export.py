@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not has_exporter(), reason="this torch is too ol
     ],
 )
 def test_agrees_with_torch(build, batch, tmp_path, options):
-    """Teacher-forced log-probabilities, in batches of other sizes than it was exported with."""
+    """Log-probabilities of given targets, in batches of other sizes than that of the export."""
     model = build(**options)
     export(model, str(tmp_path))
     encoder, decoder = (
@@ -40,10 +40,27 @@ def test_agrees_with_torch(build, batch, tmp_path, options):
             )
 
 
-def test_other_models(builders, tmp_path):
-    for name in ("lrn_rnmt", "transformer_lrn"):
-        with pytest.raises(InputError, match="is for the model lrn .*, not for"):
-            export(builders[name](), str(tmp_path / "onnx"))
-    with pytest.raises(InputError, match="is for the cells lrn and olrn"):
-        export(builders["lrn"](cell="gru"), str(tmp_path / "onnx"))
+@pytest.mark.parametrize(
+    "name, options, reason",
+    [
+        ("lrn_rnmt", {}, "RNMTModel does not support it"),
+        ("transformer_lrn", {}, "TransformerLRNModel does not support it"),
+        ("lrn", {"cell": "gru"}, "only the cells lrn and olrn"),
+        ("lrn", {"adaptive_softmax_cutoff": "9"}, "adaptive softmax"),
+    ],
+)
+def test_other_models(builders, tmp_path, name, options, reason):
+    with pytest.raises(InputError, match=f"is for models of the architecture lrn: .*{reason}"):
+        export(builders[name](**options), str(tmp_path / "onnx"))
     assert not (tmp_path / "onnx").exists()
+
+
+def test_other_objects(tmp_path):
+    with pytest.raises(InputError, match="Linear does not support it"):
+        export(torch.nn.Linear(2, 3), str(tmp_path))
+
+
+def test_directory_that_cannot_be_made(build, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot make .*file/onnx"):
+        export(build(), str(tmp_path / "file" / "onnx"))

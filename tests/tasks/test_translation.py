@@ -1,182 +1,125 @@
-"""fairseq's beam search with the paper's length penalty, beside the authors' search.
-
-Theirs is another algorithm: it may end a hypothesis with any of twice as many candidates as the
-beam is wide, lets hypotheses end without an end of sentence at the length limit, stops by batch,
-and generates padding. docs/paper.md has the differences; what must hold is that fairseq's search
-finds hypotheses at least as good, with a wide enough beam.
-"""
+"""The task translation_lrn: its generators, and the data type of matrix products."""
 
 from argparse import Namespace
 
 import pytest
 import torch
-from fairseq.data import Dictionary
-from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
-from fairseq.sequence_generator import SequenceGeneratorWithAlignment
+from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
+from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import TASK_REGISTRY
 
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
 from fairseq_lrn.generation.length_penalty import (
     GNMTSequenceGenerator,
     GNMTSequenceGeneratorWithAlignment,
 )
-from fairseq_lrn.models.translation.zero_weights import from_zero
+from fairseq_lrn.modules import precision
+from fairseq_lrn.modules.linear import can_pack
 from fairseq_lrn.tasks import LRNTranslationTask
 from fairseq_lrn.tasks.translation import LRNTranslationConfig
-from parity import having, load, starting_with, vectors
-
-PAD, EOS = 0, 2  # the authors' ids
-ZERO, PAPER = vectors("deepnmt"), vectors("deepnmt_paper")
-MODELS = having("beam/", {key: ZERO[key] + PAPER[key] for key in ZERO})
-SEARCHES = vectors("search")
+from kernels import needs_int8
+from searching import LENGTHS, livelier, sample_of
 
 
-def score(total, length, alpha):
-    """The authors' score of a hypothesis of that log-probability and length."""
-    return total / ((5 + length) / 6) ** alpha
-
-
-def best_found(model, source, beam, limit, alpha, **options):
-    """Best score that fairseq's search finds, a hypothesis being cut at the limit as theirs are."""
-    generator = GNMTSequenceGenerator(
-        [model],
-        model.decoder.dictionary,
-        beam_size=beam,
-        max_len_a=0,
-        max_len_b=limit,
-        len_penalty=alpha,
-        **options,
-    )
-    lengths = torch.tensor([source.size(1)])
-    sample = {"net_input": {"src_tokens": source, "src_lengths": lengths}}
-    best = -torch.inf
-    for hypothesis in generator(sample)[0]:
-        scores = hypothesis["positional_scores"]
-        # fairseq forces an end of sentence behind the limit, and counts what it costs.
-        scores = scores[:limit]
-        best = max(best, score(scores.sum().item(), len(scores), alpha))
-        if len(hypothesis["positional_scores"]) <= limit:
-            # With its end of sentence: the score that fairseq sorts by is the authors'.
-            assert hypothesis["score"].item() == pytest.approx(
-                score(scores.sum().item(), len(scores), alpha), abs=1e-4
-            )
-    return best
-
-
-def let_padding_through(model):
-    """Make the beginning of sentence a second padding: fairseq never generates padding itself."""
-    pad, bos = model.decoder.padding_idx, model.decoder.dictionary.bos()
-    with torch.no_grad():
-        for table in (model.decoder.embed_tokens, model.decoder.output_projection):
-            table.weight[bos] = table.weight[pad]
-    model.decoder.extra_symbols[bos], model.decoder.extra_symbols[pad] = False, True
-
-
-@pytest.mark.parametrize("path", **MODELS)
-def test_as_good_as_the_authors_search(path):
-    record, arrays = load(path)
-    weights = {k: v.numpy() for k, v in starting_with(arrays, "w/").items()}
-    model, source_ids, target_ids = from_zero(weights, record)
-    beam = len(target_ids) - 1  # small vocabularies: as wide as fairseq's search can be
-    lengths = arrays["src"].ne(PAD).sum(1).tolist()
-    has_padding = []
-    for row, length in enumerate(lengths):
-        # Behind this many tokens theirs is finished, whatever it is; the batch's longest, before.
-        limit = min(length + record["decode_length"] + 1, max(lengths) + record["decode_length"])
-        tokens = arrays["beam/seq"][row, 0].tolist()
-        tokens = tokens[: tokens.index(EOS) + 1 if EOS in tokens else limit]
-        has_padding.append((PAD in tokens, limit))
-    for allow_padding in (False, True):
-        if allow_padding:
-            let_padding_through(model)
-        for row, (padded, limit) in enumerate(has_padding):
-            if padded == allow_padding:
-                source = source_ids[arrays["src"][row : row + 1, : lengths[row]].long()]
-                found = best_found(model, source, beam, limit, record["decode_alpha"])
-                assert found >= arrays["beam/score"][row, 0].item() - 1e-4, row
-
-
-class Scorer(FairseqIncrementalDecoder):
-    """The recorded search's model: state = 0.6 * state + table[previous token] = logits."""
-
-    def __init__(self, arrays, ids):
-        dictionary = Dictionary()
-        for index in range(len(ids) - 2):
-            dictionary.add_symbol(str(index))
-        super().__init__(dictionary)
-        self.table, self.start, self.ids = arrays["table"], arrays["acc0"], ids
-
-    def forward(self, prev_output_tokens, encoder_out=None, incremental_state=None):
-        rows = encoder_out["encoder_out"][0][0, :, 0]
-        state = self.start[rows]
-        # The first token, fairseq's end of sentence, stands for theirs, id 0.
-        theirs = torch.zeros_like(prev_output_tokens)
-        for number, ours in enumerate(self.ids.tolist()):
-            theirs[prev_output_tokens == ours] = number
-        theirs[:, 0] = 0
-        for step in range(theirs.size(1)):
-            state = 0.6 * state + self.table[theirs[:, step]]
-        logits = torch.full((len(rows), 1, len(self.dictionary)), -torch.inf)
-        logits[:, 0, self.ids] = state
-        return logits, {"attn": [None]}
-
-    def max_positions(self):
-        return 1000
-
-
-class Rows(FairseqEncoder):
-    """Says which sentence of the recorded batch this is: its only source token."""
-
-    def forward(self, src_tokens, src_lengths):
-        return {"encoder_out": [src_tokens[:, :1].t().unsqueeze(-1)]}
-
-    def reorder_encoder_out(self, encoder_out, new_order):
-        return {"encoder_out": [encoder_out["encoder_out"][0].index_select(1, new_order)]}
-
-    def max_positions(self):
-        return 1000
-
-
-@pytest.mark.parametrize("path", **SEARCHES)
-def test_search_without_a_model(path):
-    record, arrays = load(path)
-    # Their padding may be generated, so it is an ordinary word here.
-    ids = torch.tensor([4, 3, 2, *range(5, record["V"] + 2)])
-    model = FairseqEncoderDecoderModel(Rows(Dictionary()), Scorer(arrays, ids))
-    lengths = arrays["src_lengths"].tolist()
-    for row, length in enumerate(lengths):
-        limit = min(length + record["decode_length"] + 1, max(lengths) + record["decode_length"])
-        found = best_found(
-            model,
-            torch.tensor([[row] * length]),
-            record["V"],
-            limit,
-            record["decode_alpha"],
-            temperature=record["temperature"],
-        )
-        assert found >= arrays["search/score"][row, 0].item() - 1e-4, row
-
-
-@pytest.fixture
-def task():
-    dictionary = Dictionary()
-    return lambda penalty: LRNTranslationTask(
-        LRNTranslationConfig(length_penalty=penalty), dictionary, dictionary
-    )
-
-
-def test_generators_of_the_task(task):
+def test_registered_with_fairseq():
     assert TASK_REGISTRY["translation_lrn"] is LRNTranslationTask
-    model = FairseqEncoderDecoderModel(
-        Rows(Dictionary()), Scorer({"table": None, "acc0": None}, torch.arange(4))
-    )
-    for penalty, alignment, expected in (
+
+
+@pytest.mark.parametrize(
+    "penalty, alignment, expected",
+    [
         ("gnmt", None, GNMTSequenceGenerator),
         ("gnmt", "hard", GNMTSequenceGeneratorWithAlignment),
         ("power", None, RecurrentSequenceGenerator),
         ("power", "hard", SequenceGeneratorWithAlignment),
-    ):
-        args = Namespace(beam=3, lenpen=0.6, print_alignment=alignment)
-        generator = task(penalty).build_generator([model], args)
-        assert type(generator) is expected
-        assert generator.len_penalty == 0.6
+    ],
+)
+def test_generator(build, task, penalty, alignment, expected):
+    config = LRNTranslationConfig(length_penalty=penalty)
+    translation = LRNTranslationTask(config, task.source_dictionary, task.target_dictionary)
+    args = Namespace(beam=3, lenpen=0.6, print_alignment=alignment)
+    generator = translation.build_generator([build()], args)
+    assert type(generator) is expected
+    assert generator.len_penalty == 0.6
+
+
+def test_scoring_a_reference(build, task):
+    """--score-reference has a scorer of its own."""
+    translation = LRNTranslationTask(LRNTranslationConfig(), *2 * [task.target_dictionary])
+    generator = translation.build_generator([build()], Namespace(score_reference=True))
+    assert isinstance(generator, SequenceScorer)
+
+
+needs_bfloat16 = pytest.mark.skipif(
+    not can_pack(torch.bfloat16), reason="this processor has no bfloat16 products"
+)
+ROUNDING_TYPES = [
+    pytest.param(torch.bfloat16, id="bfloat16", marks=needs_bfloat16),
+    pytest.param(torch.int8, id="int8", marks=needs_int8),
+]
+
+
+# Widths that fill whole tiles, as in real models, and other widths.
+@pytest.mark.parametrize("options", [{"decoder_embed_dim": 64, "decoder_hidden_size": 64}, {}])
+@pytest.mark.parametrize("dtype", ROUNDING_TYPES)
+def test_generation_dtype(build, batch, task, dtype, options):
+    model = livelier(build(**options))
+    model.decoder.need_attn = False
+    dictionary, sample = task.target_dictionary, sample_of(batch(LENGTHS))
+
+    def generate(name):
+        config = LRNTranslationConfig(generation_dtype=name)
+        translation = LRNTranslationTask(config, dictionary, dictionary)
+        generator = translation.build_generator([model], Namespace(beam=4, max_len_b=9))
+        found = translation.inference_step(generator, [model], sample)
+        return torch.stack([hypotheses[0]["score"] for hypotheses in found])
+
+    name = str(dtype).split(".")[1]
+    exact, rounded = generate("float32"), generate(name)
+    assert 0 < (rounded - exact).abs().max() < 0.05
+    # A second generator uses the packed weights of the first one.
+    packed = model.decoder.output_projection._packed
+    assert packed.dtype == dtype
+    torch.testing.assert_close(generate(name), rounded)
+    assert model.decoder.output_projection._packed is packed
+    torch.testing.assert_close(generate("float32"), exact, rtol=0, atol=1e-5)
+    generate(name)
+    # fairseq's search, layer by layer, multiplies by the same packed weights.
+    reference = SequenceGenerator([model], dictionary, beam_size=4, max_len_b=9)
+    scores = [hypotheses[0]["score"] for hypotheses in reference.generate([model], sample)]
+    torch.testing.assert_close(torch.stack(scores), rounded, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "int8"])
+def test_unavailable_generation_dtype(build, task, monkeypatch, caplog, name):
+    config = LRNTranslationConfig(generation_dtype=name)
+
+    def warnings(model):
+        translation = LRNTranslationTask(config, task.target_dictionary, task.target_dictionary)
+        caplog.clear()
+        for _ in range(2):
+            translation.build_generator([model], Namespace(beam=4))
+        return caplog.text
+
+    monkeypatch.setattr(precision, "can_pack", lambda dtype: False)
+    warning = f"--generation-dtype {name} has no effect: "
+    model = build().eval()
+    assert warnings(model).count(warning + precision.REQUIREMENTS[name]) == 1
+    assert warnings(model.to("meta")).count(warning + "only CPUs support it") == 1
+    other_model = torch.nn.Linear(2, 2).eval()
+    assert warning + "only models of fairseq_lrn support it" in warnings(other_model)
+
+
+@needs_int8
+def test_weights_that_cannot_be_quantised(build, task, caplog):
+    model, dictionary = build().eval(), task.target_dictionary
+    translation = LRNTranslationTask(
+        LRNTranslationConfig(generation_dtype="int8"), *2 * [dictionary]
+    )
+    translation.build_generator([model.double()], Namespace(beam=4))
+    assert "has no effect: it needs float32 weights" in caplog.text
+    with torch.no_grad():
+        model.float().decoder.output_projection.weight[5, 3] = torch.nan
+    with pytest.raises(InputError, match="the weights are not finite"):
+        translation.build_generator([model], Namespace(beam=4))

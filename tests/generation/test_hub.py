@@ -1,0 +1,44 @@
+"""fairseq's hub interface with raw text."""
+
+import pytest
+
+from fairseq_lrn import LRNModel, load_translator
+from fairseq_lrn.data.parallel import read_lines
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.hub import complete_from_directory
+from toy_checkpoints import save_checkpoint
+
+SHORT = {"max_len_a": 0, "max_len_b": 8}
+
+
+@pytest.fixture(scope="module")
+def source(prepared_data):
+    return read_lines(str(prepared_data.parent / "train.en"))[:3]
+
+
+def test_same_translations_as_the_translator(untrained, source):
+    model = LRNModel.from_pretrained(str(untrained))
+    assert model.translate(source, **SHORT) == load_translator(str(untrained))(source, **SHORT)
+
+
+def test_opposite_direction(prepared_data, tmp_path):
+    """A model from de to en, on data that were prepared from en to de."""
+    save_checkpoint(tmp_path / "checkpoint_last.pt", prepared_data, "-s", "de", "-t", "en")
+    model = LRNModel.from_pretrained(str(tmp_path))
+    assert (model.bpe.raw.source_lang, model.bpe.raw.target_lang) == ("de", "en")
+    assert (model.task.cfg.source_lang, model.task.cfg.target_lang) == ("de", "en")
+
+
+def test_options_of_fairseq_take_precedence(untrained):
+    name, options = complete_from_directory(str(untrained), None, {"bpe": "characters"})
+    assert (name, options) == ("checkpoint_best.pt", {"bpe": "characters"})
+
+
+def test_directory_without_the_files_of_raw_text(tmp_path):
+    (tmp_path / "checkpoint_last.pt").touch()
+    assert complete_from_directory(str(tmp_path), None, {}) == ("checkpoint_last.pt", {})
+
+
+def test_directory_without_a_checkpoint(tmp_path):
+    with pytest.raises(InputError, match="has no averaged.pt, checkpoint_best.pt or"):
+        LRNModel.from_pretrained(str(tmp_path))

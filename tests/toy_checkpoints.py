@@ -1,0 +1,53 @@
+"""Prepared data of a few hundred sentences, and checkpoints of untrained models for them."""
+
+from pathlib import Path
+
+from fairseq import checkpoint_utils, options, tasks
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from omegaconf import OmegaConf
+
+import fairseq_lrn  # noqa: F401  (registers the models)
+from fairseq_lrn.data.parallel import write_lines
+from fairseq_lrn.data.prepare import PrepareOptions, prepare
+from toy_grammar import generate
+
+SMALL = [
+    *("--arch", "lrn_tiny", "--encoder-embed-dim", "16", "--encoder-hidden-size", "12"),
+    *("--decoder-embed-dim", "16", "--decoder-hidden-size", "20"),
+]
+
+
+def prepare_data(directory: Path, **changes) -> Path:
+    """Write raw text to ``train.en`` and ``train.de`` in *directory*, and prepare ``data``."""
+    pairs = generate(300)
+    for side, lang in enumerate(("en", "de")):
+        write_lines(str(directory / f"train.{lang}"), [pair[side] for pair in pairs])
+    prefix = str(directory / "train")
+    defaults = {"trainpref": prefix, "validpref": prefix, "destdir": str(directory / "data")}
+    prepare(PrepareOptions("en", "de", **{**defaults, "vocab_size": 300, **changes}))
+    return directory / "data"
+
+
+def save_checkpoint(path: Path, data: Path, *arguments: str) -> None:
+    """Save an untrained model as fairseq does in training.
+
+    Args:
+        path: the checkpoint.
+        data: prepared data.
+        arguments: options of ``fairseq-train``, after those of a small model.
+    """
+    parser = options.get_training_parser()
+    args = options.parse_args_and_arch(parser, [str(data), *SMALL, *arguments])
+    cfg = convert_namespace_to_omegaconf(args)
+    task = tasks.setup_task(cfg.task)
+    model = task.build_model(cfg.model)
+    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}}
+    state = {
+        "args": None,
+        "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
+        "model": model.state_dict(),
+        "optimizer_history": [{**history, "num_updates": 0}],
+        "extra_state": {"epoch": 1},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint_utils.torch_persistent_save(state, str(path))

@@ -1,4 +1,4 @@
-"""Validation losses out of fairseq's log."""
+"""Losses, BLEU and training time from logs."""
 
 import pytest
 
@@ -13,7 +13,7 @@ LINE = (
 
 def test_table(tmp_path):
     log = tmp_path / "log"
-    rows = [(1, 4.0, 100), (2, 3.5, 200), (2, 3.25, 200)]  # the second epoch was resumed
+    rows = [(1, 4.0, 100), (2, 3.5, 200), (2, 3.25, 200)]  # the second epoch was repeated
     log.write_text("noise\n" + "".join(LINE.format(*row) for row in rows))
     table = training_log.table(training_log.validations(str(log))).splitlines()
     assert table[2:] == ["| 1 | 100 | 4.000 | 2.500 | 5.66 |", "| 2 | 200 | 3.250 | 2.500 | 5.66 |"]
@@ -33,7 +33,7 @@ def test_results(tmp_path):
     run.mkdir()
     rows = [(1, 4.0, 100), (2, 3.5, 200), (3, 3.6, 300)]
     text = "".join(LINE.format(*row) for row in rows)
-    done = "done training in {} seconds\n"  # in two parts
+    done = "done training in {} seconds\n"  # in two processes
     (run / "train.log").write_text(text + done.format("41.5") + done.format("20.0"))
     (run / "generate-valid.txt").write_text(GENERATED.format("41.5"))
     (tmp_path / "data-bin").mkdir()
@@ -46,11 +46,13 @@ def test_results(tmp_path):
 
 
 def test_no_results(tmp_path):
-    with pytest.raises(InputError, match="no directory has a train.log"):
+    with pytest.raises(
+        InputError, match="no directory has a train.log with a validation: give directories"
+    ):
         training_log.results([str(tmp_path)])
 
 
 def test_translations_without_bleu(tmp_path):
     (tmp_path / "generate-test.txt").write_text("H-0\t-1\tnothing\n")
-    with pytest.raises(InputError, match="has no BLEU"):
+    with pytest.raises(InputError, match="has no BLEU: fairseq-generate did not finish"):
         training_log.read_bleu(str(tmp_path / "generate-test.txt"))

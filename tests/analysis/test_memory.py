@@ -1,0 +1,67 @@
+"""How much an encoder layer keeps of each subword of a sentence."""
+
+import pytest
+import torch
+
+from fairseq_lrn import load_translator
+from fairseq_lrn.analysis.memory import END, memory
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.modules import RecurrentLayer
+from toy_checkpoints import save_checkpoint
+
+SENTENCE = "The small dog sees the cat."
+
+
+@pytest.fixture(scope="module")
+def translator(untrained):
+    return load_translator(str(untrained))
+
+
+def test_weights(translator):
+    result = memory(translator, SENTENCE)
+    assert result.subwords == [*translator.raw.subwords(SENTENCE), END]
+    size = len(result.subwords)
+    assert result.weights.shape == result.long_term.shape == (size, size)
+    # A state holds only what the layer has read, most recently the subword itself.
+    assert not result.weights.triu(1).any()
+    torch.testing.assert_close(result.weights.diagonal(), result.short_term)
+    torch.testing.assert_close(result.long_term.diagonal(), torch.ones(size))
+    assert (result.short_term > 0).all()
+    # A state never holds more of a subword than the state before it.
+    assert (result.weights.diff(dim=0).tril() <= 0).all()
+
+
+def test_backward_recurrence(translator):
+    result = memory(translator, SENTENCE, backward=True)
+    assert not result.weights.tril(-1).any()
+    torch.testing.assert_close(result.weights.diagonal(), result.short_term)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"layer": 0}, "has no LRN layer 0: choose one from 1 to 1"),
+        ({"layer": 2}, "has no LRN layer 2: choose one from 1 to 1"),
+        ({"sentence": " "}, "the sentence is empty"),
+    ],
+)
+def test_wrong_arguments(translator, options, message):
+    with pytest.raises(InputError, match=message):
+        memory(translator, **{"sentence": SENTENCE, **options})
+
+
+def test_encoder_in_one_direction(translator, monkeypatch):
+    recurrences = [
+        module
+        for module in translator.models[0].encoder.modules()
+        if isinstance(module, RecurrentLayer)
+    ]
+    monkeypatch.setattr(recurrences[0], "num_directions", 1)
+    with pytest.raises(InputError, match="has no backward recurrence"):
+        memory(translator, SENTENCE, backward=True)
+
+
+def test_encoder_without_lrn(prepared_data, tmp_path):
+    save_checkpoint(tmp_path / "checkpoint_last.pt", prepared_data, "--cell", "gru")
+    with pytest.raises(InputError, match="the encoder has no LRN layers"):
+        memory(load_translator(str(tmp_path)), SENTENCE)

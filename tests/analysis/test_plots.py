@@ -1,0 +1,81 @@
+"""Plots as files."""
+
+import sys
+
+import pytest
+import torch
+
+from fairseq_lrn.analysis import plots
+from fairseq_lrn.analysis.memory import Memory
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.translator import Translation
+
+pytest.importorskip("matplotlib")
+LOG = (
+    "2026 | INFO | valid | epoch 001 | valid on 'valid' subset | loss 4.0 | nll_loss {} "
+    "| ppl 5.66 | num_updates 100\n"
+)
+MAGIC = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+
+
+@pytest.fixture
+def log(tmp_path):
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / "train.log"
+    path.write_text(LOG.format(2.5))
+    return path
+
+
+def translation(attention):
+    return Translation("Hund", -1.0, ["dog", "."], ["Hund"], attention)
+
+
+@pytest.mark.parametrize("suffix", MAGIC)
+def test_curves(log, tmp_path, suffix):
+    path = tmp_path / f"curves{suffix}"
+    plots.draw_curves([str(log), str(log.parent)], str(path))
+    assert path.read_bytes().startswith(MAGIC[suffix])
+
+
+def test_attention(tmp_path):
+    path = tmp_path / "attention.svg"
+    plots.draw_attention(translation(torch.full((2, 3), 1 / 3)), str(path))
+    assert all(f"<!-- {word} -->" in path.read_text() for word in ("dog", "Hund", "&lt;/s&gt;"))
+
+
+def test_memory(tmp_path):
+    path = tmp_path / "memory.svg"
+    weights = torch.eye(3)
+    memory = Memory(["\u2581the", "\u2581", "</s>"], weights, weights, torch.ones(3))
+    plots.draw_memory(memory, str(path))
+    assert "<!-- the -->" in path.read_text()
+
+
+def test_subword_labels():
+    assert plots.subword_labels(["\u2581the", "\u2581", "og"]) == ["the", "\u2423", "og"]
+
+
+def test_shortest_distinct_names():
+    assert plots.distinct_names(["a/lrn-1/train.log", "a/lrn-2"]) == ["lrn-1", "lrn-2"]
+    paths = ["a/lrn-1/train.log", "b/lrn-1"]
+    assert plots.distinct_names(paths) == ["a/lrn-1", "b/lrn-1"]
+
+
+def test_wrong_arguments(log, tmp_path):
+    picture = str(tmp_path / "picture.png")
+    for call, message in (
+        (lambda: plots.draw_curves([str(tmp_path)], picture), "cannot read .*train.log"),
+        (lambda: plots.draw_curves([str(log)], picture, "bleu"), "no bleu: choose from loss, nll"),
+        (lambda: plots.draw_curves([str(log)], "picture.txt"), "must end in one of .png"),
+        (lambda: plots.draw_curves([str(log)], str(tmp_path / "no" / "x.png")), "cannot write"),
+        (lambda: plots.draw_attention(translation(None), picture), "ask for attention"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+    assert not (tmp_path / "picture.png").exists()
+
+
+def test_without_matplotlib(log, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(InputError, match="plots need matplotlib: pip install matplotlib"):
+        plots.draw_curves([str(log)], str(tmp_path / "curves.png"))

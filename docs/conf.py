@@ -1,4 +1,4 @@
-"""Configuration of Sphinx: ``sphinx-build -W docs docs/_build``, after ``bash scripts/setup.sh docs``.
+"""Sphinx configuration: ``sphinx-build -W docs docs/_build``, after ``bash scripts/setup.sh docs``.
 
 The pages load nothing from a network. Formulas are literal blocks: an equation would add MathJax,
 which Sphinx loads from a server.

@@ -232,7 +232,8 @@ class LRNEncoderLayer(RecurrentBlock):
     """Bidirectional recurrence with an output projection, then an optional feed-forward block.
 
     Args:
-        embed_dim, hidden_size, cell, **options: see :class:`RecurrentBlock`.
+        embed_dim, hidden_size, cell: see :class:`RecurrentBlock`.
+        **options: see :class:`RecurrentBlock`.
     """
 
     def __init__(self, embed_dim: int, hidden_size: int, cell: str, **options):

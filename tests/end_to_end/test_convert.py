@@ -1,4 +1,4 @@
-"""scripts/convert_zero_checkpoint.py."""
+"""``fairseq-lrn convert``, from the authors' files to translations."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_command(command, fairseq, tmp_path):
         ("source-vocab", "vocab.en"), ("target-vocab", "vocab.de"),
     )]  # fmt: skip
     out = tmp_path / "out"
-    convert_command = ["python", "scripts/convert_zero_checkpoint.py", "-s", "en", "-t", "de"]
+    convert_command = ["fairseq-lrn", "convert", "-s", "en", "-t", "de"]
     assert "parameters" in command(*convert_command, *files, "--destdir", out)
     command(
         "fairseq-preprocess", "-s", "en", "-t", "de", "--testpref", tmp_path / "test",

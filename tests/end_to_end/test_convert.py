@@ -47,7 +47,7 @@ def test_command(command, fairseq, tmp_path):
     del variables["deepnmt/bias"]
     np.savez(tmp_path / "model.npz", **variables)
     refusal = command(*convert_command, *files, "--destdir", out, ok=False)
-    assert refusal.startswith("error: these variables") and "missing: deepnmt/bias" in refusal
+    assert refusal.startswith("error: the variables do not match") and "missing: deepnmt/bias" in refusal
     (tmp_path / "model.npz").write_text("damaged")
     assert "cannot read the variables" in command(
         *convert_command, *files, "--destdir", out, ok=False

@@ -1,6 +1,6 @@
 """Ablations: registered changes of the layers, selected by the model option ``--ablation``.
 
-Experiments register their changes in a user directory of their own, as ``scripts/ablations`` does::
+An experiment registers its changes in a user directory, like ``scripts/ablations``::
 
     @register_ablation("rms-norm")
     def rms_norm(parts: LayerParts) -> LayerParts:
@@ -16,16 +16,18 @@ ABLATIONS: Dict[str, Ablation] = {}
 
 
 def register_ablation(name: str) -> Callable[[Ablation], Ablation]:
-    """Register a function that replaces some of the parts of the layers.
+    """Register a function that replaces some of the classes that layers are built from.
 
     Args:
-        name: its name in ``--ablation``.
+        name: name of the ablation in ``--ablation``.
 
     Raises:
-        ValueError: the name is taken, or contains a plus sign.
+        ValueError: the name is already registered, or contains a plus sign.
     """
-    if name in ABLATIONS or "+" in name:
-        raise ValueError(f"the ablation {name!r} needs another name, without +")
+    if name in ABLATIONS:
+        raise ValueError(f"the ablation {name!r} is registered already: choose another name")
+    if "+" in name:
+        raise ValueError(f"the ablation {name!r} needs a name without +, which joins names")
 
     def register(ablation: Ablation) -> Ablation:
         ABLATIONS[name] = ablation
@@ -35,10 +37,10 @@ def register_ablation(name: str) -> Callable[[Ablation], Ablation]:
 
 
 def layer_parts(names: Optional[str]) -> LayerParts:
-    """The parts of the layers with the ablations *names* applied in turn.
+    """The classes that layers are built from, with the ablations *names* applied in turn.
 
     Args:
-        names: registered names, joined by ``+``; None or empty: no ablation.
+        names: registered names, joined by ``+``. None or an empty string selects no ablation.
 
     Raises:
         ValueError: a name is not registered.

@@ -1,21 +1,23 @@
-"""fairseq's interface around an encoder and a recurrent decoder."""
+"""Base classes of fairseq models with an encoder and a recurrent decoder."""
 
 import copy
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.hub_utils import GeneratorHubInterface
 from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
 from torch import Tensor
 
-# Completes the arguments of RecurrentModel.from_pretrained: (directory, checkpoint names or None,
-# options) to (checkpoint names, options). It is registered by the package that knows raw text.
+from fairseq_lrn.models.config_checks import check_layers_to_keep
+
+# Maps (directory, checkpoint names or None, options) to (checkpoint names, options). A layer above
+# this one registers it, because models know nothing about raw text.
 HubCompletion = Callable[[str, Optional[str], Dict[str, Any]], Tuple[str, Dict[str, Any]]]
 _hub_completions: List[HubCompletion] = []
 
 
 def register_hub_completion(completion: HubCompletion) -> HubCompletion:
-    """Let *completion* fill in missing arguments of :meth:`RecurrentModel.from_pretrained`."""
+    """Use *completion* to fill in missing arguments of :meth:`RecurrentModel.from_pretrained`."""
     _hub_completions.append(completion)
     return completion
 
@@ -34,22 +36,24 @@ class RecurrentModel(FairseqEncoderDecoderModel):
         data_name_or_path: str = ".",
         **kwargs: Any,
     ) -> GeneratorHubInterface:
-        """Load fairseq's hub interface from a directory of checkpoints.
+        """Load a model with fairseq's hub interface from a directory of checkpoints.
 
-        If the directory holds the files that raw text needs (training on data of
-        ``fairseq-lrn prepare`` puts them there), ``translate`` and ``sample`` map raw text to raw
-        text. Otherwise, or if the options name a ``tokenizer`` or ``bpe``, they behave as
-        elsewhere in fairseq. :func:`fairseq_lrn.load_translator` returns more than text.
+        If the directory contains the files for raw text, the methods ``translate`` and ``sample``
+        of the result take raw text and return raw text. A training run on data from
+        ``fairseq-lrn prepare`` puts these files next to its checkpoints. Without these files, or
+        with an option ``tokenizer`` or ``bpe``, the methods behave as for fairseq's own models.
+        :func:`fairseq_lrn.load_translator` returns more than the text of a translation.
 
         Args:
             model_name_or_path: the directory.
-            checkpoint_file: name of a checkpoint in it, or several names joined by ``:``; by
-                default the one that :func:`fairseq_lrn.checkpoints.preferred` finds.
+            checkpoint_file: name of a checkpoint in the directory, or several names joined by
+                ``:``. The default is the checkpoint that
+                :func:`fairseq_lrn.checkpoints.preferred` finds.
             data_name_or_path: directory of the dictionaries; ``"."``: the same directory.
-            kwargs: options of fairseq that differ from those of the training run.
+            kwargs: options of fairseq that replace the options of the training run.
 
         Raises:
-            InputError: there is no checkpoint.
+            InputError: the directory contains no checkpoint.
         """
         for complete in _hub_completions:
             checkpoint_file, kwargs = complete(model_name_or_path, checkpoint_file, kwargs)
@@ -66,13 +70,14 @@ class RecurrentModel(FairseqEncoderDecoderModel):
     ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
         """
         Args:
-            src_tokens: source, ``B x S``, padded on either side.
+            src_tokens: source tokens, ``B x S``, padded on either side.
             src_lengths: source lengths, ``B``.
-            prev_output_tokens: target shifted right, ``B x T``.
-            features_only: leave out the output layer.
+            prev_output_tokens: target tokens shifted right, ``B x T``.
+            features_only: skip the output layer.
 
         Returns:
-            logits ``B x T x V`` (or features ``B x T x C``) and ``{"attn": [B x T x S]}``.
+            logits ``B x T x V`` (features ``B x T x C`` with *features_only*) and
+            ``{"attn": [B x T x S]}``, see :meth:`RecurrentDecoder.forward`.
         """
         encoder_out = self.encoder(src_tokens, src_lengths)
         return self.decoder(prev_output_tokens, encoder_out, features_only=features_only)
@@ -111,10 +116,18 @@ class RecurrentEncoder(FairseqEncoder):
     def reorder_encoder_out(
         self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
     ) -> Dict[str, List[Tensor]]:
-        """Select sentences in every entry, along its batch dimension."""
+        """Select sentences in every tensor of the encoder output.
+
+        Args:
+            encoder_out: the result of the encoder.
+            new_order: indices of the sentences to select, ``B'``.
+
+        Returns:
+            a dictionary of the same form with the batch size ``B'``.
+        """
         reordered: Dict[str, List[Tensor]] = {}
         for key, tensors in encoder_out.items():
-            # S x B x C in these two entries, B x ... in all others
+            # These two entries are S x B x C, all others B x ...
             batch_dim = 1 if key in ("encoder_out", "encoder_states") else 0
             reordered[key] = [tensor.index_select(batch_dim, new_order) for tensor in tensors]
         return reordered
@@ -125,7 +138,7 @@ class RecurrentEncoder(FairseqEncoder):
 
 
 class RecurrentDecoder(FairseqIncrementalDecoder):
-    """An incremental decoder; a subclass extracts features and computes logits from them.
+    """An incremental decoder. A subclass implements ``extract_features`` and ``output_layer``.
 
     Args:
         dictionary: target dictionary.
@@ -149,18 +162,19 @@ class RecurrentDecoder(FairseqIncrementalDecoder):
     ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
         """
         Args:
-            prev_output_tokens: target shifted right, ``B x T``. In incremental decoding the
-                whole prefix; positions that were decoded before are skipped.
-            encoder_out: the encoder's result.
+            prev_output_tokens: target tokens shifted right, ``B x T``. In incremental decoding,
+                either the whole prefix or its last token. Positions that are already decoded are
+                skipped.
+            encoder_out: the result of the encoder.
             incremental_state: cache of incremental decoding.
-            features_only: leave out the output layer.
+            features_only: skip the output layer.
             src_lengths: not used; part of fairseq's interface.
 
         Returns:
             logits ``B x T x V`` (only the new positions in incremental decoding) and
-            ``{"attn": [B x T x S]}``: the attention of the last layer that attends, averaged over
-            its heads, over source positions as given, padding included. It is None in training
-            and if generation does not need it.
+            ``{"attn": [B x T x S]}``: the attention weights of the last layer that attends,
+            averaged over its heads. They refer to source positions as given, padding included.
+            The weights are None in training, and if generation does not need them.
         """
         x, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
         if not features_only:
@@ -179,65 +193,59 @@ class RecurrentDecoder(FairseqIncrementalDecoder):
 
     @torch.jit.unused
     def output_table(self) -> Tuple[Optional[Tensor], str]:
-        """The matrix ``V x C`` by which the output layer multiplies features, and nothing more.
+        """The matrix of an output layer that is a single matrix product.
 
         Returns:
-            the matrix and an empty string, or None and the reason why there is no such matrix.
+            the matrix ``V x C`` and an empty string, or None and the reason why there is no such
+            matrix.
         """
         return None, f"{type(self).__name__} does not name its output matrix"
+
+    @torch.jit.unused
+    def masked_tokens(self) -> Optional[Tensor]:
+        """A mask over the dictionary, ``V``, true at tokens whose probability is always 0.
+
+        None if every token can have a probability.
+        """
+        return None
 
     def max_positions(self) -> int:
         """Longest target sentence, in tokens."""
         return self.max_target_positions
 
     def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
-        """Called by fairseq before generation: skip attention weights that are not needed."""
+        """Called by fairseq before generation: skip attention weights unless needed."""
         self.need_attn = need_attn
 
 
-def model_options(config_class, cfg, task, required: Sequence[int] = ()):
-    """The checked options of a model, with the number of layers that are kept.
+def model_options(config_class, cfg, task, keep_first_layer: bool = False):
+    """The checked options of a model.
 
     Args:
         config_class: dataclass of the model's options.
         cfg: options from fairseq, a namespace or an omegaconf configuration. It has the fields of
             the dataclass, but not its methods.
         task: task with ``source_dictionary`` and ``target_dictionary``.
-        required: indices of the layers that must be kept.
+        keep_first_layer: refuse to prune layer 0, which differs from the layers above it.
+
+    Returns:
+        an instance of *config_class*. If layers are pruned, the numbers of layers are the numbers
+        of the layers that are kept.
 
     Raises:
         ValueError: an option has an invalid value or conflicts with another.
     """
-    cfg = _keep_layers(config_class.from_namespace(cfg), required)
+    cfg = copy.copy(config_class.from_namespace(cfg))
+    for side in ("encoder", "decoder"):
+        kept = getattr(cfg, f"{side}_layers_to_keep")
+        if kept:
+            number = getattr(cfg, f"{side}_layers")
+            check_layers_to_keep(f"--{side}-layers-to-keep", kept, number, keep_first_layer)
+            setattr(cfg, f"{side}_layers", len(kept.split(",")))
     cfg.check()
     if cfg.share_all_embeddings and task.source_dictionary != task.target_dictionary:
         raise ValueError(
             "--share-all-embeddings requires a joined dictionary: "
             "run fairseq-preprocess with --joined-dictionary"
         )
-    return cfg
-
-
-def _keep_layers(cfg, required: Sequence[int]):
-    """A copy of the options with the number of layers that ``--*-layers-to-keep`` leaves.
-
-    Args:
-        cfg: options of a model.
-        required: indices of the layers that must be kept.
-
-    Raises:
-        ValueError: a layer does not exist, or a required layer is left out.
-    """
-    cfg = copy.copy(cfg)
-    for side in ("encoder", "decoder"):
-        option, kept = f"--{side}-layers-to-keep", getattr(cfg, f"{side}_layers_to_keep")
-        if not kept:
-            continue
-        layers = kept.split(",")
-        number = getattr(cfg, f"{side}_layers")
-        if any(not layer.isdecimal() or int(layer) >= number for layer in layers):
-            raise ValueError(f"{option} {kept} must be numbers of layers, from 0 to {number - 1}")
-        if not set(map(str, required)) <= set(layers):
-            raise ValueError(f"{option} must keep layer 0, which differs from the others")
-        setattr(cfg, f"{side}_layers", len(layers))
     return cfg

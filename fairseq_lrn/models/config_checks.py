@@ -8,23 +8,24 @@ from fairseq_lrn.modules.cells import CELLS_WITH_ACTIVATION
 
 
 def check_counts(config: FairseqDataclass, *names: str) -> None:
-    """Refuse numbers below 1."""
-    for name in names:
-        value = getattr(config, name)
-        if value < 1:
-            raise ValueError(f"{option_name(name)} must be at least 1, not {value}")
+    """Refuse values below 1."""
+    _check_minimum(config, names, 1)
 
 
 def check_widths(config: FairseqDataclass, *names: str) -> None:
-    """Refuse numbers below 0."""
+    """Refuse values below 0. The value 0 turns a part off."""
+    _check_minimum(config, names, 0)
+
+
+def _check_minimum(config: FairseqDataclass, names: Sequence[str], minimum: int) -> None:
     for name in names:
         value = getattr(config, name)
-        if value < 0:
-            raise ValueError(f"{option_name(name)} must be at least 0, not {value}")
+        if value < minimum:
+            raise ValueError(f"{option_name(name)} must be at least {minimum}, not {value}")
 
 
 def check_heads(config: FairseqDataclass, width: str, heads: str) -> None:
-    """Refuse a width that attention heads do not divide."""
+    """Refuse a number of attention heads that does not divide the width."""
     if getattr(config, width) % getattr(config, heads) != 0:
         raise ValueError(
             f"{option_name(width)} ({getattr(config, width)}) must be divisible by "
@@ -33,7 +34,7 @@ def check_heads(config: FairseqDataclass, width: str, heads: str) -> None:
 
 
 def check_probabilities(config: FairseqDataclass, *names: str) -> None:
-    """Refuse what is no probability below 1."""
+    """Refuse values outside [0, 1). None stands for another option's value and passes."""
     for name in names:
         value = getattr(config, name)
         if value is not None and not 0.0 <= value < 1.0:
@@ -43,23 +44,43 @@ def check_probabilities(config: FairseqDataclass, *names: str) -> None:
 
 
 def check_activation(config: FairseqDataclass) -> None:
-    """Refuse an activation for a cell that would not hear of it."""
+    """Refuse ``--activation-fn`` for a cell that ignores it."""
     default = type(config).activation_fn
     if str(config.activation_fn) != default and str(config.cell) not in CELLS_WITH_ACTIVATION:
         raise ValueError(
-            f"--activation-fn {config.activation_fn} is for --cell "
-            f"{', '.join(CELLS_WITH_ACTIVATION)}; --cell {config.cell} keeps its own "
-            "nonlinearities, so leave --activation-fn out"
+            f"--activation-fn {config.activation_fn} applies only to --cell "
+            f"{', '.join(CELLS_WITH_ACTIVATION)}; the nonlinearities of --cell {config.cell} are "
+            "fixed, so leave --activation-fn out"
         )
 
 
 def check_choices(config: FairseqDataclass, **choices: Sequence[str]) -> None:
-    """Refuse what is not among the choices: configurations made in Python are not parsed."""
+    """Refuse values that are not among the choices.
+
+    The command line refuses them first. Configurations that are made in Python need this check.
+    """
     for name, values in choices.items():
         value = str(getattr(config, name))
         if value not in values:
             raise ValueError(f"{option_name(name)} must be one of {tuple(values)}, not {value}")
 
 
+def check_layers_to_keep(option: str, kept: str, num_layers: int, keep_first: bool) -> None:
+    """Refuse a list of kept layers that a stack of *num_layers* layers does not have.
+
+    Args:
+        option: name of the option.
+        kept: its value, indices of layers joined by commas.
+        num_layers: number of layers before pruning.
+        keep_first: refuse a list without layer 0.
+    """
+    layers = kept.split(",")
+    if any(not layer.isdecimal() or int(layer) >= num_layers for layer in layers):
+        raise ValueError(f"{option} {kept} must be numbers of layers, from 0 to {num_layers - 1}")
+    if keep_first and "0" not in layers:
+        raise ValueError(f"{option} {kept} must keep layer 0, which differs from the other layers")
+
+
 def option_name(name: str) -> str:
+    """The option on the command line for the field *name* of a configuration."""
     return "--" + name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""Embedding tables, random or pre-trained."""
+"""Embedding matrices, random or pre-trained."""
 
 from typing import Optional, Tuple
 
@@ -8,7 +8,9 @@ from torch import nn
 
 
 def build_embeddings(cfg, src_dict: Dictionary, tgt_dict: Dictionary) -> Tuple[nn.Embedding, ...]:
-    """Source and target tables, as the options ask for; one table where they share all.
+    """The source embedding and the target embedding of a model.
+
+    With ``--share-all-embeddings``, both are the same module.
 
     Args:
         cfg: options of a model with the LRN decoder.
@@ -44,19 +46,19 @@ def build_embedding(
     freeze: bool = False,
     side: str = "encoder",
 ) -> nn.Embedding:
-    """Make an embedding table ``V x embed_dim``; the padding row is zero.
+    """An embedding with the matrix ``V x embed_dim``. The row of padding is zero.
 
     Args:
-        dictionary: V symbols.
+        dictionary: dictionary of V tokens.
         embed_dim: embedding dimension.
-        path: text file of pre-trained vectors (a header line, then a word and its numbers
-            on each line); words that it lacks keep their random vectors.
-        freeze: do not train the table.
+        path: text file of pre-trained vectors. It has a header line, then on each line a word and
+            the numbers of its vector. Tokens that are not in the file keep random vectors.
+        freeze: do not train the matrix.
         side: ``"encoder"`` or ``"decoder"``, for messages.
 
     Raises:
-        ValueError: the file cannot be read as vectors of that dimension, or shares no word
-            with the dictionary.
+        ValueError: the file is not a text file of vectors, its vectors do not have *embed_dim*
+            numbers, or it contains no token of the dictionary.
     """
     embedding = nn.Embedding(len(dictionary), embed_dim, padding_idx=dictionary.pad())
     nn.init.normal_(embedding.weight, std=embed_dim**-0.5)
@@ -74,18 +76,18 @@ def _load_pretrained(embedding: nn.Embedding, dictionary: Dictionary, path: str,
         vectors = utils.parse_embedding(path)
     except (OSError, ValueError, StopIteration) as error:
         raise ValueError(
-            f"{option} {path} cannot be read as text vectors ({error}); expected a header "
-            "line, then a word and its numbers on each line, separated by single spaces"
+            f"{option} {path} cannot be read as text vectors ({error}); expected a header line, "
+            "then on each line a word and the numbers of its vector, separated by single spaces"
         ) from error
     sizes = sorted({len(vector) for vector in vectors.values()})
     if sizes != [embedding.embedding_dim]:
         raise ValueError(
-            f"{option} {path} holds vectors of size {', '.join(map(str, sizes)) or 'none'}, "
+            f"{option} {path} has vectors of size {', '.join(map(str, sizes)) or 'none'}, "
             f"but --{side}-embed-dim is {embedding.embedding_dim}; make them equal"
         )
-    if not any(word in vectors for word in dictionary.symbols):
+    if not any(token in vectors for token in dictionary.symbols):
         raise ValueError(
-            f"{option} {path} has no word of the {side}'s dictionary; vectors must be of the "
-            "same segmentation (BPE) and casing as the data"
+            f"{option} {path} contains no token of the {side}'s dictionary; its words must have "
+            "the segmentation (BPE) and casing of the data"
         )
     utils.load_embedding(vectors, dictionary, embedding)

@@ -1,6 +1,6 @@
-"""Named architectures, beside the bases ``lrn``, ``lrn_rnmt`` and ``transformer_lrn``.
+"""Named architectures in addition to the bases ``lrn``, ``lrn_rnmt`` and ``transformer_lrn``.
 
-Like fairseq's, they fill in what the command line leaves open.
+As in fairseq, an architecture sets the options that the command line does not set.
 """
 
 from fairseq.models import register_model_architecture
@@ -9,15 +9,16 @@ from fairseq_lrn.modules.cells import CELLS_WITH_ACTIVATION
 
 
 def _set_defaults(args, **defaults) -> None:
+    """Set the options that *args* does not have."""
     for name, value in defaults.items():
         if name.startswith("share_") and getattr(args, "adaptive_softmax_cutoff", None):
-            value = False  # it has output tables of its own
+            value = False  # adaptive softmax cannot share the output embeddings
         setattr(args, name, getattr(args, name, value))
 
 
 @register_model_architecture("lrn", "lrn_tiny")
 def lrn_tiny(args) -> None:
-    """Quick start and tests: 128 wide, one layer on each side."""
+    """Quick start and tests: width 128, 1 + 1 layers."""
     _set_defaults(
         args,
         encoder_embed_dim=128,
@@ -49,18 +50,18 @@ def _multi30k(args) -> None:
 
 @register_model_architecture("lrn", "lrn_multi30k")
 def lrn_multi30k(args) -> None:
-    """Very small corpora (around 30k pairs): 128 wide, four layers on each side, one table."""
+    """Very small corpora (around 30k pairs): width 128, 4 + 4 layers, one embedding matrix."""
     _multi30k(args)
     _set_defaults(args, encoder_hidden_size=128)
 
 
 @register_model_architecture("transformer_lrn", "transformer_lrn_multi30k")
 def transformer_lrn_multi30k(args) -> None:
-    """As ``lrn_multi30k``, with the encoder of fairseq's transformer in that size.
+    """Like ``lrn_multi30k``, with the encoder of fairseq's transformer in the same size.
 
-    Layer norm is in front of the encoder's branches: with it behind them, as fairseq's default and
-    the LRN layers have it, the model learns far more slowly at the recipe's learning rate
-    (docs/benchmarks.md).
+    The encoder is pre-norm. The LRN layers are post-norm, which is also fairseq's default for the
+    encoder. With a post-norm encoder, the model learns far more slowly at the learning rate of the
+    recipe (docs/appendix.md).
     """
     _multi30k(args)
     _set_defaults(
@@ -73,7 +74,7 @@ def transformer_lrn_multi30k(args) -> None:
 
 @register_model_architecture("lrn", "lrn_iwslt_de_en")
 def lrn_iwslt_de_en(args) -> None:
-    """Small corpora (around 160k pairs): 512 wide, four layers on each side."""
+    """Small corpora (around 160k pairs): width 512, 4 + 4 layers."""
     _set_defaults(
         args,
         encoder_layers=4,
@@ -86,7 +87,7 @@ def lrn_iwslt_de_en(args) -> None:
 
 @register_model_architecture("lrn", "lrn_wmt_en_de")
 def lrn_wmt_en_de(args) -> None:
-    """Large corpora: 1024 wide, six layers on each side, layer norm on the projections."""
+    """Large corpora: width 1024, 6 + 6 layers, layer norm on the projections of the recurrence."""
     _set_defaults(
         args,
         encoder_embed_dim=1024,
@@ -102,6 +103,8 @@ def lrn_wmt_en_de(args) -> None:
 
 
 def _rnmt_wmt_en_de(cell: str):
+    """Register the paper's WMT14 English-German model with the cell *cell*."""
+
     def set_defaults(args) -> None:
         _set_defaults(
             args,

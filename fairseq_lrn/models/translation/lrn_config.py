@@ -1,4 +1,4 @@
-"""Options of the model ``lrn``. Names follow fairseq's ``transformer`` and ``lstm``."""
+"""Options of the model ``lrn``. The names follow fairseq's ``transformer`` and ``lstm``."""
 
 from dataclasses import dataclass, field
 from typing import List, Optional
@@ -20,22 +20,25 @@ from fairseq_lrn.ops import ACTIVATIONS
 
 @dataclass
 class LRNDecoderConfig(FairseqDataclass):
-    """Options of a model with the LRN decoder, whatever its encoder.
+    """Options of a model with the LRN decoder and any encoder.
 
-    Defaults are those of the base architecture, so that they also stand alone.
+    The defaults are the defaults of the base architectures, so a configuration without an
+    architecture is complete.
     """
 
     encoder_embed_dim: int = field(
-        default=512, metadata={"help": "encoder embedding dimension, and width of its layers"}
+        default=512,
+        metadata={"help": "encoder embedding dimension, and width of the encoder layers"},
     )
     encoder_layers: int = field(default=2, metadata={"help": "number of encoder layers"})
     encoder_normalize_before: bool = field(
-        default=False, metadata={"help": "apply layer norm before each encoder block"}
+        default=False, metadata={"help": "pre-norm: layer norm before each encoder block"}
     )
     encoder_embed_path: Optional[str] = field(
         default=None,
         metadata={
-            "help": "path to pre-trained encoder embedding (kept: generation reads it again)"
+            "help": "path to pre-trained encoder embeddings (keep the file: generation reads it "
+            "again)"
         },
     )
     encoder_freeze_embed: bool = field(
@@ -45,7 +48,8 @@ class LRNDecoderConfig(FairseqDataclass):
         default=None, metadata={"help": "which encoder layers to keep when pruning, e.g. 0,2"}
     )
     decoder_embed_dim: int = field(
-        default=512, metadata={"help": "decoder embedding dimension, and width of its layers"}
+        default=512,
+        metadata={"help": "decoder embedding dimension, and width of the decoder layers"},
     )
     decoder_hidden_size: int = field(default=512, metadata={"help": "decoder state size"})
     decoder_layers: int = field(default=2, metadata={"help": "number of decoder layers"})
@@ -54,15 +58,16 @@ class LRNDecoderConfig(FairseqDataclass):
     )
     decoder_ffn_embed_dim: int = field(
         default=0,
-        metadata={"help": "decoder embedding dimension for FFN in each layer; 0: no FFN"},
+        metadata={"help": "width of the feed-forward block in each decoder layer; 0: none"},
     )
     decoder_normalize_before: bool = field(
-        default=False, metadata={"help": "apply layer norm before each decoder block"}
+        default=False, metadata={"help": "pre-norm: layer norm before each decoder block"}
     )
     decoder_embed_path: Optional[str] = field(
         default=None,
         metadata={
-            "help": "path to pre-trained decoder embedding (kept: generation reads it again)"
+            "help": "path to pre-trained decoder embeddings (keep the file: generation reads it "
+            "again)"
         },
     )
     decoder_freeze_embed: bool = field(
@@ -78,7 +83,7 @@ class LRNDecoderConfig(FairseqDataclass):
         default=False,
         metadata={
             "help": "share encoder, decoder and output embeddings "
-            "(requires a joined dictionary and equal embedding dimensions)"
+            "(needs a joined dictionary and equal embedding dimensions)"
         },
     )
     no_scale_embedding: bool = field(
@@ -87,16 +92,16 @@ class LRNDecoderConfig(FairseqDataclass):
     adaptive_softmax_cutoff: Optional[str] = field(
         default=None,
         metadata={
-            "help": "cutoff points of fairseq's adaptive softmax, e.g. 2000,8000; "
+            "help": "cutoffs of fairseq's adaptive softmax, e.g. 2000,8000; "
             "for --criterion adaptive_loss"
         },
     )
     adaptive_softmax_dropout: float = field(
         default=0.0,
-        metadata={"help": "dropout probability of adaptive softmax, of its input and in its tails"},
+        metadata={"help": "dropout probability of adaptive softmax, at its input and in its tails"},
     )
     adaptive_softmax_factor: float = field(
-        default=4.0, metadata={"help": "each tail of adaptive softmax is so many times as narrow"}
+        default=4.0, metadata={"help": "each tail of adaptive softmax is narrower by this factor"}
     )
     cell: ChoiceEnum(CELLS) = field(default="lrn", metadata={"help": "recurrent cell"})
     activation_fn: ChoiceEnum(ACTIVATIONS) = field(
@@ -104,9 +109,7 @@ class LRNDecoderConfig(FairseqDataclass):
     )
     layernorm_projection: bool = field(
         default=False,
-        metadata={
-            "help": "layer norm on the projections of the recurrence, of its input and state"
-        },
+        metadata={"help": "layer norm on the recurrence's projections of input and state"},
     )
     no_projection_bias: bool = field(
         default=False, metadata={"help": "no bias in the projections of the recurrence's input"}
@@ -117,10 +120,10 @@ class LRNDecoderConfig(FairseqDataclass):
         metadata={"help": "drop the same elements at every position of a sentence"},
     )
     word_dropout: float = field(
-        default=0.0, metadata={"help": "probability of dropping a word's whole embedding"}
+        default=0.0, metadata={"help": "probability of dropping a token's whole embedding"}
     )
     attention_dropout: float = field(
-        default=0.0, metadata={"help": "dropout probability for attention weights"}
+        default=0.0, metadata={"help": "dropout probability of the attention weights"}
     )
     decoder_dropout_in: Optional[float] = field(
         default=None, metadata={"help": "dropout for decoder embeddings (default: --dropout)"}
@@ -142,13 +145,13 @@ class LRNDecoderConfig(FairseqDataclass):
         default=1024, metadata={"help": "longest target sentence, in tokens"}
     )
 
-    def dropout_of(self, place: str) -> float:
-        """Dropout at *place*, e.g. ``"encoder_dropout_in"``; ``dropout`` where not given."""
-        value = getattr(self, place)
+    def dropout_probability(self, option: str) -> float:
+        """The value of *option*, e.g. ``"encoder_dropout_in"``, or of ``dropout`` if it is None."""
+        value = getattr(self, option)
         return self.dropout if value is None else value
 
     def check(self) -> None:
-        """Refuse values and combinations that make no sense.
+        """Refuse invalid values and conflicting options.
 
         Raises:
             ValueError: names the option and the remedy.
@@ -179,30 +182,34 @@ class LRNDecoderConfig(FairseqDataclass):
         check_choices(self, cell=CELLS, activation_fn=ACTIVATIONS)
         check_activation(self)
         check_heads(self, "decoder_embed_dim", "decoder_attention_heads")
-        if self.share_all_embeddings:
-            if self.encoder_embed_dim != self.decoder_embed_dim:
-                raise ValueError(
-                    "--share-all-embeddings requires --encoder-embed-dim "
-                    f"({self.encoder_embed_dim}) to match --decoder-embed-dim "
-                    f"({self.decoder_embed_dim})"
-                )
-            if self.decoder_embed_path and self.decoder_embed_path != self.encoder_embed_path:
-                raise ValueError(
-                    "--share-all-embeddings has one table: give --encoder-embed-path only, "
-                    "or the same file as --decoder-embed-path"
-                )
-            if self.encoder_freeze_embed != self.decoder_freeze_embed:
-                raise ValueError(
-                    "--share-all-embeddings has one table: give both --encoder-freeze-embed "
-                    "and --decoder-freeze-embed, or neither"
-                )
+        self.check_shared_embeddings()
+
+    def check_shared_embeddings(self) -> None:
+        """Check ``--share-all-embeddings``, see :meth:`check`."""
+        if not self.share_all_embeddings:
+            return
+        if self.encoder_embed_dim != self.decoder_embed_dim:
+            raise ValueError(
+                f"--share-all-embeddings requires --encoder-embed-dim ({self.encoder_embed_dim}) "
+                f"to match --decoder-embed-dim ({self.decoder_embed_dim})"
+            )
+        if self.decoder_embed_path and self.decoder_embed_path != self.encoder_embed_path:
+            raise ValueError(
+                "--share-all-embeddings uses one embedding matrix: give --encoder-embed-path only, "
+                "or the same file as --decoder-embed-path"
+            )
+        if self.encoder_freeze_embed != self.decoder_freeze_embed:
+            raise ValueError(
+                "--share-all-embeddings uses one embedding matrix: give both "
+                "--encoder-freeze-embed and --decoder-freeze-embed, or neither"
+            )
 
     def adaptive_softmax_cutoffs(self) -> List[int]:
         """``--adaptive-softmax-cutoff`` as numbers."""
         return [int(cutoff) for cutoff in self.adaptive_softmax_cutoff.split(",")]
 
     def check_adaptive_softmax(self) -> None:
-        """See :meth:`check`."""
+        """Check the options of adaptive softmax, see :meth:`check`."""
         if self.adaptive_softmax_cutoff is None:
             return
         try:
@@ -211,8 +218,8 @@ class LRNDecoderConfig(FairseqDataclass):
             cutoffs = [0]
         if cutoffs[0] < 1 or sorted(set(cutoffs)) != cutoffs:
             raise ValueError(
-                "--adaptive-softmax-cutoff must be ascending numbers of words, as 2000,8000, not "
-                f"{self.adaptive_softmax_cutoff}"
+                "--adaptive-softmax-cutoff must be ascending numbers of tokens, e.g. 2000,8000, "
+                f"not {self.adaptive_softmax_cutoff}"
             )
         if not self.adaptive_softmax_factor >= 1.0:
             raise ValueError(
@@ -221,13 +228,14 @@ class LRNDecoderConfig(FairseqDataclass):
         narrowest = self.decoder_embed_dim // self.adaptive_softmax_factor ** len(cutoffs)
         if narrowest < 1:
             raise ValueError(
-                f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff} has too many tails: the "
-                f"last would have no width, with --adaptive-softmax-factor "
-                f"{self.adaptive_softmax_factor} and {self.decoder_embed_dim} wide; lower one"
+                f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff} makes too many tails: "
+                f"with --adaptive-softmax-factor {self.adaptive_softmax_factor} and "
+                f"--decoder-embed-dim {self.decoder_embed_dim}, the width of the last tail would "
+                "be 0; give fewer cutoffs or a smaller factor"
             )
         if self.share_all_embeddings or self.share_decoder_input_output_embed:
             raise ValueError(
-                "--adaptive-softmax-cutoff has output tables of its own: leave out "
+                "--adaptive-softmax-cutoff cannot share the output embeddings: leave out "
                 "--share-all-embeddings and --share-decoder-input-output-embed"
             )
 
@@ -241,7 +249,7 @@ class LRNConfig(LRNDecoderConfig):
     )
     encoder_ffn_embed_dim: int = field(
         default=0,
-        metadata={"help": "encoder embedding dimension for FFN in each layer; 0: no FFN"},
+        metadata={"help": "width of the feed-forward block in each encoder layer; 0: none"},
     )
     encoder_dropout_in: Optional[float] = field(
         default=None, metadata={"help": "dropout for encoder embeddings (default: --dropout)"}

@@ -31,11 +31,11 @@ from fairseq_lrn.ops import has_decoder_step
 class LRNModel(RecurrentModel):
     """LRN encoder-decoder (``--arch lrn``).
 
-    During training every projection, the attention and the output layer run over all
-    target positions at once; only the element-wise recurrence steps through time.
+    In training, all projections, the attention and the output layer process all target positions
+    at once. Only the element-wise recurrence of the cell runs position by position.
 
-    The cell is that of Zhang and Sennrich (2019), section 3; the layout of the layers is
-    this project's own.
+    Source: Zhang and Sennrich (2019), section 3, for the cell. The layers around the cell are this
+    project's own design.
     """
 
     @classmethod
@@ -43,7 +43,7 @@ class LRNModel(RecurrentModel):
         """Build a model for a task with ``source_dictionary`` and ``target_dictionary``.
 
         Raises:
-            ValueError: an option has a value that cannot be, or does not go with another.
+            ValueError: an option has an invalid value or conflicts with another.
         """
         cfg = model_options(LRNConfig, cfg, task)
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
@@ -65,12 +65,12 @@ class LRNModel(RecurrentModel):
 
 
 class LRNEncoder(RecurrentEncoder):
-    """Stack of bidirectional LRN layers.
+    """A stack of :class:`~fairseq_lrn.modules.LRNEncoderLayer`.
 
     Args:
         cfg: options.
         dictionary: source dictionary.
-        embed_tokens: source embedding.
+        embed_tokens: source embedding, of width ``cfg.encoder_embed_dim``.
     """
 
     def __init__(self, cfg: LRNConfig, dictionary, embed_tokens: nn.Embedding):
@@ -80,7 +80,9 @@ class LRNEncoder(RecurrentEncoder):
         self.embed_scale = embedding_scale(cfg, embed_tokens)
         self.word_dropout = WordDropout(cfg.word_dropout, module_name=self.__class__.__name__)
         self.dropout_in = Dropout(
-            cfg.dropout_of("encoder_dropout_in"), cfg.locked_dropout, self.__class__.__name__
+            cfg.dropout_probability("encoder_dropout_in"),
+            cfg.locked_dropout,
+            self.__class__.__name__,
         )
         parts = layer_parts(cfg.ablation)
         self.layers = RecurrentStack(
@@ -88,7 +90,7 @@ class LRNEncoder(RecurrentEncoder):
                 cfg.encoder_embed_dim,
                 cfg.encoder_hidden_size,
                 ffn_dim=cfg.encoder_ffn_embed_dim,
-                dropout=cfg.dropout_of("encoder_dropout_out"),
+                dropout=cfg.dropout_probability("encoder_dropout_out"),
                 locked_dropout=cfg.locked_dropout,
                 normalize_before=cfg.encoder_normalize_before,
                 parts=parts,
@@ -108,28 +110,28 @@ class LRNEncoder(RecurrentEncoder):
     ) -> Dict[str, List[Tensor]]:
         """
         Args:
-            src_tokens: ``B x S``, padded on either side; padding is recognised by its index.
-            src_lengths: ``B``; not used, part of fairseq's interface.
-            return_all_hiddens: also return the output of every layer.
+            src_tokens: source tokens, ``B x S``, padded on either side.
+            src_lengths: not used; part of fairseq's interface.
+            return_all_hiddens: return the output of every layer, too.
 
         Returns:
-            ``encoder_out`` ``[S x B x C]``, ``encoder_padding_mask`` ``[B x S]`` (true at
-            padding), ``encoder_state`` ``[B x 2H]`` (final outputs of the last layer's recurrence,
-            forward then backward), ``encoder_states`` (``S x B x C`` each, if asked for),
-            ``src_tokens`` ``[B x S]`` and ``src_lengths`` ``[B x 1]``.
+            ``encoder_out`` ``[S x B x C]``; ``encoder_padding_mask`` ``[B x S]``, true at padding;
+            ``encoder_state`` ``[B x 2H]``, the final outputs of the last layer's recurrence,
+            forward then backward; ``encoder_states``, the output of every layer, ``S x B x C``
+            each, if requested; ``src_tokens`` ``[B x S]``; ``src_lengths`` ``[B x 1]``.
         """
-        padding_mask = src_tokens.eq(self.padding_idx)
-        # S x B x C
+        padding_mask = src_tokens.eq(self.padding_idx)  # B x S
+        # B x S to S x B x C
         x = self.embed_scale * self.word_dropout(self.embed_tokens(src_tokens.t()))
         x = self.dropout_in(x)
         x, final_states, encoder_states = self.layers(x, None, padding_mask.t(), return_all_hiddens)
         final_output = final_states[-1][..., : self.hidden_size]  # 2 x B x H
         x = self.layer_norm(x)
-        lengths = (~padding_mask).sum(dim=1, dtype=torch.int32).unsqueeze(1)
+        lengths = (~padding_mask).sum(dim=1, dtype=torch.int32).unsqueeze(1)  # B x 1
         return {
             "encoder_out": [x],
             "encoder_padding_mask": [padding_mask],
-            "encoder_state": [torch.cat([final_output[0], final_output[1]], dim=-1)],
+            "encoder_state": [torch.cat([final_output[0], final_output[1]], dim=-1)],  # B x 2H
             "encoder_states": encoder_states,
             "src_tokens": [src_tokens],
             "src_lengths": [lengths],
@@ -137,14 +139,17 @@ class LRNEncoder(RecurrentEncoder):
 
 
 class LRNDecoder(RecurrentDecoder):
-    """Stack of LRN layers, each followed by attention over the source.
+    """A stack of :class:`~fairseq_lrn.modules.LRNDecoderLayer`, which attend to the source.
 
     Args:
         cfg: options.
         dictionary: target dictionary.
-        embed_tokens: target embedding.
+        embed_tokens: target embedding, of width ``cfg.decoder_embed_dim``.
         encoder_state_size: width of the encoder's final state, or of its output if the encoder
             returns no final state.
+
+    Raises:
+        ValueError: a cutoff of adaptive softmax exceeds the size of the dictionary.
     """
 
     def __init__(
@@ -159,7 +164,9 @@ class LRNDecoder(RecurrentDecoder):
         self.embed_scale = embedding_scale(cfg, embed_tokens)
         self.word_dropout = WordDropout(cfg.word_dropout, module_name=self.__class__.__name__)
         self.dropout_in = Dropout(
-            cfg.dropout_of("decoder_dropout_in"), cfg.locked_dropout, self.__class__.__name__
+            cfg.dropout_probability("decoder_dropout_in"),
+            cfg.locked_dropout,
+            self.__class__.__name__,
         )
         parts = layer_parts(cfg.ablation)
         self.layers = RecurrentStack(
@@ -173,7 +180,7 @@ class LRNDecoder(RecurrentDecoder):
                 attention_heads=cfg.decoder_attention_heads,
                 attention_dropout=cfg.attention_dropout,
                 ffn_dim=cfg.decoder_ffn_embed_dim,
-                dropout=cfg.dropout_of("decoder_dropout_out"),
+                dropout=cfg.dropout_probability("decoder_dropout_out"),
                 locked_dropout=cfg.locked_dropout,
                 normalize_before=cfg.decoder_normalize_before,
                 parts=parts,
@@ -184,33 +191,12 @@ class LRNDecoder(RecurrentDecoder):
         self.layer_norm = (
             nn.LayerNorm(cfg.decoder_embed_dim) if cfg.decoder_normalize_before else nn.Identity()
         )
-        self.output_projection = self.build_output_projection(cfg, dictionary)
-
-    def build_output_projection(self, cfg: LRNDecoderConfig, dictionary) -> nn.Module:
-        """The projection from features to logits; an identity with adaptive softmax.
-
-        fairseq's loss for adaptive softmax takes features.
-        """
-        if cfg.adaptive_softmax_cutoff is not None:
-            if cfg.adaptive_softmax_cutoffs()[-1] > len(dictionary):
-                raise ValueError(
-                    f"--adaptive-softmax-cutoff {cfg.adaptive_softmax_cutoff} goes beyond the "
-                    f"{len(dictionary)} words of the dictionary: lower it"
-                )
-            self.adaptive_softmax = AdaptiveSoftmax(
-                len(dictionary),
-                cfg.decoder_embed_dim,
-                cfg.adaptive_softmax_cutoffs(),
-                dropout=cfg.adaptive_softmax_dropout,
-                factor=cfg.adaptive_softmax_factor,
-            )
-            return nn.Identity()
-        projection = Linear(cfg.decoder_embed_dim, len(dictionary), bias=False)
-        if cfg.share_all_embeddings or cfg.share_decoder_input_output_embed:
-            projection.weight = self.embed_tokens.weight
+        if cfg.adaptive_softmax_cutoff is None:
+            self.output_projection = build_output_projection(cfg, embed_tokens, len(dictionary))
         else:
-            nn.init.normal_(projection.weight, std=cfg.decoder_embed_dim**-0.5)
-        return projection
+            self.adaptive_softmax = build_adaptive_softmax(cfg, len(dictionary))
+            # fairseq's loss for adaptive softmax takes features instead of logits.
+            self.output_projection = nn.Identity()
 
     def extract_features(
         self,
@@ -218,8 +204,8 @@ class LRNDecoder(RecurrentDecoder):
         encoder_out: Optional[Dict[str, List[Tensor]]] = None,
         incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
     ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
-        """As :meth:`forward`, but returns features ``B x T x C``."""
-        assert encoder_out is not None, "the LRN decoder attends to an encoder"
+        """Like :meth:`forward`, with features ``B x T x C`` in place of logits."""
+        assert encoder_out is not None, "encoder_out is missing"
         memory = encoder_out["encoder_out"][0]
         memory_padding_mask = encoder_out["encoder_padding_mask"][0]
 
@@ -235,13 +221,14 @@ class LRNDecoder(RecurrentDecoder):
             num_steps = cached["num_steps"]
             assert cached_states is not None and cached_memory is not None
             assert num_steps is not None
-            states = list(cached_states.unsqueeze(1).unbind(0))  # 1 x B x state_size each
-            projected = list(cached_memory.unbind(0))
-            # A caller may pass the whole prefix, as fairseq does, or the new token alone.
+            # L x B x state_size to L tensors 1 x B x state_size
+            states = list(cached_states.unsqueeze(1).unbind(0))
+            projected = list(cached_memory.unbind(0))  # 2L x S x B x C to 2L tensors S x B x C
+            # A caller may pass the whole prefix, as fairseq does, or the last token alone.
             num_seen = min(int(num_steps.item()), prev_output_tokens.size(1) - 1)
-        tokens = prev_output_tokens[:, num_seen:]
+        tokens = prev_output_tokens[:, num_seen:]  # B x T, the new positions
 
-        # T x B x C
+        # B x T to T x B x C
         x = self.embed_scale * self.word_dropout(self.embed_tokens(tokens.t()))
         x = self.dropout_in(x)
         x, new_states, attn = self.layers.attend(
@@ -249,22 +236,23 @@ class LRNDecoder(RecurrentDecoder):
             states,
             projected,
             memory_padding_mask,
-            tokens.eq(self.padding_idx).t(),
+            tokens.eq(self.padding_idx).t(),  # B x T to T x B
             self.need_attn and not self.training,
         )
         if incremental_state is not None:
             recurrence: Dict[str, Optional[Tensor]] = {
                 "states": torch.cat(new_states),  # L x B x state_size
+                # 2L x S x B x C
                 "memory": torch.stack(projected) if cached is None else cached["memory"],
-                # On the CPU: reading it must not wait for a GPU.
+                # On the CPU, so that reading it does not wait for a GPU.
                 "num_steps": torch.tensor(num_seen + tokens.size(1)),
             }
             self.set_incremental_state(incremental_state, "recurrence", recurrence)
         x = self.layer_norm(x)
-        return x.transpose(0, 1), {"attn": [attn]}  # B x T x C
+        return x.transpose(0, 1), {"attn": [attn]}  # T x B x C to B x T x C
 
     def initial_states(self, encoder_out: Dict[str, List[Tensor]]) -> List[Tensor]:
-        """The layers' initial states, ``1 x B x state_size`` each."""
+        """The initial state of each layer, ``1 x B x state_size``."""
         if "encoder_state" in encoder_out:
             encoder_state = encoder_out["encoder_state"][0]
         else:
@@ -275,18 +263,15 @@ class LRNDecoder(RecurrentDecoder):
 
     @torch.jit.unused
     def project_memory(self, memory: Tensor) -> List[Tensor]:
-        """Keys and values of each attending layer, ``S x B x C``, from the memory ``S x B x E``."""
+        """See :meth:`fairseq_lrn.modules.RecurrentStack.project_memory`."""
         return self.layers.project_memory(memory)
 
     @torch.jit.unused
     def start_search(self, encoder_out: Dict[str, List[Tensor]]) -> SearchState:
-        """The state of one hypothesis per sentence, before its first token.
-
-        Args:
-            encoder_out: the encoder's result.
-        """
+        """See :class:`~fairseq_lrn.modules.search.SearchableDecoder`."""
         padding_mask = encoder_out["encoder_padding_mask"][0]
         state = SearchState(
+            # 1 x B x state_size to B x state_size
             [initial[0] for initial in self.initial_states(encoder_out)],
             self.project_memory(encoder_out["encoder_out"][0]),
             padding_mask if bool(padding_mask.any()) else None,
@@ -297,31 +282,30 @@ class LRNDecoder(RecurrentDecoder):
 
     @torch.jit.unused
     def search_step(self, tokens: Tensor, state: SearchState) -> Tensor:
-        """Features ``W*B x C`` after the newest tokens ``W x B``; updates *state*.
+        """See :class:`~fairseq_lrn.modules.search.SearchableDecoder`.
 
-        The features have the type in which the output layer multiplies, so the logits have it,
-        too: float32 logits of a projection in bfloat16 would be no more exact.
+        Features and logits have the data type in which the output layer multiplies. For an output
+        layer in bfloat16, float32 logits would not be more accurate.
         """
         x = self.embed_scale * self.word_dropout(self.embed_tokens(tokens))  # W x B x C
         x = self.dropout_in(x)
-        if state.fused_step is not None:
-            x, state.recurrent = state.fused_step(
-                x.view(-1, x.size(2)), state.recurrent, state.memory, state.padding_mask
+        if state.fused_step is None:
+            x, state.recurrent = self.layers.step(
+                x, state.recurrent, state.memory, state.padding_mask
             )
-            return self._for_output(x)
-        x, state.recurrent = self.layers.step(x, state.recurrent, state.memory, state.padding_mask)
-        return self._for_output(x.view(-1, x.size(2)))
-
-    @torch.jit.unused
-    def _for_output(self, x: Tensor) -> Tensor:
-        """The input of the output layer, ``N x C``."""
+            x = x.view(-1, x.size(2))  # W x B x C to W*B x C
+        else:
+            flat = x.view(-1, x.size(2))  # W x B x C to W*B x C
+            x, state.recurrent = state.fused_step(
+                flat, state.recurrent, state.memory, state.padding_mask
+            )
         x = self.layer_norm(x)
         if isinstance(self.output_projection, Linear):
             x = x.to(self.output_projection.product_dtype(x.device.type))
         return x
 
     def output_layer(self, features: Tensor) -> Tensor:
-        """Logits ``B x T x V`` from features ``B x T x C``; with adaptive softmax, the features."""
+        """Logits ``B x T x V`` from features ``B x T x C``. Adaptive softmax keeps the features."""
         return self.output_projection(features)
 
     @torch.jit.unused
@@ -335,7 +319,12 @@ class LRNDecoder(RecurrentDecoder):
         incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
         new_order: Tensor,
     ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
-        """Select hypotheses in the recurrent states and the projected memory."""
+        """Select hypotheses in the recurrent states and the projected memory.
+
+        Args:
+            incremental_state: cache of incremental decoding; it is updated and returned.
+            new_order: indices of the hypotheses to select, ``B'``.
+        """
         cached = self.get_incremental_state(incremental_state, "recurrence")
         if cached is not None:
             states, memory = cached["states"], cached["memory"]
@@ -346,19 +335,60 @@ class LRNDecoder(RecurrentDecoder):
         return incremental_state
 
 
+def build_output_projection(
+    cfg: LRNDecoderConfig, embed_tokens: nn.Embedding, num_tokens: int
+) -> Linear:
+    """The map from features to the logits of *num_tokens* tokens.
+
+    Its matrix is the embedding matrix of the decoder if the options share it.
+    """
+    projection = Linear(cfg.decoder_embed_dim, num_tokens, bias=False)
+    if cfg.share_all_embeddings or cfg.share_decoder_input_output_embed:
+        projection.weight = embed_tokens.weight
+    else:
+        nn.init.normal_(projection.weight, std=cfg.decoder_embed_dim**-0.5)
+    return projection
+
+
+def build_adaptive_softmax(cfg: LRNDecoderConfig, num_tokens: int) -> AdaptiveSoftmax:
+    """fairseq's adaptive softmax over *num_tokens* tokens.
+
+    Raises:
+        ValueError: a cutoff exceeds the number of tokens.
+    """
+    cutoffs = cfg.adaptive_softmax_cutoffs()
+    if cutoffs[-1] > num_tokens:
+        raise ValueError(
+            f"--adaptive-softmax-cutoff {cfg.adaptive_softmax_cutoff} exceeds the {num_tokens} "
+            "tokens of the dictionary: lower it"
+        )
+    return AdaptiveSoftmax(
+        num_tokens,
+        cfg.decoder_embed_dim,
+        cutoffs,
+        dropout=cfg.adaptive_softmax_dropout,
+        factor=cfg.adaptive_softmax_factor,
+    )
+
+
 def mean_over_time(memory: Tensor, padding_mask: Tensor) -> Tensor:
-    """The mean ``B x C`` of the memory ``S x B x C``, without padding (mask ``B x S``)."""
-    kept = (~padding_mask).t().unsqueeze(-1).to(memory.dtype)  # S x B x 1
+    """The mean ``B x C`` of the memory ``S x B x C`` over the positions that are not padding.
+
+    Args:
+        memory: encoder output, ``S x B x C``.
+        padding_mask: ``B x S``, true at padding.
+    """
+    kept = (~padding_mask).t().unsqueeze(-1).to(memory.dtype)  # B x S to S x B x 1
     return (memory * kept).sum(0) / kept.sum(0).clamp(min=1.0)
 
 
 def embedding_scale(cfg: LRNDecoderConfig, embed_tokens: nn.Embedding) -> float:
-    """The factor by which embeddings are multiplied, as in fairseq's transformer."""
+    """The factor of the embeddings, as in fairseq's transformer."""
     return 1.0 if cfg.no_scale_embedding else math.sqrt(embed_tokens.embedding_dim)
 
 
 def recurrence_options(cfg: LRNDecoderConfig) -> Dict[str, object]:
-    """The arguments of :class:`~fairseq_lrn.modules.RecurrentLayer` that the options give."""
+    """The arguments of :class:`~fairseq_lrn.modules.RecurrentLayer` for the options *cfg*."""
     return {
         "cell": str(cfg.cell),
         "activation": str(cfg.activation_fn),

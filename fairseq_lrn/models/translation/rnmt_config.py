@@ -1,4 +1,4 @@
-"""Options of the model ``lrn_rnmt``. Names follow fairseq's ``transformer`` and ``lstm``."""
+"""Options of the model ``lrn_rnmt``. The names follow fairseq's ``transformer`` and ``lstm``."""
 
 import math
 from dataclasses import dataclass, field
@@ -21,22 +21,24 @@ LAYOUTS = ("zero", "paper")
 
 @dataclass
 class RNMTConfig(FairseqDataclass):
-    """Options of the paper's translation model; defaults are those of architecture ``lrn_rnmt``."""
+    """Options of the paper's translation model, with the defaults of ``--arch lrn_rnmt``."""
 
     cell: ChoiceEnum(CELLS) = field(default="lrn", metadata={"help": "recurrent cell"})
     activation_fn: ChoiceEnum(ACTIVATIONS) = field(
         default="identity", metadata={"help": "output activation g of the cells lrn, olrn and atr"}
     )
-    embed_dim: int = field(default=512, metadata={"help": "embedding dimension, source and target"})
-    hidden_size: int = field(default=512, metadata={"help": "state size, encoder and decoder"})
+    embed_dim: int = field(
+        default=512, metadata={"help": "embedding dimension of source and target"}
+    )
+    hidden_size: int = field(default=512, metadata={"help": "state size of encoder and decoder"})
     encoder_layers: int = field(default=2, metadata={"help": "number of encoder layers"})
     decoder_layers: int = field(default=2, metadata={"help": "number of decoder layers"})
     attention_heads: int = field(default=8, metadata={"help": "number of attention heads"})
     no_context_aware_encoder: bool = field(
         default=False,
         metadata={
-            "help": "bidirectional first encoder layer instead of the context-aware one, and "
-            "plain recurrences over input and context in the decoder's upper layers"
+            "help": "make the first encoder layer bidirectional instead of context-aware, and the "
+            "upper decoder layers plain recurrences over input and context"
         },
     )
     deep_attention: bool = field(
@@ -47,13 +49,14 @@ class RNMTConfig(FairseqDataclass):
     )
     no_feature_layer: bool = field(
         default=False,
-        metadata={"help": "no tanh layer over decoder output and context before the output table"},
+        metadata={"help": "no tanh layer over decoder output and context before the output layer"},
     )
     layout: ChoiceEnum(LAYOUTS) = field(
         default="zero",
         metadata={
-            "help": "layers are as wide as the embedding (zero, the authors' toolkit) or as the "
-            "state (paper, their release with the paper); the same where both are equal"
+            "help": "make layers as wide as the embedding (zero, as in the authors' toolkit) or as "
+            "the state (paper, as in their release with the paper); no difference if both widths "
+            "are equal"
         },
     )
     share_decoder_input_output_embed: bool = field(
@@ -68,8 +71,8 @@ class RNMTConfig(FairseqDataclass):
     mask_extra_symbols: bool = field(
         default=False,
         metadata={
-            "help": "give no probability to symbols that are in the target dictionary for "
-            "fairseq's sake only: the beginning of sentence, and words that fill it up"
+            "help": "give no probability to tokens that are in the target dictionary only because "
+            "fairseq needs them: the beginning of sentence, and filler tokens (madeupword...)"
         },
     )
     dropout: float = field(
@@ -77,13 +80,15 @@ class RNMTConfig(FairseqDataclass):
         metadata={"help": "dropout probability: embeddings, layer branches, feature layer"},
     )
     init_scale: float = field(
-        default=0.08, metadata={"help": "weights are initialised uniformly in +- this"}
+        default=0.08, metadata={"help": "weights are initialised uniformly in +- this value"}
     )
     encoder_layers_to_keep: Optional[str] = field(
-        default=None, metadata={"help": "which encoder layers to keep when pruning, e.g. 0,2"}
+        default=None,
+        metadata={"help": "which encoder layers to keep when pruning, e.g. 0,2; must include 0"},
     )
     decoder_layers_to_keep: Optional[str] = field(
-        default=None, metadata={"help": "which decoder layers to keep when pruning, e.g. 0,2"}
+        default=None,
+        metadata={"help": "which decoder layers to keep when pruning, e.g. 0,2; must include 0"},
     )
     max_source_positions: int = field(
         default=1024, metadata={"help": "longest source sentence, in tokens"}
@@ -93,7 +98,7 @@ class RNMTConfig(FairseqDataclass):
     )
 
     def check(self) -> None:
-        """Refuse values and combinations that make no sense.
+        """Refuse invalid values and conflicting options.
 
         Raises:
             ValueError: names the option and the remedy.
@@ -117,11 +122,11 @@ class RNMTConfig(FairseqDataclass):
         if self.no_feature_layer and self.layout_size != self.embed_dim:
             raise ValueError(
                 "--no-feature-layer with --layout paper requires equal --embed-dim "
-                f"({self.embed_dim}) and --hidden-size ({self.hidden_size}): the output table is "
-                "as wide as the embedding"
+                f"({self.embed_dim}) and --hidden-size ({self.hidden_size}), because the output "
+                "matrix is as wide as the embedding"
             )
 
     @property
     def layout_size(self) -> int:
-        """Width of every layer's output."""
+        """Width of the output of every layer."""
         return self.embed_dim if str(self.layout) == "zero" else self.hidden_size

@@ -1,7 +1,7 @@
-"""Translation model ``lrn_rnmt``: that of Zhang and Sennrich (2019), as the authors' code has it.
+"""Translation model ``lrn_rnmt``: the model of Zhang and Sennrich (2019).
 
-Source: the authors' toolkit (bzhangGo/zero, ``models/deepnmt.py``), and their release with the
-paper (bzhangGo/lrn, ``mt/deepnmt.py``) for the layout ``paper``.
+Source: the authors' toolkit (bzhangGo/zero, ``models/deepnmt.py``). For the layout ``paper``: their
+release with the paper (bzhangGo/lrn, ``mt/deepnmt.py``).
 """
 
 from typing import Dict, List, Optional, Tuple
@@ -34,10 +34,10 @@ from fairseq_lrn.modules.rnmt_layers import (
 
 @register_model("lrn_rnmt", dataclass=RNMTConfig)
 class RNMTModel(RecurrentModel):
-    """Recurrent encoder-decoder of the paper (``--arch lrn_rnmt``).
+    """The paper's recurrent encoder-decoder (``--arch lrn_rnmt``).
 
-    A context-aware encoder; a decoder whose first layer attends between two cells that share a
-    state; layer norm and residual connections around every layer.
+    The encoder is context-aware. The first decoder layer has two cells that share one state, with
+    attention between them. Every layer has layer norm and a residual connection.
     """
 
     @classmethod
@@ -45,16 +45,16 @@ class RNMTModel(RecurrentModel):
         """Build a model for a task with ``source_dictionary`` and ``target_dictionary``.
 
         Raises:
-            ValueError: an option has a value that cannot be, or does not go with another.
+            ValueError: an option has an invalid value or conflicts with another.
         """
-        cfg = model_options(RNMTConfig, cfg, task, required=[0])
+        cfg = model_options(RNMTConfig, cfg, task, keep_first_layer=True)
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
         encoder_embedding = nn.Embedding(len(src_dict), cfg.embed_dim, src_dict.pad())
         if cfg.share_all_embeddings:
             decoder_embedding = encoder_embedding
         else:
             decoder_embedding = nn.Embedding(len(tgt_dict), cfg.embed_dim, tgt_dict.pad())
-        # One bias for both languages.
+        # Both languages share this bias.
         embed_bias = nn.Parameter(torch.zeros(cfg.embed_dim))
         encoder = RNMTEncoder(cfg, src_dict, encoder_embedding, embed_bias)
         decoder = RNMTDecoder(cfg, tgt_dict, decoder_embedding, embed_bias, encoder.final_size)
@@ -64,7 +64,10 @@ class RNMTModel(RecurrentModel):
 
     @torch.no_grad()
     def reset_parameters(self, scale: float) -> None:
-        """Initialise as the authors: uniform in +- *scale*; biases 0, gains 1, shifts 0."""
+        """Initialise like the authors: weights uniform in +- *scale*, biases 0, layer norm 1 and 0.
+
+        The bias of the embeddings counts as a weight.
+        """
         nn.init.uniform_(self.encoder.embed_bias, -scale, scale)
         for module in self.modules():
             if isinstance(module, (Affine, nn.Linear, nn.Embedding)):
@@ -77,7 +80,7 @@ class RNMTModel(RecurrentModel):
 
 
 class RNMTEncoder(RecurrentEncoder):
-    """First layer context-aware or bidirectional, the others forward.
+    """A stack of recurrent layers. The first is context-aware or bidirectional, the rest forward.
 
     Args:
         cfg: options.
@@ -103,7 +106,7 @@ class RNMTEncoder(RecurrentEncoder):
         self.hidden_size = cfg.hidden_size
         self.final_size = self.layers[-1].final_size
         if cfg.layout_size != cfg.hidden_size:
-            # The authors normalise here even where nothing else is normalised.
+            # The authors normalise here even if no other part of the model has layer norm.
             self.memory_proj = nn.Sequential(
                 Linear(cfg.layout_size, cfg.hidden_size),
                 nn.LayerNorm(cfg.hidden_size, eps=NORM_EPS),
@@ -119,23 +122,23 @@ class RNMTEncoder(RecurrentEncoder):
     ) -> Dict[str, List[Tensor]]:
         """
         Args:
-            src_tokens: ``B x S``. Padding is recognised by its id, on either side.
-            src_lengths: ``B``; not needed, there for fairseq's interface.
-            return_all_hiddens: also return the output of every layer.
+            src_tokens: source tokens, ``B x S``, padded on either side.
+            src_lengths: not used; part of fairseq's interface.
+            return_all_hiddens: return the output of every layer, too.
 
         Returns:
-            ``encoder_out`` ``[S x B x H]``, ``encoder_padding_mask`` ``[B x S]`` (true at
-            padding), ``encoder_state`` ``[B x Z]`` (final output of the last recurrence),
-            ``encoder_states`` (``S x B x C`` each, if asked for), ``src_tokens`` ``[B x S]``
-            and ``src_lengths`` ``[B x 1]``.
+            ``encoder_out`` ``[S x B x H]``; ``encoder_padding_mask`` ``[B x S]``, true at padding;
+            ``encoder_state`` ``[B x Z]``, the final output of the last layer's recurrence;
+            ``encoder_states``, the output of every layer, ``S x B x C`` each, if requested;
+            ``src_tokens`` ``[B x S]``; ``src_lengths`` ``[B x 1]``.
         """
-        padding_mask = src_tokens.eq(self.padding_idx)
+        padding_mask = src_tokens.eq(self.padding_idx)  # B x S
         # B x S x E to S x B x E
         x = self.dropout_module(self.embed_tokens(src_tokens) + self.embed_bias).transpose(0, 1)
         x, final_states, encoder_states = self.layers(x, None, padding_mask.t(), return_all_hiddens)
         # D x B x H to B x D*H
         final_output = final_states[-1][..., : self.hidden_size].transpose(0, 1).flatten(1)
-        lengths = (~padding_mask).sum(dim=1, dtype=torch.int32).unsqueeze(1)
+        lengths = (~padding_mask).sum(dim=1, dtype=torch.int32).unsqueeze(1)  # B x 1
         return {
             "encoder_out": [self.memory_proj(x)],
             "encoder_padding_mask": [padding_mask],
@@ -147,9 +150,9 @@ class RNMTEncoder(RecurrentEncoder):
 
 
 class RNMTDecoder(RecurrentDecoder):
-    """First layer with attention between its two cells; the others read its contexts.
+    """A stack of recurrent layers. The first attends to the source, the rest read its contexts.
 
-    The first token of a sentence is not looked up: a vector of zeros stands for it.
+    A vector of zeros replaces the embedding of the first token of every sentence.
 
     Args:
         cfg: options.
@@ -201,10 +204,10 @@ class RNMTDecoder(RecurrentDecoder):
             self.output_projection.weight = embed_tokens.weight
         extra = torch.zeros(len(dictionary), dtype=torch.bool)
         if cfg.mask_extra_symbols:
-            for index, symbol in enumerate(dictionary.symbols):
-                extra[index] = index == dictionary.bos() or symbol.startswith("madeupword")
-        self.masks_symbols = cfg.mask_extra_symbols
-        self.register_buffer("extra_symbols", extra, persistent=False)
+            for index, token in enumerate(dictionary.symbols):
+                extra[index] = index == dictionary.bos() or token.startswith("madeupword")
+        self.masks_extra_symbols = cfg.mask_extra_symbols
+        self.register_buffer("extra_symbols", extra, persistent=False)  # V
 
     def extract_features(
         self,
@@ -212,8 +215,8 @@ class RNMTDecoder(RecurrentDecoder):
         encoder_out: Optional[Dict[str, List[Tensor]]] = None,
         incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
     ) -> Tuple[Tensor, Dict[str, List[Optional[Tensor]]]]:
-        """As :meth:`forward`, but returns features ``B x T x E``."""
-        assert encoder_out is not None, "the decoder attends to an encoder"
+        """Like :meth:`forward`, with features ``B x T x E`` in place of logits."""
+        assert encoder_out is not None, "encoder_out is missing"
         memory = encoder_out["encoder_out"][0]
         memory_padding_mask = encoder_out["encoder_padding_mask"][0]
         final_state = encoder_out["encoder_state"][0]
@@ -222,9 +225,9 @@ class RNMTDecoder(RecurrentDecoder):
         time_mask: Optional[Tensor] = None
         num_seen = 0
         if cached is None:
-            is_token = prev_output_tokens.ne(self.padding_idx)
-            time_mask = (~is_token).t()
-            x = self.embed_tokens(prev_output_tokens) + self.embed_bias
+            is_token = prev_output_tokens.ne(self.padding_idx)  # B x T
+            time_mask = (~is_token).t()  # B x T to T x B
+            x = self.embed_tokens(prev_output_tokens) + self.embed_bias  # B x T x E
             is_first = is_token & is_token.cumsum(dim=1).eq(1)
             x = x.masked_fill(is_first.unsqueeze(-1), 0.0)
             cached = torch.jit.annotate(Dict[str, Optional[Tensor]], {})
@@ -234,10 +237,10 @@ class RNMTDecoder(RecurrentDecoder):
         else:
             num_steps = cached["num_steps"]
             assert num_steps is not None
-            # A caller may pass the whole prefix, as fairseq does, or the new token alone.
+            # A caller may pass the whole prefix, as fairseq does, or the last token alone.
             num_seen = min(int(num_steps.item()), prev_output_tokens.size(1) - 1)
             x = self.embed_tokens(prev_output_tokens[:, num_seen:]) + self.embed_bias
-        x = self.dropout_module(x).transpose(0, 1)
+        x = self.dropout_module(x).transpose(0, 1)  # B x T x E to T x B x E
 
         context: Optional[Tensor] = None
         attn: Optional[Tensor] = None
@@ -253,7 +256,7 @@ class RNMTDecoder(RecurrentDecoder):
             if weights is not None:
                 attn = weights
         if incremental_state is not None:
-            # on the CPU, so that reading it does not wait for a GPU
+            # On the CPU, so that reading it does not wait for a GPU.
             updated["num_steps"] = torch.tensor(num_seen + x.size(0))
             self.set_incremental_state(incremental_state, "recurrence", updated)
         if self.has_feature_layer:
@@ -261,23 +264,28 @@ class RNMTDecoder(RecurrentDecoder):
             x = torch.tanh(self.feature_proj(torch.cat([x, context], dim=-1)))
             x = self.dropout_module(x)
         if attn is not None:
-            # T x B x S x heads
+            # T x B x S x heads to B x T x S
             attn = attn.mean(-1).transpose(0, 1) if self.need_attn and not self.training else None
-        return x.transpose(0, 1), {"attn": [attn]}
+        return x.transpose(0, 1), {"attn": [attn]}  # T x B x E to B x T x E
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Logits ``B x T x V`` from features ``B x T x E``."""
         logits = self.output_projection(features)
-        if self.masks_symbols:
+        if self.masks_extra_symbols:
             logits = logits.masked_fill(self.extra_symbols, float("-inf"))
         return logits
 
     @torch.jit.unused
     def output_table(self) -> Tuple[Optional[Tensor], str]:
         """See :class:`RecurrentDecoder`."""
-        if self.masks_symbols:
+        if self.masks_extra_symbols:
             return None, "the model masks tokens (--mask-extra-symbols)"
         return plain_output_table(self, RNMTDecoder.output_layer, self.output_projection)
+
+    @torch.jit.unused
+    def masked_tokens(self) -> Optional[Tensor]:
+        """See :class:`RecurrentDecoder`."""
+        return self.extra_symbols if self.masks_extra_symbols else None
 
     @torch.jit.export
     def reorder_incremental_state(
@@ -285,24 +293,30 @@ class RNMTDecoder(RecurrentDecoder):
         incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
         new_order: Tensor,
     ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
-        """Select hypotheses in the recurrent states and the attention's keys."""
+        """Select hypotheses in the recurrent states and the keys of the attention.
+
+        Args:
+            incremental_state: cache of incremental decoding; it is updated and returned.
+            new_order: indices of the hypotheses to select, ``B'``.
+        """
         cached = self.get_incremental_state(incremental_state, "recurrence")
         if cached is not None:
             for key, value in cached.items():
                 if key != "num_steps" and value is not None:
+                    # states B x state_size, keys B x S x M
                     cached[key] = value.index_select(0, new_order)
             self.set_incremental_state(incremental_state, "recurrence", cached)
         return incremental_state
 
 
 def layer_options(cfg: RNMTConfig) -> Dict[str, object]:
-    """Options that all layers share."""
+    """The arguments that all encoder and decoder layers share."""
     layer_norm = not cfg.no_layer_norm
     return {
         "cell": str(cfg.cell),
         "hidden_size": cfg.hidden_size,
         "activation": str(cfg.activation_fn),
-        # The authors' projections have no bias; the shift of the norm is all there is.
+        # The authors' input projections have no bias of their own. Layer norm adds one, its shift.
         "bias": layer_norm,
         "norm": "layer" if layer_norm else None,
         "dropout": cfg.dropout,

@@ -1,4 +1,4 @@
-"""Options of the model ``transformer_lrn``. Names follow fairseq's ``transformer``."""
+"""Options of the model ``transformer_lrn``. The names follow fairseq's ``transformer``."""
 
 from dataclasses import dataclass, field
 
@@ -8,10 +8,10 @@ from fairseq_lrn.models.translation.lrn_config import LRNDecoderConfig
 
 @dataclass
 class TransformerLRNConfig(LRNDecoderConfig):
-    """Options of the model ``transformer_lrn``; those of its encoder are fairseq's."""
+    """Options of the model ``transformer_lrn``. Its encoder has fairseq's options."""
 
     encoder_ffn_embed_dim: int = field(
-        default=2048, metadata={"help": "encoder embedding dimension for FFN"}
+        default=2048, metadata={"help": "width of the encoder's feed-forward blocks"}
     )
     encoder_attention_heads: int = field(
         default=8, metadata={"help": "number of attention heads in each encoder layer"}
@@ -20,7 +20,10 @@ class TransformerLRNConfig(LRNDecoderConfig):
         default=False, metadata={"help": "use learned positional embeddings in the encoder"}
     )
     activation_dropout: float = field(
-        default=0.0, metadata={"help": "dropout probability after activation in the encoder's FFN"}
+        default=0.0,
+        metadata={
+            "help": "dropout probability after the activation in the encoder's feed-forward blocks"
+        },
     )
 
     def check(self) -> None:

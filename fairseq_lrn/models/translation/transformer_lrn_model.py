@@ -1,7 +1,7 @@
-"""Translation model ``transformer_lrn``: fairseq's transformer encoder, and the LRN decoder.
+"""Translation model ``transformer_lrn``: fairseq's transformer encoder and the LRN decoder.
 
-Most of the time of translating goes into the decoder, step by step; there the recurrence's small
-state pays. The encoder sees the source at once.
+Translation spends most of its time in the decoder, which runs step by step. There, the small state
+of the recurrence saves time. The encoder processes the source in one pass.
 """
 
 from fairseq.models import register_model
@@ -15,10 +15,10 @@ from fairseq_lrn.models.translation.transformer_lrn_config import TransformerLRN
 
 @register_model("transformer_lrn", dataclass=TransformerLRNConfig)
 class TransformerLRNModel(RecurrentModel):
-    """Transformer encoder, LRN decoder (``--arch transformer_lrn``).
+    """Transformer encoder and LRN decoder (``--arch transformer_lrn``).
 
-    The encoder is fairseq's own class with its parameters. It has no final state, so the
-    decoder's initial states are made of the mean of its output.
+    The encoder is fairseq's own class with the same parameters. It has no final state, so the
+    initial states of the decoder layers are affine maps of the mean of the encoder output.
     """
 
     @classmethod
@@ -26,7 +26,7 @@ class TransformerLRNModel(RecurrentModel):
         """Build a model for a task with ``source_dictionary`` and ``target_dictionary``.
 
         Raises:
-            ValueError: an option has a value that cannot be, or does not go with another.
+            ValueError: an option has an invalid value or conflicts with another.
         """
         cfg = model_options(TransformerLRNConfig, cfg, task)
         src_dict, tgt_dict = task.source_dictionary, task.target_dictionary
@@ -38,17 +38,17 @@ class TransformerLRNModel(RecurrentModel):
 
 
 def encoder_config(cfg: TransformerLRNConfig) -> TransformerConfig:
-    """The options of fairseq's encoder."""
-    theirs = TransformerConfig()
-    theirs.dropout = cfg.dropout
-    theirs.attention_dropout = cfg.attention_dropout
-    theirs.activation_dropout = cfg.activation_dropout
-    theirs.no_scale_embedding = cfg.no_scale_embedding
-    theirs.max_source_positions = cfg.max_source_positions
-    theirs.encoder.embed_dim = cfg.encoder_embed_dim
-    theirs.encoder.ffn_embed_dim = cfg.encoder_ffn_embed_dim
-    theirs.encoder.layers = cfg.encoder_layers
-    theirs.encoder.attention_heads = cfg.encoder_attention_heads
-    theirs.encoder.normalize_before = cfg.encoder_normalize_before
-    theirs.encoder.learned_pos = cfg.encoder_learned_pos
-    return theirs
+    """The configuration of fairseq's transformer for the options of the encoder."""
+    encoder_cfg = TransformerConfig()
+    encoder_cfg.dropout = cfg.dropout
+    encoder_cfg.attention_dropout = cfg.attention_dropout
+    encoder_cfg.activation_dropout = cfg.activation_dropout
+    encoder_cfg.no_scale_embedding = cfg.no_scale_embedding
+    encoder_cfg.max_source_positions = cfg.max_source_positions
+    encoder_cfg.encoder.embed_dim = cfg.encoder_embed_dim
+    encoder_cfg.encoder.ffn_embed_dim = cfg.encoder_ffn_embed_dim
+    encoder_cfg.encoder.layers = cfg.encoder_layers
+    encoder_cfg.encoder.attention_heads = cfg.encoder_attention_heads
+    encoder_cfg.encoder.normalize_before = cfg.encoder_normalize_before
+    encoder_cfg.encoder.learned_pos = cfg.encoder_learned_pos
+    return encoder_cfg

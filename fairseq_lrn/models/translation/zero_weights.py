@@ -1,6 +1,6 @@
-"""From the weights of a model of the authors' toolkit (bzhangGo/zero) to a model ``lrn_rnmt``.
+"""Convert the weights of a model of the authors' toolkit (bzhangGo/zero) to a model ``lrn_rnmt``.
 
-The variables are given as arrays by their TensorFlow paths, e.g. from an ``.npz`` file.
+The variables are arrays under their TensorFlow paths, for example the contents of an ``.npz`` file.
 """
 
 import re
@@ -23,9 +23,9 @@ from fairseq_lrn.modules.conditional import AttentiveRecurrence
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 from fairseq_lrn.modules.rnmt_layers import ContextAwareEncoderLayer
 
-# Ids 0, 1, 2 of the toolkit's vocabularies.
+# Ids 0, 1 and 2 of the toolkit's vocabularies.
 SPECIAL_WORDS = ("<pad>", "<unk>", "<eos>")
-# Parameters of the toolkit that must be given, and those it has defaults for.
+# Parameters of the toolkit that must be given, and the toolkit's defaults for the other ones.
 REQUIRED = (
     "cell",
     "hidden_size",
@@ -44,43 +44,50 @@ DEFAULTS = {
     "shared_source_target_embedding": False,
     "dropout": 0.1,
 }
-# What a training of the toolkit stores beside the variables of the model.
-NOT_OF_THE_MODEL = re.compile(
+# Variables that training in the toolkit stores in addition to the variables of the model.
+TRAINING_VARIABLES = re.compile(
     r"(.*/)?(global_step|beta[12]_power|Adam|Adam_1|ExponentialMovingAverage|replica"
     r"|CTrainOpReplica|CTrainOpBackUpReplica)(_\d+)?"
 )
 
 
 class ConversionError(InputError):
-    """Variables or parameters that are no model of the toolkit; lists everything at once."""
+    """Variables or parameters are not a model of the toolkit. The message lists all problems."""
 
 
 @dataclass
 class Variable:
-    """A variable of the toolkit, as a part of a parameter of ours.
+    """A variable of the toolkit, which is a part of one of our parameters.
 
-    Args:
-        parameter: ours.
-        view: from a tensor shaped as the parameter to a view of it in the authors' layout.
-        ids: for an embedding table our row for each of the authors'.
+    Attributes:
+        parameter: our parameter.
+        view: maps a tensor of the parameter's shape to a view of the part, in the toolkit's layout.
+        ids: for an embedding matrix, our row for each row of the toolkit's matrix.
     """
 
     parameter: nn.Parameter
     view: Callable[[Tensor], Tensor] = lambda tensor: tensor
     ids: Optional[Tensor] = None
 
-    def of(self, tensor: Tensor) -> Tensor:
-        """The authors' part of *tensor*, which is shaped as the parameter (its gradient, say)."""
+    def select(self, tensor: Tensor) -> Tensor:
+        """The part of *tensor* in the toolkit's layout.
+
+        Args:
+            tensor: a tensor of the parameter's shape, for example its gradient.
+        """
         return self.view(tensor) if self.ids is None else tensor[self.ids]
 
     @torch.no_grad()
     def assign(self, value: Tensor) -> None:
-        """Set the parameter's part. Rows of a table that the authors do not have become 0."""
+        """Set the part to *value*. Rows of a matrix that the toolkit does not have become 0."""
         if self.ids is None:
             self.view(self.parameter).copy_(value)
         else:
             self.parameter.zero_()
             self.parameter[self.ids] = value.to(self.parameter.dtype)
+
+
+NamedVariables = Iterator[Tuple[str, Variable]]
 
 
 def from_zero(
@@ -89,61 +96,58 @@ def from_zero(
     source_words: Optional[Sequence[str]] = None,
     target_words: Optional[Sequence[str]] = None,
 ) -> Tuple[RNMTModel, Tensor, Tensor]:
-    """Make a ``lrn_rnmt`` model of the variables of a model that the authors' toolkit trained.
+    """Build a model ``lrn_rnmt`` from the variables of a model that the authors' toolkit trained.
 
     Args:
-        variables: the authors' variable paths (``deepnmt/encoder/layer_0/...``; the first part
-            is the toolkit's ``scope_name``) and arrays. What a training stores beside them
-            (``global_step``, slots of Adam) is left out.
-        parameters: the toolkit's parameters: ``cell``, ``hidden_size``, ``embed_size``,
-            ``num_encoder_layer``, ``num_decoder_layer``, ``num_heads``; and, with the toolkit's
-            defaults, ``caencoder``, ``use_deep_att``, ``layer_norm``, ``dl4mt_redict``,
-            ``shared_target_softmax_embedding``, ``shared_source_target_embedding`` (one table for
-            everything, whatever the former says), ``dropout``, and ``variant``, ``"paper"`` for
-            the layout of the code released with the paper.
-            Others are not needed.
-        source_words: the source vocabulary, in the order of the authors' ids from 3 on.
-        target_words: the target vocabulary likewise.
+        variables: arrays by the toolkit's variable paths, e.g. ``deepnmt/encoder/layer_0/...``.
+            The first part of a path is the toolkit's ``scope_name``. Variables that only training
+            needs, such as ``global_step`` and the slots of Adam, are ignored.
+        parameters: parameters of the toolkit. Required: ``cell``, ``hidden_size``,
+            ``embed_size``, ``num_encoder_layer``, ``num_decoder_layer``, ``num_heads``. With the
+            toolkit's defaults: ``caencoder``, ``use_deep_att``, ``layer_norm``, ``dl4mt_redict``,
+            ``dropout``, ``shared_target_softmax_embedding`` and
+            ``shared_source_target_embedding``, which shares all embedding matrices regardless of
+            the former. ``variant`` is ``"paper"`` for the layout of the code that was released
+            with the paper. Other parameters are ignored.
+        source_words: source vocabulary, in the order of the toolkit's ids from 3 on.
+        target_words: target vocabulary, in the same order.
 
     Returns:
-        the model in evaluation mode, and fairseq's id for each of the authors' ids of source
-        and target (0 pad, 1 unk, 2 eos), as LongTensors. fairseq's beginning of sentence, which
-        the authors do not have, gets no probability.
+        the model in evaluation mode, and fairseq's id for each of the toolkit's ids of source and
+        target (0 pad, 1 unk, 2 eos), as tensors of type int64. The toolkit has no beginning of
+        sentence; fairseq's gets no probability.
 
     Raises:
-        ConversionError: parameters or variables are unknown, missing or of the wrong shape;
-            all that is wrong is listed.
+        ConversionError: parameters or variables are unknown, missing or of the wrong shape. The
+            message lists all problems.
     """
     config = config_from_zero(parameters)
-    values, scope, problems = _of_the_model(variables)
-    tables = (
-        ["embedding"] * 2 if config.share_all_embeddings else ["src_embedding", "tgt_embedding"]
-    )
+    values, scope, problems = _model_variables(variables)
+    names = ["embedding"] * 2 if config.share_all_embeddings else ["src_embedding", "tgt_embedding"]
     source_dict, target_dict = (
-        _dictionary(values, table, words)
-        for table, words in zip(tables, (source_words, target_words))
+        _dictionary(values, name, words) for name, words in zip(names, (source_words, target_words))
     )
     if config.share_all_embeddings and source_dict != target_dict:
         raise ConversionError(
-            "the model has one embedding table for both languages, but the vocabularies differ: "
-            "give the same for both"
+            "the model has one embedding matrix for both languages, but the vocabularies differ: "
+            "give the same vocabulary for both"
         )
     task = SimpleNamespace(source_dictionary=source_dict, target_dictionary=target_dict)
     model = RNMTModel.build_model(config, task)
-    source_ids, target_ids = ids_of(source_dict), ids_of(target_dict)
+    source_ids, target_ids = fairseq_ids(source_dict), fairseq_ids(target_dict)
 
     expected = dict(zero_variables(model, str(config.cell), source_ids, target_ids))
     problems += [f"unknown: {scope}{name}" for name in sorted(values.keys() - expected.keys())]
     problems += [f"missing: {scope}{name}" for name in sorted(expected.keys() - values.keys())]
     for name in sorted(expected.keys() & values.keys()):
-        shape = tuple(expected[name].of(expected[name].parameter).shape)
+        shape = tuple(expected[name].select(expected[name].parameter).shape)
         if values[name].dtype.kind not in "fiu":
-            problems.append(f"no real numbers: {scope}{name} is of the type {values[name].dtype}")
+            problems.append(f"not numeric: {scope}{name} has the type {values[name].dtype}")
         elif values[name].shape != shape:
             problems.append(f"wrong shape: {scope}{name} is {values[name].shape}, not {shape}")
     if problems:
         raise ConversionError(
-            "these variables are not those of the model that the parameters describe:\n  "
+            "the variables do not match the model that the parameters describe:\n  "
             + "\n  ".join(problems)
         )
     for name, variable in expected.items():
@@ -152,10 +156,10 @@ def from_zero(
 
 
 def config_from_zero(parameters: Mapping[str, Any]) -> RNMTConfig:
-    """Options of ``lrn_rnmt`` that stand for the toolkit's parameters, see :func:`from_zero`.
+    """The options of ``lrn_rnmt`` for parameters of the toolkit, see :func:`from_zero`.
 
     Raises:
-        ConversionError: parameters are missing or make no model; all that is wrong is listed.
+        ConversionError: parameters are missing or invalid. The message lists all problems.
     """
     problems = [f"{name} is missing" for name in REQUIRED if name not in parameters]
     given = {**DEFAULTS, **parameters}
@@ -193,22 +197,22 @@ def config_from_zero(parameters: Mapping[str, Any]) -> RNMTConfig:
     return config
 
 
-def ids_of(dictionary: Dictionary) -> Tensor:
-    """fairseq's id for each of the authors' ids."""
+def fairseq_ids(dictionary: Dictionary) -> Tensor:
+    """fairseq's id for each of the toolkit's ids."""
     words = range(dictionary.nspecial, len(dictionary))
     return torch.tensor([dictionary.pad(), dictionary.unk(), dictionary.eos(), *words])
 
 
 def zero_variables(
     model: RNMTModel, cell: str, source_ids: Tensor, target_ids: Tensor
-) -> Iterator[Tuple[str, Variable]]:
-    """The toolkit's variables of a model: their paths without the scope, and where they are.
+) -> NamedVariables:
+    """The toolkit's variables of a model, by their paths without the scope.
 
     Args:
         model: the model.
-        cell: its cell, as the toolkit calls it.
-        source_ids: our id for each of the authors' source ids.
-        target_ids: our id for each of the authors' target ids.
+        cell: the toolkit's name of its cell.
+        source_ids: our id for each of the toolkit's source ids.
+        target_ids: our id for each of the toolkit's target ids.
     """
     encoder, decoder = model.encoder, model.decoder
     source, target, output = (
@@ -231,112 +235,123 @@ def zero_variables(
             yield from recurrence_variables(path + "forward/", layer.forward_recurrence, cell)
             yield from recurrence_variables(path + "backward/", layer.backward_recurrence, cell)
         else:
-            for direction, one in zip(("forward/", "backward/"), layer.recurrence.cells):
-                yield from cell_variables(path + direction, one, cell)
-        yield from _branch(path, layer.branch)
+            directions = zip(("forward/", "backward/"), layer.recurrence.cells)
+            for direction, direction_cell in directions:
+                yield from _cell_variables(path + direction, direction_cell, cell)
+        yield from _branch_variables(path, layer.branch)
     if not isinstance(encoder.memory_proj, nn.Identity):
         linear, norm = encoder.memory_proj
-        yield from _linear("x_map/", linear)
-        yield from _norm("layer_norm/", norm)
+        yield from _linear_variables("x_map/", linear)
+        yield from _norm_variables("layer_norm/", norm)
 
     for index, layer in enumerate(decoder.layers):
         path = f"decoder/layer_{index}/"
         yield from recurrence_variables(path, layer.recurrence, cell)
-        yield from _branch(path, layer.branch)
-        yield from _affine([f"layer_{index}_init/"], layer.init_proj)
+        yield from _branch_variables(path, layer.branch)
+        yield from _affine_variables([f"layer_{index}_init/"], layer.init_proj)
     if decoder.has_feature_layer:
-        yield from _affine(["ff/"], decoder.feature_proj)
+        yield from _affine_variables(["ff/"], decoder.feature_proj)
 
 
-Named = Iterator[Tuple[str, Variable]]
-
-
-def recurrence_variables(path: str, recurrence: nn.Module, cell: str) -> Named:
-    """Variables of a recurrence in one direction, conditional or not.
+def recurrence_variables(path: str, recurrence: nn.Module, cell: str) -> NamedVariables:
+    """Variables of a recurrence in one direction, with one cell or with two.
 
     Args:
-        path: the recurrence's path, empty or ending in a slash.
+        path: path of the recurrence, empty or ending in a slash.
         recurrence: the module.
-        cell: its cell, as the toolkit calls it.
+        cell: the toolkit's name of its cell.
     """
     if isinstance(recurrence, RecurrentLayer):
-        yield from cell_variables(path, recurrence.cells[0], cell)
+        yield from _cell_variables(path, recurrence.cells[0], cell)
         return
-    yield from cell_variables(path, recurrence.lower, cell, "_lower")
-    yield from cell_variables(path, recurrence.upper, cell, "_higher")
+    yield from _cell_variables(path, recurrence.lower, cell, "_lower")
+    yield from _cell_variables(path, recurrence.upper, cell, "_higher")
     if isinstance(recurrence, AttentiveRecurrence):
         attention = recurrence.attention
-        yield from _affine([path + "context_att/"], attention.key_proj)
-        yield from _affine([path + "attention/feed_query/"], attention.query_proj)
-        yield from _linear(path + "attention/feed_logits/", attention.score_proj)
+        yield from _affine_variables([path + "context_att/"], attention.key_proj)
+        yield from _affine_variables([path + "attention/feed_query/"], attention.query_proj)
+        yield from _linear_variables(path + "attention/feed_logits/", attention.score_proj)
 
 
-def cell_variables(path: str, cell: Cell, name: str, suffix: str = "") -> Named:
+def _cell_variables(path: str, cell: Cell, name: str, suffix: str = "") -> NamedVariables:
     """Variables of a cell.
 
     Args:
-        path: the path of the recurrence that it is in, empty or ending in a slash.
+        path: path of the recurrence that contains the cell, empty or ending in a slash.
         cell: the module.
-        name: the toolkit's name of it.
-        suffix: ``"_lower"`` or ``"_higher"`` in a conditional recurrence.
+        name: the toolkit's name of the cell.
+        suffix: ``"_lower"`` or ``"_higher"`` in a recurrence with two cells.
     """
     fetch, inner = f"{path}fetch_state_{name}{suffix}/", f"{path}cell_{name}{suffix}/"
     if isinstance(cell, (GRUCell, LSTMCell)):
-        yield from _affine([fetch + "gate_x/", fetch + "hide_x/"], cell.projection)
+        yield from _affine_variables([fetch + "gate_x/", fetch + "hide_x/"], cell.projection)
     else:
-        yield from _affine([fetch + "hide_x/"], cell.projection)
+        yield from _affine_variables([fetch + "hide_x/"], cell.projection)
     if isinstance(cell, GRUCell):
-        yield from _affine([inner + "gate_h/"], cell.recurrent_gates)
-        yield from _affine([inner + "hide_h/"], cell.recurrent_candidate)
+        yield from _affine_variables([inner + "gate_h/"], cell.recurrent_gates)
+        yield from _affine_variables([inner + "hide_h/"], cell.recurrent_candidate)
     elif isinstance(cell, LSTMCell):
-        yield from _affine([inner + "gate_h/", inner + "hide_h/"], cell.recurrent)
+        yield from _affine_variables([inner + "gate_h/", inner + "hide_h/"], cell.recurrent)
     elif isinstance(cell, SRUCell):
+        # H to 1 x H
         yield inner + "v_f", Variable(cell.forget_vector, lambda v: v.unsqueeze(0))
         yield inner + "v_r", Variable(cell.reset_vector, lambda v: v.unsqueeze(0))
     elif name == "atr":
-        yield from _affine([inner + "hide_h/"], cell.recurrent)
+        yield from _affine_variables([inner + "hide_h/"], cell.recurrent)
 
 
-def _branch(path: str, branch: nn.Module) -> Named:
-    yield from _linear(path + "ff/", branch.out_proj)
+def _branch_variables(path: str, branch: nn.Module) -> NamedVariables:
+    yield from _linear_variables(path + "ff/", branch.out_proj)
     if isinstance(branch.layer_norm, nn.LayerNorm):
-        yield from _norm(path + "ln/", branch.layer_norm)
+        yield from _norm_variables(path + "ln/", branch.layer_norm)
 
 
-def _affine(paths: List[str], affine: Affine) -> Named:
-    """A map of the authors for each part of ours."""
+def _affine_variables(paths: List[str], affine: Affine) -> NamedVariables:
+    """Variables of an affine map, which is a separate map in the toolkit for each of its parts."""
     start = 0
     for index, (path, width) in enumerate(zip(paths, affine.widths)):
         rows = slice(start, start + width)
+        # sum(widths) x C to C x width
         yield path + "W_0_0", Variable(affine.weight, lambda w, rows=rows: w[rows].t())
         if affine.bias is not None:
             yield path + "b_0", Variable(affine.bias, lambda b, rows=rows: b[rows])
         if len(affine.norms) > 0:
-            yield from _norm(path + "ln_0_0/", affine.norms[index])
+            yield from _norm_variables(path + "ln_0_0/", affine.norms[index])
         start += width
 
 
-def _linear(path: str, linear: nn.Linear) -> Named:
-    yield path + "W_0_0", Variable(linear.weight, lambda w: w.t())
+def _linear_variables(path: str, linear: nn.Linear) -> NamedVariables:
+    yield path + "W_0_0", Variable(linear.weight, lambda w: w.t())  # D x C to C x D
     yield path + "b_0", Variable(linear.bias)
 
 
-def _norm(path: str, norm: nn.Module) -> Named:
+def _norm_variables(path: str, norm: nn.Module) -> NamedVariables:
     yield path + "scale", Variable(norm.weight)
     if getattr(norm, "bias", None) is not None:
         yield path + "offset", Variable(norm.bias)
 
 
-def _of_the_model(
+def _model_variables(
     variables: Mapping[str, np.ndarray],
 ) -> Tuple[Dict[str, np.ndarray], str, List[str]]:
-    """The model's variables without their scope, the scope, and what is outside of it."""
+    """The variables of the model.
+
+    Args:
+        variables: see :func:`from_zero`.
+
+    Returns:
+        the arrays by their paths without the scope, the scope, and a problem for each variable
+        outside the scope.
+
+    Raises:
+        ConversionError: no variable has a scope.
+    """
     values = {re.sub(r":0$", "", name): np.asarray(value) for name, value in variables.items()}
-    names = [name for name in values if not NOT_OF_THE_MODEL.fullmatch(name)]
+    names = [name for name in values if not TRAINING_VARIABLES.fullmatch(name)]
     scopes = Counter(name.split("/")[0] for name in names if "/" in name)
     if not scopes:
         raise ConversionError(
-            "there are no variables of a model: expected paths like deepnmt/src_embedding"
+            "no variable belongs to a model: expected paths like deepnmt/src_embedding"
         )
     scope = scopes.most_common(1)[0][0] + "/"
     inside = {name[len(scope) :]: values[name] for name in names if name.startswith(scope)}
@@ -345,23 +360,34 @@ def _of_the_model(
 
 
 def _dictionary(
-    values: Mapping[str, np.ndarray], table: str, words: Optional[Sequence[str]]
+    values: Mapping[str, np.ndarray], name: str, words: Optional[Sequence[str]]
 ) -> Dictionary:
-    """A dictionary with a word for each row of the table; names of the rows where none is given.
+    """A dictionary with a word for each row of an embedding matrix.
 
-    Where there is no such table it has no words: that it is missing is said with all the rest.
+    If the matrix is missing, the dictionary has no words: :func:`from_zero` reports the missing
+    variable together with all other problems.
+
+    Args:
+        values: variables of the model.
+        name: name of the embedding matrix.
+        words: the words; None: words are named after their ids.
+
+    Raises:
+        ConversionError: the number of words does not match the matrix, or a word is repeated.
     """
-    known = table in values and values[table].ndim == 2
-    size = len(values[table]) if known else len(SPECIAL_WORDS)
+    known = name in values and values[name].ndim == 2
+    size = len(values[name]) if known else len(SPECIAL_WORDS)
     if words is None or not known:
         words = [f"id{index}" for index in range(len(SPECIAL_WORDS), size)]
     if len(words) + len(SPECIAL_WORDS) != size:
         raise ConversionError(
-            f"the vocabulary has {len(words)} words beside {', '.join(SPECIAL_WORDS)}, but the "
-            f"table {table} has {size} rows: give the vocabulary that the model was trained with"
+            f"the vocabulary has {len(words)} words in addition to {', '.join(SPECIAL_WORDS)}, but "
+            f"the matrix {name} has {size} rows: give the vocabulary of the training run"
         )
     if len(set(words)) != len(words):
-        raise ConversionError("the vocabulary has the same word more than once")
+        raise ConversionError(
+            "the vocabulary contains a word more than once: remove the repetition"
+        )
     dictionary = Dictionary()
     for word in words:
         # A word may be spelled like one of fairseq's special symbols.

@@ -1,4 +1,4 @@
-"""The contract of a fairseq encoder and incremental decoder, kept by every model."""
+"""The contract of fairseq's encoders and incremental decoders, for every model."""
 
 import re
 
@@ -54,9 +54,9 @@ def model(request, builders):
     return builders[name](**VARIANTS[name][variant])
 
 
-def assert_same(ours, expected):
-    atol = 1e-10 if ours.dtype == torch.float64 else 1e-5
-    torch.testing.assert_close(ours, expected, rtol=0, atol=atol)
+def assert_same(actual, expected):
+    atol = 1e-10 if actual.dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(actual, expected, rtol=0, atol=atol)
 
 
 def test_shapes(model, batch, task):
@@ -72,26 +72,26 @@ def test_shapes(model, batch, task):
 
 
 @pytest.mark.parametrize("left", [True, False])
-def test_padding_and_batch_do_not_matter(request, model, batch, left):
+def test_padding_and_batch_have_no_effect(request, model, batch, left):
     name, variant = request.node.callspec.params["model"]
     if VARIANTS[name][variant].get("cell") in ("gru", "lstm"):
-        # These multiply in each step, and torch's product of a row depends on how many rows there
-        # are: on some processors it comes to more than 1e-5 in float32.
+        # These cells multiply in each step. The rounding of torch's product of a row depends on the
+        # number of rows: on some processors, the differences exceed 1e-5 in float32.
         model = model.double()
     src, prev = batch(LENGTHS, left=left, longest=9), batch(LENGTHS, left=False)
     logits, extra = model(src, torch.tensor(LENGTHS), prev)
     for row, length in enumerate(LENGTHS):
         alone = batch(LENGTHS, left=False)[row : row + 1, :length]
         expected, expected_extra = model(alone, torch.tensor([length]), prev[row : row + 1])
-        # The row alone has the same target, padding included.
+        # The sentence alone has the same target, padding included.
         assert_same(logits[row, :length], expected[0, :length])
         offset = 9 - length if left else 0
         attn = extra["attn"][0][row, :length]
         assert_same(attn[:, offset : offset + length], expected_extra["attn"][0][0, :length])
-        # Attention is in source coordinates: nothing of it is on padding.
-        all_of_it = torch.ones(length, dtype=attn.dtype)
-        assert_same(attn.sum(-1), all_of_it)
-        assert_same(attn[:, offset : offset + length].sum(-1), all_of_it)
+        # The weights refer to source positions. Their sum is 1, and padding has no weight.
+        ones = torch.ones(length, dtype=attn.dtype)
+        assert_same(attn.sum(-1), ones)
+        assert_same(attn[:, offset : offset + length].sum(-1), ones)
 
 
 def test_left_padded_target(model, batch):
@@ -116,7 +116,7 @@ def test_incremental_decoding(model, batch, pieces):
         start = end
 
 
-def test_incremental_decoding_by_the_last_token_alone(model, batch):
+def test_incremental_decoding_with_the_last_token_only(model, batch):
     src, prev = batch(LENGTHS), batch([6] * 5)
     expected, _ = model(src, None, prev)
     encoder_out, state = model.encoder(src), {}
@@ -139,21 +139,21 @@ def test_reordering(model, batch, order):
     expected_out = model.encoder(src[order], return_all_hiddens=True)
     expected, _ = model(src[order], None, prev[order])
     assert_same(logits[:, 0], expected[:, 3])
-    expected_out.pop("fc_results", None)  # of fairseq's encoder, which leaves it out, too
+    expected_out.pop("fc_results", None)  # fairseq's encoder drops this entry when it reorders
     assert encoder_out.keys() == expected_out.keys()
     for key, tensors in encoder_out.items():
-        for ours, theirs in zip(tensors, expected_out[key]):
-            assert_same(ours, theirs)
+        for actual, tensor in zip(tensors, expected_out[key]):
+            assert_same(actual, tensor)
 
 
-def test_logits_are_the_callers(model, batch):
+def test_callers_may_overwrite_logits(model, batch):
     src, prev = batch(LENGTHS), batch([6] * 5)
     encoder_out, state, spoiled = model.encoder(src), {}, {}
     for end in range(1, 7):
         expected, _ = model.decoder(prev[:, :end], encoder_out, incremental_state=state)
         logits, _ = model.decoder(prev[:, :end], encoder_out, incremental_state=spoiled)
         assert_same(logits, expected)
-        logits.zero_()  # fairseq divides them in place by the temperature
+        logits.zero_()  # fairseq divides logits by the temperature in place
 
 
 def generate(model, task, src, **options):
@@ -164,7 +164,7 @@ def generate(model, task, src, **options):
 
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_generation_is_the_same_at_any_batch_size(model, batch, task, beam_size):
-    model.double()  # in single precision, rounding decides which of two that tie comes first
+    model.double()  # in float32, rounding decides between hypotheses with equal scores
     src = batch(LENGTHS)
     together = generate(model, task, src, beam_size=beam_size)
     for row, length in enumerate(LENGTHS):
@@ -180,15 +180,15 @@ def test_scripting(model, batch, task):
     sample = {"net_input": {"src_tokens": src, "src_lengths": torch.tensor(LENGTHS)}}
     ensemble = [model, model]
     generator = SequenceGenerator(ensemble, task.target_dictionary, beam_size=3, max_len_b=8)
-    for ours, theirs in zip(torch.jit.script(generator)(sample), generator(sample)):
-        assert torch.equal(ours[0]["tokens"], theirs[0]["tokens"])
+    for actual, hypotheses in zip(torch.jit.script(generator)(sample), generator(sample)):
+        assert torch.equal(actual[0]["tokens"], hypotheses[0]["tokens"])
 
 
 @pytest.mark.parametrize("half", ["autocast", "bfloat16", "float16"])
 def test_half_precision(model, batch, half):
-    """Training and decoding; what comes out is that of single precision, rounded."""
+    """The logits of training and decoding are the logits of float32, rounded."""
     if half == "float16" and not has_float16():
-        pytest.skip("this torch has no layer norm of float16 on the CPU")
+        pytest.skip("this torch has no layer norm in float16 on the CPU")
     src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
     expected, _ = model(src, None, prev)
     dtype = torch.bfloat16 if half == "autocast" else getattr(torch, half)
@@ -203,12 +203,12 @@ def test_half_precision(model, batch, half):
             steps.append(step)
     finite = expected.isfinite() & prev.ne(1)[..., None]
     spread = expected[finite].std()
-    for ours, theirs, where in (
+    for rounded, exact, mask in (
         (logits, expected, finite),
         (torch.cat(steps, dim=1), expected[:, :3], finite[:, :3]),
     ):
-        # The median: where a state is close to zero, layer norm magnifies how it is rounded.
-        error = (ours.float() - theirs)[where].abs().median()
+        # Layer norm magnifies the rounding of a state that is close to zero, hence the median.
+        error = (rounded.float() - exact)[mask].abs().median()
         assert error < (0.01 if half == "float16" else 0.05) * spread
     assert all(parameter.grad.isfinite().all() for _, parameter in trained(model))
 
@@ -223,10 +223,10 @@ def has_float16():
 
 
 def trained(model):
-    """Names and parameters, but for copies of fairseq 0.12.2.
+    """Names and parameters, except for the copies in fairseq 0.12.2.
 
-    Its transformer's encoder has each weight a second time, for torch's fast path: they are set
-    when a checkpoint is loaded, and not trained.
+    The transformer encoder of that version has a copy of each weight for torch's fast path. Loading
+    a checkpoint sets the copies; training does not.
     """
     for name, parameter in model.named_parameters():
         if not re.fullmatch(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc\d|ln\d)_\w+", name):

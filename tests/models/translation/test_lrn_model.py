@@ -1,4 +1,4 @@
-"""The model ``lrn``: its options, and that it computes what its documentation says."""
+"""The model ``lrn``: the effect of its options, and the equations of docs/model.md."""
 
 import pytest
 import torch
@@ -6,25 +6,12 @@ import torch
 LENGTHS = [4, 7, 2, 7, 1]
 
 
-def assert_same(ours, expected):
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
-
-
-def test_no_attention_weights_where_nobody_reads_them(build, batch):
-    model = build()
-    model.make_generation_fast_(need_attn=False)
-    _, extra = model(batch(LENGTHS), None, batch(LENGTHS))
-    assert extra["attn"] == [None]
-
-
-def test_max_positions(build):
-    model = build(max_source_positions=50, max_target_positions=60)
-    assert model.max_positions() == (50, 60)
-    assert all(type(n) is int for n in (*model.max_positions(), model.max_decoder_positions()))
+def assert_same(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
 def test_adaptive_softmax(build, batch):
-    """fairseq's: in training it looks at targets, and decoding has probabilities of all words."""
+    """fairseq's module: it needs the targets in training; in decoding, it covers all tokens."""
     model = build(adaptive_softmax_cutoff="10,20", adaptive_softmax_dropout=0.1)
     src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
     features, _ = net_output = model(src, None, prev)
@@ -33,23 +20,24 @@ def test_adaptive_softmax(build, batch):
     assert probabilities.size(-1) == len(model.decoder.dictionary)
     torch.testing.assert_close(probabilities.sum(-1), torch.ones(prev.shape))
     cluster, target = model.decoder.adaptive_softmax(features, prev)
-    assert [one is None or one.size(-1) for one in cluster] == [12, 10, 14]
+    assert [logits is None or logits.size(-1) for logits in cluster] == [12, 10, 14]
     assert (target[0] < 12).all()
+    assert model.decoder.output_table() == (None, "the model has an adaptive softmax")
 
 
 def test_dropout_on_every_branch(build, batch):
-    """Both branches of a decoder layer are dropped where all but one element would be zero."""
+    """With a probability of almost 1, nothing of either branch of a decoder layer is left."""
     layer = build(dropout=0.0, decoder_dropout_out=0.999999).decoder.layers[0].train()
     x, h_0 = torch.randn(3, 2, 16), torch.randn(1, 2, 20)
-    out, _, _ = layer(x, h_0, *layer.project_memory(torch.randn(4, 2, 16)))
+    out, _, _ = layer.attend(x, h_0, *layer.project_memory(torch.randn(4, 2, 16)))
     expected = layer.encoder_attn_residual.layer_norm(layer.residual.layer_norm(x))
     assert_same(out, expected)
 
 
-def test_dropout_places(build, batch):
-    """Each place drops by itself; without any, training is deterministic."""
+def test_dropout_options(build, batch):
+    """Each option alone has an effect. Without dropout, training is deterministic."""
     none = {"dropout": 0.0}
-    places = [
+    dropout_options = [
         "encoder_dropout_in",
         "encoder_dropout_out",
         "decoder_dropout_in",
@@ -59,9 +47,9 @@ def test_dropout_places(build, batch):
     src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
     model = build(**none).train()
     assert torch.equal(model(src, None, prev)[0], model(src, None, prev)[0])
-    for place in places:
-        model = build(**none, **{place: 0.5}).train()
-        assert not torch.equal(model(src, None, prev)[0], model(src, None, prev)[0]), place
+    for option in dropout_options:
+        model = build(**none, **{option: 0.5}).train()
+        assert not torch.equal(model(src, None, prev)[0], model(src, None, prev)[0]), option
 
 
 def test_sharing(build):
@@ -78,8 +66,8 @@ def test_layers_to_keep(build):
     assert (len(model.encoder.layers), len(model.decoder.layers)) == (2, 1)
 
 
-def test_every_option_is_heard(build, batch):
-    """With the same weights (as far as they exist) an option changes what is computed."""
+def test_every_option_has_an_effect(build, batch):
+    """With the weights of the default model, as far as they fit."""
     src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
     default = build()
     expected = default(src, None, prev)[0]
@@ -118,8 +106,8 @@ def test_dropout_of_both_sides_in_training_only(build, batch, option):
     assert torch.equal(first, second)
 
 
-def test_computes_what_the_documentation_says(build, batch):
-    """docs/model.md, written down a second time."""
+def test_computes_the_equations_of_the_documentation(build, batch):
+    """The equations of docs/model.md in plain torch."""
     model = build(activation_fn="identity")
     src, prev = batch([5, 5, 5]), batch([4, 4, 4])
     encoder, decoder = model.encoder, model.decoder
@@ -135,14 +123,14 @@ def test_computes_what_the_documentation_says(build, batch):
             outputs.append(torch.stack(h))
         return outputs
 
-    x = 16**0.5 * encoder.embed_tokens(src).transpose(0, 1)
+    x = 16**0.5 * encoder.embed_tokens(src).transpose(0, 1)  # B x S x C to S x B x C
     for layer in encoder.layers:
         zeros = torch.zeros(3, 12)
         forward, backward = recurrence(layer.recurrence, x, [zeros, zeros])
         x = layer.residual.layer_norm(x + layer.out_proj(torch.cat([forward, backward], dim=-1)))
     memory, z = x, torch.cat([forward[-1], backward[0]], dim=-1)
 
-    x = 16**0.5 * decoder.embed_tokens(prev).transpose(0, 1)
+    x = 16**0.5 * decoder.embed_tokens(prev).transpose(0, 1)  # B x T x C to T x B x C
     for layer in decoder.layers:
         (h,) = recurrence(layer.recurrence, x, [layer.init_proj(z)])
         x = layer.residual.layer_norm(x + layer.out_proj(h))
@@ -157,26 +145,16 @@ def test_computes_what_the_documentation_says(build, batch):
             heads.append(torch.einsum("bts,sbc->tbc", weights, v))
         context = attention.out_proj(torch.cat(heads, dim=-1))
         x = layer.encoder_attn_residual.layer_norm(x + context)
+    # T x B x C to B x T x C to B x T x V
     expected = x.transpose(0, 1) @ decoder.output_projection.weight.t()
     assert_same(model(src, None, prev)[0], expected)
 
 
-@pytest.fixture
-def vectors(tmp_path):
-    def write(size=16, words=("word3", "word7", "other"), header=True):
-        path = tmp_path / "vectors.txt"
-        lines = [
-            f"{word} " + " ".join(str(n + 1) for _ in range(size)) for n, word in enumerate(words)
-        ]
-        path.write_text("\n".join([f"{len(words)} {size}"] * header + lines) + "\n")
-        return str(path)
-
-    return write
-
-
-def test_pretrained_embeddings(build, task, vectors):
-    path = vectors()
-    model = build(encoder_embed_path=path, encoder_freeze_embed=True, decoder_embed_path=path)
+def test_pretrained_embeddings(build, task, tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_text(f"1 16\nword7{' 2' * 16}\n")
+    options = {"encoder_embed_path": str(path), "decoder_embed_path": str(path)}
+    model = build(**options, encoder_freeze_embed=True)
     index = task.source_dictionary.index("word7")
     for embedding in (model.encoder.embed_tokens, model.decoder.embed_tokens):
         assert torch.equal(embedding.weight[index], torch.full((16,), 2.0))
@@ -184,10 +162,10 @@ def test_pretrained_embeddings(build, task, vectors):
     assert model.decoder.embed_tokens.weight.requires_grad
 
 
-def test_pretrained_embeddings_that_do_not_fit(build, vectors, tmp_path):
-    with pytest.raises(ValueError, match="vectors of size 8, but --encoder-embed-dim is 16"):
-        build(encoder_embed_path=vectors(size=8))
-    with pytest.raises(ValueError, match="no word of the decoder's dictionary"):
-        build(decoder_embed_path=vectors(words=("a", "b")))
-    with pytest.raises(ValueError, match="--encoder-embed-path .* cannot be read"):
-        build(encoder_embed_path=str(tmp_path / "absent.txt"))
+def test_onnx_export(build):
+    """Which options prevent it."""
+    assert build().export_unavailable_reason() == ""
+    assert build(cell="olrn").export_unavailable_reason() == ""
+    assert "only the cells lrn and olrn" in build(cell="gru").export_unavailable_reason()
+    reason = build(adaptive_softmax_cutoff="10").export_unavailable_reason()
+    assert "adaptive softmax" in reason

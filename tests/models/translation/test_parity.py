@@ -1,4 +1,4 @@
-"""Whole models of the authors' toolkit, converted: all that their code was recorded to do."""
+"""Converted models of the authors' toolkit, against everything that their code computed."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ WITH_GREEDY = having("greedy/", MODELS)
 
 
 class Case:
-    """A converted model, the recorded batch as fairseq gives it, and our names for theirs."""
+    """A converted model, its recorded batch in the form of fairseq, and its variables by path."""
 
     def __init__(self, path):
         self.record, self.arrays = load(path)
@@ -32,17 +32,17 @@ class Case:
         self.source = source_ids[self.arrays["src"].long()]
         self.target = self.arrays["tgt"].long()
         eos = torch.full_like(self.target[:, :1], self.model.decoder.dictionary.eos())
-        fed = self.target_ids[self.target]
-        # An eos is never fed: its place is padding, as fairseq's collater has it.
-        fed = fed.masked_fill(self.target == self.record["eos_id"], 1)
-        self.prev_output_tokens = torch.cat([eos, fed[:, :-1]], dim=1)
+        inputs = self.target_ids[self.target]
+        # The final EOS is no input of the decoder; fairseq's collater has padding in its place.
+        inputs = inputs.masked_fill(self.target == self.record["eos_id"], 1)
+        self.prev_output_tokens = torch.cat([eos, inputs[:, :-1]], dim=1)
         self.is_token = self.target != self.record["pad_id"]
 
     def lprobs(self):
-        """Log-probabilities ``B x T x V`` of the authors' symbols."""
+        """Log probabilities ``B x T x V`` of the tokens of the authors' vocabulary."""
         output = self.model(self.source, None, self.prev_output_tokens)
         lprobs = self.model.get_normalized_probs(output, log_probs=True)
-        # What the authors do not have gets nothing.
+        # The authors' vocabulary has no beginning of sentence.
         assert lprobs.exp()[..., self.model.decoder.dictionary.bos()].max() == 0
         return lprobs[..., self.target_ids]
 
@@ -56,16 +56,16 @@ def case(request):
     return Case(request.param)
 
 
-def assert_close(ours, theirs, what):
-    error = largest_error(ours, theirs)
-    assert error <= MODEL_TOLERANCE, f"{what}: {error}"
+def assert_close(actual, expected, name):
+    error = largest_error(actual, expected)
+    assert error <= MODEL_TOLERANCE, f"{name}: {error}"
 
 
 @pytest.mark.parametrize("case", **MODELS, indirect=True)
 def test_encoder(case):
     out = case.model.encoder(case.source)
-    columns = case.arrays["enc/mask"].size(1)  # the authors drop columns of padding alone
-    memory = out["encoder_out"][0].transpose(0, 1)[:, :columns]
+    columns = case.arrays["enc/mask"].size(1)  # the authors drop columns that are all padding
+    memory = out["encoder_out"][0].transpose(0, 1)[:, :columns]  # S x B x H to B x S x H
     assert_close(memory, case.arrays["enc/encodes"], "memory")
     assert torch.equal(~out["encoder_padding_mask"][0][:, :columns], case.arrays["enc/mask"].bool())
     for index, layer in enumerate(case.model.decoder.layers):
@@ -75,18 +75,16 @@ def test_encoder(case):
 
 @pytest.mark.parametrize("case", **MODELS, indirect=True)
 def test_logits_and_losses(case):
+    # B*T x V to B x T x V
     expected = case.arrays["dec/logits"].view(len(case.target), -1, len(case.target_ids))
     columns = expected.size(1)
     assert case.is_token.sum() == case.is_token[:, :columns].sum()
-    ours = case.lprobs()[:, :columns][case.is_token[:, :columns]]
-    assert_close(ours, expected.log_softmax(-1)[case.is_token[:, :columns]], "log-probabilities")
-    # The logits themselves, too: nothing but the extra symbols is put in.
+    is_token = case.is_token[:, :columns]
+    lprobs = case.lprobs()[:, :columns][is_token]
+    assert_close(lprobs, expected.log_softmax(-1)[is_token], "log probabilities")
+    # The logits agree, too: masking changes the logits of no other token.
     logits = case.model(case.source, None, case.prev_output_tokens)[0][..., case.target_ids]
-    assert_close(
-        logits[:, :columns][case.is_token[:, :columns]],
-        expected[case.is_token[:, :columns]],
-        "logits",
-    )
+    assert_close(logits[:, :columns][is_token], expected[is_token], "logits")
     losses = case.sentence_losses(case.record["label_smooth"])
     assert_close(losses.mean(), case.arrays["loss"], "loss")
     if "per_sample_loss" in case.arrays:
@@ -102,23 +100,23 @@ def test_gradients(case):
     assert gradients.keys() == case.variables.keys()
     for name, expected in gradients.items():
         parameter = case.variables[name].parameter
-        assert_close(case.variables[name].of(parameter.grad), expected, name)
+        assert_close(case.variables[name].select(parameter.grad), expected, name)
 
 
 @pytest.mark.parametrize("case", **WITH_GREEDY, indirect=True)
 def test_greedy_steps(case):
     decoder, cache = case.model.decoder, {}
     encoder_out = case.model.encoder(case.source)
-    fed = torch.full((len(case.source), 1), decoder.dictionary.eos())
+    prefix = torch.full((len(case.source), 1), decoder.dictionary.eos())
     for step, (tokens, logits) in enumerate(
         zip(case.arrays["greedy/tokens_in"].long(), case.arrays["greedy/logits"])
     ):
         if step > 0:
-            # Theirs takes a batch of nothing but id 0 for the first step; ours does not.
+            # The authors' code takes a batch in which all ids are 0 for the first step.
             assert tokens.any()
-            fed = torch.cat([fed, case.target_ids[tokens].unsqueeze(1)], dim=1)
-        ours, _ = decoder(fed, encoder_out, incremental_state=cache)
-        assert_close(ours[:, 0, case.target_ids], logits, f"logits of step {step}")
+            prefix = torch.cat([prefix, case.target_ids[tokens].unsqueeze(1)], dim=1)
+        actual, _ = decoder(prefix, encoder_out, incremental_state=cache)
+        assert_close(actual[:, 0, case.target_ids], logits, f"logits of step {step}")
         states = decoder.get_incremental_state(cache, "recurrence")
         for index in range(len(decoder.layers)):
             expected = case.arrays[f"greedy/state/layer_{index}"][step]
@@ -138,10 +136,11 @@ def test_two_updates(path):
     after = starting_with(case.arrays, "train/after_2/")
     assert after.keys() == case.variables.keys()
     for name, expected in after.items():
-        if not name.endswith("feed_logits/b_0"):  # its gradient is rounding noise
-            assert_close(case.variables[name].of(case.variables[name].parameter), expected, name)
+        variable = case.variables[name]
+        if not name.endswith("feed_logits/b_0"):  # its gradient is 0 except for rounding
+            assert_close(variable.select(variable.parameter), expected, name)
 
 
-def test_all_vectors_are_there():
+def test_no_recorded_case_is_missing():
     assert (len(ZERO["ids"]), len(PAPER["ids"])) == (21, 4)
     assert (len(WITH_GRADIENTS["ids"]), len(WITH_GREEDY["ids"])) == (5, 24)

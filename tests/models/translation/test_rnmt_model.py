@@ -1,4 +1,4 @@
-"""The model ``lrn_rnmt``: options, sizes, initialisation (what it computes: test_parity.py)."""
+"""The model ``lrn_rnmt``: options, sizes, initial weights. Its results: test_parity.py."""
 
 from argparse import Namespace
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ from fairseq_lrn.modules.rnmt_layers import (
 )
 
 LENGTHS = [4, 7, 2, 7, 1]
-# With 55,320 embedding rows, as the paper's vocabularies have about.
+# With 55,320 rows of embeddings, about as many as the paper's vocabularies have.
 PARAMETERS = {
     "lrn": 142818433,
     "olrn": 163830913,
@@ -34,7 +34,7 @@ PARAMETERS = {
 
 
 class Words:
-    """A dictionary that has nothing but a size."""
+    """A dictionary with a size but without tokens."""
 
     def __init__(self, size):
         self.symbols = [""] * size
@@ -56,7 +56,7 @@ def test_parameters_of_the_paper(cell):
     ARCH_CONFIG_REGISTRY[name](args)
     assert ARCH_MODEL_REGISTRY[name] is RNMTModel and args.cell == cell
     task = SimpleNamespace(source_dictionary=Words(25320), target_dictionary=Words(30000))
-    with torch.device("meta"):  # sizes, no memory
+    with torch.device("meta"):  # tensors without memory
         model = RNMTModel.build_model(RNMTConfig(**vars(args)), task)
     assert all(parameter.is_meta for parameter in model.parameters())
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -82,8 +82,8 @@ def test_kinds_of_layers(build_rnmt):
     assert kinds(deep_attention=True)[1] == [attentive] * 3
 
 
-def test_every_option_is_heard(build_rnmt, batch):
-    """With the same weights (as far as they exist) an option changes what is computed."""
+def test_every_option_has_an_effect(build_rnmt, batch):
+    """With the weights of the default model, as far as they fit."""
     src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
     default = build_rnmt()
     expected = default(src, None, prev)[0]
@@ -109,14 +109,14 @@ def test_every_option_is_heard(build_rnmt, batch):
         assert (logits - expected).abs().max() > 1e-4, option
 
 
-def test_layouts_are_the_same_where_all_is_equally_wide(build_rnmt, batch):
+def test_layouts_agree_if_both_widths_are_equal(build_rnmt, batch):
     src, prev = batch(LENGTHS), batch(LENGTHS, left=False)
     zero, paper = (build_rnmt(embed_dim=20, layout=layout) for layout in ("zero", "paper"))
     paper.load_state_dict(zero.state_dict())
     assert torch.equal(zero(src, None, prev)[0], paper(src, None, prev)[0])
 
 
-def test_first_input_is_zero_whatever_the_token(build_rnmt, batch):
+def test_first_input_is_zero_for_any_token(build_rnmt, batch):
     model, src = build_rnmt(), batch([5, 5])
     prev = torch.tensor([[2, 7, 2], [9, 7, 2]])
     logits = model(src[:1].expand(2, -1), None, prev)[0]
@@ -137,20 +137,20 @@ def test_one_embedding_bias_for_both_languages(build_rnmt):
     assert names == ["encoder.embed_bias"]
 
 
-def test_sharing_of_tables(build_rnmt):
-    tables = {}
+def test_sharing(build_rnmt):
+    matrices = {}
     for name, options in (
         ("separate", {}),
         ("tied", {"share_decoder_input_output_embed": True}),
         ("all", {"share_all_embeddings": True}),
     ):
         model = build_rnmt(**options)
-        tables[name] = {
+        matrices[name] = {
             id(model.encoder.embed_tokens.weight),
             id(model.decoder.embed_tokens.weight),
             id(model.decoder.output_projection.weight),
         }
-    assert {name: len(ids) for name, ids in tables.items()} == {
+    assert {name: len(ids) for name, ids in matrices.items()} == {
         "separate": 3,
         "tied": 2,
         "all": 1,
@@ -177,23 +177,26 @@ def test_initialisation(build_rnmt, cell):
         assert 0 < vector.abs().max() <= 0.01
 
 
-def test_extra_symbols(build_rnmt, batch, task):
+def test_masked_tokens(build_rnmt, batch, task):
     task.target_dictionary.add_symbol("madeupword0000")
     src, prev = batch([5, 3]), batch([4, 4])
     model = build_rnmt(mask_extra_symbols=True)
     probabilities = model.get_normalized_probs(model(src, None, prev), log_probs=False)
     impossible = (probabilities == 0).all(0).all(0).nonzero().flatten().tolist()
     assert impossible == [0, len(task.target_dictionary) - 1]
+    assert model.decoder.masked_tokens().nonzero().flatten().tolist() == impossible
+    table, reason = model.decoder.output_table()
+    assert table is None and reason == "the model masks tokens (--mask-extra-symbols)"
     open_model = build_rnmt()
     open_model.load_state_dict(model.state_dict())
     logits = open_model(src, None, prev)[0]
-    assert logits.isfinite().all()
+    assert logits.isfinite().all() and open_model.decoder.masked_tokens() is None
     masked = model(src, None, prev)[0]
     assert torch.equal(masked[masked.isfinite()], logits[masked.isfinite()])
 
 
-def test_dropout_is_in_four_places(build_rnmt, batch, monkeypatch):
-    """Source embeddings, target inputs, branches before the residual, the feature layer."""
+def test_four_kinds_of_dropout(build_rnmt, batch, monkeypatch):
+    """Of source embeddings, target inputs, branches before the residual, and the feature layer."""
     calls = []
 
     def forward(self, x, inplace=False):
@@ -207,7 +210,7 @@ def test_dropout_is_in_four_places(build_rnmt, batch, monkeypatch):
     source, target = [(2, 6, 16), *[(6, 2, 16)] * 2], [(2, 3, 16), *[(3, 2, 16)] * 2]
     assert [shape for _, shape in calls] == [*source, *target, (3, 2, 16)]
     calls.clear()
-    # Without a residual connection there is no dropout on the branch: layers 0 of layout paper.
+    # In layout paper, layer 0 has no residual connection, and therefore no dropout of the branch.
     build_rnmt(dropout=0.2, layout="paper")(src, None, prev)
     source, target = [(2, 6, 16), (6, 2, 20)], [(2, 3, 16), (3, 2, 20)]
     assert [shape for _, shape in calls] == [*source, *target, (3, 2, 16)]

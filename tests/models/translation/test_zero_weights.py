@@ -1,5 +1,4 @@
-"""Models of the authors' toolkit as fairseq checkpoints (that they compute the same:
-tests/models/test_parity.py)."""
+"""Conversion of the authors' weights: vocabularies, names, messages. Results: test_parity.py."""
 
 import numpy as np
 import pytest
@@ -40,11 +39,11 @@ def test_ids(variables, parameters):
     assert dictionary[int(target_ids[3])] == "t0" and dictionary[int(target_ids[26])] == "t23"
     assert model.encoder.dictionary[int(source_ids[22])] == "s19"
     assert not model.training
-    table = torch.from_numpy(variables["deepnmt/tgt_embedding"])
-    assert torch.equal(model.decoder.embed_tokens.weight[target_ids], table)
+    matrix = torch.from_numpy(variables["deepnmt/tgt_embedding"])
+    assert torch.equal(model.decoder.embed_tokens.weight[target_ids], matrix)
 
 
-def test_everything_wrong_is_listed_at_once(variables, parameters):
+def test_one_message_lists_all_problems(variables, parameters):
     del variables["deepnmt/bias"], variables["deepnmt/src_embedding"]
     variables["deepnmt/tgt_embedding"] = variables["deepnmt/tgt_embedding"][0]
     variables["elsewhere/b_0"] = np.zeros(3, np.float32)
@@ -57,12 +56,12 @@ def test_everything_wrong_is_listed_at_once(variables, parameters):
     assert "missing: deepnmt/bias" in message and "missing: deepnmt/src_embedding" in message
     assert "wrong shape: deepnmt/tgt_embedding is (12,), not (3, 12)" in message
     assert "unknown: elsewhere/b_0" in message
-    assert "no real numbers: deepnmt/encoder/layer_0/ff/b_0" in message
+    assert "not numeric: deepnmt/encoder/layer_0/ff/b_0" in message
     assert "unknown: deepnmt/encoder/layer_7/ff/b_0" in message
     assert "wrong shape: deepnmt/decoder/layer_1/ff/b_0 is (5,), not (12,)" in message
 
 
-def test_what_training_stores_is_left_out(variables, parameters):
+def test_variables_of_training_are_ignored(variables, parameters):
     expected = from_zero(variables, parameters)[0].state_dict()
     for name in list(variables):
         variables[f"{name}/Adam"] = variables[f"{name}/Adam_1"] = variables[name] + 1
@@ -71,15 +70,15 @@ def test_what_training_stores_is_left_out(variables, parameters):
     variables.update({"global_step": np.array(7), "beta1_power": np.array(0.1)})
     variables.update({"loss/CTrainOpReplica": np.array(7), "count/CTrainOpReplica": np.array(1)})
     variables = {f"{name}:0": value for name, value in variables.items()}
-    ours = from_zero(variables, parameters)[0].state_dict()
-    assert all(torch.equal(ours[name], value) for name, value in expected.items())
+    state = from_zero(variables, parameters)[0].state_dict()
+    assert all(torch.equal(state[name], value) for name, value in expected.items())
 
 
 def test_numbers_of_other_types(variables, parameters):
     expected = from_zero(variables, parameters)[0].state_dict()
     swapped = {name: value.astype(">f8") for name, value in variables.items()}
-    ours = from_zero(swapped, parameters)[0].state_dict()
-    assert all(torch.equal(ours[name], value) for name, value in expected.items())
+    state = from_zero(swapped, parameters)[0].state_dict()
+    assert all(torch.equal(state[name], value) for name, value in expected.items())
 
 
 def test_any_scope(variables, parameters):
@@ -87,15 +86,15 @@ def test_any_scope(variables, parameters):
     from_zero(renamed, parameters)
 
 
-def test_a_table_for_both_languages_is_the_output_table():
-    """Whatever the other switch says: so the toolkit has it."""
+def test_one_embedding_matrix_for_both_languages_is_the_output_matrix():
+    """As in the toolkit, ``shared_target_softmax_embedding`` then has no effect."""
     record, arrays = load(DATA / "deepnmt" / "lrn_cae1_deep0_ln1_2x2_shareall.npz")
     weights = {k: v.numpy() for k, v in starting_with(arrays, "w/").items()}
     for softmax in (False, True):
         record = {**record, "shared_target_softmax_embedding": softmax}
         model, source_ids, target_ids = from_zero(weights, record)
-        table = torch.from_numpy(weights["deepnmt/embedding"])
-        assert torch.equal(model.encoder.embed_tokens.weight[source_ids], table)
+        matrix = torch.from_numpy(weights["deepnmt/embedding"])
+        assert torch.equal(model.encoder.embed_tokens.weight[source_ids], matrix)
         assert model.decoder.output_projection.weight is model.encoder.embed_tokens.weight
         assert torch.equal(source_ids, target_ids)
 
@@ -121,14 +120,14 @@ def test_bad_parameters(variables, parameters, changes, message):
 
 
 def test_bad_variables_and_vocabularies(variables, parameters, tmp_path):
-    with pytest.raises(ConversionError, match="no variables of a model"):
+    with pytest.raises(ConversionError, match="no variable belongs to a model"):
         from_zero({"global_step": np.array(1)}, parameters)
-    with pytest.raises(ConversionError, match="has 5 words beside .* has 23 rows"):
+    with pytest.raises(ConversionError, match="has 5 words in addition to .* has 23 rows"):
         from_zero(variables, parameters, words(8, "s"), words(27, "t"))
     path = tmp_path / "vocabulary"
     path.write_text("a\nb\na\n")
-    assert read_vocabulary(str(path)) == ["a", "b"]  # as the toolkit reads it
-    with pytest.raises(ConversionError, match="the same word more than once"):
+    assert read_vocabulary(str(path)) == ["a", "b"]  # like the toolkit
+    with pytest.raises(ConversionError, match="contains a word more than once"):
         from_zero(variables, parameters, ["a"] * 20, words(27, "t"))
     with pytest.raises(ConversionError, match="cannot read the vocabulary"):
         read_vocabulary(str(tmp_path / "absent"))

@@ -1,7 +1,6 @@
-"""Wrong uses of options, files and calls: the intended exception, which names culprit and remedy.
+"""Wrong options and wrong calls: each message names the culprit and the remedy.
 
-What is wrong about text and its preparation is in tests/text, about checkpoints in
-tests/test_checkpoints.py.
+Errors in text and its preparation: tests/data. Errors in checkpoints: tests/test_checkpoints.py.
 """
 
 import re
@@ -22,7 +21,7 @@ from fairseq_lrn.ops import linear_cross_entropy, lrn_scan, top_log_probs
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Where fairseq finds dictionaries."""
+    """A directory with dictionaries for fairseq."""
     directory = tmp_path_factory.mktemp("data")
     dictionary = Dictionary()
     for number in range(20):
@@ -33,7 +32,7 @@ def data(tmp_path_factory):
 
 
 def configure(data, *given):
-    """All that fairseq-train makes of its options before it trains."""
+    """Do everything that fairseq-train does with its options before it trains."""
     arguments = [data, "-s", "en", "-t", "de", "--arch", "lrn_tiny", "--optimizer", "torch_adam"]
     parser = options.get_training_parser()
     args = options.parse_args_and_arch(parser, [*arguments, "--lr", "0.001", *given])
@@ -45,12 +44,12 @@ def configure(data, *given):
     lr_scheduler.build_lr_scheduler(cfg.lr_scheduler, optimizer)
 
 
-def test_what_is_right(data):
-    """The table below does not fail for another reason."""
+def test_right_options(data):
+    """They pass, so the rows of the table below do not fail for another reason."""
     configure(data)
     configure(data, "--arch", "lrn_rnmt", "--criterion", "sentence_label_smoothed_cross_entropy")
     configure(data, "--arch", "transformer_lrn", "--task", "translation_lrn")
-    # An architecture's tied table gives way.
+    # The architecture's shared embeddings give way.
     configure(data, "--arch", "lrn_multi30k", "--adaptive-softmax-cutoff", "9")
 
 
@@ -73,22 +72,34 @@ COOLDOWN = "--lr-scheduler inverse_sqrt_cooldown --cooldown-updates "
         ("--decoder-hidden-size -1", "--decoder-hidden-size", "at least 1, not -1"),
         ("--encoder-embed-dim x", "--encoder-embed-dim: invalid int value: 'x'", "usage:"),
         ("--encoder-ffn-embed-dim -1", "--encoder-ffn-embed-dim", "at least 0, not -1"),
+        ("--decoder-ffn-embed-dim -1", "--decoder-ffn-embed-dim", "at least 0, not -1"),
         ("--max-source-positions 0", "--max-source-positions", "at least 1, not 0"),
         ("--dropout 1.0", "--dropout", "at least 0 and below 1, not 1.0"),
         ("--word-dropout 1.5", "--word-dropout", "at least 0 and below 1, not 1.5"),
         ("--attention-dropout -1", "--attention-dropout", "at least 0 and below 1, not -1"),
+        ("--encoder-dropout-out 1", "--encoder-dropout-out", "at least 0 and below 1"),
+        ("--adaptive-softmax-dropout 1", "--adaptive-softmax-dropout", "at least 0 and below 1"),
+        ("--ablation abacus", "--ablation abacus is not registered", "e.g. --user-dir"),
         ("--decoder-dropout-in -0.1", "--decoder-dropout-in", "at least 0 and below 1"),
         (
             "--share-all-embeddings --encoder-embed-dim 8",
             r"--share-all-embeddings requires --encoder-embed-dim \(8\)",
             r"to match --decoder-embed-dim \(128\)",
         ),
-        ("--share-all-embeddings --decoder-embed-path x", "one table", "--encoder-embed-path only"),
-        ("--share-all-embeddings --encoder-freeze-embed", "one table", "give both .* or neither"),
+        (
+            "--share-all-embeddings --decoder-embed-path x",
+            "one embedding matrix",
+            "--encoder-embed-path only",
+        ),
+        (
+            "--share-all-embeddings --encoder-freeze-embed",
+            "one embedding matrix",
+            "give both .* or neither",
+        ),
         ("--adaptive-softmax-cutoff 9,5", "--adaptive-softmax-cutoff", "ascending .*, not 9,5"),
-        ("--adaptive-softmax-cutoff x", "--adaptive-softmax-cutoff", "as 2000,8000, not x"),
-        ("--adaptive-softmax-cutoff 5,99", "5,99 goes beyond the 24 words", "lower it"),
-        ("--adaptive-softmax-cutoff 2,4,6,8", "2,4,6,8 has too many tails", "lower one"),
+        ("--adaptive-softmax-cutoff x", "--adaptive-softmax-cutoff", "e.g. 2000,8000, not x"),
+        ("--adaptive-softmax-cutoff 5,99", "5,99 exceeds the 24 tokens", "lower it"),
+        ("--adaptive-softmax-cutoff 2,4,6,8", "2,4,6,8 makes too many tails", "give fewer"),
         (
             "--adaptive-softmax-cutoff 9 --share-decoder-input-output-embed",
             "--adaptive-softmax-cutoff",
@@ -102,6 +113,8 @@ COOLDOWN = "--lr-scheduler inverse_sqrt_cooldown --cooldown-updates "
         ("--encoder-embed-path absent.txt", "absent.txt cannot be read", "expected a header line"),
         ("--encoder-layers-to-keep 0,5", "--encoder-layers-to-keep 0,5", "from 0 to 0"),
         ("--decoder-layers-to-keep a", "--decoder-layers-to-keep a", "must be numbers of layers"),
+        ("--arch transformer_lrn --activation-dropout 1", "--activation-dropout", "below 1, not 1"),
+        ("--arch transformer_lrn --encoder-ffn-embed-dim 0", "--encoder-ffn-embed-dim", "least 1"),
         ("--arch transformer_lrn --encoder-attention-heads 3", r"heads \(3\)", "change one"),
         ("--arch lrn_rnmt --attention-heads 3", r"--attention-heads \(3\)", "change one of them"),
         ("--arch lrn_rnmt --embed-dim 0", "--embed-dim", "at least 1, not 0"),
@@ -115,6 +128,7 @@ COOLDOWN = "--lr-scheduler inverse_sqrt_cooldown --cooldown-updates "
             "--no-feature-layer with --layout paper",
             "requires equal --embed-dim",
         ),
+        ("--arch lrn_rnmt --decoder-layers-to-keep 1", "--decoder-layers-to-keep", "keep layer 0"),
         ("--arch lrn_rnmt --encoder-layers-to-keep 1", "--encoder-layers-to-keep", "keep layer 0"),
         (FUSED + "--autocast float16", "--autocast: invalid choice", "none.*bfloat16"),
         (FUSED + "--label-smoothing 1", "--label-smoothing", "at least 0 and below 1"),
@@ -122,14 +136,16 @@ COOLDOWN = "--lr-scheduler inverse_sqrt_cooldown --cooldown-updates "
         (FUSED + "--rdrop-alpha 3 --rdrop-from-update -1", "--rdrop-from-update", "0, not -1"),
         (FUSED + "--rdrop-from-update 9", "--rdrop-from-update 9", "without --rdrop-alpha: give"),
         (SENTENCE + "--label-smoothing 1", "--label-smoothing", "at least 0 and below 1"),
-        ("--adam-betas 0.9", "--adam-betas", r"two numbers .* as \(0.9, 0.98\), not 0.9"),
-        ("--adam-betas (0.9,1.5)", "--adam-betas", r"from 0 to below 1.* not \(0.9,1.5\)"),
+        ("--adam-betas 0.9", "--adam-betas", r"two numbers.* e.g. \(0.9, 0.98\), not 0.9"),
+        ("--adam-betas (0.9,1.5)", "--adam-betas", r"at least 0 and below 1.* not \(0.9,1.5\)"),
         ("--adam-eps -1", "--adam-eps", "at least 0, not -1"),
         ("--weight-decay -1", "--weight-decay", "at least 0, not -1"),
         (GNMT + "--warmup-updates 0", "--warmup-updates", "at least 1"),
         (COOLDOWN + "0 --max-update 9", "--cooldown-updates", "use --lr-scheduler inverse_sqrt"),
         (COOLDOWN + "9", r"--max-update \(0\)", "change one of them"),
         (COOLDOWN + "9 --max-update 8", "--cooldown-updates 9", "change one of them"),
+        (GNMT + "--lr 0.1,0.2", "gnmt_plus takes one --lr", "not one for each epoch"),
+        (GNMT + "--lr-decay-start -1", "--lr-decay-start", "at least 0, not -1"),
         (GNMT + "--nstable 0", "--nstable", "at least 1"),
         (GNMT + "--lr-decay-start 5 --lr-decay-end 5", r"--lr-decay-end \(5\)", "must be above"),
         ("--task translation_lrn --length-penalty none", "--length-penalty", "power.*gnmt"),
@@ -137,11 +153,11 @@ COOLDOWN = "--lr-scheduler inverse_sqrt_cooldown --cooldown-updates "
     ],
 )
 def test_options(data, capsys, given, culprit, remedy):
-    # What the parser refuses ends the command, as everywhere in fairseq.
+    # The parser ends the command, as for all options of fairseq.
     with pytest.raises((ValueError, SystemExit)) as caught:
         configure(data, *given.split())
-    said = capsys.readouterr().err if caught.type is SystemExit else str(caught.value)
-    assert re.search(culprit, said) and re.search(remedy, said, re.DOTALL), said
+    message = capsys.readouterr().err if caught.type is SystemExit else str(caught.value)
+    assert re.search(culprit, message) and re.search(remedy, message, re.DOTALL), message
 
 
 def test_sharing_needs_a_joined_dictionary(data, tmp_path):
@@ -173,8 +189,8 @@ def cell(**change):
     return lambda: build_cell(**{"name": "lrn", "input_size": C, "hidden_size": H, **change})
 
 
-def of_lrn(*arguments, **options):
-    """Build and call."""
+def lrn(*arguments, **options):
+    """Build a layer and call it."""
     return lambda: LRN(C, 7, batch_first="padding_mask" in options)(*arguments, **options)
 
 
@@ -206,15 +222,15 @@ def of_lrn(*arguments, **options):
         (lambda: LRN(5, 0), ValueError, "hidden_size must be at least 1"),
         (lambda: LRN(5, 7, dropout=1.5), ValueError, "dropout must lie between 0 and 1"),
         (lambda: LRN(5, 7, activation="relu"), ValueError, "activation must be one of"),
-        (of_lrn(torch.zeros(T, B, 4)), ValueError, "C=5"),
-        (of_lrn(torch.zeros(T, B, C), torch.zeros(2, B, 7)), ValueError, r"h_0 must be .*1, 3, 7"),
+        (lrn(torch.zeros(T, B, 4)), ValueError, "C=5"),
+        (lrn(torch.zeros(T, B, C), torch.zeros(2, B, 7)), ValueError, r"h_0 must be .*1, 3, 7"),
         (
-            of_lrn(torch.zeros(B, T, C), padding_mask=MASK.t()),
+            lrn(torch.zeros(B, T, C), padding_mask=MASK.t()),
             ValueError,
             "padding_mask must have the shape of the input",
         ),
         (
-            of_lrn(pack_padded_sequence(torch.zeros(2, 1, C), [2]), padding_mask=MASK),
+            lrn(pack_padded_sequence(torch.zeros(2, 1, C), [2]), padding_mask=MASK),
             ValueError,
             "PackedSequence has no padding",
         ),

@@ -39,11 +39,11 @@ class FusedLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionCon
     )
     rdrop_alpha: float = field(
         default=0.0,
-        metadata={"help": "alpha for r-drop, 0 means no r-drop; r-drop runs each batch twice"},
+        metadata={"help": "weight of R-Drop; 0: no R-Drop. R-Drop runs each batch twice"},
     )
     rdrop_from_update: int = field(
         default=0,
-        metadata={"help": "r-drop begins after this number of updates; training is faster before"},
+        metadata={"help": "R-Drop begins after this number of updates; training is faster before"},
     )
 
 
@@ -53,12 +53,23 @@ class FusedLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionCon
 class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
     """fairseq's ``label_smoothed_cross_entropy``: the same loss and gradients, computed faster.
 
-    Logits are computed and used block by block, and not at all at padding
-    (:func:`~fairseq_lrn.ops.linear_cross_entropy`). The model's decoder must multiply features by a
-    single matrix and say so (``output_table``): the decoders of this package do, and so do
-    fairseq's ``transformer`` and, with a shared embedding matrix and in one process, its ``lstm``.
-    For other models, with ``--report-accuracy`` and with adaptive softmax, fairseq's own code
-    computes the loss.
+    Logits are computed and used block by block, and are not computed at padding
+    (:func:`~fairseq_lrn.ops.linear_cross_entropy`). This is possible for a model with two
+    properties:
+
+    - Its output layer is a single matrix product. The method ``output_table`` of the decoder
+      returns the matrix (:meth:`fairseq_lrn.models.base.RecurrentDecoder.output_table`).
+    - It returns the features that this matrix multiplies. Its ``forward`` takes
+      ``features_only=True``, or it has a method ``batch_features``, which returns a function from
+      the ``net_input`` of a batch to the features and the other results of the decoder.
+
+    The models of this package have both properties, except with ``--mask-extra-symbols`` or
+    adaptive softmax. :mod:`fairseq_lrn.compat.fused_loss` adds the methods to fairseq's
+    ``transformer`` and ``lstm``; the ``lstm`` needs a shared output matrix and a single process.
+    For all other models, and with ``--report-accuracy``, fairseq's own code computes the loss.
+
+    With ``--rdrop-alpha``, training adds the divergence between two passes with different dropout
+    (Liang et al., 2021, "R-Drop").
 
     Raises:
         ValueError: an option has an invalid value or conflicts with another.
@@ -85,7 +96,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             raise ValueError(f"--rdrop-from-update must be at least 0, not {rdrop_from_update}")
         if rdrop_from_update > 0 and rdrop_alpha == 0.0:
             raise ValueError(
-                f"--rdrop-from-update {rdrop_from_update} does nothing without --rdrop-alpha: "
+                f"--rdrop-from-update {rdrop_from_update} has no effect without --rdrop-alpha: "
                 "give --rdrop-alpha, too"
             )
         self.autocast = str(autocast)
@@ -97,7 +108,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         self.unfused_reason = ""  # logged once
 
     def set_num_updates(self, num_updates: int) -> None:
-        """Called by fairseq's trainer (:mod:`fairseq_lrn.compat.criterion_updates`)."""
+        """Called by fairseq's trainer, see :mod:`fairseq_lrn.compat.criterion_updates`."""
         self.num_updates = num_updates
 
     def forward(self, model, sample, reduce=True):
@@ -106,7 +117,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         precision = contextlib.nullcontext()
         if self.autocast != "none" and model.training:
             if any(parameter.dtype == torch.float16 for parameter in model.parameters()):
-                raise ValueError("--autocast bfloat16 does not go with --fp16: leave one out")
+                raise ValueError("--autocast bfloat16 conflicts with --fp16: leave one out")
             precision = torch.autocast(sample["target"].device.type, torch.bfloat16)
         with precision:
             weight, reason = output_table(model)
@@ -115,9 +126,9 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             if not reason and reduce:
                 return self._fused(model, sample, weight)
             if self.rdrop_alpha > 0.0 and model.training:
-                # The encoder of fairseq's lstm refuses the unsorted sentences of fairseq's R-Drop.
                 remedy = "use --criterion label_smoothed_cross_entropy_with_rdrop"
                 if _batch_features(_unwrapped(model)) is not None:
+                    # The encoder of fairseq's lstm refuses the unsorted batches of that criterion.
                     remedy = (
                         "train lstm in one process, with --share-decoder-input-output-embed and "
                         "without --report-accuracy"
@@ -132,6 +143,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             return super().forward(model, sample, reduce)
 
     def _fused(self, model, sample, weight: Tensor):
+        """Like :meth:`forward`, for a model with the output matrix *weight*, ``V x C``."""
         alpha = 0.0
         if model.training and self.num_updates >= self.rdrop_from_update:
             alpha = self.rdrop_alpha
@@ -146,13 +158,13 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         if self.ignore_prefix_size > 0:
             features = features[:, self.ignore_prefix_size :]
             target = target[:, self.ignore_prefix_size :]
-        # B x T x C to passes x T x B x C. Time comes first in the decoders, so there is no copy
-        # without R-Drop.
+        # P*B x T x C to P x T x B x C, for P passes over the B sentences. Time comes first inside
+        # the decoders, so this copies nothing without R-Drop.
         passes = features.transpose(0, 1).unflatten(1, (-1, target.size(0))).transpose(0, 1)
         loss, nll_loss, divergence = linear_cross_entropy(
-            passes.flatten(1, 2),
+            passes.flatten(1, 2),  # P x T x B x C to P x T*B x C
             weight,
-            target.t().flatten(),
+            target.t().flatten(),  # B x T to T*B
             self.eps,
             ignore_index=self.padding_idx,
             rdrop_alpha=alpha,
@@ -166,14 +178,14 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             "sample_size": sample_size,
         }
         if alpha > 0.0:
-            # Log the means of the two passes, which are comparable with validation.
+            # The mean of the two passes is comparable with the value in validation.
             logging_output["nll_loss"] = nll_loss / 2
             logging_output["rdrop_kl_loss"] = divergence
         return loss, sample_size, logging_output
 
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
-        """Aggregate logging outputs; R-Drop's divergence is in base 2, like the losses."""
+        """Aggregate logging outputs. The divergence of R-Drop is in base 2, like the losses."""
         super().reduce_metrics(logging_outputs)
         divergence = sum(log.get("rdrop_kl_loss", 0.0) for log in logging_outputs)
         if divergence > 0.0:
@@ -187,7 +199,7 @@ def output_table(model: nn.Module) -> Tuple[Optional[Tensor], str]:
     """The matrix ``V x C`` that maps the decoder's features to logits, if the loss can be fused.
 
     Args:
-        model: the model, possibly wrapped for distributed training.
+        model: the model, possibly wrapped for data-parallel training.
 
     Returns:
         the matrix and an empty string, or None and the reason why the loss cannot be fused.
@@ -213,12 +225,12 @@ def _takes_features_only(model: nn.Module) -> bool:
 
 
 def _batch_features(model: nn.Module) -> Optional[Callable]:
-    """A function from a batch's ``net_input`` to features, if the model offers one."""
+    """The function that the model's method ``batch_features`` returns; None if it has none."""
     return model.batch_features() if hasattr(model, "batch_features") else None
 
 
 def _features(model: nn.Module, net_input) -> Tuple[Tensor, Any]:
-    """The input of the decoder's output layer, ``B x T x C``, and the decoder's other results."""
+    """The input of the output layer, ``B x T x C``, and the other results of the decoder."""
     unwrapped = _unwrapped(model)
     if _takes_features_only(unwrapped):
         return model(**net_input, features_only=True)

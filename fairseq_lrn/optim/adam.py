@@ -1,9 +1,9 @@
-"""torch's own fused Adam as an optimizer of fairseq."""
+"""torch's fused Adam as an optimiser of fairseq."""
 
 import ast
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import torch
 from fairseq.dataclass import FairseqDataclass
@@ -13,11 +13,13 @@ from omegaconf import II
 
 @dataclass
 class TorchAdamConfig(FairseqDataclass):
-    """Options of ``--optimizer torch_adam``; they are named as those of fairseq's ``adam``."""
+    """Options of ``--optimizer torch_adam``. The names are the names of fairseq's ``adam``."""
 
-    adam_betas: Any = field(default=(0.9, 0.999), metadata={"help": "betas for Adam optimizer"})
-    adam_eps: float = field(default=1e-8, metadata={"help": "epsilon for Adam optimizer"})
-    weight_decay: float = field(default=0.0, metadata={"help": "weight decay, decoupled"})
+    adam_betas: Any = field(
+        default=(0.9, 0.999), metadata={"help": "decay rates of Adam's two moments"}
+    )
+    adam_eps: float = field(default=1e-8, metadata={"help": "epsilon of Adam"})
+    weight_decay: float = field(default=0.0, metadata={"help": "decoupled weight decay"})
     lr: List[float] = II("optimization.lr")
 
 
@@ -25,9 +27,12 @@ class TorchAdamConfig(FairseqDataclass):
 class TorchAdam(FairseqOptimizer):
     """The updates of fairseq's ``adam``, in one pass over the parameters.
 
-    torch's AdamW in its fused form (elsewhere than on CPU and GPU, and on the CPU with torch
-    before 2.4, in its ordinary one). The only difference is where epsilon is added: to
-    sqrt(v / (1 - beta2^t)), by fairseq to sqrt(v).
+    This is torch's AdamW in its fused form. On devices other than CPU and GPU, and on the CPU with
+    torch before 2.4, it is AdamW in its plain form. The only difference to fairseq's ``adam`` is
+    where epsilon is added: to sqrt(v / (1 - beta2^t)), whereas fairseq adds it to sqrt(v).
+
+    Raises:
+        ValueError: an option has an invalid value.
     """
 
     def __init__(self, cfg: TorchAdamConfig, params):
@@ -39,22 +44,23 @@ class TorchAdam(FairseqOptimizer):
 
     @property
     def optimizer_config(self) -> Dict[str, Any]:
-        """Options of torch's optimizer; one for all parameters."""
+        """Options of torch's optimiser, the same for all parameters."""
         lr, betas = self.cfg.lr, self.cfg.adam_betas
         return {
             "lr": lr[0] if isinstance(lr, Collection) else lr,
-            "betas": _betas(betas),
-            "eps": _at_least_0("--adam-eps", self.cfg.adam_eps),
-            "weight_decay": _at_least_0("--weight-decay", self.cfg.weight_decay),
+            "betas": _checked_betas(betas),
+            "eps": _checked_minimum("--adam-eps", self.cfg.adam_eps),
+            "weight_decay": _checked_minimum("--weight-decay", self.cfg.weight_decay),
         }
 
     @property
     def supports_flat_params(self) -> bool:
-        """Adam is element-wise."""
+        """Whether all parameters may be one flat tensor: yes, Adam is element-wise."""
         return True
 
 
-def _betas(betas: Any) -> tuple:
+def _checked_betas(betas: Any) -> Tuple[float, float]:
+    """The betas as numbers, from a sequence or from the text of one."""
     try:
         values = ast.literal_eval(betas) if isinstance(betas, str) else betas
         first, second = (float(value) for value in values)
@@ -62,18 +68,21 @@ def _betas(betas: Any) -> tuple:
         first = second = -1.0
     if not (0.0 <= first < 1.0 and 0.0 <= second < 1.0):
         raise ValueError(
-            f"--adam-betas must be two numbers from 0 to below 1, as (0.9, 0.98), not {betas}"
+            "--adam-betas must be two numbers, each at least 0 and below 1, e.g. (0.9, 0.98), "
+            f"not {betas}"
         )
     return first, second
 
 
-def _at_least_0(option: str, value: float) -> float:
+def _checked_minimum(option: str, value: float) -> float:
+    """The value, which must be at least 0."""
     if not value >= 0.0:
         raise ValueError(f"{option} must be at least 0, not {value}")
     return value
 
 
 def _can_fuse(params: List[torch.Tensor]) -> bool:
-    kinds = {param.device.type for param in params}
+    """Whether this version of torch has a fused AdamW for the device of the parameters."""
+    devices = {param.device.type for param in params}
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    return kinds == {"cuda"} or (kinds == {"cpu"} and version >= (2, 4))
+    return devices == {"cuda"} or (devices == {"cpu"} and version >= (2, 4))

@@ -1,4 +1,4 @@
-"""The fused loss as a criterion of fairseq: the same figures and gradients as fairseq's."""
+"""The fused loss as a criterion of fairseq: the same values and gradients as fairseq's loss."""
 
 import copy
 from types import SimpleNamespace
@@ -39,7 +39,7 @@ def sample():
     target = torch.randint(4, 44, (3, 6))
     target[0, 4:] = target[2, 5:] = 1
     source = torch.randint(4, 44, (3, 7))
-    source[2, :3] = 1  # fairseq's lstm wants the longest first
+    source[2, :3] = 1  # fairseq's lstm needs the longest sentence first
     previous = target.roll(1, 1)
     previous[:, 0] = 2
     return {
@@ -72,7 +72,7 @@ def transformer(task, **options):
 
 
 class Wrapper(torch.nn.Module):
-    """As torch's DistributedDataParallel: the model is its ``module``."""
+    """Like torch's DistributedDataParallel, it has the model as its ``module``."""
 
     def __init__(self, module):
         super().__init__()
@@ -88,7 +88,7 @@ def lstm(task, share_all_embeddings):
         **sizes,
         decoder_out_embed_dim=16,
         share_all_embeddings=share_all_embeddings,
-        criterion=None,  # build_model asks for it
+        criterion=None,  # build_model reads it
     )
     base_architecture(cfg)
     return LSTMModel.build_model(cfg, task)
@@ -102,13 +102,14 @@ def run(criterion, model, sample, **kwargs):
     return loss, sample_size, logged, grads
 
 
-def assert_agree(ours, theirs, rtol=1e-5, atol=1e-6):
-    torch.testing.assert_close(ours[0], theirs[0], rtol=rtol, atol=atol)
-    assert ours[1] == theirs[1]
-    assert ours[2].keys() == theirs[2].keys()
-    for name, value in theirs[2].items():
-        torch.testing.assert_close(float(ours[2][name]), float(value), rtol=rtol, atol=atol)
-    torch.testing.assert_close(ours[3], theirs[3], rtol=1e-4, atol=1e-5)
+def assert_agree(actual, expected, rtol=1e-5, atol=1e-6):
+    """Compare two results of :func:`run`."""
+    torch.testing.assert_close(actual[0], expected[0], rtol=rtol, atol=atol)
+    assert actual[1] == expected[1]
+    assert actual[2].keys() == expected[2].keys()
+    for name, value in expected[2].items():
+        torch.testing.assert_close(float(actual[2][name]), float(value), rtol=rtol, atol=atol)
+    torch.testing.assert_close(actual[3], expected[3], rtol=1e-4, atol=1e-5)
 
 
 def test_is_registered():
@@ -124,14 +125,13 @@ def test_agrees_with_fairseq(build, task, sample, monkeypatch, sentence_avg, pre
     torch.manual_seed(1)
     model = build(task, share_all_embeddings=True)
     arguments = (task, sentence_avg, eps, prefix)
-    theirs = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
+    expected = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
     decoder = model.decoder
-    monkeypatch.setattr(decoder, "output_layer", lambda *_: pytest.fail("all logits were made"))
-    ours = run(FusedLabelSmoothedCrossEntropy(*arguments), model, sample)
-    assert_agree(ours, theirs)
+    monkeypatch.setattr(decoder, "output_layer", lambda *_: pytest.fail("all logits were computed"))
+    assert_agree(run(FusedLabelSmoothedCrossEntropy(*arguments), model, sample), expected)
 
 
-def test_a_decoder_that_does_more_than_multiply(task, sample, monkeypatch):
+def test_a_decoder_that_does_more_than_multiply(task, sample):
     class Decoder(TransformerDecoder):
         def output_layer(self, features):
             return super().output_layer(features) / 3
@@ -139,11 +139,11 @@ def test_a_decoder_that_does_more_than_multiply(task, sample, monkeypatch):
     model = transformer(task)
     model.decoder.__class__ = Decoder
     arguments = (task, False, 0.1)
-    theirs = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
-    assert_agree(run(FusedLabelSmoothedCrossEntropy(*arguments), model, sample), theirs)
+    expected = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
+    assert_agree(run(FusedLabelSmoothedCrossEntropy(*arguments), model, sample), expected)
 
 
-def test_a_model_that_does_not_pass_on_features_only(task, sample):
+def test_a_model_that_does_not_return_features(task, sample):
     model = transformer(task)
     plain = type(model).forward
 
@@ -153,36 +153,39 @@ def test_a_model_that_does_not_pass_on_features_only(task, sample):
 
     model.__class__ = Model
     arguments = (task, False, 0.1)
-    theirs = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
-    assert_agree(run(FusedLabelSmoothedCrossEntropy(*arguments), model, sample), theirs)
+    expected = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
+    assert_agree(run(FusedLabelSmoothedCrossEntropy(*arguments), model, sample), expected)
 
 
 def test_half_precision_with_autocast(task, sample):
     criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1, autocast="bfloat16")
-    with pytest.raises(ValueError, match="--autocast bfloat16 does not go with --fp16"):
+    with pytest.raises(ValueError, match="--autocast bfloat16 conflicts with --fp16"):
         criterion(lrn(task).half().train(), sample)
 
 
 def test_falls_back_to_fairseqs_loss(task, sample, caplog):
     caplog.set_level("INFO")
     model = lrn(task)
-    model.decoder.output_projection = torch.nn.Linear(16, 44)  # it has a bias
+    model.decoder.output_projection = torch.nn.Linear(16, 44)  # with a bias
     arguments = (task, False, 0.1)
     criterion = FusedLabelSmoothedCrossEntropy(*arguments)
-    theirs = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
-    assert_agree(run(criterion, model, sample), theirs)
+    expected = run(LabelSmoothedCrossEntropyCriterion(*arguments), model, sample)
+    assert_agree(run(criterion, model, sample), expected)
     run(criterion, model, sample)
     assert caplog.text.count("the loss is not fused: the model's output layer") == 1
 
 
-def test_fairseqs_lstm_where_it_is_not_fused(task, sample, caplog):
+def test_fairseqs_lstm_without_the_fused_loss(task, sample, caplog):
     caplog.set_level("INFO")
-    own_table = lstm(task, share_all_embeddings=False)
+    separate = lstm(task, share_all_embeddings=False)
     wrapped = ModuleProxyWrapper(Wrapper(lstm(task, share_all_embeddings=True)))
-    reasons = ("the model's output layer is not one matrix", "the model, wrapped for several")
-    for model, reason in zip((own_table, wrapped), reasons):
-        theirs = run(LabelSmoothedCrossEntropyCriterion(task, False, 0.1), model, sample)
-        assert_agree(run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), model, sample), theirs)
+    reasons = (
+        "the model's output layer is not a single matrix",
+        "the model is wrapped for several",
+    )
+    for model, reason in zip((separate, wrapped), reasons):
+        expected = run(LabelSmoothedCrossEntropyCriterion(task, False, 0.1), model, sample)
+        assert_agree(run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), model, sample), expected)
         assert caplog.text.count(f"the loss is not fused: {reason}") == 1
         rdrop = FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0)
         with pytest.raises(ValueError, match=f"but {reason}.*; train lstm in one process"):
@@ -190,30 +193,31 @@ def test_fairseqs_lstm_where_it_is_not_fused(task, sample, caplog):
 
 
 def test_rdrop_with_fairseqs_lstm(task, sample):
-    """The encoder gets the sentences of both passes, which are not in the order of length."""
+    """The encoder reads the sentences of both passes, which are not sorted by length."""
     model = lstm(task, share_all_embeddings=True).train()
     once = run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), model, sample)
     criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0)
     twice = run(criterion, model, sample)
-    torch.testing.assert_close(twice[0], 2 * once[0])  # nothing is dropped
+    torch.testing.assert_close(twice[0], 2 * once[0])  # the model has no dropout
     for name, grad in once[3].items():
         torch.testing.assert_close(twice[3][name], 2 * grad, rtol=1e-4, atol=1e-5)
     assert twice[2]["rdrop_kl_loss"] < 1e-5
 
 
 @pytest.mark.parametrize("options, kwargs", [((0, True), {}), ((), {"reduce": False})])
-def test_what_reads_the_logits(task, sample, options, kwargs):
+def test_results_that_need_the_logits(task, sample, options, kwargs):
+    """Accuracy, and a loss that is not reduced."""
     model = lrn(task)
-    theirs, ours = (
+    expected, actual = (
         run(kind(task, False, 0.1, *options), model, sample, **kwargs)
         for kind in (LabelSmoothedCrossEntropyCriterion, FusedLabelSmoothedCrossEntropy)
     )
-    torch.testing.assert_close(ours[0], theirs[0])
-    assert ours[2].keys() == theirs[2].keys()
+    torch.testing.assert_close(actual[0], expected[0])
+    assert actual[2].keys() == expected[2].keys()
 
 
 def test_rdrop_agrees_with_fairseqs(task, sample):
-    """Both passes are the same where nothing is dropped, so the heads get different features."""
+    """Without dropout, both passes would be equal, so the second pass gets other features."""
     rdrop = pytest.importorskip(
         "fairseq.criterions.label_smoothed_cross_entropy_with_rdrop",
         reason="fairseq 0.12.2 has no R-Drop",
@@ -228,18 +232,18 @@ def test_rdrop_agrees_with_fairseqs(task, sample):
 
     model.decoder.extract_features = features
     model.register_parameter("offset", offset)
-    theirs = run(
+    expected = run(
         rdrop.RdropLabelSmoothedCrossEntropyCriterion(task, False, 0.1, rdrop_alpha=2.0),
         model,
         copy.deepcopy(sample),
     )
-    ours = run(FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0), model, sample)
-    ours[2]["nll_loss"] *= 2  # fairseq logs the sum of both passes
-    assert_agree(ours, theirs)
+    actual = run(FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0), model, sample)
+    actual[2]["nll_loss"] *= 2  # fairseq logs the sum of both passes
+    assert_agree(actual, expected)
     assert sample["net_input"]["src_tokens"].size(0) == 3
 
 
-def test_rdrop_is_for_training_and_needs_the_fused_loss(task, sample):
+def test_rdrop_applies_to_training_and_needs_the_fused_loss(task, sample):
     model = lrn(task)
     criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0)
     plain = FusedLabelSmoothedCrossEntropy(task, False, 0.1)
@@ -249,7 +253,7 @@ def test_rdrop_is_for_training_and_needs_the_fused_loss(task, sample):
         criterion(model.train(), sample)
 
 
-def test_autocast_is_for_training(task, sample):
+def test_autocast_applies_to_training(task, sample):
     torch.manual_seed(1)
     model = lrn(task)
     exact = run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), model, sample)
@@ -262,7 +266,7 @@ def test_autocast_is_for_training(task, sample):
 
 
 def part(sample, rank):
-    """Two thirds of the sentences for the first process, one for the second."""
+    """Two of the three sentences for the first process, one for the second."""
     rows = slice(0, 2) if rank == 0 else slice(2, 3)
     target = sample["target"][rows]
     net_input = {name: value[rows] for name, value in sample["net_input"].items()}
@@ -281,7 +285,7 @@ def train_a_step(rank, world, meeting, model, task, sample, result):
 
 
 def test_data_parallel(task, sample, tmp_path):
-    """The table is used behind the wrapped model's back; its gradient is averaged all the same."""
+    """The loss multiplies by the output matrix outside the wrapper; its gradient is averaged."""
     model = lrn(task, share_all_embeddings=True)
     loss, *_ = FusedLabelSmoothedCrossEntropy(task, False, 0.1)(model, sample)
     loss.backward()
@@ -289,12 +293,12 @@ def test_data_parallel(task, sample, tmp_path):
     arguments = (2, tmp_path / "meeting", model, task, sample, tmp_path / "gradients.pt")
     torch.multiprocessing.spawn(train_a_step, arguments, nprocs=2)
     gradients = torch.load(tmp_path / "gradients.pt")
-    for ours, theirs in zip(gradients, expected):
-        torch.testing.assert_close(2 * ours, theirs)  # it is a mean of two
+    for actual, gradient in zip(gradients, expected):
+        torch.testing.assert_close(2 * actual, gradient)  # the mean of two processes
 
 
 def test_an_outer_autocast_stays_on(task, sample):
-    """As fairseq's --amp sets it."""
+    """fairseq's --amp sets an outer autocast."""
     model = lrn(task).train()
     criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1)
     inner = FusedLabelSmoothedCrossEntropy(task, False, 0.1, autocast="bfloat16")
@@ -304,7 +308,7 @@ def test_an_outer_autocast_stays_on(task, sample):
     assert not torch.equal(outer_loss, criterion(model, sample)[0])
 
 
-def test_bad_options(task):
+def test_invalid_options(task):
     with pytest.raises(ValueError, match="--autocast must be one of"):
         FusedLabelSmoothedCrossEntropy(task, False, 0.1, autocast="int8")
     with pytest.raises(ValueError, match="--label-smoothing must be"):

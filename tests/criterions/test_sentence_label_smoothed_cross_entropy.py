@@ -14,7 +14,7 @@ from parity import DATA, largest_error, load
 
 
 class Model(torch.nn.Module):
-    """Logits that are given."""
+    """A model that returns fixed logits."""
 
     def __init__(self, logits):
         super().__init__()
@@ -54,7 +54,7 @@ def test_against_the_authors_numbers(recorded):
     eps, arrays = recorded
     losses, _ = smoothed_loss(arrays["logits"].log_softmax(-1), arrays["tgt"].long(), eps)
     assert largest_error(losses, arrays["token_ce"]) <= 2e-5
-    # As a criterion, with fairseq's id of padding: the classes are swapped for it.
+    # The criterion: fairseq's id of padding is 1, so classes 0 and 1 are swapped.
     swap = torch.tensor([1, 0, *range(2, 11)])
     model = Model(arrays["logits"][..., swap])
     batch = sample(swap[arrays["tgt"].long()])
@@ -80,7 +80,7 @@ def test_normaliser(recorded):
     assert largest_error(entropy, arrays["normalizer"]) < 1e-5
 
 
-def test_every_sentence_counts_the_same():
+def test_every_sentence_has_the_same_weight():
     logits = torch.randn(2, 5, 7)
     target = torch.tensor([[4, 5, 6, 4, 2], [5, 2, 1, 1, 1]])
     total, _, _ = criterion()(Model(logits), sample(target))
@@ -91,19 +91,19 @@ def test_every_sentence_counts_the_same():
     torch.testing.assert_close(total, sum(alone))
 
 
-def test_symbols_without_probability_do_not_count():
+def test_masked_tokens_have_no_effect():
     logits, target = torch.randn(2, 3, 7), torch.tensor([[4, 5, 2], [6, 2, 1]])
     model = Model(torch.cat([logits, torch.full((2, 3, 2), -math.inf)], dim=-1))
-    extra = torch.tensor([False] * 7 + [True] * 2)
-    model.decoder = SimpleNamespace(masks_symbols=True, extra_symbols=extra)
+    mask = torch.tensor([False] * 7 + [True] * 2)
+    model.decoder = SimpleNamespace(masked_tokens=lambda: mask)
     loss = criterion()(model, sample(target))[0]
     torch.testing.assert_close(loss, criterion()(Model(logits), sample(target))[0])
     loss.backward()
     assert model.logits.grad.isfinite().all()
 
 
-def test_what_is_no_number_is_passed_on():
-    """fairseq then says so, or leaves the update out; it is no reason to fail here."""
+def test_nan_is_passed_on():
+    """fairseq's trainer handles it: it stops with a message, or skips the update."""
     logits, target = torch.randn(2, 3, 7), torch.tensor([[4, 5, 2], [6, 2, 1]])
     logits[0, 0] = math.nan
     assert criterion()(Model(logits), sample(target))[0].isnan()

@@ -1,4 +1,4 @@
-"""torch's Adam as an optimizer of fairseq: the same updates as fairseq's own."""
+"""torch's Adam as an optimiser of fairseq: the same updates as fairseq's own Adam."""
 
 import copy
 
@@ -37,12 +37,12 @@ def test_is_registered():
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_agrees_with_fairseqs(weight_decay):
-    ours, theirs = parameters(), parameters()
+    params, expected = parameters(), parameters()
     options = {"adam_betas": "(0.9, 0.98)", "weight_decay": weight_decay}
-    train(TorchAdam(configured(TorchAdamConfig, **options), ours), 20)
-    train(FairseqAdam(configured(FairseqAdamConfig, **options), theirs), 20)
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-    assert not torch.equal(ours[0], parameters()[0])
+    train(TorchAdam(configured(TorchAdamConfig, **options), params), 20)
+    train(FairseqAdam(configured(FairseqAdamConfig, **options), expected), 20)
+    torch.testing.assert_close(params, expected, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(params[0], parameters()[0])
 
 
 def test_resumes_exactly():
@@ -56,10 +56,10 @@ def test_resumes_exactly():
     other.load_state_dict(state)
     train(optimizer, 5, seed=4)
     train(other, 5, seed=4)
-    assert all(torch.equal(one, two) for one, two in zip(params, resumed))
+    assert all(torch.equal(*pair) for pair in zip(params, resumed))
 
 
-@pytest.mark.skipif(torch.__version__ < (2, 4), reason="this torch has no fused Adam for CPUs")
+@pytest.mark.skipif(torch.__version__ < (2, 4), reason="this torch has no fused Adam for the CPU")
 def test_is_fused_on_the_cpu():
     assert TorchAdam(configured(TorchAdamConfig), parameters()).optimizer.defaults["fused"]
 

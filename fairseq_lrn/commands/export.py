@@ -39,10 +39,10 @@ def main(args: argparse.Namespace) -> None:
         (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
             [args.checkpoint], arg_overrides={"data": args.data}
         )
-    except OSError as error:
+    except Exception as error:  # fairseq raises many types of errors; the checkpoint can be read
         raise InputError(
-            f"cannot read the dictionaries of {args.checkpoint} in {args.data}: {error}; give the "
-            "directory of the data that the model was trained on"
+            f"cannot load {args.checkpoint} with the dictionaries in {args.data}: {error}; give "
+            "the directory of the data that the model was trained on"
         ) from error
     export(model, args.destdir)
     print("wrote", os.path.join(args.destdir, "encoder.onnx"))

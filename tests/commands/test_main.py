@@ -1,0 +1,79 @@
+"""The command fairseq-lrn and the help of its subcommands."""
+
+import pytest
+
+from fairseq_lrn import __version__
+from fairseq_lrn.commands.main import build_main_parser, load_commands, main
+
+MODEL = ["model", "--data", "--device", "--generation-dtype"]
+OPTIONS = {
+    "prepare": [
+        *("--source-lang", "--target-lang", "--trainpref", "--validpref", "--testpref"),
+        *("--destdir", "--vocab-size", "--bpe-merges", "--vocab-threshold", "--lowercase"),
+        *("--no-tokenize", "--max-length", "--max-ratio", "--vocab-from", "--workers"),
+    ],
+    "translate": [
+        *(*MODEL, "FILE", "--output", "--beam", "--lenpen", "--nbest", "--scores", "--alignment"),
+        *("--batch-size", "--buffer-size"),
+    ],
+    "serve": [*MODEL, "--host", "--port"],
+    "average": [
+        *("--inputs", "--output", "--num-epoch-checkpoints", "--num-update-checkpoints"),
+        *("--num-best-checkpoints", "--checkpoint-upper-bound"),
+    ],
+    "score": ["GENERATED", "REFERENCE", "LANG", "-lc"],
+    "plot": ["curves", "attention", "memory"],
+    "convert": [
+        *("--variables", "--parameters", "--source-vocab", "--target-vocab", "--source-lang"),
+        *("--target-lang", "--destdir"),
+    ],
+    "export": ["CHECKPOINT", "DATA", "--destdir"],
+}
+
+
+def output_of(capsys, *arguments):
+    with pytest.raises(SystemExit) as error:
+        main(list(arguments))
+    assert error.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_every_command_is_here():
+    assert load_commands().keys() == OPTIONS.keys()
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help(capsys, command):
+    text = output_of(capsys, command, "--help")
+    for option in OPTIONS[command]:
+        assert option in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_every_argument_is_explained():
+    """All arguments have a help text, those of the kinds of plot included."""
+    parsers = [build_main_parser(load_commands())]
+    while parsers:
+        for action in parsers.pop()._actions:
+            if isinstance(action.choices, dict):
+                parsers += action.choices.values()
+            elif action.dest not in ("checkpoint", "help"):
+                assert action.help, action
+
+
+def test_help_of_the_whole(capsys):
+    text = output_of(capsys, "--help")
+    for command, module in load_commands().items():
+        assert f" {command} " in text and module.HELP in text
+
+
+def test_version(capsys):
+    assert output_of(capsys, "--version") == f"fairseq_lrn {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["frobnicate"]])
+def test_unknown_command(capsys, arguments):
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    assert "usage: fairseq-lrn" in capsys.readouterr().err

@@ -1,0 +1,55 @@
+"""fairseq-lrn prepare: its options. tests/data/test_prepare.py has the preparation itself."""
+
+import pytest
+
+from fairseq_lrn.commands import prepare
+from fairseq_lrn.data.parallel import write_lines
+from fairseq_lrn.data.prepare import PrepareOptions
+from toy_grammar import generate
+
+LANGUAGES = ["-s", "en", "-t", "de"]
+
+
+@pytest.fixture
+def options(run, monkeypatch):
+    """The options of the preparation, from arguments of the command."""
+
+    def options(*arguments):
+        calls = []
+        monkeypatch.setattr(prepare, "prepare", calls.append)
+        run("prepare", *arguments)
+        return calls[0]
+
+    return options
+
+
+def test_defaults(options):
+    found = options(*LANGUAGES, "--trainpref", "raw/train", "--destdir", "data", "--workers", "1")
+    assert found == PrepareOptions("en", "de", trainpref="raw/train", destdir="data")
+
+
+def test_all_options(options):
+    found = options(
+        *(*LANGUAGES, "--trainpref", "a", "--validpref", "b", "--testpref", "c,d"),
+        *("--destdir", "data", "--vocab-size", 7, "--bpe-merges", 8, "--vocab-threshold", 9),
+        *("--lowercase", "--no-tokenize", "--max-length", 10, "--max-ratio", 1.5),
+        *("--vocab-from", "other", "--workers", 2),
+    )
+    expected = ["en", "de", "a", "b", ["c", "d"], "data", 7, 8, 9, True, False, 10, 1.5, "other", 2]
+    assert found == PrepareOptions(*expected)
+
+
+def test_command(run, tmp_path):
+    for side, lang in enumerate(("en", "de")):
+        write_lines(str(tmp_path / f"train.{lang}"), [pair[side] for pair in generate(100)])
+    run(
+        *("prepare", *LANGUAGES, "--trainpref", tmp_path / "train", "--workers", 1),
+        *("--destdir", tmp_path / "data", "--vocab-size", 200),
+    )
+    assert (tmp_path / "data" / "train.en-de.en.bin").is_file()
+
+
+def test_refused_input(refuse, tmp_path):
+    arguments = ["prepare", *LANGUAGES, "--trainpref", tmp_path / "train"]
+    message = refuse(*arguments, "--destdir", tmp_path / "data")
+    assert message == f"error: cannot read {tmp_path / 'train.en'}: No such file or directory\n"

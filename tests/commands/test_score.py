@@ -1,0 +1,78 @@
+"""fairseq-lrn score."""
+
+import subprocess
+import sys
+
+import pytest
+
+GENERATED = """\
+S-1\tthe dog .
+T-1\tder Hund .
+H-1\t-0.5\tder Hund .
+S-0\tit is , he believes .
+T-0\tes ist , glaubt er .
+H-0\t-0.25\tEs ist , glaubt sie .
+Generate test with beam=5: BLEU4 = 41.50, 70.0/50.0/30.0/20.0 (BP=1.000, ratio=1.000)
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Output of fairseq-generate, and a raw reference."""
+    generated, reference = tmp_path / "generated", tmp_path / "test.de"
+    generated.write_text(GENERATED)
+    reference.write_text("es ist, glaubt er.\nder Hund.\n")
+    return generated, reference
+
+
+def sacrebleu(reference, hypotheses, *options):
+    """What the command of sacreBLEU prints."""
+    command = [sys.executable, "-m", "sacrebleu", reference, "-i", hypotheses, *options]
+    command += ["-w", "2", "--format", "text"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, bleu_options, chrf_options",
+    [
+        ([], [], []),
+        (["de"], [], []),
+        (["de", "-lc"], ["-lc"], ["--chrf-lowercase"]),
+        (["-lc", "--tokenize", "char"], ["-lc", "--tokenize", "char"], ["--chrf-lowercase"]),
+    ],
+)
+def test_scores(run, files, arguments, bleu_options, chrf_options):
+    """Tokenised BLEU, sacreBLEU and chrF of the detokenised translations."""
+    generated, reference = files
+    printed = run("score", *files, *arguments)
+    detokenized = generated.with_name("generated.detok")
+    assert detokenized.read_text() == "Es ist, glaubt sie.\nder Hund.\n"
+    expected = GENERATED.splitlines(keepends=True)[-1]
+    expected += sacrebleu(reference, detokenized, "-m", "bleu", *bleu_options)
+    expected += sacrebleu(reference, detokenized, "-m", "chrf", *chrf_options)
+    assert printed == expected
+
+
+def test_language_of_the_translations(run, files):
+    """French puts a space before an exclamation mark, English does not."""
+    generated, _ = files
+    generated.write_text("H-0\t-1.0\tl' eau !\n")
+    reference = generated.with_name("reference")
+    reference.write_text("l'eau\n")
+    run("score", generated, reference, "fr")
+    assert generated.with_name("generated.detok").read_text() == "l'eau !\n"
+
+
+def test_refused_input(refuse, files, tmp_path):
+    generated, reference = files
+    assert "cannot read absent" in refuse("score", "absent", reference)
+    reference.write_text("es ist, glaubt er.\n")
+    message = refuse("score", generated, reference)
+    assert "has 2 translations, but" in message and "has 1 lines: give the reference" in message
+    assert not generated.with_name("generated.detok").exists()
+
+
+def test_options_that_sacrebleu_refuses(refuse, files):
+    message = refuse("score", *files, "de", "--frobnicate")
+    assert "unrecognized arguments: --frobnicate" in message  # its own message
+    assert "error: sacreBLEU failed" in message

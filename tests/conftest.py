@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # before torch looks: the other processes want cores too
+# Set before torch is imported: the other processes of pytest-xdist need cores, too.
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     for item in items:
         if "quickstart" in item.fixturenames:
@@ -26,30 +27,30 @@ def seed():
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The checkout."""
+    """The root directory of the checkout."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def multi30k() -> Path:
-    """Raw Multi30k English-German, which lies beside the checkout where it is available."""
+    """The raw text of Multi30k English-German, if it is available next to the checkout."""
     directory = ROOT.parent / "shared" / "data" / "multi30k"
     if not (directory / "train.en").is_file():
-        pytest.skip(f"Multi30k is not at {directory}")
+        pytest.skip(f"Multi30k is not available: {directory} is missing")
     return directory
 
 
 @pytest.fixture
 def task():
-    """A task with a joined dictionary of a few words."""
-    from small_models import joined_task  # it imports fairseq, which tests of the operators do not
+    """A task with a small joined dictionary."""
+    from small_models import joined_task  # imports fairseq, which the tests of ops do not need
 
     return joined_task()
 
 
 @pytest.fixture
 def builders(task):
-    """A function for each model that builds a small one, with options."""
+    """For each model, a function that builds a small model with the given options."""
     import small_models
 
     return small_models.builders(task)
@@ -57,19 +58,19 @@ def builders(task):
 
 @pytest.fixture
 def build(builders):
-    """Build a small model ``lrn``."""
+    """A function that builds a small model ``lrn`` with the given options."""
     return builders["lrn"]
 
 
 @pytest.fixture
 def build_rnmt(builders):
-    """Build a small model ``lrn_rnmt``."""
+    """A function that builds a small model ``lrn_rnmt`` with the given options."""
     return builders["lrn_rnmt"]
 
 
 @pytest.fixture
 def batch(task):
-    """A function that gives sentences of several lengths, padded on the side asked for."""
+    """A function that returns tokens ``B x T`` of sentences with the given lengths."""
     from small_models import batch_maker
 
     return batch_maker(task)

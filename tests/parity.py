@@ -1,4 +1,4 @@
-"""Numbers that the authors' TensorFlow code produced, as the parity tests read them."""
+"""Readers of the numbers that the authors' TensorFlow code computed (tests/vectors)."""
 
 import json
 from pathlib import Path
@@ -7,18 +7,19 @@ import numpy as np
 import torch
 
 DATA = Path(__file__).parent / "vectors"
-# Suggested with the vectors, for float32: cells and conditional recurrences, whole models.
+# The vectors come with these tolerances for float32: for cells and conditional recurrences, and for
+# whole models.
 MODULE_TOLERANCE, MODEL_TOLERANCE = 2e-5, 1e-4
 
 
 def vectors(group):
-    """Paths of a group's vectors, and ids for pytest."""
+    """The recorded cases of a group, as arguments of pytest.mark.parametrize."""
     paths = sorted((DATA / group).glob("*.npz"))
     return {"argvalues": paths, "ids": [path.stem for path in paths]}
 
 
 def having(prefix, cases):
-    """Those of the cases that have arrays by such names."""
+    """The cases with an array whose name starts with *prefix*."""
     kept = []
     for path in cases["argvalues"]:
         with np.load(path) as arrays:
@@ -28,7 +29,7 @@ def having(prefix, cases):
 
 
 def load(path, dtype=torch.float32):
-    """Hyper-parameters and arrays (as tensors, real numbers as *dtype*) of a case."""
+    """The hyperparameters and the arrays of a case, with real numbers as *dtype*."""
     record = json.loads(path.with_suffix(".json").read_text())["hyperparameters"]
     with np.load(path) as arrays:
         tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -39,11 +40,11 @@ def load(path, dtype=torch.float32):
 
 
 def starting_with(arrays, prefix):
-    """The arrays behind a prefix, without it."""
+    """The arrays whose names start with *prefix*, by their names without it."""
     return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
 
 
-def largest_error(ours, theirs):
-    """Largest absolute difference; shapes must be equal."""
-    assert ours.shape == theirs.shape
-    return (ours - theirs).abs().max().item() if ours.numel() else 0.0
+def largest_error(actual, expected):
+    """The largest absolute difference. The shapes must be equal."""
+    assert actual.shape == expected.shape
+    return (actual - expected).abs().max().item() if actual.numel() else 0.0

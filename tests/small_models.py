@@ -1,4 +1,4 @@
-"""Small models and a task for them, for tests of models and of generation."""
+"""Small models and their task, for tests of models and of generation."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from fairseq_lrn.models.translation.lrn_config import LRNConfig
 from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 from fairseq_lrn.models.translation.transformer_lrn_config import TransformerLRNConfig
 
-# Large weights: with the authors' initial weights, the input has little effect on so small a model.
+# With the authors' initial weights, the input would have little effect on a small model.
 SMALL_RNMT = {"embed_dim": 16, "hidden_size": 20, "attention_heads": 4, "init_scale": 0.4}
 SMALL = {
     "encoder_embed_dim": 16,
@@ -29,6 +29,7 @@ SMALL_TRANSFORMER = {
 
 
 def dictionary(size=30):
+    """A dictionary of *size* words in addition to fairseq's special symbols."""
     result = Dictionary()
     for index in range(size):
         result.add_symbol(f"word{index}")
@@ -36,11 +37,14 @@ def dictionary(size=30):
 
 
 def joined_task():
+    """A task whose source and target dictionaries are the same."""
     joined = dictionary()
     return SimpleNamespace(source_dictionary=joined, target_dictionary=joined)
 
 
 def builder(model, config_class, small, task):
+    """A function that builds a small *model* with the given options, in evaluation mode."""
+
     def build(**options):
         torch.manual_seed(1)
         config = config_class()
@@ -53,7 +57,7 @@ def builder(model, config_class, small, task):
 
 
 def builders(task):
-    """A function for each model that builds a small one, with options."""
+    """For each model, a function that builds a small model with the given options."""
     return {
         "lrn": builder(LRNModel, LRNConfig, SMALL, task),
         "lrn_rnmt": builder(RNMTModel, RNMTConfig, SMALL_RNMT, task),
@@ -64,7 +68,10 @@ def builders(task):
 
 
 def batch_maker(task):
-    """A function that gives sentences of several lengths, padded on the side asked for."""
+    """A function that returns tokens ``B x T`` of sentences with the given lengths.
+
+    Its arguments: *lengths*; *left*, whether padding is on the left; *longest*, a minimum for T.
+    """
     generator = torch.Generator().manual_seed(5)
     pad, eos = task.source_dictionary.pad(), task.source_dictionary.eos()
 

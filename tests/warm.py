@@ -1,10 +1,10 @@
-"""Commands as processes that are forked where all is imported already.
+"""Commands in processes that are forked from a process with all imports.
 
-Importing fairseq takes longer than most commands of the tests do. :class:`Warm` keeps a process
-that has imported everything (multiprocessing's forkserver) and a directory with stand-ins for
-``python`` and fairseq's commands: put before the others in PATH, they have it fork a process that
-does the work with their arguments, directory, environment, input and output. Everything is as in
-a process of its own, but for what libraries read of the environment when they are imported.
+Importing fairseq takes longer than most commands of the tests. :class:`Warm` keeps a process that
+has imported everything (multiprocessing's forkserver), and a directory with stand-ins for
+``python`` and fairseq's commands. If this directory is first in PATH, a stand-in forks a process
+that runs the command with the same arguments, directory, environment, input and output. The only
+difference to a new process: libraries read their environment variables before the fork.
 """
 
 import json
@@ -29,7 +29,7 @@ import json, os, socket, sys
 name, arguments = {name!r}, sys.argv[1:]
 script = arguments[:1] and arguments[0].endswith(".py")
 runs = script or arguments[:1] == ["-m"] if name == "python" else arguments[:1] != ["serve"]
-if not runs:  # read from standard input or the command line, or ended by a signal
+if not runs:  # code from standard input or the command line, or a server that a signal ends
     os.execv({path!r}, [{path!r}, *arguments])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
@@ -42,10 +42,13 @@ sys.exit(int(code or 1))
 
 
 class Warm:
-    """Starts processes; *directory* is where the stand-ins go.
+    """Starts commands in forked processes.
+
+    Args:
+        directory: an empty directory for the stand-ins.
 
     Attributes:
-        stand_ins: the directory to put into PATH.
+        stand_ins: the directory of the stand-ins, to be put first in PATH.
     """
 
     def __init__(self, directory: Path):
@@ -68,11 +71,19 @@ class Warm:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def start(self, streams, name, arguments, directory=None, environment=None):
-        """A process that runs the command *name*; *streams* are three file descriptors."""
-        what = (name, arguments, directory or os.getcwd(), environment or dict(os.environ))
+        """Start a process that runs the command *name*.
+
+        Args:
+            streams: file descriptors of standard input, output and error.
+            name: name of the command.
+            arguments: its arguments.
+            directory: its working directory.
+            environment: its environment variables.
+        """
+        command = (name, arguments, directory or os.getcwd(), environment or dict(os.environ))
         streams = [Connection(os.dup(number)) for number in streams]
         with self._lock:
-            process = self._context.Process(target=_run, args=(streams, self.stand_ins, *what))
+            process = self._context.Process(target=_run, args=(streams, self.stand_ins, *command))
             process.start()
         return process
 
@@ -85,12 +96,12 @@ class Warm:
         with client:
             _, streams, _, _ = socket.recv_fds(client, 1, 3)
             with client.makefile("rb") as message:
-                what = json.loads(message.read())
-            process = self.start(streams, *what)
+                command = json.loads(message.read())
+            process = self.start(streams, *command)
             for number in streams:
                 os.close(number)
             process.join()
-            # Killed by a signal: as a shell says it.
+            # A process that a signal killed gets the exit status that a shell gives it.
             code = process.exitcode if process.exitcode >= 0 else 128 - process.exitcode
             client.sendall(str(code).encode())
 
@@ -101,7 +112,7 @@ def _run(streams, stand_ins, name, arguments, directory, environment):
     sys.stdin = open(0, closefd=False)
     sys.stdout = open(1, "w", closefd=False)
     sys.stderr = open(2, "w", buffering=1, closefd=False)
-    # Workers of data loading would be made by importing everything anew.
+    # With the forkserver, every worker of data loading would import everything again.
     multiprocessing.set_start_method("fork", force=True)
     os.chdir(directory)
     os.environ.clear()
@@ -109,8 +120,8 @@ def _run(streams, stand_ins, name, arguments, directory, environment):
     import torch
 
     torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", 1)))
-    sys.executable = str(stand_ins / "python")  # for processes that this one starts
-    logging.root.handlers.clear()  # each command sets up its own
+    sys.executable = str(stand_ins / "python")  # for the processes that the command starts
+    logging.root.handlers.clear()  # each command sets up its own handlers
     logging.root.setLevel(logging.WARNING)
     sys.argv = [name, *arguments]
     if name != "python":

@@ -1,4 +1,4 @@
-"""The quick start, run once; every end-to-end test works on what it leaves."""
+"""Runs of commands. The quick start runs once; other end-to-end tests use its files."""
 
 import os
 import re
@@ -21,19 +21,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Commands:
-    """Runs commands in the checkout, with the installed scripts of the environment."""
+    """Runs commands in the checkout, with the commands that the environment has installed."""
 
     root: Path
     environment: Dict[str, str] = field(default_factory=dict)
-    # The commands lie beside the interpreter, even where its environment is not active.
+    # The commands are next to the interpreter, also if its environment is not active.
     path: List[Path] = field(default_factory=lambda: [BIN])
 
     def variables(self):
-        """The whole environment of a command."""
+        """All environment variables of a command."""
         path = os.pathsep.join([*map(str, self.path), os.environ["PATH"]])
         return {**os.environ, "PATH": path, "VIRTUAL_ENV": sys.prefix, **self.environment}
 
     def __call__(self, *command, ok=True, **options):
+        """Run a command, check whether it succeeds (*ok*), and return its output."""
         result = subprocess.run(
             list(map(str, command)),
             cwd=self.root,
@@ -49,24 +50,25 @@ class Commands:
 
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory):
+    """A process that forks commands, see :class:`warm.Warm`."""
     return Warm(tmp_path_factory.mktemp("warm"))
 
 
 @pytest.fixture(scope="session")
 def command(root, warm):
-    """Run a command, whose Python processes do not take the time that importing takes."""
+    """Run a command whose Python processes are forked, which saves the time of the imports."""
     return Commands(root, path=[warm.stand_ins, BIN])
 
 
 @pytest.fixture(scope="session")
 def cold_command(root):
-    """Run a command as users do, in processes of its own."""
+    """Run a command as users do, in new processes."""
     return Commands(root)
 
 
 @pytest.fixture(scope="session")
 def quickstart(cold_command, tmp_path_factory):
-    """Directory that scripts/quickstart.sh filled, and what it printed."""
+    """The directory and the output of a run of scripts/quickstart.sh."""
     directory = tmp_path_factory.mktemp("quickstart")
     output = cold_command("bash", "scripts/quickstart.sh", "--dir", directory)
     print(output)
@@ -75,14 +77,14 @@ def quickstart(cold_command, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def start(warm):
-    """Start a command of fairseq that reads *input* and writes to the file *log*."""
+    """Start a command of fairseq that reads the text *input* and appends to the file *log*."""
 
     def start(log, name, *arguments, input=""):
         arguments = [*map(str, arguments), "--user-dir", str(ROOT / "fairseq_lrn")]
-        with tempfile.TemporaryFile() as given, open(log, "ab") as output:
-            given.write(input.encode())
-            given.seek(0)
-            streams = [given.fileno(), output.fileno(), output.fileno()]
+        with tempfile.TemporaryFile() as input_file, open(log, "ab") as output:
+            input_file.write(input.encode())
+            input_file.seek(0)
+            streams = [input_file.fileno(), output.fileno(), output.fileno()]
             return warm.start(streams, f"fairseq-{name}", arguments)
 
     return start
@@ -90,7 +92,7 @@ def start(warm):
 
 @pytest.fixture(scope="session")
 def fairseq(start, tmp_path_factory):
-    """Run a command of fairseq, and return what it printed."""
+    """Run a command of fairseq, check whether it succeeds (*ok*), and return its output."""
     directory = tmp_path_factory.mktemp("fairseq")
 
     def fairseq(name, *arguments, ok=True, input=""):
@@ -107,7 +109,7 @@ def fairseq(start, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory):
-    """Prepared data of a few hundred sentences, for trainings of a few updates."""
+    """A directory of prepared data with a few hundred sentences, for short training runs."""
     directory = tmp_path_factory.mktemp("toy")
     pairs = generate(400)
     for split, part in (("train", pairs), ("valid", pairs[:40]), ("test", pairs[40:80])):
@@ -127,7 +129,7 @@ def toy_data(tmp_path_factory):
 
 
 def bleu(output):
-    """sacreBLEU as scripts/score.sh prints it."""
+    """The BLEU of sacreBLEU in the output of scripts/score.sh."""
     return float(re.search(r"BLEU\|nrefs:1\|.*? = ([\d.]+)", output).group(1))
 
 
@@ -137,7 +139,7 @@ def bleu_of():
 
 
 def hypotheses(output):
-    """Translations by sentence number, from what fairseq-generate printed."""
+    """Translations by sentence number in the output of fairseq-generate."""
     found = re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.MULTILINE)
     return {int(number): text for number, text in found}
 

@@ -1,4 +1,4 @@
-"""Two processes that train one model, through fairseq-train on a CPU."""
+"""Two processes of fairseq-train that train one model on a CPU."""
 
 import pytest
 import torch
@@ -15,15 +15,18 @@ OPTIONS = [
 
 @pytest.fixture
 def train(start, toy_data, tmp_path):
-    """Start fairseq-train; its messages and checkpoints have the name given first."""
+    """A function that starts fairseq-train.
+
+    Its first argument is the name of the log file and of the directory of checkpoints.
+    """
     return lambda name, *options: start(
         *(tmp_path / f"{name}.log", "train", toy_data, *OPTIONS, *options),
         *("--save-dir", tmp_path / name),
     )
 
 
-def test_two_processes_are_as_one(train, tmp_path):
-    """The same parameters as with --update-freq 2."""
+def test_two_processes_equal_one(train, tmp_path):
+    """They train the same parameters as one process with --update-freq 2."""
     options = ["--distributed-world-size", "2", "--distributed-no-spawn"]
     options += ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
     options += ["--distributed-init-method", f"file://{tmp_path / 'meeting'}"]
@@ -35,20 +38,20 @@ def test_two_processes_are_as_one(train, tmp_path):
         for name, process in processes.items():
             process.join(300)
             assert process.exitcode == 0, (tmp_path / f"{name}.log").read_text()[-3000:]
-    finally:  # one that failed leaves the other waiting
+    finally:  # if one process fails, the other would wait for it
         for process in processes.values():
             process.kill()
-    process = train("one", "--update-freq", "2")
+    process = train("single", "--update-freq", "2")
     process.join()
-    log = (tmp_path / "one.log").read_text()
+    log = (tmp_path / "single.log").read_text()
     assert process.exitcode == 0, log[-3000:]
-    two, one = (
+    pair, single = (
         checkpoints.load(str(tmp_path / name / "checkpoint_last.pt"))["model"]
-        for name in ("first", "one")
+        for name in ("first", "single")
     )
-    torch.testing.assert_close(two, one, rtol=0, atol=1e-5)
-    # Not the same because the second process did nothing: alone, the first would differ.
-    process = train("alone")
+    torch.testing.assert_close(pair, single, rtol=0, atol=1e-5)
+    # The second process has an effect: without it, the parameters would differ.
+    process = train("half")
     process.join()
-    alone = checkpoints.load(str(tmp_path / "alone" / "checkpoint_last.pt"))["model"]
-    assert any((alone[key] - one[key]).abs().max() > 1e-4 for key in one)
+    half = checkpoints.load(str(tmp_path / "half" / "checkpoint_last.pt"))["model"]
+    assert any((half[key] - single[key]).abs().max() > 1e-4 for key in single)

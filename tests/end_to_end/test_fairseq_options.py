@@ -1,4 +1,4 @@
-"""Options of fairseq's commands do what they say with our models; docs/fairseq.md lists them."""
+"""Options of fairseq's commands work with our models. docs/fairseq.md lists them."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ LOSS = ["--criterion", "fused_label_smoothed_cross_entropy", "--label-smoothing"
 
 @pytest.fixture(scope="module")
 def trained(start, toy_data, tmp_path_factory):
-    """A model that has begun to translate: not all its hypotheses are right, or alike."""
+    """A checkpoint early in training: its hypotheses differ, and some are wrong."""
     directory = tmp_path_factory.mktemp("trained")
     arguments = [toy_data, *MODEL, *RECIPE, *LOSS, "--save-dir", directory, "--max-update", "300"]
     arguments += ["--no-epoch-checkpoints", "--save-interval-updates", "250"]
@@ -40,6 +40,8 @@ def trained(start, toy_data, tmp_path_factory):
 
 @pytest.fixture
 def train(fairseq, toy_data, tmp_path):
+    """A function that trains a small model in a directory of the test."""
+
     def train(*options, loss=LOSS):
         arguments = [toy_data, *MODEL, *RECIPE, *loss, "--save-dir", tmp_path / "checkpoints"]
         return fairseq("train", *arguments, *options)
@@ -49,6 +51,8 @@ def train(fairseq, toy_data, tmp_path):
 
 @pytest.fixture
 def generate(fairseq, toy_data, trained):
+    """A function that runs fairseq-generate, and returns its output."""
+
     def generate(*options, path=trained, data=toy_data):
         arguments = [data, "--path", path, "--required-batch-size-multiple", "1"]
         return fairseq("generate", *arguments, "--batch-size", "16", *options)
@@ -57,7 +61,7 @@ def generate(fairseq, toy_data, trained):
 
 
 def lines(kind, output):
-    """By sentence number: the last column of lines such as H-3."""
+    """The last columns of lines of a kind, e.g. H for H-3, by sentence number."""
     found = {}
     for number, text in re.findall(rf"^{kind}-(\d+)\t(.*)$", output, re.MULTILINE):
         found.setdefault(int(number), []).append(text.split("\t")[-1])
@@ -65,11 +69,12 @@ def lines(kind, output):
 
 
 def first(output):
+    """The best hypothesis of each sentence."""
     return {number: texts[0] for number, texts in lines("H", output).items()}
 
 
 def validations(output):
-    """Losses, in the order of the validations."""
+    """The loss of each validation, in order."""
     return [float(loss) for loss in re.findall(r"on 'valid' subset \| loss ([\d.]+)", output)]
 
 
@@ -77,26 +82,26 @@ def bleu(output):
     return float(re.search(r"BLEU4? = ([\d.]+)", output).group(1))
 
 
-def test_beam_and_its_best(generate):
+def test_beam_and_nbest(generate):
     greedy, beam = generate("--beam", "1"), generate("--beam", "4", "--nbest", "3")
     assert len(first(greedy)) == LINES and bleu(greedy) > 20
     hypotheses = lines("H", beam)
     assert all(len(set(texts)) == 3 for texts in hypotheses.values())
     scores = re.findall(r"^H-\d+\t(\S+)\t", beam, re.MULTILINE)
     for best in range(0, 3 * LINES, 3):
-        of_sentence = [float(score) for score in scores[best : best + 3]]
-        assert of_sentence == sorted(of_sentence, reverse=True)
+        sentence_scores = [float(score) for score in scores[best : best + 3]]
+        assert sentence_scores == sorted(sentence_scores, reverse=True)
     assert first(beam) != first(greedy)
 
 
 def test_sampling(generate):
     options = ["--beam", "1", "--sampling", "--sampling-topk", "5"]
-    one, again, other = (first(generate(*options, "--seed", seed)) for seed in (1, 1, 2))
-    assert one == again != other
+    sampled, again, other = (first(generate(*options, "--seed", seed)) for seed in (1, 1, 2))
+    assert sampled == again != other
 
 
 def test_diverse_beam(generate):
-    # All in one batch: fairseq's counts rows of a batch by the numbers of sentences.
+    # In one batch, because fairseq's diverse search indexes rows of the batch by sentence number.
     common = ["--beam", "4", "--nbest", "4", "--batch-size", "64"]
     plain = lines("H", generate(*common))
     options = ["--diverse-beam-groups", "2", "--diverse-beam-strength", "2"]
@@ -109,7 +114,7 @@ def test_diverse_beam(generate):
 
 
 def test_prefix(generate):
-    """Hypotheses begin as the reference does."""
+    """Hypotheses begin with the first tokens of the reference."""
     output = generate("--beam", "3", "--prefix-size", "2")
     for number, texts in lines("H", output).items():
         assert texts[0].split()[:2] == lines("T", output)[number][0].split()[:2]
@@ -117,19 +122,19 @@ def test_prefix(generate):
 
 
 def test_constraints(fairseq, toy_data, trained, generate, tmp_path):
-    """Words that are asked for are in the translation."""
+    """Each translation contains the required token."""
     source = lines("S", generate("--beam", "1"))
-    plain, wanted = first(generate("--beam", "5")), {}
-    given = []
+    plain, required = first(generate("--beam", "5")), {}
+    sentences = []
     for number in range(5):
-        wanted[number] = max(plain[(number + 1) % 5].split(), key=len)
-        given.append(f"{source[number][0]}\t{wanted[number]}\n")
-    (tmp_path / "given").write_text("".join(given))
+        required[number] = max(plain[(number + 1) % 5].split(), key=len)
+        sentences.append(f"{source[number][0]}\t{required[number]}\n")
+    (tmp_path / "sentences").write_text("".join(sentences))
     arguments = [toy_data, "--path", trained, "-s", "en", "-t", "de", "--beam", "5"]
-    output = fairseq("interactive", *arguments, "--constraints", "--input", tmp_path / "given")
+    output = fairseq("interactive", *arguments, "--constraints", "--input", tmp_path / "sentences")
     found = first(output)
     assert len(found) == 5
-    assert all(wanted[number] in found[number].split() for number in found)
+    assert all(required[number] in found[number].split() for number in found)
 
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])
@@ -159,14 +164,14 @@ def test_remove_bpe_and_sacrebleu(generate):
 
 
 def test_ensemble(generate, trained):
-    (other,) = trained.parent.glob("checkpoint_*_250.pt")
-    one, two = first(generate()), first(generate(path=other))
-    both = first(generate(path=f"{trained}:{other}"))
-    assert len(both) == LINES and one != both != two
+    (earlier,) = trained.parent.glob("checkpoint_*_250.pt")
+    alone = [first(generate(path=path)) for path in (trained, earlier)]
+    ensemble = first(generate(path=f"{trained}:{earlier}"))
+    assert len(ensemble) == LINES and ensemble not in alone
 
 
 def test_language_model(command, fairseq, generate, toy_data, tmp_path):
-    """Shallow fusion with fairseq's own language model."""
+    """Shallow fusion with a language model of fairseq."""
     arguments = ["--only-source", "--workers", "1", "--destdir", tmp_path / "lm"]
     text = Path(toy_data) / "text"
     arguments += ["--trainpref", text / "train.bpe.de", "--validpref", text / "valid.bpe.de"]
@@ -177,7 +182,7 @@ def test_language_model(command, fairseq, generate, toy_data, tmp_path):
     options += ["--max-tokens", "2000", "--tokens-per-sample", "64", "--max-update", "30"]
     options += ["--sample-break-mode", "complete", "--num-workers", "0"]
     fairseq("train", tmp_path / "lm", *options, "--save-dir", tmp_path / "lm")
-    # The dictionary of the language model is looked for beside those of the languages.
+    # fairseq reads the dictionary of the language model from the directory of the data.
     data = shutil.copytree(toy_data, tmp_path / "data")
     shutil.copy(data / "dict.de.txt", data / "dict.txt")
     language_model = ["--lm-path", tmp_path / "lm" / "checkpoint_last.pt"]
@@ -199,12 +204,12 @@ def test_layers_to_keep(generate):
 
 
 def test_retain_dropout(generate):
-    """Dropout while translating, so that another seed gives another translation."""
+    """With dropout in generation, the translations depend on the seed."""
     options = ["--retain-dropout", "--beam", "1"]
-    one, other = (first(generate(*options, "--seed", seed)) for seed in (1, 2))
-    assert one != other
-    of_other_modules = [*options, "--retain-dropout-modules", '["TransformerEncoder"]']
-    assert first(generate(*of_other_modules)) == first(generate("--beam", "1"))
+    translations, others = (first(generate(*options, "--seed", seed)) for seed in (1, 2))
+    assert translations != others
+    without_effect = [*options, "--retain-dropout-modules", '["TransformerEncoder"]']
+    assert first(generate(*without_effect)) == first(generate("--beam", "1"))
 
 
 def test_validate(fairseq, toy_data, trained):
@@ -217,7 +222,7 @@ def test_validate(fairseq, toy_data, trained):
 
 
 def test_finetuning(train, trained):
-    """The parameters of another model, and nothing else of its training."""
+    """Training starts from the parameters of another model, at update 0."""
     output = train("--finetune-from-model", trained, "--max-update", "3", "--lr", "0.00001")
     assert "loading pretrained model from" in output
     assert "num_updates 3" in output
@@ -231,7 +236,7 @@ def test_patience(train):
 
 
 def test_rdrop_from_update(train):
-    """R-Drop begins where it is asked for, also in a training that is resumed."""
+    """R-Drop begins after the given update, also in a training run that is resumed."""
     options = ["--rdrop-alpha", "3", "--rdrop-from-update", "5", "--log-interval", "1"]
     for last in (3, 7, 9):
         output = train(*options, "--no-epoch-checkpoints", "--max-update", last)
@@ -241,14 +246,14 @@ def test_rdrop_from_update(train):
         assert f"num_updates={last}," in output
 
 
-def test_the_same_translations(command, trained, toy_data):
-    """scripts/check_translations.py, which is for whole sets of real text."""
+def test_check_translations(command, trained, toy_data):
+    """The script finds no difference between conditions, but a difference between models."""
     check = ["python", "scripts/check_translations.py", toy_data, "--path", trained]
     output = command(*check, "--beam", "2")
     rows = re.findall(r"^\| (.+?) \| 40 \| (\d+) \| (\S+) \|$", output, re.MULTILINE)
     names = [name for name, _, _ in rows]
     assert "our search, batches of 1" in names
-    assert "backend reference, whole sentences at once" in names
+    assert "backend reference" in names
     assert all(different == "0" and float(score) < 1e-5 for _, different, score in rows)
     path = trained.with_name("other.pt")
     state = checkpoints.load(str(trained))
@@ -261,10 +266,10 @@ def test_the_same_translations(command, trained, toy_data):
     assert result.sentences == 40 and result.different > 30
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="fairseq has these on a GPU only")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="fairseq has these options for GPUs only")
 @pytest.mark.parametrize("option", ["--fp16", "--bf16", "--amp"])
 def test_half_precision(train, option):
-    """See test_half_precision.py for what can be done on a CPU."""
+    """For half precision on a CPU, see test_half_precision.py."""
     exact, loss = (
         float(re.findall(r"valid on 'valid' subset \| loss ([\d.]+)", output)[-1])
         for output in (
@@ -275,12 +280,12 @@ def test_half_precision(train, option):
 
 
 def test_workers_of_data_loading(train):
-    """One for training, one for validation, in however many epochs."""
-    train("--num-workers", "1", "--max-epoch", "1")  # so that it resumes
+    """Training with worker processes resumes, and runs for several epochs without errors."""
+    train("--num-workers", "1", "--max-epoch", "1")
     output = train("--num-workers", "1", "--max-epoch", "5", "--no-save")
     assert "Loaded checkpoint" in output and "end of epoch 5" in output
     assert "can only test a child process" not in output and "Traceback" not in output
-    seconds = [float(one) for one in re.findall(r"train \| epoch .* \| wall (\d+)", output)]
+    seconds = [float(wall) for wall in re.findall(r"train \| epoch .* \| wall (\d+)", output)]
     assert seconds[-1] - seconds[0] < 60
 
 
@@ -293,7 +298,7 @@ def test_exponential_moving_average(train, tmp_path):
     average = state["extra_state"]["ema"]
     assert average.keys() == state["model"].keys()
     assert all(average[name].isfinite().all() for name in average)
-    assert any(not torch.equal(average[name], one) for name, one in state["model"].items())
+    assert any(not torch.equal(average[name], value) for name, value in state["model"].items())
 
 
 def test_tensorboard(train, tmp_path):
@@ -313,8 +318,7 @@ def test_adaptive_softmax(train, generate, tmp_path):
 
 
 def test_hydra_train(command, toy_data, tmp_path):
-    """With the configuration that we ship, which has no architecture to rely on."""
-
+    """The shipped configuration sets every option that the architecture of its name would set."""
     directory = command.root / "fairseq_lrn" / "config"
     command(
         *("fairseq-hydra-train", "--config-dir", directory, "--config-name", "lrn_multi30k"),
@@ -327,7 +331,7 @@ def test_hydra_train(command, toy_data, tmp_path):
     shipped = yaml.safe_load((directory / "lrn_multi30k.yaml").read_text())["model"]
     config = state["cfg"]["model"]
     assert {name: config[name] for name in shipped} == shipped
-    # It is the architecture of that name.
+    # These are the options of the architecture.
     args = Namespace()
     ARCH_CONFIG_REGISTRY["lrn_multi30k"](args)
     assert {**vars(args), "_name": "lrn"} == shipped
@@ -335,7 +339,7 @@ def test_hydra_train(command, toy_data, tmp_path):
 
 
 def test_onnx(command, toy_data, trained, tmp_path):
-    """A whole translation by onnxruntime: greedy, one sentence."""
+    """Greedy translation of single sentences with onnxruntime."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     if not has_exporter():

@@ -1,4 +1,4 @@
-"""Trainings that are killed, or run out of room."""
+"""Training runs that are killed, or that fill the disk."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import torch
 from fairseq_lrn import checkpoints
 
 KILLS = 20
-UPDATES = 200  # many more than are made between the kills
+UPDATES = 200  # many more than the updates between the kills
 OPTIONS = [
     *("--arch", "lrn_tiny", "--word-dropout", "0.1", "--optimizer", "torch_adam", "--lr", "0.003"),
     *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", "20"),
@@ -24,7 +24,7 @@ OPTIONS = [
 
 
 def losses(directory):
-    """What was logged for each update, each time that it was computed."""
+    """All losses that were logged for each update, which may be computed repeatedly."""
     found = {}
     for line in (directory / "log").read_text().splitlines():
         _, _, record = line.rpartition(" | ")
@@ -35,13 +35,16 @@ def losses(directory):
 
 
 def updates(directory):
-    """How many updates were logged so far."""
+    """The number of updates in the log so far."""
     log = directory / "log"
     return log.read_text().count("| train_inner |") if log.exists() else 0
 
 
 def test_killed_at_any_moment(toy_data, start, tmp_path):
-    """It goes on from a whole checkpoint, and as if it had not been killed: bit for bit."""
+    """Training resumes from a complete checkpoint, with the results of an undisturbed run.
+
+    The results are identical to the bit.
+    """
 
     def train(name):
         directory = tmp_path / name
@@ -59,8 +62,8 @@ def test_killed_at_any_moment(toy_data, start, tmp_path):
         process = train("killed")
         while updates(killed) < enough and process.exitcode is None:
             process.join(0.01)
-        process.join(dice.uniform(0, 2 * update_time))  # some of it goes into saving
-        assert process.exitcode is None, "raise UPDATES: it came to its end"
+        process.join(dice.uniform(0, 2 * update_time))  # sometimes while a checkpoint is saved
+        assert process.exitcode is None, "training ended before it was killed: raise UPDATES"
         os.kill(process.pid, signal.SIGKILL)
         process.join(60)
         assert process.exitcode == -signal.SIGKILL, log.read_text()[-3000:]
@@ -83,7 +86,7 @@ def test_killed_at_any_moment(toy_data, start, tmp_path):
 
 
 def test_full_disk(cold_command, toy_data, tmp_path):
-    """What was saved before can be used, and the message says what happened."""
+    """Earlier checkpoints remain usable, and the message says what happened."""
     arguments = [toy_data, "--user-dir", cold_command.root / "fairseq_lrn", *OPTIONS]
     arguments += ["--save-dir", tmp_path / "checkpoints"]
     cold_command("fairseq-train", *arguments, "--max-update", "3")
@@ -94,7 +97,7 @@ def test_full_disk(cold_command, toy_data, tmp_path):
         *("fairseq-train", *arguments),
         ok=False,
     )
-    assert "checkpoint_1_6.pt: File too large; files written before are as they were" in output
+    assert "checkpoint_1_6.pt: File too large; earlier files are unchanged" in output
     names = sorted(path.name for path in saved.parent.iterdir())
     text = ["dict.de.txt", "dict.en.txt", "prepare.json", "sentencepiece.bpe.model"]
     assert names == ["checkpoint_1_3.pt", "checkpoint_last.pt", *text]

@@ -1,9 +1,9 @@
-"""Training in half precision comes to the loss of float32.
+"""Training in half precision reaches the loss of float32.
 
-fairseq's --fp16 and --bf16 are for GPUs only (on a CPU they end in its optimiser, with "Torch not
-compiled with CUDA enabled" and "'NoneType' object has no attribute 'xla_device'"). What they do is
-done here: parameters and activations in half precision, float32 copies for the optimiser, and a
-scaled loss for float16.
+fairseq's --fp16 and --bf16 are for GPUs only. On a CPU, its optimiser fails with "Torch not
+compiled with CUDA enabled" and "'NoneType' object has no attribute 'xla_device'". The tests
+therefore repeat the method of these options: parameters and activations in half precision, float32
+copies for the optimiser, and a scaled loss for float16.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def batches(task, split):
 
 
 def train(data, dtype, scale=1.0, autocast=False):
-    """The validation loss after some updates, in bits for each token."""
+    """The validation loss after a few updates, in bits per token."""
     task, model, criterion = set_up(data)
     master = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = torch.optim.Adam(master, lr=0.003, betas=(0.9, 0.98))
@@ -53,14 +53,14 @@ def train(data, dtype, scale=1.0, autocast=False):
         with context:
             loss, sample_size, _ = criterion(model, sample)
         (loss * (scale / sample_size)).backward()
-        for one, parameter in zip(master, model.parameters()):
-            one.grad = parameter.grad.float() / scale
-            assert one.grad.isfinite().all()
+        for copy, parameter in zip(master, model.parameters()):
+            copy.grad = parameter.grad.float() / scale
+            assert copy.grad.isfinite().all()
         torch.nn.utils.clip_grad_norm_(master, 1.0)
         optimizer.step()
         with torch.no_grad():
-            for one, parameter in zip(master, model.parameters()):
-                parameter.copy_(one)
+            for copy, parameter in zip(master, model.parameters()):
+                parameter.copy_(copy)
     model.eval()
     total = tokens = 0.0
     with torch.no_grad():
@@ -75,7 +75,7 @@ def train(data, dtype, scale=1.0, autocast=False):
 @pytest.fixture(scope="module")
 def exact(toy_data):
     loss = train(toy_data, torch.float32)
-    assert loss < 6.0  # it has learnt: at first it is above 8
+    assert loss < 6.0  # the loss of the initial model is above 8
     return loss
 
 

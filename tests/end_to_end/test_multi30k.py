@@ -1,4 +1,4 @@
-"""scripts/multi30k.sh, ablations.sh and tatoeba.sh on real text, with next to no training."""
+"""scripts/multi30k.sh, ablations.sh and tatoeba.sh on real text, with very short training runs."""
 
 import re
 
@@ -7,7 +7,7 @@ from fairseq import options
 
 from fairseq_lrn.ops.cpu import has_bfloat16
 
-FEW = ["--updates", "6"]  # an epoch, and more
+FEW = ["--updates", "6"]  # more than one epoch
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_whole_recipe(command, raw, tmp_path):
     run = ["bash", "scripts/multi30k.sh", raw, "--dir", directory]
     output = command(*run, *FEW)
     assert re.search(r"cleaning: \d+ of 800 pairs kept", output)
-    # Training ended within its second epoch.
+    # Training ended in its second epoch.
     assert "average the last 1 epochs" in output
     assert re.search(r"averaging \S+/lrn-1/checkpoints/checkpoint_last.pt", output)
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
@@ -35,15 +35,15 @@ def test_whole_recipe(command, raw, tmp_path):
     )
     log = (directory / "lrn-1" / "train.log").read_text()
     assert "rdrop_kl_loss" in log and "'rdrop_from_update': 3" in log
-    # Again: the data are reused, and nothing is trained.
+    # A second run reuses the data and trains nothing.
     output = command(*run, *FEW)
     assert f"reusing {directory / 'data-bin'}" in output
     assert "lrn, seed 1: trained already" in output
     assert (directory / "lrn-1" / "train.log").read_text() == log
-    # A control, on the same data.
+    # A model to compare with, on the same data.
     output = command(*run, "--model", "lstm", "--seed", "7", *FEW)
     assert "lstm, seed 7: generate test (beam 5)" in output
-    # Changes of the recipe: two of the code, and some of the options.
+    # Changes of the recipe: two ablations, and changes of options.
     for change in ("rms-norm+closed-forget-gates", "tanh+layers-2+source-table"):
         ablate = ["bash", "scripts/ablations.sh", change, raw, "--dir", directory]
         output = command(*ablate, "--seed", "3", *FEW, "--", "--dropout", "0.25")
@@ -75,22 +75,14 @@ def test_whole_recipe(command, raw, tmp_path):
 def test_second_corpus(command, raw, tmp_path):
     for lang in ("en", "de"):
         (raw / f"val.{lang}").rename(raw / f"valid.{lang}")
-    run = [
-        "bash",
-        "scripts/tatoeba.sh",
-        raw,
-        "--dir",
-        tmp_path / "out",
-        "--model",
-        "transformer_lrn",
-    ]
-    output = command(*run, *FEW)
+    run = ["bash", "scripts/tatoeba.sh", raw, "--dir", tmp_path / "out"]
+    output = command(*run, "--model", "transformer_lrn", *FEW)
     assert "transformer_lrn, seed 1: generate valid (beam 5)" in output
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
 
 
-# Scheduler, weight of R-Drop, and whether matrix products may be in bfloat16.
-TRAINED = {
+# For each model: schedule, weight of R-Drop, and whether matrix products may use bfloat16.
+RECIPES = {
     "lrn": ("inverse_sqrt_cooldown", 3.0, True),
     "transformer_lrn": ("inverse_sqrt_cooldown", 3.0, True),
     "transformer": ("inverse_sqrt", 0.0, False),
@@ -114,8 +106,8 @@ def test_options_of_every_model(command, tmp_path, has_gpu):
         tmp_path,
     )
     lines = dict(line.split(" ", 1) for line in printed.strip().splitlines())
-    assert lines.keys() == TRAINED.keys()
-    for model, (scheduler, rdrop, bfloat16) in TRAINED.items():
+    assert lines.keys() == RECIPES.keys()
+    for model, (scheduler, rdrop, bfloat16) in RECIPES.items():
         args = options.parse_args_and_arch(
             options.get_training_parser(), ["data", *lines[model].split()]
         )
@@ -124,9 +116,9 @@ def test_options_of_every_model(command, tmp_path, has_gpu):
         assert (str(args.autocast) == "bfloat16") == expected, model
         assert args.rdrop_from_update == (50 if rdrop else 0), model
         assert getattr(args, "cooldown_updates", 20) == 20, model
-        # The hybrid learns far more slowly with fairseq's default.
-        in_front = getattr(args, "encoder_normalize_before", False)
-        assert in_front == (model == "transformer_lrn"), model
+        # With a post-norm encoder, fairseq's default, transformer_lrn learns far more slowly.
+        is_pre_norm = getattr(args, "encoder_normalize_before", False)
+        assert is_pre_norm == (model == "transformer_lrn"), model
 
 
 @pytest.mark.parametrize(

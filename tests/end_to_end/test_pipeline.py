@@ -1,4 +1,4 @@
-"""fairseq's own command lines on the quick start's model."""
+"""fairseq's own commands with the model of the quick start."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ LINES = 60
 
 @pytest.fixture(scope="module")
 def data(quickstart, command, tmp_path_factory):
-    """The first sentences of the test set, prepared with the vocabulary of the training data."""
+    """The first sentences of the test set, prepared with the vocabulary of the training set."""
     directory = tmp_path_factory.mktemp("few")
     for lang in ("en", "de"):
         lines = (quickstart[0] / "raw" / f"test.{lang}").read_text().splitlines(keepends=True)
@@ -44,19 +44,15 @@ def test_generate_at_any_batch_size_and_padding(generate, beam):
     expected, _ = generate("--beam", beam, "--batch-size", "64")
     assert len(expected) == LINES
     assert generate("--beam", beam, "--batch-size", "1")[0] == expected
-    right_padded = (
-        "--beam",
-        beam,
-        "--batch-size",
-        "7",
-        "--left-pad-source",
-    )  # a flag that turns it off
+    # The flag --left-pad-source turns left padding off.
+    right_padded = ("--beam", beam, "--batch-size", "7", "--left-pad-source")
     assert generate(*right_padded)[0] == expected
 
 
 def test_generate_with_an_ensemble(generate, checkpoint):
-    alone, _ = generate("--beam", "2")
-    assert generate("--beam", "2", path=f"{checkpoint}:{checkpoint}")[0] == alone
+    """Twice the same model gives the translations of the model."""
+    expected, _ = generate("--beam", "2")
+    assert generate("--beam", "2", path=f"{checkpoint}:{checkpoint}")[0] == expected
 
 
 def test_print_alignment(generate, data):
@@ -69,7 +65,7 @@ def test_print_alignment(generate, data):
     assert len(alignments) == LINES
     for number, alignment in alignments:
         positions = [int(pair.split("-")[0]) for pair in alignment.split()]
-        # Positions of words in the source as the user sees it, whatever the padding.
+        # Positions of words in the source text, regardless of padding.
         assert max(positions) <= len(source[int(number)])
         assert len(set(positions)) > len(positions) / 3
 
@@ -105,7 +101,7 @@ def test_resume_validate_average(command, fairseq, quickstart, generate, tmp_pat
 
     arguments = ["--path", checkpoints / "checkpoint9.pt", "--task", "translation"]
     validated = fairseq("validate", data, *arguments, "--max-tokens", "4096")
-    # The same batches as in training, so the loss is the one that was logged.
+    # The batches are the same as in training, so the loss equals the logged loss.
     assert f" loss {losses[-1][1]} " in validated
 
     averaged = checkpoints / "averaged.pt"
@@ -125,7 +121,7 @@ def test_resume_validate_average(command, fairseq, quickstart, generate, tmp_pat
 
 
 def test_training_with_bleu(command, fairseq, quickstart, tmp_path):
-    """--eval-bleu leaves more in the checkpoint; resuming and generating work all the same."""
+    """With --eval-bleu, a checkpoint has more entries; training resumes from it, too."""
     data, checkpoints = quickstart[0] / "data-bin", tmp_path / "checkpoints"
     arguments = ["--arch", "lrn_tiny", "--optimizer", "adam", "--lr", "0.001"]
     arguments += ["--max-tokens", "4096", "--eval-bleu", "--eval-bleu-remove-bpe", "sentencepiece"]
@@ -166,7 +162,7 @@ def test_from_pretrained(quickstart, generate, hypotheses_of):
 
 
 def test_checkpoint_holds_plain_types(checkpoint):
-    """Loads safely where nothing was allow-listed."""
+    """torch loads the checkpoint with weights_only, without any allow-listed type."""
     allowed = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:

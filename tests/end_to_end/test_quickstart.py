@@ -1,4 +1,4 @@
-"""The quick start learns to translate; an ablated model does not."""
+"""The model of the quick start learns to translate; ablated models do not."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ def test_translates_held_out_sentences(quickstart, bleu_of):
     assert "chrF2|nrefs:1" in output
     for part in ("source", "reference", "translation"):
         assert len(re.findall(f"^{part}: ", output, re.MULTILINE)) == 10
-    # Every sentence was translated.
+    # Every sentence has a translation.
     assert len(read_lines(str(directory / "generate-test.txt.detok"))) == len(held_out)
 
 
@@ -38,9 +38,9 @@ def test_runs_again(quickstart, command, bleu_of):
 def test_needs_recurrence_and_attention(
     quickstart, root, command, bleu_of, tmp_path, part, at_most
 ):
-    """The same training run with one part ablated scores far below the intact model.
+    """The same training run without one part of the model scores far below the intact model.
 
-    Fewer updates are enough: the intact model has learned the language by then.
+    Few updates are enough, because the intact model has learned the language by then.
     """
     for name in ("raw", "data-bin"):
         shutil.copytree(quickstart[0] / name, tmp_path / name)

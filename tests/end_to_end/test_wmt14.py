@@ -1,4 +1,4 @@
-"""scripts/wmt14_en_de.sh, all of it on a little text, with next to no training."""
+"""scripts/wmt14_en_de.sh from start to end, on little text and with a very short training run."""
 
 import re
 
@@ -13,7 +13,7 @@ SMALL = [
 
 @pytest.fixture
 def raw(multi30k, tmp_path):
-    """Multi30k under the names of WMT14's files."""
+    """Text of Multi30k in files with the names of WMT14."""
     directory = tmp_path / "raw"
     directory.mkdir()
     for lang in ("en", "de"):
@@ -32,7 +32,7 @@ def test_limited_run(command, raw, tmp_path):
     bleu = (directory / "olrn-400" / "bleu.txt").read_text()
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|eff:no\|tok:none\|.* = [\d.]+", bleu)
     assert bleu.strip() in output
-    # Both development sets, each limited; vocabularies of their own.
+    # Both validation sets are limited, and each language has its own vocabulary.
     data = directory / "data-bin-400"
     assert (directory / "input-400" / "dev.en").read_text().count("\n") == 800
     english, german = (Dictionary.load(str(data / f"dict.{lang}.txt")) for lang in ("en", "de"))
@@ -43,7 +43,7 @@ def test_limited_run(command, raw, tmp_path):
     translations = (directory / "olrn-400" / "translations.tok.de").read_text()
     assert translations.count("\n") == 400
 
-    # Again, with the same place by another name: nothing is left to do but to generate.
+    # A second run, with another path to the same directory: only generation is left to do.
     (raw.parent / "other").symlink_to(raw)
     run[2] = raw.parent / "other" / ".." / "raw"
     output = command(*run, "--limit", "400", "--cell", "olrn", "--", *SMALL)

@@ -33,15 +33,15 @@ TEST = [
 
 
 def fused_kernel() -> dict:
-    """Arguments of setup() that build the C++ kernel where torch is there to build it for.
+    """Arguments of setup() that build the C++ kernels, if this environment has torch.
 
-    It is optional: if it is not built here, it is on first use.
+    The build is optional: kernels that are not built here are built on first use.
     """
     if os.environ.get("FAIRSEQ_LRN_BUILD") == "0":
         return {}
     try:
         import torch.utils.cpp_extension
-    except (ImportError, OSError):  # as in an isolated build
+    except (ImportError, OSError):  # for example in an isolated build
         return {}
     ops = Path("fairseq_lrn", "ops")
     module = runpy.run_path(str(ROOT / ops / "build.py"))
@@ -49,18 +49,24 @@ def fused_kernel() -> dict:
         return {}
 
     class BuildOnce(torch.utils.cpp_extension.BuildExtension):
-        """An editable installation always builds anew; take the library that it left."""
+        """Copies the library if it is already built in the checkout.
+
+        An editable installation would otherwise compile it each time.
+        """
 
         def build_extension(self, ext):
             target = Path(self.get_ext_fullpath(ext.name))
-            for stale in set(target.parent.glob("_lrn_scan_*")) - {target}:
-                if target.parent.resolve() != (ROOT / ops).resolve():
-                    stale.unlink()  # of a build before the sources changed
+            if target.parent.resolve() != (ROOT / ops).resolve():
+                # Libraries of other versions of the sources must not be packaged. The library's
+                # name once began with _lrn_scan_.
+                for pattern in (f"{module['LIBRARY_PREFIX']}*", "_lrn_scan_*"):
+                    for stale in set(target.parent.glob(pattern)) - {target}:
+                        stale.unlink()
             built = ROOT / ops / target.name
             if not built.exists():
                 try:
                     super().build_extension(ext)
-                except RuntimeError as error:  # ninja's, which "optional" does not know
+                except RuntimeError as error:  # ninja's error, which "optional" does not handle
                     raise CompileError(str(error)) from error
             elif target.resolve() != built.resolve():
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,13 +90,13 @@ setup(
     package_data={
         "fairseq_lrn": ["config/*.yaml"],
         "fairseq_lrn.demo": ["static/*"],
-        "fairseq_lrn.ops": ["csrc/*"],
+        "fairseq_lrn.ops": ["csrc/*/*"],
     },
     entry_points={"console_scripts": ["fairseq-lrn=fairseq_lrn.commands.main:main"]},
     install_requires=[
         "fairseq>=0.12.2; python_version < '3.11'",
         "fairseq-fixed>=0.12.3.1; python_version >= '3.11'",
-        "setuptools",  # torch builds the C++ kernel with it
+        "setuptools",  # torch builds the C++ kernels with it
         "torch>=2.1",
         "protobuf",  # the format of sentencepiece's models
         "sentencepiece>=0.1.96",

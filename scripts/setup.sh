@@ -27,7 +27,7 @@ import hashlib, pathlib, sys
 root = pathlib.Path(sys.argv[1])
 facts = hashlib.sha256(f"{root} {sys.version}".encode())
 for path in [*map(root.joinpath, ("setup.py", "constraints.txt", "scripts/setup.sh")),
-             *sorted(root.glob("fairseq_lrn/ops/csrc/*")), root / "fairseq_lrn/ops/extension.py"]:
+             *sorted(root.glob("fairseq_lrn/ops/csrc/*/*")), root / "fairseq_lrn/ops/build.py"]:
     facts.update(path.read_bytes())
 print(facts.hexdigest())
 END

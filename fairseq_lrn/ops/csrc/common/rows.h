@@ -1,6 +1,8 @@
-// Rows of numbers and their softmax, for one instruction set: included by kernels, on top of vector.h.
+// Rows of numbers and their softmax, for one instruction set. Kernel files include this file on top
+// of vectors.h.
 
-// Beyond the end of a row there are symbols without probability: rest is a very small logit.
+// Loads logits for a softmax: the lanes beyond the end of a row get `rest`, a logit so small that its
+// probability is 0.
 template <typename S, typename T>
 LRN_INLINE Vector<S> load_logits(const T* from, int64_t count, S rest = S(-1e30)) {
   if (count == kLanes<S>) return load<S>(from, count);
@@ -17,15 +19,8 @@ LRN_INLINE S sum(Vector<S> lanes) {
   return total;
 }
 
-// Calls lanes(j, count) for the vectors of a row.
-template <typename S, typename Lanes>
-LRN_INLINE void for_row(int64_t size, const Lanes& lanes) {
-  int64_t j = 0;
-  for (; j + kLanes<S> <= size; j += kLanes<S>) lanes(j, kLanes<S>);
-  if (j < size) lanes(j, size - j);
-}
-
-// log p = (logit - maximum) - log_sum. Their sum would be rounded to the digits of the larger.
+// log p = (logit - maximum) - log_sum. maximum and log_sum are kept apart because their sum would
+// lose the digits of the smaller one.
 template <typename S>
 struct Normaliser {
   S maximum, log_sum;
@@ -36,12 +31,13 @@ struct Normaliser {
   }
 };
 
+// The normaliser of a row of logits. It is NaN if a logit is NaN.
 template <typename T, typename S>
-LRN_INLINE Normaliser<S> normaliser(const T* logits, int64_t symbols) {
+LRN_INLINE Normaliser<S> normaliser(const T* logits, int64_t vocabulary) {
   Vector<S> largest = Vector<S>{} + S(-1e30);
-  for_row<S>(symbols, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
+  for_each_vector<S>(vocabulary, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
     const Vector<S> logit = load_logits<S>(logits + j, count);
-    // NaN may stay here or not; it comes into the sum.
+    // This may keep or lose a NaN; the sum below always gets it.
     largest = logit <= largest ? largest : logit;
   });
   S maximum = largest[0];
@@ -49,7 +45,7 @@ LRN_INLINE Normaliser<S> normaliser(const T* logits, int64_t symbols) {
     maximum = largest[i] <= maximum ? maximum : largest[i];
   }
   Vector<S> total = {};
-  for_row<S>(symbols, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
+  for_each_vector<S>(vocabulary, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
     total += exp<S>(load_logits<S>(logits + j, count) - maximum);
   });
   return {maximum, std::log(sum<S>(total))};

@@ -1,5 +1,6 @@
-// Vectors of one instruction set: included by instruction_sets.h once for each, inside a namespace
-// of its own and with LRN_VECTOR_BYTES, the width of a vector register, set.
+// Vectors and elementary functions for one instruction set. compile_kernel.h includes this file once
+// for each instruction set, inside the set's namespace, and sets LRN_VECTOR_BYTES to the width of a
+// vector register. So this file includes no other and has no include guard.
 
 template <typename S>
 struct VectorOf;
@@ -18,7 +19,16 @@ using Vector = typename VectorOf<S>::type;
 template <typename S>
 constexpr int64_t kLanes = LRN_VECTOR_BYTES / static_cast<int64_t>(sizeof(S));
 
-// bfloat16 is the upper half of a float.
+// Calls body(j, count) for each vector of a row of `size` elements: j is the vector's first element.
+// count is kLanes<S>, or less for the last vector.
+template <typename S, typename Body>
+LRN_INLINE void for_each_vector(int64_t size, const Body& body) {
+  int64_t j = 0;
+  for (; j + kLanes<S> <= size; j += kLanes<S>) body(j, kLanes<S>);
+  if (j < size) body(j, size - j);
+}
+
+// A bfloat16 number is the upper half of a float.
 typedef uint16_t Halves __attribute__((vector_size(LRN_VECTOR_BYTES / 2)));
 typedef uint32_t Words __attribute__((vector_size(LRN_VECTOR_BYTES)));
 
@@ -28,7 +38,7 @@ LRN_INLINE Vector<float> widen(const c10::BFloat16* from) {
   return (Vector<float>)(__builtin_convertvector(upper, Words) << 16);
 }
 
-// To the nearest, ties to even.
+// Rounds to nearest, ties to even.
 LRN_INLINE void narrow(c10::BFloat16* to, Vector<float> value) {
   const Words bits = (Words)value;
   const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -37,7 +47,7 @@ LRN_INLINE void narrow(c10::BFloat16* to, Vector<float> value) {
   __builtin_memcpy(to, &upper, sizeof(upper));
 }
 
-// count < kLanes<S> only at the end of a row.
+// Loads `count` elements of a row, and zeros for the other lanes.
 template <typename S, typename T>
 LRN_INLINE Vector<S> load(const T* from, int64_t count) {
   Vector<S> result;
@@ -54,6 +64,7 @@ LRN_INLINE Vector<S> load(const T* from, int64_t count) {
   return result;
 }
 
+// Stores the first `count` lanes.
 template <typename S, typename T>
 LRN_INLINE void store(T* to, Vector<S> value, int64_t count) {
   if (std::is_same_v<S, T> && count == kLanes<S>) {
@@ -68,13 +79,43 @@ LRN_INLINE void store(T* to, Vector<S> value, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(buffer[i]);
 }
 
-// e^x as scale + product: x = n ln 2 + r with |r| <= ln 2 / 2, scale = 2^n, and product =
-// 2^n (e^r - 1), with the Taylor series of e^r - 1. x is clamped to +-Constants::limit, beyond
-// which sigmoid and tanh are 0 or 1 to the type's precision; the product of two such exponentials
-// is still finite. NaN stays NaN.
+template <typename S>
+struct ExpConstants;
+
+template <>
+struct ExpConstants<float> {
+  static constexpr int mantissa = 23;
+  static constexpr int terms = 7;
+  static constexpr float limit = 43.0f;
+  static constexpr float round = 12582912.0f; // 1.5 * 2^23
+  static constexpr float log2_e = 1.44269504088896341f;
+  static constexpr float ln2_high = 0.693359375f;
+  static constexpr float ln2_low = -2.12194440054690583e-4f;
+  static constexpr float inverse_factorial[] = {
+      1.0f, 1.0f, 1.0f / 2, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720, 1.0f / 5040};
+};
+
+template <>
+struct ExpConstants<double> {
+  static constexpr int mantissa = 52;
+  static constexpr int terms = 13;
+  static constexpr double limit = 350.0;
+  static constexpr double round = 6755399441055744.0; // 1.5 * 2^52
+  static constexpr double log2_e = 1.44269504088896340736;
+  static constexpr double ln2_high = 6.93145751953125e-1;
+  static constexpr double ln2_low = 1.42860682030941723212e-6;
+  static constexpr double inverse_factorial[] = {
+      1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
+      1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+};
+
+// Computes e^x = scale + product. With x = n ln 2 + r and |r| <= ln 2 / 2, scale is 2^n, and product
+// is 2^n (e^r - 1) by the Taylor series of e^r - 1. x is clamped to +-limit: beyond the limit,
+// sigmoid and tanh are 0 or 1 to the type's precision, and up to the limit, the product of two
+// exponentials is finite. NaN stays NaN.
 template <typename S>
 LRN_INLINE void exponential(Vector<S> x, Vector<S>& scale, Vector<S>& product) {
-  using C = Constants<S>;
+  using C = ExpConstants<S>;
   using V = Vector<S>;
   using I = typename VectorOf<S>::bits;
   x = x > C::limit ? V{} + C::limit : x;
@@ -96,7 +137,7 @@ LRN_INLINE Vector<S> exp(Vector<S> x) {
   return product + scale;
 }
 
-// exp(x) - 1, without cancellation near 0.
+// e^x - 1, without cancellation near 0.
 template <typename S>
 LRN_INLINE Vector<S> expm1(Vector<S> x) {
   Vector<S> scale, product;
@@ -104,14 +145,14 @@ LRN_INLINE Vector<S> expm1(Vector<S> x) {
   return product + (scale - S(1));
 }
 
-// sigmoid(x) and sigmoid(y), with one division for the two.
+// Computes sigmoid(x) and sigmoid(y) with one division for both.
 template <typename S>
-LRN_INLINE void two_sigmoids(Vector<S> x, Vector<S> y, Vector<S>& of_x, Vector<S>& of_y) {
+LRN_INLINE void two_sigmoids(Vector<S> x, Vector<S> y, Vector<S>& sigmoid_x, Vector<S>& sigmoid_y) {
   const Vector<S> a = expm1<S>(-x) + S(2);
   const Vector<S> b = expm1<S>(-y) + S(2);
   const Vector<S> inverse = S(1) / (a * b);
-  of_x = inverse * b;
-  of_y = inverse * a;
+  sigmoid_x = inverse * b;
+  sigmoid_y = inverse * a;
 }
 
 template <typename S>
@@ -125,8 +166,9 @@ LRN_INLINE Vector<S> tanh(Vector<S> x) {
   return e / (e + S(2));
 }
 
-// Asks for the same features of the next sentence: they are wanted a few units from now, and the
-// processor does not foresee it. Beyond the end of the tensor a prefetch does nothing.
+// Prefetches the same features of the next sentence, `stride` elements away. The kernel needs them a
+// few units later, and the processor's own prefetcher does not predict it. A prefetch beyond the end
+// of the tensor has no effect.
 template <int kForWriting, typename T>
 LRN_INLINE void prefetch(const T* features, int64_t stride) {
   const uintptr_t address = reinterpret_cast<uintptr_t>(features) + stride * sizeof(T);

@@ -1,4 +1,4 @@
-// CPU kernel of softmax_gradient_, which fairseq_lrn/ops/cross_entropy.py defines.
+// CPU kernel of the operator softmax_gradient_, whose schema is in fairseq_lrn/ops/cross_entropy.py.
 
 #include <ATen/core/Tensor.h>
 #include <ATen/Dispatch.h>
@@ -11,19 +11,20 @@
 #include <cmath>
 #include <tuple>
 
-#include "common.h"
+#include "../common/instruction_sets.h"
+#include "../common/threads.h"
 
 namespace {
 
-// All that a kernel needs; T is the type of the logits, S that of the arithmetic. A second pass
-// over the same rows, if there is one, lies behind the first.
+// Rows of logits from one pass, or from two passes over the same rows. T is the type of the logits,
+// and S the type of the arithmetic. All rows of the second pass follow the rows of the first pass.
 template <typename T, typename S>
 struct Rows {
-  int64_t count, symbols;
-  S right; // what the target's probability falls short of
-  S weight; // of both divergences
-  bool gradient;
-  T* logits; // passes * count x symbols
+  int64_t count, vocabulary;
+  S right; // subtracted from the target's probability in the gradient of cross entropy
+  S weight; // weight of the gradient of both divergences
+  bool gradient; // whether to replace the logits by the gradient
+  T* logits; // passes * count x vocabulary
   const int64_t* target; // count
   S* nll; // passes * count
   S* target_logits; // passes * count
@@ -32,38 +33,26 @@ struct Rows {
 
 } // namespace
 
-#define LRN_KERNEL "cross_entropy_kernel.h"
-#include "instruction_sets.h"
+#define LRN_KERNEL_FILE "../cross_entropy/kernel.h"
+#include "../common/compile_kernel.h"
 
 namespace {
 
-#define LRN_PICK(ISA) (pair ? ISA::two_passes<T, S> : ISA::one_pass<T, S>)
-
-template <typename T, typename S>
-void run(const Rows<T, S>& rows, bool pair) {
-  void (*kernel)(const Rows<T, S>&, int64_t, int64_t) = LRN_PICK(portable);
-#if defined(__x86_64__)
-  if (instruction_set() == InstructionSet::kAvx2) kernel = LRN_PICK(avx2);
-  if (instruction_set() == InstructionSet::kAvx512) kernel = LRN_PICK(avx512);
-#endif
-  const int64_t grain = std::max<int64_t>(1, kGrain / rows.symbols);
-  in_threads(rows.count, grain, [&](int64_t first, int64_t last) { kernel(rows, first, last); });
-}
-
+// logits: passes*N x V, targets: N. The schema's comment says what is computed.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> softmax_gradient_(
     at::Tensor& logits,
-    const at::Tensor& any_target,
+    const at::Tensor& targets,
     double right,
     double weight,
     bool pair,
     bool gradient) {
   const int64_t passes = pair ? 2 : 1;
   TORCH_CHECK(
-      logits.dim() == 2 && logits.is_contiguous() && any_target.dim() == 1 &&
-          any_target.scalar_type() == at::kLong && logits.size(0) == passes * any_target.size(0),
-      "logits must be contiguous, ", passes, "*N x V, and target N integers, not ",
-      logits.sizes(), " and ", any_target.sizes());
-  const at::Tensor target = any_target.contiguous();
+      logits.dim() == 2 && logits.is_contiguous() && targets.dim() == 1 &&
+          targets.scalar_type() == at::kLong && logits.size(0) == passes * targets.size(0),
+      "logits must be contiguous and ", passes, "*N x V, and target must have N integers, not ",
+      logits.sizes(), " and ", targets.sizes());
+  const at::Tensor target = targets.contiguous(); // N
   const int64_t count = target.size(0);
   const auto type = at::toOpMathType(logits.scalar_type());
   const auto options = logits.options().dtype(type);
@@ -80,7 +69,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> softmax_gradient_(
         using math_t = at::opmath_type<scalar_t>;
         Rows<scalar_t, math_t> rows;
         rows.count = count;
-        rows.symbols = logits.size(1);
+        rows.vocabulary = logits.size(1);
         rows.right = static_cast<math_t>(right);
         rows.weight = static_cast<math_t>(weight);
         rows.gradient = gradient;
@@ -89,7 +78,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> softmax_gradient_(
         rows.nll = nll.mutable_data_ptr<math_t>();
         rows.target_logits = target_logits.mutable_data_ptr<math_t>();
         rows.divergence = divergence.mutable_data_ptr<math_t>();
-        run(rows, pair);
+        const Kernel<Rows<scalar_t, math_t>> kernel = pair
+            ? LRN_DISPATCH(two_passes<scalar_t, math_t>)
+            : LRN_DISPATCH(one_pass<scalar_t, math_t>);
+        run(kernel, rows, count, rows.vocabulary);
       });
   return {nll, target_logits, divergence};
 }

@@ -1,5 +1,9 @@
-// CPU kernel of int8_linear, which fairseq_lrn/ops/int8_linear.py defines: for processors with tiles
-// (Intel AMX), which multiply 16 x 64 by 64 x 16 numbers of 8 bits in one instruction.
+// CPU kernels of the operators int8_linear and has_int8_tiles, whose schemas are in
+// fairseq_lrn/ops/int8_linear.py. They need the tile registers of Intel AMX: one instruction multiplies
+// a tile of 16 x 64 by a tile of 64 x 16 8-bit integers.
+//
+// These kernels use AMX intrinsics and exist for one instruction set only. So this file does not use
+// compile_kernel.h and LRN_DISPATCH, and checks the processor itself.
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -9,7 +13,8 @@
 #include <limits>
 #include <optional>
 
-#include "common.h"
+#include "../common/instruction_sets.h"
+#include "../common/threads.h"
 
 #if defined(__x86_64__) && defined(__linux__) && __has_include(<amxint8intrin.h>) && \
     !defined(LRN_NO_TILES)
@@ -22,28 +27,29 @@
 
 namespace {
 
-// Of a tile: rows of x, outputs, and inputs, which lie in fours.
+// Sizes of the tiles: rows of x, outputs, and inputs. Inputs are stored in groups of four.
 constexpr int64_t kTileRows = 16, kTileOut = 16, kTileIn = 64;
-constexpr int64_t kTile = kTileOut * kTileIn;
-// Inputs whose products, of up to 127 * 127, add up to less than 2^31.
-constexpr int64_t kMostInputs = 100'000;
-// Behind the tiles of a panel: the scales of its outputs.
-constexpr int64_t kScales = kTileOut * static_cast<int64_t>(sizeof(float));
+constexpr int64_t kTileBytes = kTileOut * kTileIn;
+// With this many inputs, the sum of products of up to 127 * 127 stays below 2^31.
+constexpr int64_t kMaxInputs = 100'000;
+// Size of the scales of a panel's outputs, which follow the panel's tiles.
+constexpr int64_t kScaleBytes = kTileOut * static_cast<int64_t>(sizeof(float));
 
-int64_t whole(int64_t count, int64_t each) {
-  return (count + each - 1) / each * each;
+int64_t round_up(int64_t count, int64_t multiple) {
+  return (count + multiple - 1) / multiple * multiple;
 }
 
+// x W^T + b, where T is the type of x and of the result.
 template <typename T>
 struct Product {
-  int64_t rows, in, out; // in: of the padded weight
+  int64_t rows, in, out; // in: number of inputs of the padded weight
   const T* x; // rows x width
   int64_t width;
-  int8_t* quantised; // rows, filled up to whole tiles, x stride
+  int8_t* quantised; // x in 8 bits: rows, padded to whole tiles, x stride
   int64_t stride;
-  float* scales; // of the rows
-  const int8_t* panels;
-  const float* bias; // or null
+  float* scales; // scales of the rows of x, padded to whole tiles
+  const int8_t* panels; // out/16 x (16 in + kScaleBytes), see fairseq_lrn/ops/int8_linear.py
+  const float* bias; // out, or null
   T* result; // rows x out
 };
 
@@ -83,8 +89,9 @@ inline __mmask16 first_lanes(int64_t count) {
   return count >= 16 ? 0xffff : static_cast<__mmask16>((1u << std::max<int64_t>(0, count)) - 1);
 }
 
-// Rows first to last as x = scale * (-127 ... 127). Beyond the last row, and behind a row, there are
-// zeros. A row that is not finite has no such numbers: all of its results will be NaN.
+// Quantises the rows first ... last: x = scale * integer, with integers from -127 to 127. The padding
+// of the rows and columns is zero. A row that is not finite cannot be quantised: its scale is NaN, so
+// all of its results are NaN.
 template <typename T>
 void quantise(const Product<T>& task, int64_t first, int64_t last) {
   for (int64_t row = first; row < last; ++row) {
@@ -100,7 +107,7 @@ void quantise(const Product<T>& task, int64_t first, int64_t last) {
     const float most = _mm512_reduce_max_ps(largest);
     const bool finite = !is_nan && most < std::numeric_limits<float>::infinity();
     task.scales[row] = finite ? most / 127 : std::numeric_limits<float>::quiet_NaN();
-    // The inverse of less would not be finite.
+    // The inverse of a smaller scale would not be finite.
     const __m512 inverse = _mm512_set1_ps(finite && most > 1e-36f ? 127 / most : 0);
     for (int64_t j = 0; j < task.in; j += 16) {
       const __mmask16 lanes = finite ? first_lanes(width - j) : 0;
@@ -119,38 +126,40 @@ struct alignas(64) TileShapes {
   uint8_t rows[16];
 };
 
-// Not in a function: some compilers do not see that all of it is read there.
+// The shapes of all tile registers: 16 rows of 64 bytes. This is no local variable, because some
+// compilers do not see that _tile_loadconfig reads all of it.
 constexpr TileShapes kTileShapes = {
     1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
-// A tile of sums, as numbers, to its place.
+// Scales a tile of sums, adds the bias, and stores the tile in the result at (row, column).
 template <typename T>
 inline void store_tile(
     const Product<T>& task, const int8_t* panel, const int32_t* sums, int64_t row, int64_t column) {
   if (column >= task.out) return;
   const __mmask16 lanes = first_lanes(task.out - column);
   const __m512 scale =
-      _mm512_loadu_ps(reinterpret_cast<const float*>(panel + task.in / kTileIn * kTile));
+      _mm512_loadu_ps(reinterpret_cast<const float*>(panel + task.in / kTileIn * kTileBytes));
   const __m512 bias =
       task.bias ? _mm512_maskz_loadu_ps(lanes, task.bias + column) : _mm512_setzero_ps();
   const int64_t rows = std::min(kTileRows, task.rows - row);
   T* to = task.result + row * task.out + column;
   for (int64_t i = 0; i < rows; ++i) {
     const __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums + 16 * i));
-    const __m512 of_row = _mm512_set1_ps(task.scales[row + i]);
+    const __m512 row_scale = _mm512_set1_ps(task.scales[row + i]);
     store_lanes(
-        to + i * task.out, lanes, _mm512_fmadd_ps(_mm512_mul_ps(sum, scale), of_row, bias));
+        to + i * task.out, lanes, _mm512_fmadd_ps(_mm512_mul_ps(sum, scale), row_scale, bias));
   }
 }
 
-// Two tiles of rows, or the last one, with two panels: as many as there are registers for.
+// Multiplies two tiles of rows, or the last tile, by two panels. The four tiles of sums and the four
+// operands fill all tile registers.
 template <typename T>
 inline void multiply_block(const Product<T>& task, int64_t row, int64_t pair) {
   alignas(64) int32_t sums[4][kTileRows * kTileOut];
   const int64_t steps = task.in / kTileIn, panels = (task.out + kTileOut - 1) / kTileOut;
-  const int64_t panel_bytes = steps * kTile + kScales;
+  const int64_t panel_bytes = steps * kTileBytes + kScaleBytes;
   const int8_t* left = task.panels + 2 * pair * panel_bytes;
-  // At the end there may be one panel only, whose products are then computed twice.
+  // A last panel without a partner is multiplied twice.
   const int8_t* right = 2 * pair + 1 < panels ? left + panel_bytes : left;
   const int8_t* upper = task.quantised + row * task.stride;
   const int8_t* lower = upper + kTileRows * task.stride;
@@ -162,27 +171,28 @@ inline void multiply_block(const Product<T>& task, int64_t row, int64_t pair) {
   if (has_lower) {
     for (int64_t k = 0; k < steps; ++k) {
       _tile_loadd(4, upper + k * kTileIn, task.stride);
-      _tile_loadd(6, left + k * kTile, 64);
+      _tile_loadd(6, left + k * kTileBytes, 64);
       _tile_dpbssd(0, 4, 6);
-      _tile_loadd(7, right + k * kTile, 64);
+      _tile_loadd(7, right + k * kTileBytes, 64);
       _tile_dpbssd(1, 4, 7);
       _tile_loadd(5, lower + k * kTileIn, task.stride);
       _tile_dpbssd(2, 5, 6);
       _tile_dpbssd(3, 5, 7);
     }
   } else {
-    // Every second product is added up elsewhere: one has to wait for the one before.
+    // Even and odd products go to different sums, because a product waits for the last product that
+    // was added to the same sum.
     for (int64_t k = 0; k < steps; k += 2) {
       _tile_loadd(4, upper + k * kTileIn, task.stride);
-      _tile_loadd(6, left + k * kTile, 64);
+      _tile_loadd(6, left + k * kTileBytes, 64);
       _tile_dpbssd(0, 4, 6);
-      _tile_loadd(7, right + k * kTile, 64);
+      _tile_loadd(7, right + k * kTileBytes, 64);
       _tile_dpbssd(1, 4, 7);
       if (k + 1 == steps) break;
       _tile_loadd(5, upper + (k + 1) * kTileIn, task.stride);
-      _tile_loadd(6, left + (k + 1) * kTile, 64);
+      _tile_loadd(6, left + (k + 1) * kTileBytes, 64);
       _tile_dpbssd(2, 5, 6);
-      _tile_loadd(7, right + (k + 1) * kTile, 64);
+      _tile_loadd(7, right + (k + 1) * kTileBytes, 64);
       _tile_dpbssd(3, 5, 7);
     }
   }
@@ -202,12 +212,12 @@ inline void multiply_block(const Product<T>& task, int64_t row, int64_t pair) {
   }
 }
 
-// Pairs first to last of panels, so many at a time that the second cache holds them.
+// Multiplies the pairs of panels first ... last, in groups that fit into the second-level cache.
 template <typename T>
 void multiply_tiles(const Product<T>& task, int64_t first, int64_t last) {
   constexpr int64_t kGroup = 8;
   _tile_loadconfig(&kTileShapes);
-  asm volatile("" ::: "memory"); // what tiles read has been written
+  asm volatile("" ::: "memory"); // keeps earlier writes before the tile loads
   for (int64_t group = first; group < last; group += kGroup) {
     for (int64_t row = 0; row < task.rows; row += 2 * kTileRows) {
       for (int64_t pair = group; pair < std::min(group + kGroup, last); ++pair) {
@@ -231,15 +241,16 @@ void multiply_tiles(const Product<T>& task, int64_t first, int64_t last) {
 namespace {
 
 #ifdef LRN_TILES
-// Compilers do not know all of these by name.
+// Some compilers do not know the names of all these instruction sets in __builtin_cpu_supports.
 bool has_instructions() {
   unsigned eax, ebx, ecx, edx;
-  constexpr unsigned kTiles = 1u << 24 | 1u << 25, kAvx512Bf16 = 1u << 5; // of amx-tile, amx-int8
+  constexpr unsigned kTiles = 1u << 24 | 1u << 25; // bits of amx-tile and amx-int8
+  constexpr unsigned kAvx512Bf16 = 1u << 5;
   return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & kTiles) == kTiles &&
       __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & kAvx512Bf16);
 }
 
-// Linux lets a process use tiles that has asked for it.
+// Linux lets a process use tile registers only after the process has requested them.
 bool may_use_tiles() {
   static const bool granted = [] {
     constexpr long kRequest = 0x1023, kTileData = 18;
@@ -260,55 +271,59 @@ bool has_int8_tiles(const at::Tensor& tensor) {
 }
 
 #ifdef LRN_TILES
+// x: N x C. panels: D/16 x (16 C + 64), of the padded weight. bias: D. Returns N x D.
 template <typename T>
-at::Tensor run(
+at::Tensor multiply(
     const at::Tensor& x,
     const at::Tensor& panels,
     int64_t out,
     const std::optional<at::Tensor>& bias) {
   Product<T> task;
   task.rows = x.size(0);
-  task.in = (panels.size(1) - kScales) / kTileOut;
+  task.in = (panels.size(1) - kScaleBytes) / kTileOut;
   task.out = out;
   task.x = x.const_data_ptr<T>();
   task.width = x.size(1);
-  // Rows that are a power of 2 apart would compete for the same places of the first cache.
+  // If the distance between rows were a power of 2, the rows would compete for the same lines of the
+  // first-level cache.
   task.stride = task.in + kTileIn;
-  const int64_t count = whole(task.rows, kTileRows);
-  const at::Tensor quantised = at::empty({count, task.stride}, x.options().dtype(at::kChar));
-  const at::Tensor scales = at::empty({count}, x.options().dtype(at::kFloat));
+  const int64_t padded_rows = round_up(task.rows, kTileRows);
+  const at::Tensor quantised = at::empty({padded_rows, task.stride}, x.options().dtype(at::kChar));
+  const at::Tensor scales = at::empty({padded_rows}, x.options().dtype(at::kFloat));
   const at::Tensor result = at::empty({task.rows, out}, x.options());
   task.quantised = quantised.mutable_data_ptr<int8_t>();
   task.scales = scales.mutable_data_ptr<float>();
   task.panels = panels.const_data_ptr<int8_t>();
   task.bias = bias ? bias->const_data_ptr<float>() : nullptr;
   task.result = result.mutable_data_ptr<T>();
-  in_threads(count, std::max<int64_t>(1, 4 * kGrain / task.in), [&](int64_t first, int64_t last) {
-    quantise(task, first, last);
-  });
+  // A thread quantises at least 4 * kGrain elements.
+  run<Product<T>>(quantise, task, padded_rows, task.in / 4);
+  // A thread multiplies by at least 8 * kGrain weights. A pair of panels has 32 * in weights.
   const int64_t pairs = (out + 2 * kTileOut - 1) / (2 * kTileOut);
-  const int64_t grain = std::max<int64_t>(1, 8 * kGrain / (2 * kTileOut * task.in));
-  in_threads(pairs, grain, [&](int64_t first, int64_t last) { multiply_tiles(task, first, last); });
+  run<Product<T>>(multiply_tiles, task, pairs, 4 * task.in);
   return result;
 }
 #endif
 
+// Returns x W^T + b, N x D. x: N x C, out: D.
 at::Tensor int8_linear(
-    const at::Tensor& any_x,
+    const at::Tensor& inputs,
     const at::Tensor& panels,
     int64_t out,
     const std::optional<at::Tensor>& bias) {
-  TORCH_CHECK(has_int8_tiles(panels), "int8_linear: this processor has no tiles of 8 bits");
-  const at::Tensor x = any_x.contiguous();
+  TORCH_CHECK(
+      has_int8_tiles(panels),
+      "int8_linear needs a processor with tile registers for 8-bit integers (Intel AMX)");
+  const at::Tensor x = inputs.contiguous(); // N x C
   TORCH_CHECK(
       x.dim() == 2 && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) &&
-          x.size(1) > 0 && x.size(1) <= kMostInputs,
-      "x must be N x C of float32 or bfloat16, with C from 1 to ", kMostInputs);
+          x.size(1) > 0 && x.size(1) <= kMaxInputs,
+      "x must be N x C of float32 or bfloat16, with C from 1 to ", kMaxInputs);
   TORCH_CHECK(
       panels.dim() == 2 && panels.scalar_type() == at::kChar && panels.is_contiguous() &&
-          panels.size(0) * kTileOut == whole(out, kTileOut) &&
-          panels.size(1) == whole(x.size(1), kTileIn) * kTileOut + kScales,
-      "the panels, ", panels.sizes(), ", are not those of a weight ", out, " x ", x.size(1));
+          panels.size(0) * kTileOut == round_up(out, kTileOut) &&
+          panels.size(1) == round_up(x.size(1), kTileIn) * kTileOut + kScaleBytes,
+      "panels must come from a weight ", out, " x ", x.size(1), ", but they are ", panels.sizes());
   TORCH_CHECK(
       !bias ||
           (bias->scalar_type() == at::kFloat && bias->dim() == 1 && bias->is_contiguous() &&
@@ -316,8 +331,8 @@ at::Tensor int8_linear(
       "bias must have ", out, " elements of float32");
 #ifdef LRN_TILES
   if (x.size(0) > 0) {
-    return x.scalar_type() == at::kFloat ? run<float>(x, panels, out, bias)
-                                         : run<c10::BFloat16>(x, panels, out, bias);
+    return x.scalar_type() == at::kFloat ? multiply<float>(x, panels, out, bias)
+                                         : multiply<c10::BFloat16>(x, panels, out, bias);
   }
 #endif
   return at::empty({x.size(0), out}, x.options());

@@ -1,11 +1,11 @@
-// The LRN recurrence for one instruction set, on top of vector.h; see instruction_sets.h.
+// The LRN recurrence for one instruction set. compile_kernel.h includes this file.
 //
-// A lane is one feature of one sentence; lanes never meet. So every lane is
-// computed by the same operations wherever it lies and whichever thread has it: the result has
-// the same bits at any number of threads.
+// A vector lane is one feature of one sentence, and lanes are independent. Every lane is computed by
+// the same operations, wherever it lies and whichever thread computes it. So the result has the same
+// bits at any number of threads.
 
-// Units first to last of a Scan, see there. Time is the outer loop, so that memory is read and
-// written in order; the states of a group of units stay in the cache.
+// Computes the units first ... last of a scan. Time is the outer loop: memory is read and written in
+// order, and the states of a group of units stay in the cache.
 template <typename T, typename S, bool kTanh, bool kOutputGate>
 void forward(const Scan<T, S>& scan, int64_t first, int64_t last) {
   for (int64_t step = 0; step < scan.time; ++step) {
@@ -32,7 +32,7 @@ void forward(const Scan<T, S>& scan, int64_t first, int64_t last) {
       const S* bias_q = bias_k + scan.hidden;
       const S* bias_v = bias_q + scan.hidden;
       const S* bias_o = bias_v + scan.hidden;
-      auto lanes = [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
+      for_each_vector<S>(unit.size, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
         prefetch<0>(k + j, scan.kqv_batch);
         prefetch<0>(q + j, scan.kqv_batch);
         prefetch<0>(v + j, scan.kqv_batch);
@@ -53,16 +53,13 @@ void forward(const Scan<T, S>& scan, int64_t first, int64_t last) {
         }
         store<S>(state + j, next, count);
         if constexpr (!std::is_same_v<S, T>) store<S>(h + j, next, count);
-      };
-      int64_t j = 0;
-      for (; j + kLanes<S> <= unit.size; j += kLanes<S>) lanes(j, kLanes<S>);
-      if (j < unit.size) lanes(j, unit.size - j);
+      });
     }
   }
 }
 
-// Recomputes the gates from the saved states. scan.grad_h0 carries the gradient of the state
-// from step to step; it starts as zero.
+// Computes the gradients of the units first ... last of a scan, and recomputes the gates from the
+// saved states. scan.grad_h0 carries the gradient of the state from step to step; it starts as zero.
 template <typename T, typename S, bool kTanh, bool kOutputGate>
 void backward(const Scan<T, S>& scan, int64_t first, int64_t last) {
   const int64_t grad_stride = scan.gates * scan.hidden;
@@ -97,7 +94,7 @@ void backward(const Scan<T, S>& scan, int64_t first, int64_t last) {
       const S* bias_q = bias_k + scan.hidden;
       const S* bias_v = bias_q + scan.hidden;
       const S* bias_o = bias_v + scan.hidden;
-      auto lanes = [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
+      for_each_vector<S>(unit.size, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
         prefetch<0>(k + j, scan.kqv_batch);
         prefetch<0>(q + j, scan.kqv_batch);
         prefetch<0>(v + j, scan.kqv_batch);
@@ -127,8 +124,8 @@ void backward(const Scan<T, S>& scan, int64_t first, int64_t last) {
           grad = grad * output_gate - through_gate;
           if constexpr (kTanh) grad = grad * (S(1) - cell * cell);
         } else if constexpr (kTanh) {
-          const Vector<S> now = load<S>(state + j, count);
-          grad = grad * (S(1) - now * now);
+          const Vector<S> h_t = load<S>(state + j, count);
+          grad = grad * (S(1) - h_t * h_t);
         }
         const Vector<S> to_k = grad * value * input_gate * (S(1) - input_gate);
         const Vector<S> to_q = grad * last_h * forget_gate * (S(1) - forget_gate);
@@ -136,10 +133,7 @@ void backward(const Scan<T, S>& scan, int64_t first, int64_t last) {
         store<S>(grad_q + j, to_q, count);
         store<S>(grad_v + j, grad * input_gate, count);
         store<S>(grad_state + j, grad * forget_gate + to_k - to_q, count);
-      };
-      int64_t j = 0;
-      for (; j + kLanes<S> <= unit.size; j += kLanes<S>) lanes(j, kLanes<S>);
-      if (j < unit.size) lanes(j, unit.size - j);
+      });
     }
   }
 }

@@ -1,4 +1,4 @@
-"""Bad input to the command lines: a clear message, a non-zero exit, nothing overwritten."""
+"""Bad input to commands: a clear message, a non-zero exit status, and no file is overwritten."""
 
 import shutil
 
@@ -18,7 +18,7 @@ def raw(tmp_path):
 
 def prepare(command, raw, *arguments):
     return command(
-        "python", "scripts/prepare_text.py", "-s", "en", "-t", "de", "--trainpref", raw / "train",
+        "fairseq-lrn", "prepare", "-s", "en", "-t", "de", "--trainpref", raw / "train",
         "--destdir", raw / "data", *arguments, ok=False,
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_embeddings_of_the_wrong_size(fairseq, quickstart, tmp_path):
         "train", quickstart[0] / "data-bin", *ADAM, "--arch", "lrn_tiny",
         "--encoder-embed-path", vectors, "--save-dir", tmp_path / "c", ok=False,
     )  # fmt: skip
-    assert "holds vectors of size 3, but --encoder-embed-dim is 128" in output
+    assert "has vectors of size 3, but --encoder-embed-dim is 128" in output
 
 
 def test_corrupt_checkpoint(command, quickstart, tmp_path):
@@ -102,7 +102,7 @@ def test_corrupt_checkpoint(command, quickstart, tmp_path):
     corrupt.write_bytes(good.read_bytes()[:5000])
     output_path.write_bytes(b"precious")
     output = command(
-        "python", "scripts/average_checkpoints.py", "--inputs", good, corrupt,
+        "fairseq-lrn", "average", "--inputs", good, corrupt,
         "--output", output_path, ok=False,
     )  # fmt: skip
     assert f"checkpoint {corrupt} is damaged" in output
@@ -110,7 +110,7 @@ def test_corrupt_checkpoint(command, quickstart, tmp_path):
 
 
 def test_corrupt_checkpoint_in_the_quick_start(command, quickstart, tmp_path):
-    """What was translated before stays, and the message names the file."""
+    """The message names the file, and earlier translations are kept."""
     for name in ("raw", "data-bin", "checkpoints"):
         shutil.copytree(quickstart[0] / name, tmp_path / name)
     (tmp_path / "generate-test.txt").write_text("precious")

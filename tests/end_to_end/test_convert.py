@@ -29,8 +29,7 @@ def test_command(command, fairseq, tmp_path):
         ("source-vocab", "vocab.en"), ("target-vocab", "vocab.de"),
     )]  # fmt: skip
     out = tmp_path / "out"
-    convert_command = ["fairseq-lrn", "convert", "-s", "en", "-t", "de"]
-    assert "parameters" in command(*convert_command, *files, "--destdir", out)
+    command("fairseq-lrn", "convert", "-s", "en", "-t", "de", *files, "--destdir", out)
     command(
         "fairseq-preprocess", "-s", "en", "-t", "de", "--testpref", tmp_path / "test",
         "--srcdict", out / "dict.en.txt", "--tgtdict", out / "dict.de.txt",
@@ -42,13 +41,5 @@ def test_command(command, fairseq, tmp_path):
         "--required-batch-size-multiple", "1",
     )  # fmt: skip
     assert output.count("\nH-") == 10
-    assert "<s>" not in "".join(line for line in output.splitlines() if line.startswith("H-"))
-
-    del variables["deepnmt/bias"]
-    np.savez(tmp_path / "model.npz", **variables)
-    refusal = command(*convert_command, *files, "--destdir", out, ok=False)
-    assert refusal.startswith("error: the variables do not match") and "missing: deepnmt/bias" in refusal
-    (tmp_path / "model.npz").write_text("damaged")
-    assert "cannot read the variables" in command(
-        *convert_command, *files, "--destdir", out, ok=False
-    )
+    hypotheses = [line for line in output.splitlines() if line.startswith("H-")]
+    assert "<s>" not in "".join(hypotheses)

@@ -41,7 +41,7 @@ def draw_memory(memory: Memory, path: str) -> None:
 
 
 def subword_labels(subwords: Sequence[str]) -> List[str]:
-    """Subwords as they are shown: without sentencepiece's mark for a space."""
+    """The labels of subwords: without sentencepiece's mark for a space."""
     return [subword.replace(SENTENCEPIECE_SPACE, "") or SPACE for subword in subwords]
 
 

@@ -84,7 +84,7 @@ def results(directories: Sequence[str]) -> List[Result]:
         InputError: no training run is left, or a log or an output of ``fairseq-generate`` cannot
             be read.
     """
-    found = []
+    rows = []
     for directory in directories:
         log = os.path.join(directory, "train.log")
         if not os.path.isfile(log):
@@ -93,13 +93,13 @@ def results(directories: Sequence[str]) -> List[Result]:
             text = file.read()
         if not VALID.search(text):
             continue  # still in its first epoch
-        rows = validations(log)
-        best = min(rows, key=lambda row: row["loss"])
+        history = validations(log)
+        best = min(history, key=lambda row: row["loss"])
         seconds = DONE.findall(text)
-        found.append(
+        rows.append(
             Result(
                 os.path.basename(os.path.normpath(directory)),
-                int(rows[-1]["num_updates"]),
+                int(history[-1]["num_updates"]),
                 best["loss"],
                 best["nll_loss"],
                 _optional_bleu(directory, "valid"),
@@ -107,12 +107,12 @@ def results(directories: Sequence[str]) -> List[Result]:
                 sum(map(float, seconds)) if seconds else None,
             )
         )
-    if not found:
+    if not rows:
         raise InputError(
             "no directory has a train.log with a validation: give directories of training runs, "
             "as scripts/multi30k.sh makes them"
         )
-    return found
+    return rows
 
 
 def _optional_bleu(directory: str, subset: str) -> Optional[float]:
@@ -128,12 +128,12 @@ def read_bleu(path: str) -> float:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            found = re.findall(r"^Generate .*BLEU4 = ([\d.]+)", file.read(), re.MULTILINE)
+            scores = re.findall(r"^Generate .*BLEU4 = ([\d.]+)", file.read(), re.MULTILINE)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if not found:
+    if not scores:
         raise InputError(f"{path} has no BLEU: fairseq-generate did not finish, run it again")
-    return float(found[-1])
+    return float(scores[-1])
 
 
 def results_table(rows: Sequence[Result]) -> str:

@@ -1,4 +1,4 @@
-"""Average the parameters of several checkpoints. The options are those of fairseq's script.
+"""Average the parameters of several checkpoints. The options are named as in fairseq's script.
 
 Examples:
     fairseq-lrn average --inputs checkpoints --num-epoch-checkpoints 5 \\

@@ -70,7 +70,7 @@ def main(arguments: Optional[List[str]] = None) -> None:
     """Run a subcommand. If it refuses its input, print a message and exit with status 2.
 
     Args:
-        arguments: arguments of the command; by default those of the command line.
+        arguments: arguments of the command; by default the arguments of the process.
     """
 
     def parse_and_run() -> None:

@@ -1,4 +1,4 @@
-"""Plot training curves, attention, or what the recurrence keeps of a sentence. Needs matplotlib.
+"""Plot training curves, attention, or the memory of the recurrence. Needs matplotlib.
 
 curves: a statistic of the validation set, from logs of fairseq-train (--log-format simple).
 attention: attention between the words of a sentence and the words of its translation.

@@ -1,6 +1,6 @@
 """Everything that this package changes in fairseq, one file for each fault.
 
-Each file says what is wrong in which version and how it is mended. Every patch is idempotent, and
+Each file documents the fault, the affected versions and the patch. Every patch is idempotent, and
 fairseq is imported only when :func:`apply_patches` is called.
 """
 

@@ -1,4 +1,4 @@
-"""fairseq (0.12.2, 0.12.3) loads checkpoints unsafely, or not at all, and hides what is wrong.
+"""fairseq (0.12.2, 0.12.3) loads checkpoints unsafely or not at all, with unclear errors.
 
 Since torch 2.6, ``torch.load`` refuses fairseq's checkpoints, because they hold types that are not
 on its list (``weights_only=True``). With older versions of torch, loading a checkpoint can run

@@ -6,7 +6,7 @@ a full disk, fairseq writes to the same file again and again, and its error name
 nor the reason.
 
 The patches write and copy under a temporary name and rename the complete file. After a checkpoint
-is saved, registered functions may put files beside it (:func:`register_companion`), such as those
+is saved, registered functions may put files beside it (:func:`register_companion`), e.g. the files
 that raw text needs. These files are optional: if writing them fails, training goes on.
 """
 

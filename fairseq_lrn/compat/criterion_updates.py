@@ -1,6 +1,6 @@
 """fairseq (0.12.2, 0.12.3) tells models, but not criterions, the number of updates.
 
-The patch calls a criterion's ``set_num_updates``, if it has this method, like that of a model.
+The patch lets the trainer call ``set_num_updates`` of a criterion that has this method.
 """
 
 from fairseq_lrn.compat.patching import patch

@@ -63,7 +63,7 @@ def read_translations(path: str) -> List[GeneratedSentence]:
 
 
 def _read_line(line: str, sentences: Dict[int, GeneratedSentence]) -> None:
-    """Add what a line of the output says of a sentence (``S-N``, ``T-N`` or ``H-N``)."""
+    """Add a source (``S-N``), reference (``T-N``) or hypothesis (``H-N``) to its sentence."""
     tag, _, rest = line.partition("\t")
     kind, _, number = tag.partition("-")
     if kind not in ("S", "T", "H") or not number.isdecimal():

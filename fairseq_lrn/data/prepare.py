@@ -255,7 +255,7 @@ def _vocabulary(
 def encode(
     bpe: sentencepiece.SentencePieceProcessor, lines: List[str], workers: int
 ) -> Iterator[List[str]]:
-    """The subwords of each line, in blocks: those of a large corpus do not fit into memory.
+    """The subwords of each line, computed in blocks, because a large corpus does not fit in memory.
 
     Args:
         bpe: BPE model.

@@ -109,11 +109,13 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             width, batch = tokens.shape
             log_p = (log_p.view(width, batch, -1) + scores.unsqueeze(-1)).transpose(0, 1)
             candidates = candidates.view(width, batch, -1).transpose(0, 1).reshape(batch, -1)
-            best, places = log_p.reshape(batch, -1).topk(min(2 * beam, candidates.size(1)), dim=1)
-            parents = torch.div(places, log_p.size(2), rounding_mode="floor")
+            best, positions = log_p.reshape(batch, -1).topk(
+                min(2 * beam, candidates.size(1)), dim=1
+            )
+            parents = torch.div(positions, log_p.size(2), rounding_mode="floor")
             rows, sentences = hypotheses.extend(
                 best.cpu().numpy(),
-                candidates.gather(1, places).cpu().numpy(),
+                candidates.gather(1, positions).cpu().numpy(),
                 parents.cpu().numpy(),
                 is_last,
             )
@@ -122,14 +124,14 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             state.select(_on(device, rows), None if sentences is None else _on(device, sentences))
             tokens = _on(device, hypotheses.tokens[-1])
             scores = _on(device, hypotheses.scores[-1])
-        found = hypotheses.finished()
-        if not all(found):
+        finished = hypotheses.finished()
+        if not all(finished):
             raise RuntimeError(
                 "beam search found no translation of some sentences: the model's probabilities "
                 "are NaN, or the end of sentence has probability 0; is the checkpoint damaged, or "
                 "was its training run unstable?"
             )
-        return found
+        return finished
 
     def _candidates(self, logits: Tensor, step: int, is_last: bool):
         """Log-probabilities and tokens, ``W*B x k``, that can be among the best."""
@@ -148,7 +150,7 @@ class RecurrentSequenceGenerator(SequenceGenerator):
 
 
 class Hypotheses:
-    """The hypotheses of a beam search, stored as links to their parents, and the finished ones.
+    """The hypotheses of a beam search, stored as links to their parents.
 
     Hypothesis w of unfinished sentence b has the row w * B + b.
 
@@ -211,11 +213,11 @@ class Hypotheses:
 
     def _end(self, scores, rows, ends, is_last: bool):
         """Store the hypotheses that end; return the indices of the unfinished sentences."""
-        sentences, places = np.nonzero(ends[:, : self.beam])
+        sentences, positions = np.nonzero(ends[:, : self.beam])
         if len(sentences) > 0:
             length = len(self.tokens) + 1
-            tokens, steps = self._trace(rows[sentences, places])
-            steps[:, -1] = scores[sentences, places]
+            tokens, steps = self._trace(rows[sentences, positions])
+            steps[:, -1] = scores[sentences, positions]
             total = torch.from_numpy(steps[:, -1] / np.float32(self.normaliser(length)))
             steps[:, 1:] -= steps[:, :-1].copy()
             tokens, steps = torch.from_numpy(tokens), torch.from_numpy(steps)

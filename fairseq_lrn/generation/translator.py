@@ -19,7 +19,7 @@ from fairseq_lrn.data.raw_text import RawText, group
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules.precision import MATMUL_DTYPES
 
-EMPTY_ATTENTION = torch.ones(1, 1)  # of an empty sentence: from its end to the end of the source
+EMPTY_ATTENTION = torch.ones(1, 1)  # EOS to EOS, for a sentence without words
 MIN_PROGRESS = 100  # sentences; with fewer, there is no progress bar by default
 
 

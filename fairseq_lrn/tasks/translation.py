@@ -48,7 +48,7 @@ class LRNTranslationTask(TranslationTask):
     model and data of ``translation``. Only the models of this package are searched faster.
     """
 
-    dtype_unavailable_reason = ""  # what was logged, to log it only once
+    dtype_unavailable_reason = ""  # the last reason that was logged
 
     def build_generator(
         self,
@@ -60,7 +60,7 @@ class LRNTranslationTask(TranslationTask):
     ):
         """A generator with the requested length penalty and data type of matrix products.
 
-        Arguments and result are those of fairseq's method.
+        The arguments are documented in fairseq.
 
         Raises:
             InputError: a weight is not finite, so it cannot be quantised to 8 bits.

@@ -346,11 +346,9 @@ def test_onnx(command, toy_data, trained, tmp_path):
         pytest.skip("this torch is too old")
     script = ["python", "scripts/export_onnx.py"]
     output = command(*script, trained, toy_data, "--destdir", tmp_path / "onnx")
-    assert f"{tmp_path / 'onnx'}: encoder.onnx, decoder.onnx" in output
-    encoder, decoder = (
-        onnxruntime.InferenceSession(str(tmp_path / "onnx" / f"{part}.onnx"))
-        for part in ("encoder", "decoder")
-    )
+    paths = [tmp_path / "onnx" / f"{part}.onnx" for part in ("encoder", "decoder")]
+    assert all(f"wrote {path}" in output for path in paths)
+    encoder, decoder = (onnxruntime.InferenceSession(str(path)) for path in paths)
     (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
         [str(trained)], arg_overrides={"data": toy_data}
     )

@@ -32,6 +32,7 @@ def lrn_tiny(args) -> None:
 
 
 def _multi30k(args) -> None:
+    """Set the options that both architectures for Multi30k share."""
     if getattr(args, "cell", "lrn") in CELLS_WITH_ACTIVATION:
         _set_defaults(args, activation_fn="identity")
     _set_defaults(

@@ -261,7 +261,8 @@ class RNMTDecoder(RecurrentDecoder):
             self.set_incremental_state(incremental_state, "recurrence", updated)
         if self.has_feature_layer:
             assert context is not None
-            x = torch.tanh(self.feature_proj(torch.cat([x, context], dim=-1)))
+            x = torch.cat([x, context], dim=-1)  # T x B x C and T x B x H to T x B x C+H
+            x = torch.tanh(self.feature_proj(x))  # T x B x E
             x = self.dropout_module(x)
         if attn is not None:
             # T x B x S x heads to B x T x S

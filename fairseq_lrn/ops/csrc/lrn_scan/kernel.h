@@ -32,7 +32,7 @@ void forward(const Scan<T, S>& scan, int64_t first, int64_t last) {
       const S* bias_q = bias_k + scan.hidden;
       const S* bias_v = bias_q + scan.hidden;
       const S* bias_o = bias_v + scan.hidden;
-      for_each_vector<S>(unit.size, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
+      auto lanes = [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
         prefetch<0>(k + j, scan.kqv_batch);
         prefetch<0>(q + j, scan.kqv_batch);
         prefetch<0>(v + j, scan.kqv_batch);
@@ -53,7 +53,10 @@ void forward(const Scan<T, S>& scan, int64_t first, int64_t last) {
         }
         store<S>(state + j, next, count);
         if constexpr (!std::is_same_v<S, T>) store<S>(h + j, next, count);
-      });
+      };
+      int64_t j = 0;
+      for (; j + kLanes<S> <= unit.size; j += kLanes<S>) lanes(j, kLanes<S>);
+      if (j < unit.size) lanes(j, unit.size - j);
     }
   }
 }
@@ -94,7 +97,7 @@ void backward(const Scan<T, S>& scan, int64_t first, int64_t last) {
       const S* bias_q = bias_k + scan.hidden;
       const S* bias_v = bias_q + scan.hidden;
       const S* bias_o = bias_v + scan.hidden;
-      for_each_vector<S>(unit.size, [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
+      auto lanes = [&](int64_t j, int64_t count) LRN_INLINE_LAMBDA {
         prefetch<0>(k + j, scan.kqv_batch);
         prefetch<0>(q + j, scan.kqv_batch);
         prefetch<0>(v + j, scan.kqv_batch);
@@ -133,7 +136,10 @@ void backward(const Scan<T, S>& scan, int64_t first, int64_t last) {
         store<S>(grad_q + j, to_q, count);
         store<S>(grad_v + j, grad * input_gate, count);
         store<S>(grad_state + j, grad * forget_gate + to_k - to_q, count);
-      });
+      };
+      int64_t j = 0;
+      for (; j + kLanes<S> <= unit.size; j += kLanes<S>) lanes(j, kLanes<S>);
+      if (j < unit.size) lanes(j, unit.size - j);
     }
   }
 }

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from fairseq import checkpoint_utils, options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf
@@ -40,6 +41,7 @@ def save_checkpoint(path: Path, data: Path, *arguments: str) -> None:
     args = options.parse_args_and_arch(parser, [str(data), *SMALL, *arguments])
     cfg = convert_namespace_to_omegaconf(args)
     task = tasks.setup_task(cfg.task)
+    torch.manual_seed(1)  # so that every test run has the same model
     model = task.build_model(cfg.model)
     history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}}
     state = {

@@ -18,7 +18,10 @@ def source(prepared_data):
 
 def test_same_translations_as_the_translator(untrained, source):
     model = LRNModel.from_pretrained(str(untrained))
-    assert model.translate(source, **SHORT) == load_translator(str(untrained))(source, **SHORT)
+    translations = load_translator(str(untrained))(source, **SHORT)
+    # An untrained model may write the beginning of a sentence, which fairseq leaves out.
+    expected = [translation.replace("<s>", "") for translation in translations]
+    assert model.translate(source, **SHORT) == expected
 
 
 def test_opposite_direction(prepared_data, tmp_path):

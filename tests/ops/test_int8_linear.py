@@ -142,5 +142,5 @@ def test_weights_that_are_not_finite():
 @needs_cpp
 @pytest.mark.skipif(why_no_int8() is None, reason="there are tiles here")
 def test_without_tiles():
-    with pytest.raises(RuntimeError, match="this processor has no tiles of 8 bits"):
+    with pytest.raises(RuntimeError, match="needs a processor with tile registers"):
         int8_linear(torch.randn(2, 40), quantised(torch.randn(24, 40)), 24)

@@ -1,6 +1,15 @@
 // Rows of numbers and their softmax, for one instruction set. Kernel files include this file on top
 // of vectors.h.
 
+// Calls body(j, count) for each vector of a row of `size` elements: j is the vector's first element.
+// count is kLanes<S>, or less for the last vector.
+template <typename S, typename Body>
+LRN_INLINE void for_each_vector(int64_t size, const Body& body) {
+  int64_t j = 0;
+  for (; j + kLanes<S> <= size; j += kLanes<S>) body(j, kLanes<S>);
+  if (j < size) body(j, size - j);
+}
+
 // Loads logits for a softmax: the lanes beyond the end of a row get `rest`, a logit so small that its
 // probability is 0.
 template <typename S, typename T>

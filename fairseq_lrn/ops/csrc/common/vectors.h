@@ -19,15 +19,6 @@ using Vector = typename VectorOf<S>::type;
 template <typename S>
 constexpr int64_t kLanes = LRN_VECTOR_BYTES / static_cast<int64_t>(sizeof(S));
 
-// Calls body(j, count) for each vector of a row of `size` elements: j is the vector's first element.
-// count is kLanes<S>, or less for the last vector.
-template <typename S, typename Body>
-LRN_INLINE void for_each_vector(int64_t size, const Body& body) {
-  int64_t j = 0;
-  for (; j + kLanes<S> <= size; j += kLanes<S>) body(j, kLanes<S>);
-  if (j < size) body(j, size - j);
-}
-
 // A bfloat16 number is the upper half of a float.
 typedef uint16_t Halves __attribute__((vector_size(LRN_VECTOR_BYTES / 2)));
 typedef uint32_t Words __attribute__((vector_size(LRN_VECTOR_BYTES)));

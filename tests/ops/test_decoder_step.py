@@ -144,7 +144,7 @@ def test_products_in_8_bits():
     assert 0.001 < difference < 0.1 and error < 0.1 * difference
     layers[1].out_proj = Linear(size + 64, size).eval()
     layers[1].out_proj.pack(torch.int8)
-    with pytest.raises(RuntimeError, match=r"are not those of a weight 32 x 32"):
+    with pytest.raises(RuntimeError, match=r"must come from a weight 32 x 32"):
         build_step(layers)(*given)
 
 

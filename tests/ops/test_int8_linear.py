@@ -118,8 +118,8 @@ def test_tiles_are_shared_with_onednn():
 @pytest.mark.parametrize(
     "x, out, bias, message",
     [
-        (torch.randn(2, 41), 24, None, "are not those of a weight 24 x 41"),
-        (torch.randn(2, 40), 16, None, "are not those of a weight 16 x 40"),
+        (torch.randn(2, 41), 24, None, "must come from a weight 24 x 41"),
+        (torch.randn(2, 40), 16, None, "must come from a weight 16 x 40"),
         (torch.randn(2, 40), 24, torch.zeros(16), "bias must have 24 elements of float32"),
         (torch.randn(2, 40).double(), 24, None, "x must be N x C of float32 or bfloat16"),
         (torch.randn(2, 0), 24, None, "with C from 1 to 100000"),

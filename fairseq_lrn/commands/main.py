@@ -1,6 +1,7 @@
 """The command ``fairseq-lrn``: its subcommands are the modules of this package."""
 
 import argparse
+from importlib import import_module
 from types import ModuleType
 from typing import Dict, List, Optional
 
@@ -8,6 +9,8 @@ from fairseq_lrn import __version__
 from fairseq_lrn.commands.entry import build_parser, run
 from fairseq_lrn.compat import require_fairseq
 from fairseq_lrn.errors import InputError
+
+COMMANDS = ("prepare", "translate", "serve", "average", "score", "plot", "convert", "export")
 
 
 def load_commands() -> Dict[str, ModuleType]:
@@ -21,16 +24,7 @@ def load_commands() -> Dict[str, ModuleType]:
     """
     try:
         require_fairseq()
-        from fairseq_lrn.commands import (
-            average,
-            convert,
-            export,
-            plot,
-            prepare,
-            score,
-            serve,
-            translate,
-        )
+        return {name: import_module(f"fairseq_lrn.commands.{name}") for name in COMMANDS}
     except ModuleNotFoundError as error:
         raise InputError(
             f"the module {error.name} is not installed: install the requirements of fairseq_lrn, "
@@ -38,16 +32,6 @@ def load_commands() -> Dict[str, ModuleType]:
         ) from error
     except ImportError as error:
         raise InputError(str(error)) from error
-    return {
-        "prepare": prepare,
-        "translate": translate,
-        "serve": serve,
-        "average": average,
-        "score": score,
-        "plot": plot,
-        "convert": convert,
-        "export": export,
-    }
 
 
 def build_main_parser(commands: Dict[str, ModuleType]) -> argparse.ArgumentParser:

@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from fairseq import checkpoint_utils
 
-from fairseq_lrn.commands import convert
-from fairseq_lrn.commands.convert import read_vocabulary
-from fairseq_lrn.models.translation.zero_weights import (
-    ConversionError,
-    config_from_zero,
-    from_zero,
-)
+from fairseq_lrn.models.translation.zero_weights import ConversionError, from_zero
 from parity import DATA, load, starting_with
 
 CASE = DATA / "deepnmt" / "lrn_cae1_deep0_ln1_2x2_nofeat.npz"
@@ -119,42 +112,10 @@ def test_bad_parameters(variables, parameters, changes, message):
         from_zero(variables, changed)
 
 
-def test_bad_variables_and_vocabularies(variables, parameters, tmp_path):
+def test_bad_variables_and_vocabularies(variables, parameters):
     with pytest.raises(ConversionError, match="no variable belongs to a model"):
         from_zero({"global_step": np.array(1)}, parameters)
     with pytest.raises(ConversionError, match="has 5 words in addition to .* has 23 rows"):
         from_zero(variables, parameters, words(8, "s"), words(27, "t"))
-    path = tmp_path / "vocabulary"
-    path.write_text("a\nb\na\n")
-    assert read_vocabulary(str(path)) == ["a", "b"]  # like the toolkit
     with pytest.raises(ConversionError, match="contains a word more than once"):
         from_zero(variables, parameters, ["a"] * 20, words(27, "t"))
-    with pytest.raises(ConversionError, match="cannot read the vocabulary"):
-        read_vocabulary(str(tmp_path / "absent"))
-    path.write_text("<pad>\n<unk>\n<eos>\na\nb\n")
-    assert read_vocabulary(str(path)) == ["a", "b"]
-
-
-def test_checkpoint(variables, parameters, tmp_path):
-    model, source_ids, _ = from_zero(variables, parameters, words(23, "s"), words(27, "t"))
-    config = config_from_zero(parameters)
-    path = convert.save_for_fairseq(model, config, "en", "de", str(tmp_path / "new"))
-    (loaded,), args, task = checkpoint_utils.load_model_ensemble_and_task([path])
-    assert task.target_dictionary == model.decoder.dictionary
-    source, prev = source_ids[torch.tensor([[5, 9, 7, 2]])], torch.tensor([[2, 9, 4]])
-    expected, _ = model(source, None, prev)
-    assert torch.equal(loaded.eval()(source, None, prev)[0], expected)
-    with pytest.raises(convert.InputError, match="both languages are en"):
-        convert.save_for_fairseq(model, config, "en", "en", str(tmp_path / "new"))
-    (tmp_path / "file").touch()
-    with pytest.raises(convert.InputError, match="cannot write to"):
-        convert.save_for_fairseq(model, config, "en", "de", str(tmp_path / "file" / "below"))
-
-
-def test_words_like_fairseqs_special_symbols(variables, parameters, tmp_path):
-    vocabulary = ["<s>", "</s>", *words(25, "t")]
-    model, _, target_ids = from_zero(variables, parameters, words(23, "s"), vocabulary)
-    path = convert.save_for_fairseq(model, config_from_zero(parameters), "en", "de", str(tmp_path))
-    _, _, task = checkpoint_utils.load_model_ensemble_and_task([path])
-    assert len(task.target_dictionary) == len(model.decoder.dictionary) == 28
-    assert len(set(target_ids.tolist())) == 27

@@ -48,7 +48,8 @@ def check_contract(
         )
     if padding_mask is not None:
         _check_mask(padding_mask, time, batch, h0.device)
-    _check_bias(bias, len(kqv), width, h0.device)
+    if bias:
+        _check_bias(bias, len(kqv), width, h0.device)
     masks = [] if padding_mask is None else [padding_mask]
     for tensor in (*kqv, h0, *masks, *bias):
         if tensor.layout != torch.strided:
@@ -87,7 +88,7 @@ def _check_projections(kqv: Sequence[Tensor], h0: Tensor) -> None:
         if projections.device != h0.device:
             raise ValueError(f"h0 is on {h0.device}, but kqv is on {projections.device}")
     first, last = kqv[0], kqv[-1]
-    if first.shape != last.shape or first.dtype != last.dtype:
+    if first is not last and (first.shape != last.shape or first.dtype != last.dtype):
         raise ValueError(
             "both tensors of kqv must have the same shape and type, not "
             f"{_sizes(first)} {first.dtype} and {_sizes(last)} {last.dtype}"
@@ -110,7 +111,7 @@ def _check_mask(padding_mask: Tensor, time: int, batch: int, device: torch.devic
 
 def _check_bias(bias: Sequence[Tensor], directions: int, width: int, device: torch.device) -> None:
     fits = all(vector.shape == (width,) for vector in bias)
-    if bias and (len(bias) != directions or not fits):
+    if len(bias) != directions or not fits:
         expected = f"a pair of {width} values each" if directions == 2 else f"{width} values"
         raise ValueError(
             f"bias must be {expected}, because kqv is {width} wide, but its shape is "

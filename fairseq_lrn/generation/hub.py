@@ -11,7 +11,8 @@ from torch import Tensor
 from fairseq_lrn import checkpoints
 from fairseq_lrn.data import text_files
 from fairseq_lrn.data.raw_text import RawText, check_line
-from fairseq_lrn.generation.inputs import items
+from fairseq_lrn.generation.inputs import items, lines_of
+from fairseq_lrn.generation.options import generation_settings
 from fairseq_lrn.models.base import (
     RecurrentEncoder,
     register_hub_completion,
@@ -52,6 +53,15 @@ def complete_from_directory(
     return checkpoint_file, options
 
 
+# Arguments of fairseq's method ``generate``, and what it logs itself.
+GENERATE = {
+    "inference_step_args",
+    "prefix_allowed_tokens_fn",
+    "print_alignment",
+    "skip_invalid_size_inputs",
+}
+
+
 @register_hub_interface
 class TextHubInterface(GeneratorHubInterface):
     """fairseq's hub interface, for texts of several lines, and for lines of any length."""
@@ -81,10 +91,13 @@ class TextHubInterface(GeneratorHubInterface):
                 most 200 tokens, or twice as many as the longest line.
 
         Raises:
-            InputError: a text is not a string, or has code points that are not characters.
+            InputError: a text is not a string, or has code points that are not characters; or an
+                option has an invalid value or no effect.
         """
         if isinstance(sentences, str):
             return self.sample([sentences], beam, verbose, **kwargs)[0]
+        options = {name: value for name, value in kwargs.items() if name not in GENERATE}
+        generation_settings({"beam": beam, **options})
         texts = [
             self._encode_lines(f"sentence {number}", text)
             for number, text in enumerate(items(sentences), 1)
@@ -104,7 +117,7 @@ class TextHubInterface(GeneratorHubInterface):
 
     def _encode_lines(self, name: str, text: str) -> List[Tensor]:
         """The tokens of each line of a text, which is called *name* in error messages."""
-        lines = text.split("\n") if isinstance(text, str) else [text]
+        lines = lines_of(text)
         for line in lines:
             check_line(line, name)
         return list(map(self.encode, lines))

@@ -28,6 +28,18 @@ def items(sentences: Iterable[str]) -> Iterator[str]:
     return iter(sentences)
 
 
+def lines_of(text: Any) -> List[Any]:
+    """The lines of a text. Only a line feed ends a line, as in files.
+
+    The line feed at the end of a single line is left out: lines that were read from a file have
+    one. What is not a string is returned as the only line.
+    """
+    if not isinstance(text, str):
+        return [text]
+    lines = text.split("\n")
+    return lines[:1] if len(lines) == 2 and lines[1] == "" else lines
+
+
 def count(name: str, value: Any) -> int:
     """The number *value*.
 

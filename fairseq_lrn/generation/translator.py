@@ -35,7 +35,14 @@ from fairseq_lrn.data.raw_text import RawText
 from fairseq_lrn.data.words import split_words
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.attention import merge, subword_attention
-from fairseq_lrn.generation.inputs import batches, count, items, longest_source, longest_target
+from fairseq_lrn.generation.inputs import (
+    batches,
+    count,
+    items,
+    lines_of,
+    longest_source,
+    longest_target,
+)
 from fairseq_lrn.generation.options import generation_settings
 from fairseq_lrn.models.base import RecurrentEncoder, RecurrentModel
 from fairseq_lrn.modules.precision import MATMUL_DTYPES
@@ -128,7 +135,7 @@ class Translator:
         """The best translation of a text, or of each of several texts.
 
         The lines of a text are translated one by one, and its translation has the same lines. Only
-        a line feed ends a line, as in files.
+        a line feed ends a line, as in files. The line feed at the end of a single line is left out.
 
         Args:
             text: raw text of one sentence per line, or several such texts.
@@ -136,7 +143,7 @@ class Translator:
         """
         if isinstance(text, str):
             return self([text], **options)[0]
-        texts = [item.split("\n") if isinstance(item, str) else [item] for item in items(text)]
+        texts = list(map(lines_of, items(text)))
         found = iter(self.hypotheses(itertools.chain(*texts), **options))
         return ["\n".join(next(found)[0].text for _ in lines) for lines in texts]
 
@@ -283,7 +290,8 @@ class Translator:
         if len(subwords) <= longest:
             return subwords
         logger.warning(
-            "%s has %d subwords, more than max_source_length, which is %d: %s (%s...)",
+            "%s has %d subwords, more than the limit of %d, so %s: split it, or raise "
+            "max_source_length (%s...)",
             name,
             len(subwords),
             longest,

@@ -43,7 +43,7 @@ class RecurrentModel(FairseqEncoderDecoderModel):
     def from_pretrained(
         cls,
         model_name_or_path: Union[str, "os.PathLike[str]"],
-        checkpoint_file: Optional[str] = None,
+        checkpoint_file: Union[str, "os.PathLike[str]", None] = None,
         data_name_or_path: Union[str, "os.PathLike[str]"] = ".",
         **kwargs: Any,
     ) -> GeneratorHubInterface:
@@ -67,6 +67,8 @@ class RecurrentModel(FairseqEncoderDecoderModel):
             InputError: the directory contains no checkpoint.
         """
         directory, data = os.fspath(model_name_or_path), os.fspath(data_name_or_path)
+        if checkpoint_file is not None:
+            checkpoint_file = os.fspath(checkpoint_file)
         for complete in _hub_completions:
             checkpoint_file, kwargs = complete(directory, checkpoint_file, kwargs)
         if data.startswith(".") and os.path.isdir(directory):  # it is relative to the model

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_lines_of_a_text(untrained, source):
     text = f"{source[0]}\n\n{source[1]}\n"
     assert model.translate(text, **SHORT) == f"{one}\n\n{two}\n"
     assert model.translate(iter([source[1], text]), **SHORT) == [two, f"{one}\n\n{two}\n"]
-    assert model.translate("") == "" and model.translate([" ", "\n"]) == ["", "\n"]
+    assert model.translate("") == "" and model.translate([" ", "\n\n"]) == ["", "\n\n"]
     # A recurrent model reads more than it was trained on.
     assert model.translate("dog " * 2000, **SHORT)
 
@@ -50,6 +51,15 @@ def test_lines_of_a_text(untrained, source):
 def test_wrong_sentences(untrained, sentences, message):
     with pytest.raises(InputError, match=message):
         LRNModel.from_pretrained(untrained).translate(sentences)
+
+
+def test_wrong_options(untrained):
+    model = LRNModel.from_pretrained(untrained, Path("checkpoint_best.pt"))
+    with pytest.raises(InputError, match="beams is not a generation option of fairseq"):
+        model.translate("a", beams=3)
+    assert model.translate("a", skip_invalid_size_inputs=True, **SHORT) == model.translate(
+        "a", **SHORT
+    )
 
 
 def test_directory_with_a_colon(untrained, tmp_path, source):

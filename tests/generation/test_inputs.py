@@ -9,7 +9,14 @@ import torch
 from fairseq.modules import LearnedPositionalEmbedding
 
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.generation.inputs import batches, count, items, longest_source, longest_target
+from fairseq_lrn.generation.inputs import (
+    batches,
+    count,
+    items,
+    lines_of,
+    longest_source,
+    longest_target,
+)
 
 
 @pytest.mark.parametrize("iterable", [["a", "b"], ("a", "b"), iter("ab"), {"a": 1, "b": 2}.keys()])
@@ -21,6 +28,21 @@ def test_items(iterable):
 def test_no_items(wrong):
     with pytest.raises(InputError, match="give a list of sentences, not"):
         items(wrong)
+
+
+@pytest.mark.parametrize(
+    "text, lines",
+    [
+        ("a", ["a"]),
+        ("a\r\n", ["a\r"]),
+        ("a\n\n", ["a", "", ""]),
+        ("a\u2028b\n c", ["a\u2028b", " c"]),
+        ("", [""]),
+        (3, [3]),
+    ],
+)
+def test_lines_of(text, lines):
+    assert lines_of(text) == lines
 
 
 def test_count():

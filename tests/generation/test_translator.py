@@ -21,6 +21,20 @@ from toy_checkpoints import SMALL, save_checkpoint
 SHORT = {"max_len_a": 0, "max_len_b": 8}  # an untrained model seldom ends a sentence
 
 
+# Tiny models of fairseq, and one that uses fairseq's encoder.
+SIZES = {
+    "lstm": "encoder-embed-dim encoder-hidden-size decoder-embed-dim decoder-hidden-size "
+    "decoder-out-embed-dim",
+    "transformer_tiny": "",
+    "transformer_lrn": "encoder-embed-dim encoder-ffn-embed-dim decoder-embed-dim "
+    "decoder-hidden-size",
+}
+MODELS = {
+    arch: ["--arch", arch, *(part for name in sizes.split() for part in (f"--{name}", "16"))]
+    for arch, sizes in SIZES.items()
+}
+
+
 @pytest.fixture(scope="module")
 def translator(untrained):
     return load_translator(str(untrained))
@@ -45,7 +59,9 @@ def test_lines_of_a_text(translator, source):
     text = f"{source[0]}\n\n {source[1]}\r\n"
     assert translator(text, **SHORT) == f"{one}\n\n{two}\n"
     assert translator([source[1], text], **SHORT) == [two, f"{one}\n\n{two}\n"]
-    assert translator("") == "" and translator("\n") == "\n"
+    assert translator("") == "" and translator("\n\n") == "\n\n"
+    # A line that was read from a file has one at its end.
+    assert translator([f"{source[0]}\r\n", "\n"], **SHORT) == [one, ""]
     # As in files, nothing else ends a line.
     for space in ("\u2028", "\x0b", "\x85", "\r"):
         assert translator(f"{source[0]}{space}{source[1]}", **SHORT) == translator(
@@ -67,8 +83,12 @@ def test_open_file(translator, source, tmp_path):
     assert [translations[0].text for translations in found] == translator(source[:3], **SHORT)
 
 
-def test_threads(translator, source):
+@pytest.mark.parametrize("arch", ["lrn_tiny", *MODELS])
+def test_threads(arch, prepared_data, tmp_path, source):
     """Nothing that one call sets reaches another: attention, beam, length."""
+    path = tmp_path / "checkpoint_last.pt"
+    save_checkpoint(path, prepared_data, model=MODELS.get(arch, SMALL))
+    translator = load_translator(path)
     calls = [
         {"beam": beam, "attention": attention, **SHORT}
         for beam in (1, 3)
@@ -77,17 +97,13 @@ def test_threads(translator, source):
 
     def translate(options):
         (found,) = translator.hypotheses(source[:1], **options)
-        return found[0].text, found[0].attention
+        return found[0].text, found[0].attention is not None
 
     expected = list(map(translate, calls))
-    decoder = translator.models[0].decoder
+    assert [has_attention for _, has_attention in expected] == [True, False, True, False]
     with ThreadPoolExecutor(4) as pool:
-        for (text, attention), options in zip(pool.map(translate, calls * 10), calls * 10):
-            assert (text, attention is not None) == (
-                expected[calls.index(options)][0],
-                options["attention"],
-            )
-    assert decoder.need_attn is False
+        assert list(pool.map(translate, calls * 10)) == expected * 10
+    assert not getattr(translator.models[0].decoder, "need_attn", False)
 
 
 def test_attention_leaves_the_model_as_it_was(translator, source):
@@ -97,20 +113,6 @@ def test_attention_leaves_the_model_as_it_was(translator, source):
         now = vars(module)
         assert now.keys() == attributes.keys()
         assert [n for n, value in attributes.items() if now[n] is not value] == []
-
-
-# Tiny models of fairseq, and one that uses fairseq's encoder.
-SIZES = {
-    "lstm": "encoder-embed-dim encoder-hidden-size decoder-embed-dim decoder-hidden-size "
-    "decoder-out-embed-dim",
-    "transformer_tiny": "",
-    "transformer_lrn": "encoder-embed-dim encoder-ffn-embed-dim decoder-embed-dim "
-    "decoder-hidden-size",
-}
-MODELS = {
-    arch: ["--arch", arch, *(part for name in sizes.split() for part in (f"--{name}", "16"))]
-    for arch, sizes in SIZES.items()
-}
 
 
 @pytest.mark.parametrize("arch", ["lrn_tiny", *MODELS])
@@ -186,11 +188,8 @@ def test_long_sentences(translator, source, caplog):
     subwords = translator.raw.subwords(long)
     options = {"max_source_length": 50, **SHORT}
     assert translator([source[0], long], **options) == [translator(source[0], **SHORT), ""]
-    assert (
-        f"sentence 2 has {len(subwords)} subwords, more than max_source_length, which is 50: "
-        in (caplog.text)
-    )
-    assert "its translation is empty" in caplog.text
+    message = f"sentence 2 has {len(subwords)} subwords, more than the limit of 50, so its "
+    assert f"{message}translation is empty: split it, or raise max_source_length" in caplog.text
     start = "".join(subwords[:50]).replace("\u2581", " ")
     assert translator(long, truncate=True, **options) == translator(start, **options)
     assert "its end is not translated" in caplog.text
@@ -207,7 +206,7 @@ def test_long_translations(translator, monkeypatch):
     never_ends = lambda features: original(features).index_fill(-1, eos, -1e4)  # noqa: E731
     monkeypatch.setattr(decoder, "output_layer", never_ends)
     monkeypatch.setattr(translator.raw, "text", str)  # keeps the subwords
-    cases = [("dog", {}), ("dog " * 700, {}), ("dog", {"max_len_b": 20}), ("dog", {"max_len_a": 3})]
+    cases = [("dog", {}), ("dog " * 70, {}), ("dog", {"max_len_b": 20}), ("dog", {"max_len_a": 3})]
     found = [len(translator(sentence, beam=1, **options).split()) for sentence, options in cases]
     short, long = (len(translator.raw.subwords(sentence)) + 1 for sentence, _ in cases[:2])
     assert found == [200, 2 * long, 20, 200 + 3 * short]

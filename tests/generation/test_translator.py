@@ -107,6 +107,12 @@ def test_threads(arch, prepared_data, tmp_path, source):
 
 
 def test_attention_leaves_the_model_as_it_was(translator, source):
+    """Also while it is computed, because other threads may translate then."""
+    model, seen = translator.models[0], []
+    handle = model.encoder.register_forward_hook(lambda *_: seen.append(model.decoder.need_attn))
+    translator.hypotheses(source[:2], attention=True, **SHORT)
+    handle.remove()
+    assert seen and not any(seen)
     before = [dict(vars(module)) for module in translator.models[0].modules()]
     translator.hypotheses(source[:2], attention=True, **SHORT)
     for module, attributes in zip(translator.models[0].modules(), before):

@@ -1,20 +1,30 @@
 """Finding and averaging fairseq checkpoints."""
 
 import argparse
+import contextlib
+import logging
 import os
 import pickle
 import re
+import tempfile
 from types import SimpleNamespace
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import torch
 
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.files import atomic_write
 
+logger = logging.getLogger(__name__)
+
 EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
-PREFERRED = ("averaged.pt", "checkpoint_best.pt", "checkpoint_last.pt")
+# The checkpoints to translate with, and what they are.
+PREFERRED = {
+    "averaged.pt": "an average of checkpoints",
+    "checkpoint_best.pt": "the best on the validation set",
+    "checkpoint_last.pt": "the newest",
+}
 BEST = re.compile(r"checkpoint\.best_.+_(-?\d+(?:\.\d+)?)\.pt")
 # For torch before 2.4: the types in fairseq's checkpoints, apart from plain ones. Later versions
 # get them from compat.checkpoint_loading.
@@ -54,8 +64,9 @@ def load(path: str) -> Dict[str, Any]:
     """
     try:
         file = open(path, "rb")
-    except OSError as error:
-        raise InputError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read checkpoint {path}: {reason}") from error
     try:
         with file:
             state = torch.load(file, map_location="cpu", **SAFE_LOADING)
@@ -90,10 +101,102 @@ def preferred(directory: str) -> str:
     for name in PREFERRED:
         if os.path.isfile(os.path.join(directory, name)):
             return name
+    *names, last = PREFERRED
     raise InputError(
-        f"{directory} has no {', '.join(PREFERRED[:-1])} or {PREFERRED[-1]}: give the name of a "
-        "checkpoint"
+        f"{directory} has no {', '.join(names)} or {last}: give the name of a checkpoint"
     )
+
+
+def preference(directory: str) -> str:
+    """Why :func:`preferred` chooses its checkpoint from *directory*, in words."""
+    chosen, *others = [name for name in PREFERRED if os.path.isfile(os.path.join(directory, name))]
+    text = PREFERRED[chosen]
+    if others:
+        text += f", which takes precedence over {' and '.join(others)}"
+    newest = max(
+        [chosen, *others], key=lambda name: os.path.getmtime(os.path.join(directory, name))
+    )
+    if chosen == "averaged.pt" and newest != chosen:
+        text += f"; {newest} is newer, so average again to include it"
+    return text
+
+
+def chosen(path: Any, checkpoint: Any = None) -> List[str]:
+    """The checkpoints to load. Their paths, and why they are chosen, are logged.
+
+    Args:
+        path: a checkpoint, or a directory of checkpoints; or several of them, joined as for
+            :func:`split_paths` or in a list.
+        checkpoint: name of a checkpoint in the directory; by default the one that
+            :func:`preferred` finds.
+
+    Raises:
+        InputError: an argument is not a path, *checkpoint* is given with a path that is not a
+            directory, or a directory has no checkpoint.
+    """
+    if isinstance(path, (list, tuple)):
+        paths = [decoded("path", element) for element in path]
+    else:
+        paths = split_paths(decoded("path", path))
+    name = None if checkpoint is None else decoded("checkpoint", checkpoint)
+    return [_chosen_from(path, name) for path in paths]
+
+
+def _chosen_from(path: str, name: Optional[str]) -> str:
+    reason = ""
+    if os.path.isdir(path):
+        if name is None:
+            name, reason = preferred(path), f" ({preference(path)})"
+        path = os.path.join(path, name)
+    elif name is not None:
+        raise InputError(
+            f"checkpoint={name} is a name in a directory, but {path} is not a directory: give the "
+            "directory, or only the path of the checkpoint"
+        )
+    logger.info("loading %s%s", path, reason)
+    return path
+
+
+def decoded(name: str, path: Any) -> str:
+    """The string of a path.
+
+    Raises:
+        InputError: *path* is not a path; the message names it *name*.
+    """
+    try:
+        return os.fsdecode(path)
+    except TypeError as error:
+        raise InputError(f"{name} must be a path, not {type(path).__name__}") from error
+
+
+def split_paths(path: str) -> List[str]:
+    """The paths in a list that is joined by ``:`` (``;`` on Windows), as fairseq joins them.
+
+    A path may itself contain the separator if the file or its directory exists.
+    """
+    parts, paths = path.split(os.pathsep), []
+    while parts:
+        candidates = [os.pathsep.join(parts[:count]) for count in range(len(parts), 1, -1)]
+        paths.append(next(filter(_is_one_path, candidates), parts[0]))
+        del parts[: paths[-1].count(os.pathsep) + 1]
+    return paths
+
+
+def _is_one_path(path: str) -> bool:
+    directory, name = os.path.split(path)
+    return os.path.exists(path) or (os.pathsep not in name and os.path.isdir(directory))
+
+
+@contextlib.contextmanager
+def readable(directory: str) -> Iterator[str]:
+    """A path of *directory* that fairseq can read: it splits paths at ``:`` (``;`` on Windows)."""
+    if os.pathsep not in directory or not os.path.isdir(directory):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        link = os.path.join(temporary, "link")
+        os.symlink(os.path.abspath(directory), link)
+        yield link
 
 
 def find(

@@ -132,7 +132,8 @@ def test_save_keeps_the_old_file_until_the_new_one_is_complete(save, tmp_path):
 @pytest.mark.parametrize("name", ["checkpoint_last.pt", "checkpoint_best.pt", "averaged.pt"])
 def test_preferred(tmp_path, name):
     """Each is preferred to the ones before it."""
-    for lower in checkpoints.PREFERRED[checkpoints.PREFERRED.index(name) :]:
+    names = list(checkpoints.PREFERRED)
+    for lower in names[names.index(name) :]:
         (tmp_path / lower).touch()
     assert checkpoints.preferred(str(tmp_path)) == name
 
@@ -142,6 +143,78 @@ def test_nothing_preferred(tmp_path):
     message = "has no averaged.pt, checkpoint_best.pt or checkpoint_last.pt: give the name"
     with pytest.raises(InputError, match=message):
         checkpoints.preferred(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "names, reason",
+    [
+        (["checkpoint_last.pt"], "the newest"),
+        (
+            ["checkpoint_last.pt", "checkpoint_best.pt"],
+            "the best on the validation set, which takes precedence over checkpoint_last.pt",
+        ),
+        (
+            ["checkpoint_best.pt", "checkpoint_last.pt", "averaged.pt"],
+            "an average of checkpoints, which takes precedence over checkpoint_best.pt and "
+            "checkpoint_last.pt",
+        ),
+        (
+            ["averaged.pt", "checkpoint_last.pt"],
+            "an average of checkpoints, which takes precedence over checkpoint_last.pt; "
+            "checkpoint_last.pt is newer, so average again to include it",
+        ),
+    ],
+)
+def test_choice_is_logged_with_its_reason(tmp_path, caplog, names, reason):
+    for time, name in enumerate(names):  # oldest first
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    with caplog.at_level("INFO"):
+        (path,) = checkpoints.chosen(tmp_path)
+    assert caplog.messages == [f"loading {path} ({reason})"]
+    assert checkpoints.preferred(str(tmp_path)) == os.path.basename(path)
+
+
+def test_chosen(tmp_path):
+    (tmp_path / "checkpoint_last.pt").touch()
+    last = str(tmp_path / "checkpoint_last.pt")
+    assert checkpoints.chosen([tmp_path, last]) == [last, last]
+    assert checkpoints.chosen(f"{last}:b.pt") == [last, "b.pt"]
+    assert checkpoints.chosen(os.fsencode(tmp_path), "c.pt") == [str(tmp_path / "c.pt")]
+    message = "checkpoint=c.pt is a name in a directory, but .*last.pt is not a directory: give"
+    with pytest.raises(InputError, match=message):
+        checkpoints.chosen(last, "c.pt")
+    with pytest.raises(InputError, match="path must be a path, not NoneType"):
+        checkpoints.chosen(None)
+    with pytest.raises(InputError, match="checkpoint must be a path, not int"):
+        checkpoints.chosen(tmp_path, 3)
+
+
+def test_paths_with_the_separator(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "10:30").mkdir()
+    for name in ("10:30/a.pt", "b.pt", "c:d.pt"):
+        (tmp_path / name).touch()
+    for joined, paths in {
+        "b.pt:missing.pt": ["b.pt", "missing.pt"],
+        "10:30": ["10:30"],
+        "10:30/a.pt:b.pt:10:30/missing.pt": ["10:30/a.pt", "b.pt", "10:30/missing.pt"],
+        "c:d.pt:b.pt": ["c:d.pt", "b.pt"],
+    }.items():
+        assert checkpoints.split_paths(joined) == paths
+
+
+def test_readable(tmp_path):
+    """fairseq gets a path without the separator."""
+    directory = tmp_path / "10:30"
+    directory.mkdir()
+    (directory / "dict.en.txt").write_text("a 1\n")
+    with checkpoints.readable(str(directory)) as path:
+        assert ":" not in path and os.listdir(path) == ["dict.en.txt"]
+    assert not os.path.lexists(path) and (directory / "dict.en.txt").exists()
+    for other in (str(tmp_path), "https://example.org/model.tar.gz"):
+        with checkpoints.readable(other) as path:
+            assert path == other
 
 
 @pytest.mark.parametrize("task", [{"source_lang": "en"}, argparse.Namespace(source_lang="en")])

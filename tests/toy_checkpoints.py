@@ -1,6 +1,7 @@
 """Prepared data of a few hundred sentences, and checkpoints of untrained models for them."""
 
 from pathlib import Path
+from typing import Sequence
 
 import torch
 from fairseq import checkpoint_utils, options, tasks
@@ -29,25 +30,26 @@ def prepare_data(directory: Path, **changes) -> Path:
     return directory / "data"
 
 
-def save_checkpoint(path: Path, data: Path, *arguments: str) -> None:
+def save_checkpoint(path: Path, data: Path, *arguments: str, model: Sequence[str] = SMALL) -> None:
     """Save an untrained model as fairseq does in training.
 
     Args:
         path: the checkpoint.
         data: prepared data.
-        arguments: options of ``fairseq-train``, after those of a small model.
+        arguments: further options of ``fairseq-train``.
+        model: options of the model.
     """
     parser = options.get_training_parser()
-    args = options.parse_args_and_arch(parser, [str(data), *SMALL, *arguments])
+    args = options.parse_args_and_arch(parser, [str(data), *model, *arguments])
     cfg = convert_namespace_to_omegaconf(args)
     task = tasks.setup_task(cfg.task)
     torch.manual_seed(1)  # so that every test run has the same model
-    model = task.build_model(cfg.model)
+    built = task.build_model(cfg.model)
     history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}}
     state = {
         "args": None,
         "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
-        "model": model.state_dict(),
+        "model": built.state_dict(),
         "optimizer_history": [{**history, "num_updates": 0}],
         "extra_state": {"epoch": 1},
     }

@@ -1,5 +1,6 @@
 """How much an encoder layer keeps of each subword of a sentence, by the paper's unfolded form."""
 
+import copy
 from typing import Any, List, NamedTuple
 
 import torch
@@ -41,9 +42,9 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
         backward: analyse the recurrence that reads the sentence from its end.
 
     Raises:
-        InputError: the model has no such recurrence, or the sentence has no words.
+        InputError: the model has no such recurrence, or the sentence has no words or is invalid.
     """
-    encoder = translator.models[0].encoder
+    encoder = _sharing_copy(translator.models[0].encoder)
     recurrences = [
         module
         for module in encoder.modules()
@@ -75,13 +76,16 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
     return Memory([*subwords, END], weights, long_term, short_term)
 
 
+def _sharing_copy(encoder: torch.nn.Module) -> Any:
+    """A copy with the same parameters. A hook in it does not see what other threads translate."""
+    shared = [*encoder.parameters(), *encoder.buffers(), encoder.dictionary]
+    return copy.deepcopy(encoder, {id(value): value for value in shared})
+
+
 @torch.no_grad()
 def _inputs(recurrence: RecurrentLayer, encoder: torch.nn.Module, tokens: Tensor) -> Any:
     """The input and the initial states of a layer when the encoder reads *tokens*, ``1 x T``."""
     inputs: List[Any] = []
-    handle = recurrence.register_forward_pre_hook(lambda _, args: inputs.append(args))
-    try:
-        encoder(tokens, torch.tensor([tokens.size(1)], device=tokens.device))
-    finally:
-        handle.remove()
+    recurrence.register_forward_pre_hook(lambda _, args: inputs.append(args))
+    encoder(tokens, torch.tensor([tokens.size(1)], device=tokens.device))
     return inputs[0][:2]

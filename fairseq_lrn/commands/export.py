@@ -36,9 +36,10 @@ def main(args: argparse.Namespace) -> None:
     """
     checkpoints.load(args.checkpoint)  # raises an error that names the file, if it is damaged
     try:
-        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
-            [args.checkpoint], arg_overrides={"data": args.data}
-        )
+        with checkpoints.readable(args.data) as data:
+            (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
+                [args.checkpoint], arg_overrides={"data": data}
+            )
     except Exception as error:  # fairseq raises many types of errors; the checkpoint can be read
         raise InputError(
             f"cannot load {args.checkpoint} with the dictionaries in {args.data}: {error}; give "

@@ -25,6 +25,7 @@ def apply_patches(package: Iterable[str]) -> None:
         batch_order,
         checkpoint_loading,
         checkpoint_saving,
+        copying,
         criterion_updates,
         fused_loss,
         user_directory,
@@ -35,5 +36,6 @@ def apply_patches(package: Iterable[str]) -> None:
     checkpoint_loading.patch_checkpoint_loading()
     checkpoint_saving.patch_checkpoint_saving()
     batch_order.patch_batch_order()
+    copying.patch_copying()
     criterion_updates.patch_criterion_updates()
     fused_loss.patch_output_layers()

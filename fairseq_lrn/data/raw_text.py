@@ -1,13 +1,16 @@
 """Between raw text and a model's subwords, by the steps of ``fairseq-lrn prepare``."""
 
 import os
-from typing import TYPE_CHECKING, List, Optional, Sequence, Set, Tuple
+import re
+from typing import TYPE_CHECKING, List, Optional, Set
 
 from fairseq.data import Dictionary
 
 from fairseq_lrn.data.text_files import RECORD, SENTENCEPIECE_MODEL, files, read_record
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Detokenizer, Tokenizer
 from fairseq_lrn.errors import InputError
+
+SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-8 cannot hold them
 
 if TYPE_CHECKING:  # training does not need it, and importing it takes time
     import sentencepiece
@@ -44,6 +47,10 @@ def restrict(
         if is_splittable and entry.piece not in vocabulary:
             entry.type = ModelProto.SentencePiece.UNUSED
     return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+
+
+def _vocabulary(directory: str, lang: str) -> Set[str]:
+    return set(Dictionary.load(os.path.join(directory, f"dict.{lang}.txt")).symbols)
 
 
 class RawText:
@@ -83,35 +90,51 @@ class RawText:
         tokenize, lowercase = record.get("tokenize", True), record.get("lowercase", False)
         self.tokenize = Tokenizer(self.source_lang, tokenize, lowercase)
         self.detokenize = Detokenizer(self.target_lang) if tokenize else str
-        self.bpe = load_bpe(os.path.join(directory, SENTENCEPIECE_MODEL))
+        self.tokenize_target = Tokenizer(self.target_lang, tokenize, lowercase)
+        self.bpe = self.target_bpe = load_bpe(os.path.join(directory, SENTENCEPIECE_MODEL))
         if record.get("vocab_threshold", 0) > 0:
-            path = os.path.join(directory, f"dict.{self.source_lang}.txt")
-            self.bpe = restrict(self.bpe, set(Dictionary.load(path).symbols))
+            self.bpe = restrict(self.bpe, _vocabulary(directory, self.source_lang))
+            self.target_bpe = restrict(self.target_bpe, _vocabulary(directory, self.target_lang))
 
-    def subwords(self, line: str) -> List[str]:
-        """The subwords of a line of raw source text."""
+    def subwords(self, line: str, name: str = "the sentence") -> List[str]:
+        """The subwords of a line of raw source text.
+
+        Args:
+            line: the text.
+            name: what to call it in error messages.
+
+        Raises:
+            InputError: *line* is not a string, has a line break between words, or has characters
+                that UTF-8 cannot hold.
+        """
+        check_line(line, name)
         return self.bpe.encode(self.tokenize(line), out_type=str)
+
+    def target_subwords(self, line: str, name: str = "the translation") -> List[str]:
+        """The subwords of a line of raw target text; see :meth:`subwords`."""
+        check_line(line, name)
+        return self.target_bpe.encode(self.tokenize_target(line), out_type=str)
 
     def text(self, subwords: str) -> str:
         """Raw target text from subwords that are separated by spaces."""
-        return self.detokenize(" ".join(group(subwords.split())[0]))
+        text = "".join(subwords.split()).replace(SENTENCEPIECE_SPACE, " ")
+        return self.detokenize(" ".join(text.split()))
 
 
-def group(subwords: Sequence[str]) -> Tuple[List[str], List[int]]:
-    """Join subwords to words.
-
-    Returns:
-        the words, and for each subword the index of its word, from 0.
-    """
-    words: List[str] = []
-    indices = []
-    for subword in subwords:
-        # A space by itself belongs to the word after it.
-        if not words or (subword.startswith(SENTENCEPIECE_SPACE) and words[-1]):
-            words.append("")
-        words[-1] += subword.replace(SENTENCEPIECE_SPACE, "")
-        indices.append(len(words) - 1)
-    if words and not words[-1]:
-        words.pop()
-        indices = [min(index, max(len(words) - 1, 0)) for index in indices]
-    return words, indices
+def check_line(line: str, name: str) -> None:
+    """Refuse what is not one line of text; see :meth:`RawText.subwords`."""
+    if not isinstance(line, str):
+        remedy = ": decode it first" if isinstance(line, (bytes, bytearray)) else ""
+        raise InputError(f"{name} must be a string, not {type(line).__name__}{remedy}")
+    if "\n" in line.strip():
+        raise InputError(
+            f"{name} has several lines: give each line as a sentence of its own, or the whole text "
+            "to the translator itself, translate(text)"
+        )
+    surrogate = SURROGATE.search(line)
+    if surrogate:
+        raise InputError(
+            f"{name} has the code point U+{ord(surrogate.group()):X}, which is not a character "
+            f"(position {surrogate.start()}): read the text with its right encoding, or replace "
+            'it, text.encode("utf-8", "replace").decode()'
+        )

@@ -1,12 +1,23 @@
 """Raw text in fairseq's hub interface, ``from_pretrained``."""
 
 import os
-from typing import Any, Dict, Optional, Tuple
+import sys
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+
+from fairseq.dataclass.configs import GenerationConfig
+from fairseq.hub_utils import GeneratorHubInterface
+from torch import Tensor
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.data import text_files
-from fairseq_lrn.data.raw_text import RawText
-from fairseq_lrn.models.base import register_hub_completion
+from fairseq_lrn.data.raw_text import RawText, check_line
+from fairseq_lrn.generation.inputs import items, lines_of
+from fairseq_lrn.generation.options import generation_settings
+from fairseq_lrn.models.base import (
+    RecurrentEncoder,
+    register_hub_completion,
+    register_hub_interface,
+)
 
 
 @register_hub_completion
@@ -27,7 +38,7 @@ def complete_from_directory(
         InputError: there is no checkpoint, or the files that raw text needs are damaged.
     """
     if checkpoint_file is None:
-        checkpoint_file = checkpoints.preferred(directory)
+        checkpoint_file = os.path.basename(checkpoints.chosen([directory])[0])
     if {"tokenizer", "bpe"} & options.keys() or not text_files.files(directory):
         return checkpoint_file, options
     first = checkpoint_file.split(os.pathsep)[0]
@@ -40,3 +51,77 @@ def complete_from_directory(
         prepared_text_source_lang=options["source_lang"],
     )
     return checkpoint_file, options
+
+
+# Arguments of fairseq's method ``generate``, and what it logs itself.
+GENERATE = {
+    "inference_step_args",
+    "prefix_allowed_tokens_fn",
+    "print_alignment",
+    "skip_invalid_size_inputs",
+}
+
+
+@register_hub_interface
+class TextHubInterface(GeneratorHubInterface):
+    """fairseq's hub interface, for texts of several lines, and for lines of any length."""
+
+    def __init__(self, cfg: Any, task: Any, models: Sequence[Any]):
+        super().__init__(cfg, task, models)
+        if all(isinstance(model.encoder, RecurrentEncoder) for model in models):
+            self.max_positions = (sys.maxsize, sys.maxsize)
+
+    def sample(
+        self,
+        sentences: Union[str, Iterable[str]],
+        beam: int = 1,
+        verbose: bool = False,
+        **kwargs: Any,
+    ) -> Union[str, List[str]]:
+        """The best translation of a text, or of each of several texts.
+
+        The lines of a text are translated one by one, and its translation has the same lines. The
+        translation of a line without words is empty.
+
+        Args:
+            sentences: one text or several texts.
+            beam: number of hypotheses in the search.
+            verbose: log the hypotheses.
+            kwargs: further arguments of ``generate``. Without ``max_len_b``, a translation has at
+                most 200 tokens, or twice as many as the longest line.
+
+        Raises:
+            InputError: a text is not a string, or has code points that are not characters; or an
+                option has an invalid value or no effect.
+        """
+        if isinstance(sentences, str):
+            return self.sample([sentences], beam, verbose, **kwargs)[0]
+        options = {name: value for name, value in kwargs.items() if name not in GENERATE}
+        generation_settings({"beam": beam, **options})
+        texts = [
+            self._encode_lines(f"sentence {number}", text)
+            for number, text in enumerate(items(sentences), 1)
+        ]
+        lines = [tokens for text in texts for tokens in text if _has_words(tokens)]
+        if self.cfg.generation.max_len_b == GenerationConfig.max_len_b:
+            longest = max(map(len, lines), default=0)
+            kwargs.setdefault("max_len_b", max(GenerationConfig.max_len_b, 2 * longest))
+        found = iter(self.generate(lines, beam, verbose, **kwargs) if lines else ())
+        return [
+            "\n".join(
+                self.decode(next(found)[0]["tokens"]) if _has_words(tokens) else ""
+                for tokens in text
+            )
+            for text in texts
+        ]
+
+    def _encode_lines(self, name: str, text: str) -> List[Tensor]:
+        """The tokens of each line of a text, which is called *name* in error messages."""
+        lines = lines_of(text)
+        for line in lines:
+            check_line(line, name)
+        return list(map(self.encode, lines))
+
+
+def _has_words(tokens: Tensor) -> bool:
+    return len(tokens) > 1  # EOS is the last

@@ -1,38 +1,75 @@
 """Translating raw text: :func:`load_translator`."""
 
+import contextlib
 import itertools
+import logging
 import math
 import os
+import threading
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union, overload
+from typing import (
+    Any,
+    ContextManager,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+    overload,
+)
 
 import torch
 from fairseq import checkpoint_utils, tasks, utils
+from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.dataclass.configs import GenerationConfig
+from fairseq.sequence_scorer import SequenceScorer
 from omegaconf import OmegaConf
 from torch import Tensor
-from tqdm import tqdm
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.data import text_files
-from fairseq_lrn.data.raw_text import RawText, group
+from fairseq_lrn.data.raw_text import RawText
+from fairseq_lrn.data.words import split_words
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.attention import merge, subword_attention
+from fairseq_lrn.generation.inputs import (
+    batches,
+    count,
+    items,
+    lines_of,
+    longest_source,
+    longest_target,
+)
+from fairseq_lrn.generation.options import generation_settings
+from fairseq_lrn.models.base import RecurrentEncoder, RecurrentModel
 from fairseq_lrn.modules.precision import MATMUL_DTYPES
 
+logger = logging.getLogger(__name__)
+
 EMPTY_ATTENTION = torch.ones(1, 1)  # EOS to EOS, for a sentence without words
-MIN_PROGRESS = 100  # sentences; with fewer, there is no progress bar by default
+# fairseq's modules outside of this package keep buffers that grow with the input.
+_turns = threading.RLock()
+
+PathLike = Union[str, bytes, "os.PathLike[Any]"]
+Segmented = Tuple[str, List[str]]  # raw text and its subwords
 
 
 @dataclass
 class Translation:
     """One translation of a sentence.
 
+    Words are what is between spaces in the raw text. In a script without spaces, e.g. Chinese, they
+    are the subwords of the model.
+
     Attributes:
         text: raw text of the translation.
         score: log-probability (base 2) per token, EOS included, as ``fairseq-generate`` prints
             it; with ``lenpen``, the log-probability is divided by ``length ** lenpen``.
-        source_words: the S words of the source after tokenisation.
-        words: the T words of the translation before detokenisation.
+        source_words: the S words of the source.
+        words: the T words of the translation.
         attention: attention of each word and of EOS to each source word and to the source's EOS,
             ``(T + 1) x (S + 1)``; each row sums to 1. None if it was not requested.
         positional_scores: log-probability (base 2) of each word and of EOS, ``T + 1``.
@@ -65,6 +102,8 @@ class Translation:
 class Translator:
     """A trained model or an ensemble that translates raw text. See :func:`load_translator`.
 
+    Several threads may use a translator. It can be copied and pickled, e.g. for other processes.
+
     Args:
         models: fairseq models; they are moved to *device* and prepared for generation.
         task: fairseq task with the dictionaries.
@@ -74,38 +113,39 @@ class Translator:
     Attributes:
         models, task, device: the arguments.
         raw: the argument *text*.
-        max_source_length: longest source sentence, in tokens, EOS included.
     """
 
     def __init__(self, models: Sequence[Any], task: Any, text: RawText, device: torch.device):
         self.models, self.task, self.raw, self.device = list(models), task, text, device
-        self.max_source_length = min(
-            limits[0] if isinstance(limits, (tuple, list)) else limits
-            for limits in (model.max_positions() for model in self.models)
-        )
-        # fairseq prepares a model only once. Here it is without attention weights; _attention turns
-        # them on where they are needed.
+        # fairseq prepares a model only once. Here it is without attention weights, which
+        # subword_attention turns on for itself.
         for model in self.models:
             model.eval()
             model.to(device)
             model.make_generation_fast_(beamable_mm_beam_size=None, need_attn=False)
+        self._generator({})  # packs the weights in the requested data type
 
     @overload
     def __call__(self, text: str, **options: Any) -> str: ...
 
     @overload
-    def __call__(self, text: Sequence[str], **options: Any) -> List[str]: ...
+    def __call__(self, text: Iterable[str], **options: Any) -> List[str]: ...
 
-    def __call__(self, text: Union[str, Sequence[str]], **options: Any) -> Union[str, List[str]]:
-        """The best translation of a sentence, or of each sentence in a list.
+    def __call__(self, text: Union[str, Iterable[str]], **options: Any) -> Union[str, List[str]]:
+        """The best translation of a text, or of each of several texts.
+
+        The lines of a text are translated one by one, and its translation has the same lines. Only
+        a line feed ends a line, as in files. The line feed at the end of a single line is left out.
 
         Args:
-            text: raw text of a sentence, or a list of sentences.
+            text: raw text of one sentence per line, or several such texts.
             options: see :meth:`hypotheses`.
         """
         if isinstance(text, str):
-            return self.hypotheses([text], **options)[0][0].text
-        return [translations[0].text for translations in self.hypotheses(text, **options)]
+            return self([text], **options)[0]
+        texts = list(map(lines_of, items(text)))
+        found = iter(self.hypotheses(itertools.chain(*texts), **options))
+        return ["\n".join(next(found)[0].text for _ in lines) for lines in texts]
 
     def translate_lines(
         self, lines: Iterable[str], buffer_size: int = 10_000, **options: Any
@@ -121,215 +161,290 @@ class Translator:
             the translations of each sentence, the best first.
 
         Raises:
-            InputError: an option has an invalid value, or a sentence is too long for the model.
+            InputError: see :meth:`hypotheses`.
         """
-        if buffer_size < 1:
-            raise InputError(f"buffer_size must be at least 1, not {buffer_size}")
-        remaining, done = iter(lines), 0
+        buffer_size = count("buffer_size", buffer_size)
+        remaining, done = items(lines), 0
         while block := list(itertools.islice(remaining, buffer_size)):
             yield from self.hypotheses(block, first_number=done + 1, **options)
             done += len(block)
 
     def hypotheses(
         self,
-        sentences: Sequence[str],
+        sentences: Iterable[str],
         beam: int = 5,
         nbest: int = 1,
         attention: bool = False,
         batch_size: int = 64,
         progress: Optional[bool] = None,
         first_number: int = 1,
+        max_source_length: Optional[int] = None,
+        truncate: bool = False,
         **generation: Any,
     ) -> List[List[Translation]]:
         """The *nbest* translations of each sentence, the best first.
 
-        The only translation of a sentence without words is the empty sentence, with the score 0.
+        The only translation of a sentence without words is the empty sentence, with the score 0. So
+        is the translation of a sentence that is too long, and a warning says so.
 
         Args:
-            sentences: raw text.
+            sentences: raw text of one sentence each, without line breaks.
             beam: number of hypotheses per sentence in the search.
             nbest: number of translations per sentence, at most *beam*.
             attention: return attention and alignments as well; this needs another forward pass.
-            batch_size: number of sentences that are translated together.
+            batch_size: number of sentences that are translated together; fewer if they are long.
             progress: show a progress bar; None: on a terminal, from 100 sentences on.
-            first_number: number of the first sentence in error messages.
-            generation: further options of ``fairseq-generate``, e.g. ``lenpen=1.5``.
+            first_number: number of the first sentence in messages.
+            max_source_length: longest sentence to translate, in subwords. By default 10,000, or
+                what the model was built for if its encoder is not recurrent.
+            truncate: translate the beginning of a sentence that is too long.
+            generation: further options of ``fairseq-generate``, e.g. ``lenpen=1.5``. Without
+                ``max_len_a`` and ``max_len_b``, a translation has at most 200 subwords, or twice as
+                many as the longest sentence of its batch.
 
         Raises:
-            InputError: an option has an invalid value, or a sentence is too long for the model.
+            InputError: an option has an invalid value or no effect, or a sentence is not a string,
+                has line breaks, or has code points that are not characters.
         """
-        if isinstance(sentences, str):
-            raise InputError("give a list of sentences, not one string")
-        for name, value in (("beam", beam), ("nbest", nbest), ("batch_size", batch_size)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number above 0, not {value!r}")
+        beam, nbest, batch_size = (
+            count(name, value)
+            for name, value in (("beam", beam), ("nbest", nbest), ("batch_size", batch_size))
+        )
         if nbest > beam:
             raise InputError(f"nbest={nbest} needs a beam of at least {nbest}, not beam={beam}")
-        generator = self._generator(beam, nbest, generation)
+        generator = self._generator({"beam": beam, "nbest": nbest, **generation})
+        grows = not {"max_len_a", "max_len_b"} & generation.keys()
+        longest = longest_source(self.models, max_source_length)
+        lines = list(items(sentences))
         sources = [
-            self._segment(number, line) for number, line in enumerate(sentences, first_number)
+            self._source(f"sentence {number}", line, longest, truncate)
+            for number, line in enumerate(lines, first_number)
         ]
-        empty = Translation("", 0.0, [], [], EMPTY_ATTENTION if attention else None)
-        translations = [[empty] for _ in sentences]
-        # Sentences of similar length together, to have little padding.
-        pending = sorted(
-            (index for index, subwords in enumerate(sources) if subwords),
-            key=lambda index: len(sources[index]),
-        )
-        if progress is None:
-            # With disable=None, tqdm shows the bar on a terminal only.
-            disable = None if len(pending) >= MIN_PROGRESS else True
-        else:
-            disable = not progress
-        with tqdm(total=len(pending), unit="sentence", desc="translating", disable=disable) as bar:
-            for start in range(0, len(pending), batch_size):
-                indices = pending[start : start + batch_size]
-                batch = [sources[index] for index in indices]
-                results = self._translate(batch, generator, nbest, attention)
-                for index, result in zip(indices, results):
-                    translations[index] = result
-                bar.update(len(indices))
+        empty = Translation("", 0.0, [], [], EMPTY_ATTENTION if attention else None, [0.0])
+        translations = [[empty] for _ in lines]
+        for indices in batches(list(map(len, sources)), batch_size, progress):
+            with self._turn():
+                found = self._search([sources[index] for index in indices], generator, grows)
+                for index, hypotheses in zip(indices, found):
+                    source = lines[index], sources[index]
+                    translations[index] = [
+                        self._translation(source, self._decode(hypothesis), hypothesis, attention)
+                        for hypothesis in hypotheses[:nbest]
+                    ]
         return translations
+
+    def score(
+        self,
+        sources: Iterable[str],
+        targets: Iterable[str],
+        attention: bool = False,
+        batch_size: int = 64,
+        progress: Optional[bool] = None,
+        first_number: int = 1,
+    ) -> List[Translation]:
+        """Score given translations, as ``fairseq-generate --score-reference`` does.
+
+        Args:
+            sources: raw text of one sentence each, without line breaks.
+            targets: the translation of each of them, also without line breaks.
+            attention: return attention and alignments as well.
+            batch_size, progress, first_number: see :meth:`hypotheses`.
+
+        Returns:
+            the given translations with the model's scores.
+
+        Raises:
+            InputError: the numbers of sources and targets differ, a sentence is too long for the
+                model, or a sentence is invalid (see :meth:`hypotheses`).
+        """
+        batch_size = count("batch_size", batch_size)
+        pairs = self._pairs(list(items(sources)), list(items(targets)), first_number)
+        lengths = [max(len(source[1]), len(target[1])) + 1 for source, target in pairs]
+        scorer = SequenceScorer(self.task.target_dictionary)
+        scored: Dict[int, Translation] = {}
+        for indices in batches(lengths, batch_size, progress):
+            batch = [pairs[index] for index in indices]
+            with self._turn():
+                for index, pair, hypothesis in zip(indices, batch, self._force(batch, scorer)):
+                    scored[index] = self._translation(*pair, hypothesis, attention)
+        return [scored[index] for index in range(len(pairs))]
 
     def encode(self, subwords: Sequence[str]) -> Tensor:
         """The dictionary indices of a source sentence's subwords and of EOS, ``S``."""
-        return self.task.source_dictionary.encode_line(
-            " ".join(subwords), line_tokenizer=str.split, add_if_not_exist=False
-        ).long()
+        return _encode(self.task.source_dictionary, subwords)
 
-    def _generator(self, beam: int, nbest: int, options: Dict[str, Any]) -> Any:
-        settings = OmegaConf.structured(GenerationConfig)
-        known = [name for name in settings if not name.startswith("_")]
-        for name in sorted(options.keys() - set(known)):
+    def _generator(self, options: Dict[str, Any]) -> Any:
+        settings = generation_settings(options)
+        if settings.sampling_topk > len(self.task.target_dictionary):
             raise InputError(
-                f"{name} is not a generation option of fairseq: choose from {', '.join(known)}"
+                f"sampling_topk={settings.sampling_topk} exceeds the "
+                f"{len(self.task.target_dictionary)} subwords of the dictionary: lower it"
             )
-        try:
-            settings.update({"beam": beam, "nbest": nbest, **options})
-        except Exception as error:
-            raise InputError(f"invalid generation option: {error}") from error
-        return self.task.build_generator(self.models, settings)
+        limit = {"max_len": longest_target(self.models)}
+        with _turns:  # it may pack the weights
+            return self.task.build_generator(self.models, settings, extra_gen_cls_kwargs=limit)
 
-    def _segment(self, number: int, line: str) -> List[str]:
-        """The subwords of sentence *number*."""
-        if not isinstance(line, str):
-            raise InputError(f"sentence {number} must be a string, not {type(line).__name__}")
-        subwords = self.raw.subwords(line)
-        if len(subwords) + 1 > self.max_source_length:
-            raise InputError(
-                f"sentence {number} has {len(subwords)} subwords, but the model takes at most "
-                f"{self.max_source_length - 1}: split it ({line.strip()[:40]}...)"
-            )
-        return subwords
+    def _source(self, name: str, line: str, longest: int, truncate: bool) -> List[str]:
+        """The subwords of a sentence; an empty list if it is not to be translated."""
+        subwords = self.raw.subwords(line, name)
+        if len(subwords) <= longest:
+            return subwords
+        logger.warning(
+            "%s has %d subwords, more than the limit of %d, so %s: split it, or raise "
+            "max_source_length (%s...)",
+            name,
+            len(subwords),
+            longest,
+            "its end is not translated" if truncate else "its translation is empty",
+            line.strip()[:40],
+        )
+        return subwords[:longest] if truncate else []
 
     @torch.no_grad()
-    def _translate(
-        self, sources: List[List[str]], generator: Any, nbest: int, attention: bool
-    ) -> List[List[Translation]]:
-        """Translate a batch of sentences, given as subwords."""
-        tokens = [self.encode(subwords) for subwords in sources]
-        lengths = [len(sentence) for sentence in tokens]
+    def _search(
+        self, sources: Sequence[Sequence[str]], generator: Any, grows: bool
+    ) -> List[List[Dict[str, Any]]]:
+        """fairseq's hypotheses for each sentence of a batch, the best first.
+
+        Args:
+            sources: subwords of each sentence.
+            generator: generator of the task.
+            grows: let the longest translation grow with the sentences.
+        """
+        tokens = list(map(self.encode, sources))
+        lengths = list(map(len, tokens))
+        if grows:
+            generator.max_len_b = max(GenerationConfig.max_len_b, 2 * max(lengths))
+        longest = int(generator.max_len_a * max(lengths) + generator.max_len_b)
+        longest = (
+            max(lengths) if generator.match_source_len else min(longest, generator.max_len - 1)
+        )
+        if generator.min_len > longest:
+            raise InputError(
+                f"min_len={generator.min_len} exceeds the longest translation, {longest} subwords: "
+                "lower it, or raise max_len_a or max_len_b"
+            )
         dataset = self.task.build_dataset_for_inference(tokens, lengths)
-        sample = dataset.collater([dataset[index] for index in range(len(tokens))])
-        order = sample["id"].tolist()
-        sample = utils.apply_to_sample(lambda tensor: tensor.to(self.device), sample)
-        results: List[List[Translation]] = [[] for _ in sources]
-        for index, hypotheses in zip(
-            order, self.task.inference_step(generator, self.models, sample)
-        ):
-            for hypothesis in hypotheses[:nbest]:
-                weights = self._attention(tokens[index], hypothesis) if attention else None
-                results[index].append(self._decode(sources[index], hypothesis, weights))
-        return results
+        sample = self._collate(dataset)
+        found = self.task.inference_step(generator, self.models, sample)
+        return _in_order(sample, found)
 
-    def _attention(self, source: Tensor, hypothesis: Dict[str, Any]) -> Tensor:
-        """Attention between subwords, ``T x S``, EOS included, as the mean over the models."""
-        target = hypothesis["tokens"][None].to(self.device)  # 1 x T
-        source = source[None].to(self.device)  # 1 x S
-        prev_output_tokens = target.roll(1, dims=1)  # EOS comes first
-        lengths = torch.tensor([source.size(1)], device=self.device)
-        total = torch.zeros(target.size(1), source.size(1))
-        for model in self.models:
-            decoder = model.decoder
-            need_attn = getattr(decoder, "need_attn", None)
-            decoder.need_attn = True
-            try:
-                _, extra = model(source, lengths, prev_output_tokens)
-            finally:
-                decoder.need_attn = need_attn
-            weights = (extra or {}).get("attn")
-            weights = weights[0] if isinstance(weights, (list, tuple)) else weights
-            if weights is None:
-                raise InputError(
-                    f"{type(model).__name__} returns no attention: translate without it"
-                )
-            total += weights[0].float().cpu()  # 1 x T x S to T x S
-        return total / len(self.models)
+    def _pairs(
+        self, sources: Sequence[str], targets: Sequence[str], first_number: int
+    ) -> List[Tuple[Segmented, Segmented]]:
+        """The pairs to score; see :meth:`score`."""
+        if len(sources) != len(targets):
+            raise InputError(
+                f"there are {len(sources)} sources, but {len(targets)} targets: give one target "
+                "for each source"
+            )
+        limits = longest_source(self.models), longest_target(self.models) - 1  # EOS takes one
+        pairs = []
+        for number, (source, target) in enumerate(zip(sources, targets), first_number):
+            pair = (
+                (source, self.raw.subwords(source, f"source {number}")),
+                (target, self.raw.target_subwords(target, f"target {number}")),
+            )
+            for (_, subwords), side, limit in zip(pair, ("source", "target"), limits):
+                if len(subwords) > limit:
+                    raise InputError(
+                        f"{side} {number} has {len(subwords)} subwords, but the model takes at "
+                        f"most {limit}: split the pair"
+                    )
+            pairs.append(pair)
+        return pairs
 
-    def _decode(
-        self, source: List[str], hypothesis: Dict[str, Any], attention: Optional[Tensor]
-    ) -> Translation:
-        """A translation from a hypothesis; *source* and *attention* are of subwords."""
+    @torch.no_grad()
+    def _force(
+        self, pairs: Sequence[Tuple[Segmented, Segmented]], scorer: SequenceScorer
+    ) -> List[Dict[str, Any]]:
+        """The hypothesis of fairseq for each pair of a batch, which is the given target."""
+        dictionaries = self.task.source_dictionary, self.task.target_dictionary
+        sources, targets = (
+            [_encode(dictionary, subwords) for _, subwords in side]
+            for dictionary, side in zip(dictionaries, zip(*pairs))
+        )
+        dataset = LanguagePairDataset(
+            *(sources, list(map(len, sources)), dictionaries[0]),
+            *(targets, list(map(len, targets)), dictionaries[1]),
+        )
+        sample = self._collate(dataset)
+        return [best for (best,) in _in_order(sample, scorer.generate(self.models, sample))]
+
+    def _collate(self, dataset: Any) -> Dict[str, Any]:
+        """All sentences of a dataset of fairseq, as one batch on the device."""
+        sample = dataset.collater([dataset[index] for index in range(len(dataset))])
+        return utils.apply_to_sample(lambda tensor: tensor.to(self.device), sample)
+
+    def _turn(self) -> ContextManager[Any]:
+        """Exclude other threads if a model has modules whose buffers grow with the input."""
+        is_own = all(
+            isinstance(model, RecurrentModel) and isinstance(model.encoder, RecurrentEncoder)
+            for model in self.models
+        )
+        return contextlib.nullcontext() if is_own else _turns
+
+    def _decode(self, hypothesis: Dict[str, Any]) -> Segmented:
+        """The raw text and the subwords of a hypothesis of fairseq."""
         dictionary = self.task.target_dictionary
         subwords = [dictionary[token] for token in hypothesis["tokens"].tolist()[:-1]]
-        scores = (hypothesis["positional_scores"].cpu() / math.log(2)).tolist()
-        source_words, columns = group(source)
-        words, rows = group(subwords)
-        word_scores = [0.0] * (len(words) + 1)
-        for row, score in zip([*rows, len(words)], scores):
-            word_scores[row] += score
-        if attention is not None:
-            attention = merge(attention, rows, columns)
-        return Translation(
-            self.raw.text(" ".join(subwords)),
-            float(hypothesis["score"]) / math.log(2),
-            source_words,
-            words,
-            attention,
-            word_scores,
-        )
+        return self.raw.text(" ".join(subwords)), subwords
+
+    def _translation(
+        self,
+        source: Segmented,
+        target: Segmented,
+        hypothesis: Dict[str, Any],
+        attention: bool,
+    ) -> Translation:
+        """A translation from a hypothesis of fairseq.
+
+        Args:
+            source, target: raw text and subwords.
+            hypothesis: tokens and scores.
+            attention: compute attention.
+        """
+        source_words, columns = split_words(*source)
+        words, rows = split_words(*target)
+        columns, rows = [*columns, len(source_words)], [*rows, len(words)]  # EOS is the last word
+        scores = [0.0] * (len(words) + 1)
+        for row, score in zip(rows, (hypothesis["positional_scores"] / math.log(2)).tolist()):
+            scores[row] += score
+        weights = None
+        if attention:
+            tokens = self.encode(source[1]).to(self.device)
+            weights = subword_attention(self.models, tokens, hypothesis["tokens"].to(self.device))
+            weights = merge(weights, rows, columns)
+        score = float(hypothesis["score"]) / math.log(2)
+        return Translation(target[0], score, source_words, words, weights, scores)
 
 
-def merge(attention: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
-    """Attention between words, from the attention between subwords.
+def _encode(dictionary: Dictionary, subwords: Sequence[str]) -> Tensor:
+    """The indices of subwords and of EOS."""
+    line = " ".join(subwords)
+    return dictionary.encode_line(line, line_tokenizer=str.split, add_if_not_exist=False).long()
 
-    The weights of a source word's subwords are added. Over the subwords of a target word, the mean
-    is taken, so each row still sums to 1.
 
-    Args:
-        attention: attention of t target subwords and EOS to s source subwords and EOS,
-            ``(t + 1) x (s + 1)``.
-        rows: index of the word that each of the t target subwords belongs to.
-        columns: index of the word that each of the s source subwords belongs to.
-
-    Returns:
-        attention of T words and EOS to S words and EOS, ``(T + 1) x (S + 1)``.
-    """
-    # EOS is one more word.
-    row_index, column_index = (
-        torch.tensor([*indices, indices[-1] + 1 if indices else 0]) for indices in (rows, columns)
-    )
-    height, width = int(row_index[-1]) + 1, int(column_index[-1]) + 1
-    # (t + 1) x (s + 1) to (t + 1) x (S + 1) to (T + 1) x (S + 1)
-    merged = attention.new_zeros(attention.size(0), width).index_add_(1, column_index, attention)
-    merged = attention.new_zeros(height, width).index_add_(0, row_index, merged)
-    return merged / row_index.bincount()[:, None]
+def _in_order(sample: Dict[str, Any], results: Iterable[Any]) -> List[Any]:
+    """The results of a batch in the order of its dataset; fairseq sorts sentences by length."""
+    by_index = dict(zip(sample["id"].tolist(), results))
+    return [by_index[index] for index in range(len(by_index))]
 
 
 def load_translator(
-    path: str,
-    checkpoint: Optional[str] = None,
-    data: Optional[str] = None,
+    path: Union[PathLike, Sequence[PathLike]],
+    checkpoint: Optional[PathLike] = None,
+    data: Optional[PathLike] = None,
     device: Optional[str] = None,
     dtype: Optional[str] = None,
 ) -> Translator:
     """Load a trained translation model, with its tokenisation and BPE.
 
     Args:
-        path: directory of checkpoints, or a checkpoint; several checkpoints, joined by ``:``, are
-            an ensemble.
+        path: directory of checkpoints, or a checkpoint; several checkpoints, as a list or joined by
+            ``:``, are an ensemble.
         checkpoint: name of a checkpoint in the directory; by default the first of ``averaged.pt``,
-            ``checkpoint_best.pt`` and ``checkpoint_last.pt`` that exists.
+            ``checkpoint_best.pt`` and ``checkpoint_last.pt`` that exists. The choice is logged.
         data: directory that ``fairseq-lrn prepare`` made. It is needed only if the model was
             trained without ``--user-dir fairseq_lrn`` and its data were moved.
         device: e.g. ``"cuda"``; by default a GPU if there is one.
@@ -338,8 +453,8 @@ def load_translator(
             type that the training run was given, or float32.
 
     Raises:
-        InputError: a checkpoint cannot be used, the files that raw text needs are missing, or
-            *device* or *dtype* is invalid.
+        InputError: a checkpoint cannot be used, the files that raw text needs are missing, or an
+            argument is invalid.
 
     Example:
         >>> translate = load_translator("checkpoints/mine")  # doctest: +SKIP
@@ -348,24 +463,28 @@ def load_translator(
     """
     if dtype not in (None, *MATMUL_DTYPES):
         raise InputError(f"dtype must be one of {', '.join(MATMUL_DTYPES)}, not {dtype}")
-    if os.path.isdir(path):
-        files = [os.path.join(path, checkpoint or checkpoints.preferred(path))]
-    else:
-        files = path.split(os.pathsep)
+    files = checkpoints.chosen(path, checkpoint)
     states = [checkpoints.load(file) for file in files]  # raises clearer errors than fairseq
-    text_directory = _text_directory(files[0], states[0], data)
+    directory = None if data is None else checkpoints.decoded("data", data)
+    text_directory = _text_directory(files[0], states[0], directory)
     torch_device = _usable_device(device)
     text = RawText(text_directory, checkpoints.source_lang(states[0]))
-    # A training run that inferred the languages from its data did not store them.
-    languages = {"source_lang": text.source_lang, "target_lang": text.target_lang}
-    models, config, _ = checkpoint_utils.load_model_ensemble_and_task(
-        files, arg_overrides={"data": text_directory, **languages}
-    )
-    settings = dict(OmegaConf.create(config.task))
-    settings = {**settings, "_name": "translation_lrn", "data": text_directory}
-    if dtype is not None:
-        settings["generation_dtype"] = dtype
-    return Translator(models, tasks.setup_task(OmegaConf.create(settings)), text, torch_device)
+    with checkpoints.readable(text_directory) as readable_directory:
+        # A training run that inferred the languages from its data did not store them.
+        overrides = {
+            "data": readable_directory,
+            "source_lang": text.source_lang,
+            "target_lang": text.target_lang,
+        }
+        models, config, _ = checkpoint_utils.load_model_ensemble_and_task(
+            files, arg_overrides=overrides
+        )
+        settings = {**config.task, **overrides, "_name": "translation_lrn"}
+        if dtype is not None:
+            settings["generation_dtype"] = dtype
+        task = tasks.setup_task(OmegaConf.create(settings))
+    task.cfg.data = text_directory
+    return Translator(models, task, text, torch_device)
 
 
 def _usable_device(name: Optional[str]) -> torch.device:
@@ -377,7 +496,7 @@ def _usable_device(name: Optional[str]) -> torch.device:
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {name!r} cannot be used: {reason}") from error
     return device

@@ -1,25 +1,36 @@
 """Base classes of fairseq models with an encoder and a recurrent decoder."""
 
 import copy
-from typing import Any, Callable, Dict, List, Optional, Tuple
+import os
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type, Union
 
 import torch
+from fairseq import hub_utils
 from fairseq.hub_utils import GeneratorHubInterface
 from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
 from torch import Tensor
 
+from fairseq_lrn import checkpoints
 from fairseq_lrn.models.config_checks import check_layers_to_keep
+from fairseq_lrn.modules.linear import Packable
 
 # Maps (directory, checkpoint names or None, options) to (checkpoint names, options). A layer above
 # this one registers it, because models know nothing about raw text.
 HubCompletion = Callable[[str, Optional[str], Dict[str, Any]], Tuple[str, Dict[str, Any]]]
 _hub_completions: List[HubCompletion] = []
+_hub_interfaces: List[Type[GeneratorHubInterface]] = [GeneratorHubInterface]
 
 
 def register_hub_completion(completion: HubCompletion) -> HubCompletion:
     """Use *completion* to fill in missing arguments of :meth:`RecurrentModel.from_pretrained`."""
     _hub_completions.append(completion)
     return completion
+
+
+def register_hub_interface(interface: Type[GeneratorHubInterface]) -> Type[GeneratorHubInterface]:
+    """Let :meth:`RecurrentModel.from_pretrained` return an instance of *interface*."""
+    _hub_interfaces.append(interface)
+    return interface
 
 
 class RecurrentModel(FairseqEncoderDecoderModel):
@@ -31,9 +42,9 @@ class RecurrentModel(FairseqEncoderDecoderModel):
     @classmethod
     def from_pretrained(
         cls,
-        model_name_or_path: str,
-        checkpoint_file: Optional[str] = None,
-        data_name_or_path: str = ".",
+        model_name_or_path: Union[str, "os.PathLike[str]"],
+        checkpoint_file: Union[str, "os.PathLike[str]", None] = None,
+        data_name_or_path: Union[str, "os.PathLike[str]"] = ".",
         **kwargs: Any,
     ) -> GeneratorHubInterface:
         """Load a model with fairseq's hub interface from a directory of checkpoints.
@@ -55,11 +66,28 @@ class RecurrentModel(FairseqEncoderDecoderModel):
         Raises:
             InputError: the directory contains no checkpoint.
         """
+        directory, data = os.fspath(model_name_or_path), os.fspath(data_name_or_path)
+        if checkpoint_file is not None:
+            checkpoint_file = os.fspath(checkpoint_file)
         for complete in _hub_completions:
-            checkpoint_file, kwargs = complete(model_name_or_path, checkpoint_file, kwargs)
-        return super().from_pretrained(
-            model_name_or_path, checkpoint_file, data_name_or_path, **kwargs
-        )
+            checkpoint_file, kwargs = complete(directory, checkpoint_file, kwargs)
+        if data.startswith(".") and os.path.isdir(directory):  # it is relative to the model
+            data = os.path.abspath(os.path.join(directory, data))
+        with checkpoints.readable(data) as path:
+            loaded = hub_utils.from_pretrained(
+                directory, checkpoint_file, path, archive_map=cls.hub_models(), **kwargs
+            )
+        if path != data:
+            loaded["task"].cfg.data = data
+        return _hub_interfaces[-1](loaded["args"], loaded["task"], loaded["models"])
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        """Restore a copy, and pack its weights again if the original was made for generation."""
+        super().__setstate__(state)
+        if self._is_generation_fast:
+            for module in self.modules():
+                if isinstance(module, Packable) and not module.has_packed_copy():
+                    module.pack()
 
     def forward(
         self,
@@ -104,7 +132,8 @@ class RecurrentEncoder(FairseqEncoder):
 
     Args:
         dictionary: source dictionary.
-        max_positions: longest source sentence, in tokens.
+        max_positions: longest source sentence in training and in fairseq's commands, in tokens. The
+            encoder itself reads sentences of any length.
     """
 
     def __init__(self, dictionary, max_positions: int):

@@ -1,5 +1,8 @@
 """How much an encoder layer keeps of each subword of a sentence."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import pytest
 import torch
 
@@ -43,11 +46,27 @@ def test_backward_recurrence(translator):
         ({"layer": 0}, "has no LRN layer 0: choose one from 1 to 1"),
         ({"layer": 2}, "has no LRN layer 2: choose one from 1 to 1"),
         ({"sentence": " "}, "the sentence is empty"),
+        ({"sentence": "a\nb"}, "the sentence has several lines: give each line"),
+        ({"sentence": b"a"}, "the sentence must be a string, not bytes"),
     ],
 )
 def test_wrong_arguments(translator, options, message):
     with pytest.raises(InputError, match=message):
         memory(translator, **{"sentence": SENTENCE, **options})
+
+
+def test_other_threads(translator):
+    """They may translate and analyse with the same model, in which no hook is left."""
+    expected = memory(translator, SENTENCE).weights
+    sentences = [SENTENCE, "The dog."] * 10
+    with ThreadPoolExecutor(4) as pool:
+        translated = pool.map(lambda sentence: translator(sentence, max_len_b=5), sentences)
+        for sentence, found in zip(sentences, pool.map(partial(memory, translator), sentences)):
+            if sentence == SENTENCE:
+                torch.testing.assert_close(found.weights, expected)
+        assert list(translated) == [translator(sentence, max_len_b=5) for sentence in sentences]
+    modules = translator.models[0].encoder.modules()
+    assert not any(module._forward_pre_hooks for module in modules)
 
 
 def test_encoder_in_one_direction(translator, monkeypatch):

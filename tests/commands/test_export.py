@@ -1,5 +1,7 @@
 """fairseq-lrn export. tests/generation/test_onnx_export.py runs the exported models."""
 
+import shutil
+
 import pytest
 
 from fairseq_lrn.commands import export
@@ -11,9 +13,11 @@ def checkpoint(untrained):
 
 
 def test_arguments(run, checkpoint, prepared_data, tmp_path, monkeypatch):
+    data = tmp_path / "10:30"  # fairseq splits paths there
+    shutil.copytree(prepared_data, data)
     calls = []
     monkeypatch.setattr(export, "export", lambda *arguments: calls.append(arguments))
-    printed = run("export", checkpoint, prepared_data, "--destdir", tmp_path / "onnx")
+    printed = run("export", checkpoint, data, "--destdir", tmp_path / "onnx")
     ((model, destdir),) = calls
     assert type(model).__name__ == "LRNModel" and destdir == str(tmp_path / "onnx")
     names = ("encoder.onnx", "decoder.onnx")

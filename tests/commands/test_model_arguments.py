@@ -29,6 +29,16 @@ def test_all_arguments(untrained, prepared_data):
     assert str(translator.task.cfg.generation_dtype) == "bfloat16"
 
 
+@pytest.mark.parametrize("command", [("translate", "nowhere"), ("serve", "--port", 80000)])
+def test_choice_of_the_checkpoint_is_printed(refuse, untrained, command):
+    if command[0] == "serve":
+        pytest.importorskip("flask")
+        pytest.importorskip("waitress")
+    message = refuse(command[0], untrained, *command[1:])
+    path = untrained / "checkpoint_best.pt"
+    assert f"loading {path} (the best on the validation set)" in message
+
+
 def test_missing_model(tmp_path):
     with pytest.raises(InputError, match="cannot read checkpoint .*none.pt"):
         load_model(parse(tmp_path / "none.pt"))

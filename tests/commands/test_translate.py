@@ -64,7 +64,7 @@ def test_output_file(run, refuse, untrained, file, expected, tmp_path):
 
 def test_refused_input(refuse, untrained, file):
     assert "cannot read nowhere: No such file" in refuse("translate", untrained, "nowhere")
-    message = "buffer_size must be at least 1, not 0"
+    message = "buffer_size must be a whole number above 0, not 0"
     assert message in refuse("translate", untrained, file, "--buffer-size", 0)
 
 

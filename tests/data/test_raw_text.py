@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_lrn.data.parallel import read_lines
-from fairseq_lrn.data.raw_text import RawText, group
+from fairseq_lrn.data.raw_text import RawText, check_line
 from fairseq_lrn.errors import InputError
 from toy_checkpoints import prepare_data
 
@@ -23,6 +23,7 @@ def check(data, lowercase=False):
     assert [text.text(line) for line in segmented] == [
         line.lower() if lowercase else line for line in target
     ]
+    assert [" ".join(text.target_subwords(line)) for line in target] == segmented
     # The model knows every subword of the source.
     dictionary = Dictionary.load(str(data / "dict.en.txt"))
     assert all(subword in dictionary for line in expected for subword in line.split())
@@ -50,30 +51,35 @@ def test_text_that_was_already_tokenised(data):
     assert text.text("\u2581das \u2581i st \u2581 . \u2581 \u2581\u2581 gut") == "das ist . gut"
 
 
-@pytest.mark.parametrize(
-    "subwords, words, indices",
-    [
-        ([], [], []),
-        (["\u2581the", "\u2581d", "og"], ["the", "dog"], [0, 1, 1]),
-        (["\u2581", "a", "\u2581", "\u2581", "b"], ["a", "b"], [0, 0, 1, 1, 1]),
-        (["\u2581a", "\u2581"], ["a"], [0, 0]),
-        (["\u2581"], [], [0]),
-    ],
-)
-def test_groups(subwords, words, indices):
-    assert group(subwords) == (words, indices)
-
-
 @given(st.lists(st.text("ab\u2581", min_size=1, max_size=4), max_size=8))
 @settings(max_examples=300, deadline=None)
-def test_groups_are_the_words(subwords):
-    words, indices = group(subwords)
-    assert words == "".join(subwords).replace("\u2581", " ").split() or any(
-        "\u2581" in subword[1:] for subword in subwords
-    )
-    assert len(indices) == len(subwords)
-    assert indices == sorted(indices)
-    assert not words or indices[0] == 0 and indices[-1] == len(words) - 1
+def test_text_of_subwords(subwords):
+    text = RawText.__new__(RawText)  # without files
+    text.detokenize = str
+    expected = " ".join("".join(subwords).replace("\u2581", " ").split())
+    assert text.text(" ".join(subwords)) == expected
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        (3, "the line must be a string, not int"),
+        (b"a", "the line must be a string, not bytes: decode it first"),
+        (" a\nb", "the line has several lines: give each line as a sentence of its own"),
+        ("a \udcff", r"the line has the code point U\+DCFF, which is not a character \(position 2"),
+    ],
+)
+def test_check_line(line, message):
+    with pytest.raises(InputError, match=message):
+        check_line(line, "the line")
+
+
+def test_lines_are_checked(prepared_data):
+    text = RawText(str(prepared_data))
+    for convert in (text.subwords, text.target_subwords):
+        assert convert("\x85a\r\n") == convert("a")
+        with pytest.raises(InputError, match="code point"):
+            convert("\ud800")
 
 
 def test_missing_or_damaged_files(data, tmp_path):

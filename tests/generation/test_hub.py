@@ -1,5 +1,10 @@
 """fairseq's hub interface with raw text."""
 
+import copy
+import pickle
+import shutil
+from pathlib import Path
+
 import pytest
 
 from fairseq_lrn import LRNModel, load_translator
@@ -22,6 +27,56 @@ def test_same_translations_as_the_translator(untrained, source):
     # An untrained model may write the beginning of a sentence, which fairseq leaves out.
     expected = [translation.replace("<s>", "") for translation in translations]
     assert model.translate(source, **SHORT) == expected
+
+
+def test_lines_of_a_text(untrained, source):
+    model = LRNModel.from_pretrained(untrained)
+    one, two = model.translate(source[:2], **SHORT)
+    text = f"{source[0]}\n\n{source[1]}\n"
+    assert model.translate(text, **SHORT) == f"{one}\n\n{two}\n"
+    assert model.translate(iter([source[1], text]), **SHORT) == [two, f"{one}\n\n{two}\n"]
+    assert model.translate("") == "" and model.translate([" ", "\n\n"]) == ["", "\n\n"]
+    # A recurrent model reads more than it was trained on.
+    assert model.translate("dog " * 2000, **SHORT)
+
+
+@pytest.mark.parametrize(
+    "sentences, message",
+    [
+        (["a", "b\nc\udcff"], r"sentence 2 has the code point U\+DCFF, which is not a character"),
+        ([3], "sentence 1 must be a string, not int"),
+        (b"a", "give a list of sentences, not bytes"),
+    ],
+)
+def test_wrong_sentences(untrained, sentences, message):
+    with pytest.raises(InputError, match=message):
+        LRNModel.from_pretrained(untrained).translate(sentences)
+
+
+def test_wrong_options(untrained):
+    model = LRNModel.from_pretrained(untrained, Path("checkpoint_best.pt"))
+    with pytest.raises(InputError, match="beams is not a generation option of fairseq"):
+        model.translate("a", beams=3)
+    assert model.translate("a", skip_invalid_size_inputs=True, **SHORT) == model.translate(
+        "a", **SHORT
+    )
+
+
+def test_directory_with_a_colon(untrained, tmp_path, source):
+    """fairseq splits paths there."""
+    directory = tmp_path / "2026-11-28_10:30:00"
+    shutil.copytree(untrained, directory)
+    model = LRNModel.from_pretrained(directory)
+    expected = LRNModel.from_pretrained(untrained).translate(source, **SHORT)
+    assert model.translate(source, **SHORT) == expected
+    assert model.task.cfg.data == str(directory)
+
+
+def test_copies(untrained, source):
+    model = LRNModel.from_pretrained(untrained)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert copied.translate(source, **SHORT) == model.translate(source, **SHORT)
+        assert copied.models[0].decoder.output_projection.has_packed_copy()
 
 
 def test_opposite_direction(prepared_data, tmp_path):

@@ -1,0 +1,87 @@
+"""The words of raw text, and the subwords that belong to each of them."""
+
+import difflib
+import itertools
+import re
+from typing import List, Sequence, Tuple
+
+from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
+
+# Thai and Lao, Burmese, Khmer, kana, Chinese characters.
+WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
+
+WINDOW = 100  # characters that are compared at once; the time is quadratic in it
+
+
+def split_words(text: str, subwords: Sequence[str]) -> Tuple[List[str], List[int]]:
+    """The words of a text, and for each of its subwords the index of its word.
+
+    Words are what a reader sees between spaces: ``isn't`` is one word, although Moses makes two
+    tokens of it. In a word of a script without spaces, each subword counts as a word.
+
+    Args:
+        text: raw text.
+        subwords: its subwords in sentencepiece's notation. Normalisation may have changed some of
+            their characters. They may end before the text does.
+
+    Returns:
+        the words, and the indices, which never decrease. If *text* has no words, they are 0.
+    """
+    pieces = [subword.replace(SENTENCEPIECE_SPACE, "") for subword in subwords]
+    spaced = text.split()
+    members: List[List[str]] = [[] for _ in spaced]
+    for piece, owner in zip(pieces, _owners(pieces, spaced)):
+        members[owner].append(piece)
+    words: List[str] = []
+    indices: List[int] = []
+    for word, parts in zip(spaced, members):
+        if WITHOUT_SPACES.search(word) and any(parts):
+            # A space by itself belongs to the subword after it.
+            counts = list(itertools.accumulate(map(bool, parts), initial=len(words)))
+            words += filter(None, parts)
+            indices += [min(count, len(words) - 1) for count in counts[:-1]]
+        else:
+            indices += [len(words)] * len(parts)
+            words.append(word)
+    return words, indices or [0] * len(pieces)
+
+
+def _owners(pieces: Sequence[str], words: Sequence[str]) -> List[int]:
+    """The index of the word that each piece starts in; an empty list if there are no words."""
+    if not words or not pieces:
+        return []
+    owners = [index for index, word in enumerate(words) for _ in word]
+    positions = _positions("".join(pieces), "".join(words))
+    starts = itertools.accumulate(map(len, pieces[:-1]), initial=0)
+    return [owners[positions[min(start, len(positions) - 1)]] for start in starts]
+
+
+def _positions(changed: str, text: str) -> Sequence[int]:
+    """For each character of *changed*, the position of the same or a similar place in *text*."""
+    if text.startswith(changed):
+        return range(max(len(changed), 1))
+    # Character by character, because lower-casing may change the length of a string.
+    first, second = ([character.lower() for character in string] for string in (changed, text))
+    positions: List[int] = []
+    place = 0
+    while len(positions) < len(first):
+        window = first[len(positions) :][:WINDOW]
+        matcher = difflib.SequenceMatcher(None, window, second[place:][:WINDOW], autojunk=False)
+        blocks = matcher.get_matching_blocks()
+        if len(positions) + WINDOW < len(first):
+            # What follows the longest match may continue outside of the window.
+            longest = max(blocks, key=lambda block: block.size)
+            blocks = blocks[: blocks.index(longest) + 1]
+        end = text_end = 0
+        for block in blocks:
+            gap = block.a - end
+            positions += [
+                place + text_end + index * (block.b - text_end) // gap for index in range(gap)
+            ]
+            positions += range(place + block.b, place + block.b + block.size)
+            end, text_end = block.a + block.size, block.b + block.size
+        place += text_end
+    return [min(position, len(text) - 1) for position in positions]

@@ -1,0 +1,56 @@
+"""Which word of a raw text each subword belongs to."""
+
+import random
+
+import pytest
+
+from fairseq_lrn.data.words import split_words
+
+# Raw text, its subwords in sentencepiece's notation, the words and the index of each subword's.
+CASES = {
+    "hidden tokens": (
+        "It's the man's dog, isn't it?",
+        "▁It ▁'s ▁the ▁man ▁'s ▁do g ▁, ▁isn ▁'t ▁it ▁?",
+        "It's the man's dog, isn't it?".split(),
+        [0, 0, 1, 2, 2, 3, 3, 3, 4, 4, 5, 5],
+    ),
+    "normalised": (
+        "“Oh…”  MY İron\tfriend",
+        '▁" ▁oh ▁... ▁" ▁my ▁i̇ ron ▁friend',
+        ["“Oh…”", "MY", "İron", "friend"],
+        [0, 0, 0, 0, 1, 2, 2, 3],
+    ),
+    "a space by itself": ("a bc", "▁ a ▁ b c", ["a", "bc"], [0, 0, 1, 1, 1]),
+    "without spaces": (
+        "我爱你 yes, 你",
+        "▁我 爱 ▁ 你 ▁yes ▁, ▁ 你",
+        ["我", "爱", "你", "yes,", "你"],
+        [0, 1, 2, 2, 3, 3, 4, 4],
+    ),
+    "dropped word": ("a \x01 b", "▁a ▁b", ["a", "\x01", "b"], [0, 2]),
+    "truncated": ("a b c", "▁a ▁b", ["a", "b", "c"], [0, 1]),
+    "no subwords": ("\x01", "", ["\x01"], []),
+    "no words": (" ", "▁", [], [0]),
+    "all different": ("ab", "▁x ▁y ▁z", ["ab"], [0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("text, subwords, words, indices", CASES.values(), ids=CASES)
+def test_words(text, subwords, words, indices):
+    assert split_words(text, subwords.split()) == (words, indices)
+
+
+def test_long_text_with_changed_characters():
+    """Every word stays aligned, at a cost that is linear in the length."""
+    dice = random.Random(1)
+    tokens = ["".join(dice.choices("etaoinshr", k=dice.randint(1, 8))) for _ in range(5000)]
+    changed = dice.sample(range(5000), 500)
+    words = [f"{token}…" if index in changed else token for index, token in enumerate(tokens)]
+    subwords, expected = [], []
+    for index, token in enumerate(tokens):
+        parts = [f"▁{token}", "▁..."] if index in changed else [f"▁{token}"]
+        subwords += parts
+        expected += [index] * len(parts)
+    found, indices = split_words(" ".join(words), subwords)
+    assert found == words
+    assert sum(map(int.__eq__, indices, expected)) > 0.99 * len(expected)

@@ -49,12 +49,14 @@ CHANGES = [
         "criterion.rdrop_from_update=5",
     ),
     (r"^fairseq-lrn serve", "serve"),
+    (r"^curl (.*) http://127.0.0.1:8080/", r"curl --fail-with-body \1 $(cat serve.url)"),
 ]
 SERVE = """
 serve() {
   fairseq-lrn serve "$@" --port 0 >serve.log &
+  trap "kill $!" EXIT
   for _ in {1..100}; do grep -q http serve.log && break; sleep 0.3; done
-  kill $! && grep -q http serve.log
+  grep -o "^http[^ ]*" serve.log >serve.url
 }
 """
 

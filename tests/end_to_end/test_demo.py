@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 from fairseq_lrn.demo.server import MAX_CHARACTERS
 
 SIZES = [(320, 640), (390, 840), (1280, 800)]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +49,6 @@ def page(checkpoints, root):
     yield process.stdout.readline().split()[0]
     process.terminate()
     assert process.wait(timeout=60) == -signal.SIGTERM
-
-
-@pytest.fixture(scope="module")
-def browser():
-    paths = filter(None, map(shutil.which, BROWSERS))
-    path = os.environ.get("FAIRSEQ_LRN_BROWSER") or next(paths, None)
-    if path is None:
-        pytest.skip("no Chromium found: install it, or set FAIRSEQ_LRN_BROWSER to its path")
-    playwright = pytest.importorskip("playwright.sync_api")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=flags)
-        yield browser
-        browser.close()
 
 
 def test_page_is_served(page):

@@ -189,7 +189,9 @@ def test_validation_bleu(validate, prepared_data, caplog):
     "options", [["--eval-bleu-remove-bpe", "sentencepiece"], ["--eval-tokenized-bleu"]]
 )
 def test_validation_bleu_by_fairseq(validate, caplog, options):
-    *_, bleu = validate(*options, "--eval-bleu-print-samples", "--eval-bleu-args", '{"beam": 2, "max_len_b": 9}')
+    *_, bleu = validate(
+        *options, "--eval-bleu-print-samples", "--eval-bleu-args", '{"beam": 2, "max_len_b": 9}'
+    )
     assert bleu >= 0
     assert "example hypothesis: " in caplog.text and "example 1, " not in caplog.text
 

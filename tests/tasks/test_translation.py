@@ -177,7 +177,9 @@ def test_validation_bleu(validate, prepared_data, caplog):
     texts = [raw.text(dictionary.string(each, unk_string=unknown)) for each in tokens]
     references = [lines["de"][number] for number in numbers]
     assert bleu == round(corpus_bleu(texts, [references]).score, 2)
-    examples = [record.message for record in caplog.records if "example" in record.message]
+    examples = [
+        record.message for record in caplog.records if record.message.startswith("example ")
+    ]
     assert len(examples) == 3 * EXAMPLES
     for number, text in zip(numbers, texts):
         if number < EXAMPLES:

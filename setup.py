@@ -20,6 +20,7 @@ DOCS = ["furo>=2024.1", "myst-parser>=2", "sphinx>=7"]
 TEST = [
     *DEMO,
     *(
+        "axe-playwright-python>=0.1.4",
         "hypothesis>=6.100",
         "playwright>=1.40",
         "pytest>=7,<9",

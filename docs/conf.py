@@ -19,6 +19,8 @@ version = release = fairseq_lrn.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wrap.css"]
 html_title = f"fairseq_lrn {version}"
 
 myst_heading_anchors = 3

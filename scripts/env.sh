@@ -48,7 +48,7 @@ train() { # run's directory, data, options...
   GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1} \
     fairseq-train "${@:2}" --user-dir "$USER_DIR" --save-dir "$checkpoints" \
     --no-progress-bar --log-format simple 2>"$log.stderr" | tee -a "$log" |
-    sed -u -n -E "s/^.*\| (epoch .*|train_inner.*|valid.*|done training.*|Loaded .*)/\1/p" ||
+    sed -u -n -E "s/^.*\| (epoch .*|train_inner.*|valid.*|example [0-9].*|done training.*|Loaded .*)/\1/p" ||
     fail_with "training failed" "$log.stderr" "$checkpoints/checkpoint_last.pt"
 }
 

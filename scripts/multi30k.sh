@@ -15,6 +15,7 @@
 #               has its own directory, DIR/MODEL-SEED
 #
 # The default model takes about an hour on two CPU cores with bfloat16, two hours without (estimated).
+# `-- --task translation_lrn --eval-bleu` shows BLEU and example translations after each epoch.
 # A second run reuses existing files and resumes an interrupted training run.
 # `python scripts/results_table.py DIR/*` prints a table of all runs.
 set -euo pipefail

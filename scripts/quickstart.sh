@@ -66,7 +66,7 @@ check_data "$data" en de
 # with a learning rate of 0.
 echo "quickstart: 3/5 train (architecture lrn_tiny, $updates updates)"
 started=$SECONDS
-train "$directory" "$data" --source-lang en --target-lang de \
+train "$directory" "$data" --source-lang en --target-lang de --task translation_lrn --eval-bleu \
   --arch lrn_tiny --share-all-embeddings --dropout 0.1 \
   --optimizer torch_adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 \
   --lr 0.005 --warmup-updates 100 --max-update "$updates" \

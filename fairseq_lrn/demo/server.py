@@ -4,9 +4,12 @@ Needs: pip install 'fairseq-lrn[demo]' (Flask, waitress).
 """
 
 import ipaddress
+import json
 import threading
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 from urllib.parse import urlsplit
+
+from torch import Tensor
 
 from fairseq_lrn.analysis.memory import END, memory
 from fairseq_lrn.analysis.plots import subword_labels
@@ -16,6 +19,7 @@ from fairseq_lrn.generation.translator import Translation, Translator
 try:
     import flask
     import waitress
+    from werkzeug.exceptions import HTTPException
 except ImportError as error:
     raise InputError(
         f"the demo page needs {error.name}: run 'bash scripts/setup.sh demo' in a checkout, or "
@@ -23,7 +27,9 @@ except ImportError as error:
     ) from error
 
 MAX_CHARACTERS = 1000
+MAX_LINES = 50
 MAX_BEAM = 20
+DEFAULT_BEAM = 5
 MAX_BYTES = 16 * 1024
 # The page loads its script and its style from this server, and sends requests only to it.
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'"
@@ -33,6 +39,24 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+EXAMPLE = '{"text": "Two dogs play.", "beam": 5}'
+# Instead of the texts of the web framework.
+DESCRIPTIONS = {
+    413: f"a request may have at most {MAX_BYTES} bytes",
+    500: "the server failed: its terminal shows why",
+}
+
+
+class Request(NamedTuple):
+    """What ``/translate`` is asked for.
+
+    Attributes:
+        lines: the text, line by line; each is translated on its own.
+        beam: number of hypotheses per line.
+    """
+
+    lines: List[str]
+    beam: int
 
 
 def create_app(translator: Translator, hosts: Optional[List[str]] = None) -> Any:
@@ -50,19 +74,22 @@ def create_app(translator: Translator, hosts: Optional[List[str]] = None) -> Any
 
     @app.before_request
     def check_host() -> Any:
-        name = urlsplit(f"//{flask.request.host}").hostname
+        name = host_name(flask.request.host)
         if hosts is not None and name not in hosts:
-            return refuse(403, f"this server does not answer requests for {name}")
-        return None
+            flask.abort(403, f"this server does not answer requests for {name}")
 
     @app.after_request
     def add_headers(response: Any) -> Any:
         response.headers.update(HEADERS)
         return response
 
-    @app.errorhandler(413)
-    def too_large(_: Any) -> Any:
-        return refuse(413, f"a request may have at most {MAX_BYTES} bytes")
+    @app.errorhandler(HTTPException)  # every other exception arrives here as status 500
+    def refuse(error: Any) -> Any:
+        # The response of the exception has further headers, e.g. the allowed methods.
+        response = error.get_response()
+        response.set_data(json.dumps({"error": DESCRIPTIONS.get(error.code, error.description)}))
+        response.content_type = "application/json"
+        return response
 
     @app.get("/")
     def page() -> Any:
@@ -74,36 +101,108 @@ def create_app(translator: Translator, hosts: Optional[List[str]] = None) -> Any
             "source": translator.raw.source_lang,
             "target": translator.raw.target_lang,
             "max_characters": MAX_CHARACTERS,
+            "max_lines": MAX_LINES,
             "max_beam": MAX_BEAM,
         }
 
     @app.post("/translate")
     def translate() -> Any:
-        request = flask.request.get_json(silent=True)  # None for other types, e.g. of a form
-        if not isinstance(request, dict) or not isinstance(request.get("text"), str):
-            return refuse(400, 'send JSON with a text: {"text": "Two dogs play."}')
-        text, beam = request["text"], request.get("beam", 5)
-        if len(text) > MAX_CHARACTERS:
-            return refuse(400, f"the sentence has {len(text)} characters: at most {MAX_CHARACTERS}")
-        if type(beam) is not int or not 1 <= beam <= MAX_BEAM:
-            return refuse(400, f"beam must be a whole number from 1 to {MAX_BEAM}")
         try:
+            if not flask.request.is_json:  # the script of another page could send a form
+                raise InputError("send JSON, with Content-Type: application/json")
+            request = parse(flask.request.get_data())
             with busy:
-                translations = translator.hypotheses([text], beam=beam, nbest=beam, attention=True)[
-                    0
-                ]
-                is_empty = not translations[0].source_words
-                weights = None if is_empty else memory_as_json(translator, text)
+                return translation_as_json(translator, request)
         except InputError as error:
-            return refuse(400, str(error))
-        return {"translations": list(map(as_json, translations)), "memory": weights}
+            flask.abort(400, str(error))
 
     return app
 
 
-def refuse(status: int, message: str) -> Any:
-    """The response to a request that is refused, with the reason."""
-    return {"error": message}, status
+def host_name(host: str) -> Optional[str]:
+    """The name in a ``Host`` header, without the port; None if it has none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # e.g. an unclosed bracket
+        return None
+
+
+def parse(body: bytes) -> Request:
+    """Read the body of a request to ``/translate``.
+
+    Raises:
+        InputError: it is not a JSON object with a text, or a value is out of its range.
+    """
+    fields = read_json(body)
+    if not isinstance(fields, dict):
+        raise InputError(f"send a JSON object, e.g. {EXAMPLE}")
+    unknown = sorted(fields.keys() - {"text", "beam"})
+    if unknown:
+        raise InputError(f"unknown field {unknown[0]!a}: a request has text and beam")
+    text, beam = fields.get("text"), fields.get("beam", DEFAULT_BEAM)
+    if not isinstance(text, str):
+        raise InputError(f"text must be a string, e.g. {EXAMPLE}")
+    if type(beam) is not int or not 1 <= beam <= MAX_BEAM:  # True is an int, too
+        raise InputError(f"beam must be a whole number from 1 to {MAX_BEAM}")
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"the text has {len(text)} characters: at most {MAX_CHARACTERS}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"character {error.start + 1} of the text is half of a surrogate pair, "
+            f"\\u{ord(text[error.start]):04x}: send both halves"
+        ) from error
+    # As in files (data/parallel.py), only a line feed ends a line.
+    lines = [" ".join(line.split()) for line in text.split("\n")]
+    if len(lines) > MAX_LINES:
+        raise InputError(f"the text has {len(lines)} lines: at most {MAX_LINES}")
+    return Request(lines, beam)
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON value in *body*.
+
+    Raises:
+        InputError: it is not UTF-8, not JSON, or nested too deeply.
+    """
+
+    def refuse_constant(name: str) -> None:
+        raise ValueError(f"{name} is not a JSON value")
+
+    def number(digits: str) -> float:  # Python refuses to read integers of thousands of digits
+        return int(digits) if len(digits) < 20 else float(digits)
+
+    try:
+        return json.loads(body.decode(), parse_constant=refuse_constant, parse_int=number)
+    except UnicodeDecodeError as error:
+        raise InputError(f"the request is not UTF-8 (byte {error.start + 1})") from error
+    except RecursionError as error:
+        raise InputError("the JSON of the request is nested too deeply") from error
+    except ValueError as error:
+        raise InputError(f"the request is not JSON: {error}") from error
+
+
+def translation_as_json(translator: Translator, request: Request) -> Dict[str, Any]:
+    """The answer to a request: the translation, and what the page shows of each line."""
+    found = translator.hypotheses(
+        request.lines, beam=request.beam, nbest=request.beam, attention=True
+    )
+    lines = [line_as_json(translator, *line) for line in zip(request.lines, found)]
+    best = [line["hypotheses"][0]["text"] if line["hypotheses"] else "" for line in lines]
+    return {"translation": "\n".join(best), "lines": lines}
+
+
+def line_as_json(
+    translator: Translator, line: str, translations: List[Translation]
+) -> Dict[str, Any]:
+    """A line of the text, with its translations, the best first; a line without words has none."""
+    translations = [translation for translation in translations if translation.source_words]
+    return {
+        "source": line,
+        "hypotheses": list(map(as_json, translations)),
+        "memory": memory_as_json(translator, line) if translations else None,
+    }
 
 
 def as_json(translation: Translation) -> Dict[str, Any]:
@@ -114,7 +213,7 @@ def as_json(translation: Translation) -> Dict[str, Any]:
         "score": translation.score,
         "source": [*translation.source_words, END],
         "words": [*translation.words, END],
-        "attention": translation.attention.tolist(),
+        "attention": rounded(translation.attention),
     }
 
 
@@ -124,7 +223,12 @@ def memory_as_json(translator: Translator, text: str) -> Optional[Dict[str, Any]
         result = memory(translator, text)
     except InputError:
         return None
-    return {"subwords": subword_labels(result.subwords), "weights": result.weights.tolist()}
+    return {"subwords": subword_labels(result.subwords), "weights": rounded(result.weights)}
+
+
+def rounded(weights: Tensor) -> List[List[float]]:
+    """Weights with as many digits as the page can show; all digits would be most of an answer."""
+    return [[round(weight, 4) for weight in row] for row in weights.tolist()]
 
 
 def serve(translator: Translator, host: str, port: int) -> None:

@@ -1,12 +1,17 @@
-"""Translation with a faster beam search and the length penalty of the paper."""
+"""Translation with a faster beam search, the paper's length penalty, and BLEU of raw text."""
 
 import logging
 from dataclasses import dataclass, field
+from typing import Optional
 
+from fairseq import utils
+from fairseq.data import Dictionary
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
+from fairseq_lrn.data import text_files
+from fairseq_lrn.data.raw_text import RawText, group
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
 from fairseq_lrn.generation.length_penalty import (
@@ -18,6 +23,7 @@ from fairseq_lrn.modules.precision import MATMUL_DTYPES, set_matmul_dtype
 logger = logging.getLogger(__name__)
 
 LENGTH_PENALTIES = ("power", "gnmt")
+EXAMPLES = 3  # sentences of the validation set whose translations are logged
 
 
 @dataclass
@@ -38,17 +44,28 @@ class LRNTranslationConfig(TranslationConfig):
             "CPU that supports it; bfloat16 and int8 round, so some translations differ"
         },
     )
+    # Greedy search, so that validation stays short; a model that does not end yet is stopped.
+    eval_bleu_args: Optional[str] = field(
+        default='{"beam": 1, "max_len_a": 1.2, "max_len_b": 10}',
+        metadata={"help": "options of the search of --eval-bleu, as JSON"},
+    )
 
 
 @register_task("translation_lrn", dataclass=LRNTranslationConfig)
 class LRNTranslationTask(TranslationTask):
     """fairseq's ``translation`` with a faster beam search and the length penalty of the paper.
 
-    The task is needed for generation only: ``fairseq-generate --task translation_lrn`` accepts any
-    model and data of ``translation``. Only the models of this package are searched faster.
+    ``fairseq-generate --task translation_lrn`` accepts any model and data of ``translation``. Only
+    the models of this package are searched faster.
+
+    In training, ``--eval-bleu`` computes BLEU of raw text, for data of ``fairseq-lrn prepare``: the
+    task restores it from subwords, and logs the translations of the first sentences of the
+    validation set. For other data, or with ``--eval-bleu-remove-bpe``, ``--eval-bleu-detok`` or
+    ``--eval-tokenized-bleu``, fairseq computes it.
     """
 
     dtype_unavailable_reason = ""  # the last reason that was logged
+    _raw: Optional[RawText] = None
 
     def build_generator(
         self,
@@ -88,3 +105,45 @@ class LRNTranslationTask(TranslationTask):
         return super().build_generator(
             models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn
         )
+
+    def _inference_with_bleu(self, generator, sample, model):
+        """BLEU of the translations of a batch; fairseq's ``valid_step`` adds up its counts."""
+        raw = self._raw_text()
+        if raw is None:
+            return super()._inference_with_bleu(generator, sample, model)
+        import sacrebleu  # takes time to import
+
+        found = self.inference_step(generator, [model], sample)
+        # Unknown words must not count as equal.
+        translations = [
+            raw.text(self._symbols(self.tgt_dict, best["tokens"], "UNKNOWNTOKENINHYP"))
+            for best, *_ in found
+        ]
+        references = [
+            raw.text(self._symbols(self.tgt_dict, target, "UNKNOWNTOKENINREF"))
+            for target in sample["target"]
+        ]
+        for row, number in enumerate(sample["id"].tolist()):
+            if number < EXAMPLES or (self.cfg.eval_bleu_print_samples and row == 0):
+                source = self._symbols(self.src_dict, sample["net_input"]["src_tokens"][row])
+                words = " ".join(group(source.split())[0])
+                logger.info("example %d, source:      %s", number + 1, words)
+                logger.info("example %d, reference:   %s", number + 1, references[row])
+                logger.info("example %d, translation: %s", number + 1, translations[row])
+        return sacrebleu.corpus_bleu(translations, [references])
+
+    def _raw_text(self) -> Optional[RawText]:
+        """How to restore raw text, or None if fairseq does it or the data do not say how."""
+        cfg = self.cfg
+        if cfg.eval_tokenized_bleu or cfg.eval_bleu_remove_bpe or cfg.eval_bleu_detok != "space":
+            return None
+        directory = utils.split_paths(cfg.data)[0]
+        if self._raw is None and text_files.files(directory):
+            self._raw = RawText(directory, cfg.source_lang)
+        return self._raw
+
+    @staticmethod
+    def _symbols(dictionary: Dictionary, tokens, unknown: Optional[str] = None) -> str:
+        """The subwords of a sentence, separated by spaces, without padding and EOS."""
+        tokens = utils.strip_pad(tokens.int().cpu(), dictionary.pad())
+        return dictionary.string(tokens, unk_string=unknown)

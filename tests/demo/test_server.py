@@ -33,52 +33,116 @@ def test_about(client):
         "source": "en",
         "target": "de",
         "max_characters": MAX_CHARACTERS,
+        "max_lines": server.MAX_LINES,
         "max_beam": server.MAX_BEAM,
     }
 
 
 def test_translation(client, sentence):
     answer = client.post("/translate", json={"text": sentence, "beam": 3}).get_json()
-    assert len(answer["translations"]) == 3
-    for translation in answer["translations"]:
-        assert translation["source"][-1] == translation["words"][-1] == "</s>"
-        assert len(translation["attention"]) == len(translation["words"])
-        assert len(translation["attention"][0]) == len(translation["source"])
-    assert len(answer["memory"]["weights"]) == len(answer["memory"]["subwords"])
+    (line,) = answer["lines"]
+    assert len(line["hypotheses"]) == 3
+    assert answer["translation"] == line["hypotheses"][0]["text"]
+    for hypothesis in line["hypotheses"]:
+        assert hypothesis["source"][-1] == hypothesis["words"][-1] == "</s>"
+        assert len(hypothesis["attention"]) == len(hypothesis["words"])
+        assert len(hypothesis["attention"][0]) == len(hypothesis["source"])
+        assert sum(hypothesis["attention"][0]) == pytest.approx(1, abs=0.01)
+    assert len(line["memory"]["weights"]) == len(line["memory"]["subwords"])
 
 
-def test_empty_sentence(client):
+def test_lines(client, sentence):
+    """Each line is translated on its own; empty lines keep their places."""
+    single = client.post("/translate", json={"text": sentence}).get_json()
+    text = f"{sentence}\r\n\n \t\n{sentence}\u2028{sentence}\n"
+    answer = client.post("/translate", json={"text": text}).get_json()
+    lines = answer["lines"]
+    assert [line["source"] for line in lines[:2]] == [sentence, ""]
+    assert lines[3]["source"] == f"{sentence} {sentence}"  # only a line feed ends a line
+    assert [len(line["hypotheses"]) for line in lines] == [5, 0, 0, 5, 0]
+    assert [line["memory"] is None for line in lines] == [False, True, True, False, True]
+    translations = answer["translation"].split("\n")
+    assert translations == [single["translation"], "", "", lines[3]["hypotheses"][0]["text"], ""]
+
+
+def test_text_without_words(client):
     answer = client.post("/translate", json={"text": " "}).get_json()
-    assert [translation["text"] for translation in answer["translations"]] == [""]
-    assert answer["memory"] is None
+    expected = {"source": "", "hypotheses": [], "memory": None}
+    assert answer == {"translation": "", "lines": [expected]}
 
 
 def test_model_without_lrn(prepared_data, tmp_path, sentence):
     save_checkpoint(tmp_path / "checkpoint_last.pt", prepared_data, "--cell", "gru")
     client = server.create_app(load_translator(str(tmp_path))).test_client()
-    answer = client.post("/translate", json={"text": sentence, "beam": 1}).get_json()
-    assert len(answer["translations"]) == 1 and answer["memory"] is None
+    (line,) = client.post("/translate", json={"text": sentence, "beam": 1}).get_json()["lines"]
+    assert len(line["hypotheses"]) == 1 and line["memory"] is None
 
 
 @pytest.mark.parametrize(
-    "request_options, status, message",
+    "body, message",
     [
-        ({"json": {"text": "a" * (MAX_CHARACTERS + 1)}}, 400, f"at most {MAX_CHARACTERS}"),
-        ({"json": {"text": "a", "beam": 0}}, 400, "beam must be a whole number from 1 to"),
-        ({"json": {"text": "a", "beam": "5"}}, 400, "beam must be a whole number"),
-        ({"json": {"text": "a", "beam": True}}, 400, "beam must be a whole number"),
-        ({"json": {"text": 5}}, 400, "send JSON with a text"),
-        ({"json": ["a"]}, 400, "send JSON with a text"),
-        ({"data": '{"text": "a"}', "content_type": "text/plain"}, 400, "send JSON with a text"),
-        ({"data": "{", "content_type": "application/json"}, 400, "send JSON with a text"),
-        ({"json": {"text": "a" * MAX_BYTES}}, 413, f"at most {MAX_BYTES} bytes"),
-        ({"json": {"text": "a"}, "headers": {"Host": "elsewhere.example:80"}}, 403, "elsewhere"),
+        ("", "the request is not JSON: Expecting value"),
+        ("{", "the request is not JSON: Expecting property name"),
+        (b'{"text": "\xe4"}', "the request is not UTF-8 (byte 11)"),
+        ("[" * 8_000 + "]" * 8_000, "nested too deeply"),
+        ('{"text": ' + "[" * 5_000 + "]" * 5_000 + "}", "nested too deeply"),
+        ('{"text": "a", "beam": NaN}', "NaN is not a JSON value"),
+        ('["a"]', "send a JSON object, e.g. {"),
+        ("null", "send a JSON object"),
+        ("{}", "text must be a string"),
+        ('{"text": 5}', "text must be a string"),
+        ('{"text": null}', "text must be a string"),
+        ('{"text": "a", "beams": 3}', "unknown field 'beams': a request has text and beam"),
+        ('{"text": "a", "\\ud800": 3}', "unknown field '\\ud800'"),
+        ('{"text": "a", "beam": 0}', "beam must be a whole number from 1 to 20"),
+        ('{"text": "a", "beam": "5"}', "beam must be a whole number"),
+        ('{"text": "a", "beam": true}', "beam must be a whole number"),
+        ('{"text": "a", "beam": 2.5}', "beam must be a whole number"),
+        ('{"text": "a", "beam": 1e999}', "beam must be a whole number"),
+        ('{"text": "a", "beam": ' + "9" * 9_999 + "}", "beam must be a whole number"),
+        ('{"text": "' + "a" * (MAX_CHARACTERS + 1) + '"}', f"at most {MAX_CHARACTERS}"),
+        ('{"text": "' + "a\\n" * server.MAX_LINES + '"}', "51 lines: at most 50"),
+        (
+            '{"text": "\\u0000\\ud800"}',
+            r"character 2 of the text is half of a surrogate pair, \ud800",
+        ),
     ],
+    ids=lambda value: str(value)[:40],
 )
-def test_refused_request(client, request_options, status, message):
-    answer = client.post("/translate", **request_options)
+def test_refused_request(client, body, message):
+    answer = client.post("/translate", data=body, content_type="application/json")
+    assert answer.status_code == 400
+    assert message in answer.get_json()["error"]
+
+
+@pytest.mark.parametrize(
+    "method, path, options, status, message",
+    [
+        ("POST", "/translate", {"data": "text=a"}, 400, "send JSON, with Content-Type"),
+        ("POST", "/translate", {"json": {"text": "a" * MAX_BYTES}}, 413, f"at most {MAX_BYTES} "),
+        ("GET", "/about", {"headers": {"Host": "elsewhere.example:80"}}, 403, "elsewhere"),
+        ("GET", "/about", {"headers": {"Host": "[::1"}}, 403, "does not answer requests"),
+        ("GET", "/translate", {}, 405, "not allowed"),
+        ("GET", "/static/../server.py", {}, 404, "not found"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_other_errors(client, method, path, options, status, message):
+    """Every error is JSON, with the security headers, those outside of the interface as well."""
+    answer = client.open(path, method=method, **options)
     assert answer.status_code == status
     assert message in answer.get_json()["error"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert status != 405 or "POST" in answer.headers["Allow"]
+
+
+def test_failure_of_the_server(untrained, caplog):
+    translator = load_translator(str(untrained))
+    translator.hypotheses = lambda *args, **options: 1 / 0
+    answer = server.create_app(translator).test_client().post("/translate", json={"text": "a"})
+    assert answer.status_code == 500
+    assert answer.get_json() == {"error": "the server failed: its terminal shows why"}
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_page_loads_nothing_from_elsewhere(client):
@@ -88,7 +152,6 @@ def test_page_loads_nothing_from_elsewhere(client):
         answer = client.get(path)
         assert answer.status_code == 200
         assert not re.search(r"https?:|[\"']//", answer.get_data(as_text=True))
-    assert client.get("/static/../server.py").status_code == 404
 
 
 @pytest.mark.parametrize(

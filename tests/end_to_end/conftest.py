@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from toy_grammar import generate
 from warm import BIN, Warm
 
 ROOT = Path(__file__).resolve().parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @dataclass
@@ -147,3 +149,18 @@ def hypotheses(output):
 @pytest.fixture(scope="session")
 def hypotheses_of():
     return hypotheses
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, driven by Playwright."""
+    paths = filter(None, map(shutil.which, BROWSERS))
+    path = os.environ.get("FAIRSEQ_LRN_BROWSER") or next(paths, None)
+    if path is None:
+        pytest.skip("no Chromium found: install it, or set FAIRSEQ_LRN_BROWSER to its path")
+    playwright = pytest.importorskip("playwright.sync_api")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()

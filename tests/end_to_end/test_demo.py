@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 
 from fairseq_lrn.demo.server import MAX_CHARACTERS
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+SIZES = [(320, 640), (390, 840), (1280, 800)]
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +20,26 @@ def checkpoints(quickstart):
 
 
 @pytest.fixture(scope="module")
-def source(quickstart):
-    return (quickstart[0] / "raw" / "test.en").read_text().splitlines()[0]
+def sources(quickstart):
+    return (quickstart[0] / "raw" / "test.en").read_text().splitlines()
 
 
 @pytest.fixture(scope="module")
-def expected(quickstart):
-    return (quickstart[0] / "generate-test.txt.detok").read_text().splitlines()[0]
+def source(sources):
+    return sources[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def translations(quickstart):
+    return (quickstart[0] / "generate-test.txt.detok").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def expected(translations):
+    return translations[0]
+
+
+@pytest.fixture(scope="module")
 def page(checkpoints, root):
     """The address of a server in a process of its own."""
     command = [sys.executable, "-m", "fairseq_lrn", "serve", checkpoints, "--port", "0"]
@@ -42,54 +51,134 @@ def page(checkpoints, root):
     assert process.wait(timeout=60) == -signal.SIGTERM
 
 
-@pytest.fixture
-def browser():
-    paths = filter(None, map(shutil.which, BROWSERS))
-    path = os.environ.get("FAIRSEQ_LRN_BROWSER") or next(paths, None)
-    if path is None:
-        pytest.skip("no Chromium found: install it, or set FAIRSEQ_LRN_BROWSER to its path")
-    playwright = pytest.importorskip("playwright.sync_api")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=flags)
-        yield browser
-        browser.close()
-
-
 def test_page_is_served(page):
     with urllib.request.urlopen(page) as answer:
         assert b"<title>fairseq_lrn</title>" in answer.read()
 
 
-def test_in_a_browser(page, browser, source, expected):
+@pytest.fixture
+def view(page, browser):
+    """The page in a tab, with lists of requested addresses and of messages of the browser."""
     view = browser.new_page(viewport={"width": 1000, "height": 1100})
-    asked, wrong = [], []
-    view.on("request", lambda request: asked.append(request.url))
-    view.on("console", lambda message: wrong.append(message.text))
-    view.on("pageerror", lambda error: wrong.append(str(error)))
+    view.asked, view.wrong = [], []
+    view.on("request", lambda request: view.asked.append(request.url))
+    view.on("console", lambda message: view.wrong.append(message.text))
+    view.on("pageerror", lambda error: view.wrong.append(str(error)))
     view.goto(page)
-    view.get_by_label("Sentence").fill(source)
-    assert view.locator("#count").inner_text() == f"{len(source)} of {MAX_CHARACTERS} characters"
-    view.get_by_label("Beam").fill("3")
+    yield view
+    view.close()
+
+
+def translate(view, text):
+    """Enter a text, click on the button, and wait for the answer."""
+    view.get_by_label("Text", exact=True).fill(text)
     view.get_by_role("button", name="Translate").click()
-    view.locator("#result").wait_for()
-    assert view.locator("#best").inner_text() == expected
+    view.locator("body:not(.busy)").wait_for()
+
+
+def shown(view):
+    return view.locator("#translation").inner_text()
+
+
+def overflow(view):
+    """How many pixels the page is wider than the window."""
+    return view.evaluate("document.documentElement.scrollWidth - innerWidth")
+
+
+def violations(view):
+    """The violations of accessibility rules that axe-core finds: rules, and elements."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    found = axe.Axe().run(view).response["violations"]
+    return [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found]
+
+
+def test_in_a_browser(page, view, source, expected):
+    view.get_by_label("Beam", exact=True).fill("3")
+    translate(view, source)
+    count = f"{len(source)} of {MAX_CHARACTERS} characters"
+    assert view.locator("#count").inner_text() == count
+    assert shown(view) == expected
     assert view.locator("#languages").inner_text() == "en \u2192 de"
     hypotheses = view.locator("#nbest button")
     assert hypotheses.count() == 3
     hypotheses.nth(1).click()
-    second = view.locator("#best").inner_text()
+    second = shown(view)
     assert second != expected and second in hypotheses.nth(1).inner_text()
-    rows = view.locator("#attention tbody tr")
+    rows = view.get_by_role("table", name="Attention").locator("tbody tr")
     assert rows.count() == len(re.findall(r"\w+|[^\w\s]", second)) + 1
-    assert view.locator("#memory tbody tr").count() > 3
+    assert view.get_by_role("table", name="Memory").locator("tbody tr").count() > 3
     if "FAIRSEQ_LRN_SCREENSHOT" in os.environ:
         hypotheses.nth(0).click()
         view.screenshot(path=os.environ["FAIRSEQ_LRN_SCREENSHOT"], full_page=True)
-    # Enter translates as well; the page shows why the server refuses a request.
-    view.get_by_label("Sentence").fill("dog " * 300)
-    view.get_by_label("Sentence").press("Enter")
-    view.get_by_text("at most 1000").wait_for()
-    assert all(url.startswith(page) for url in asked) and len(asked) >= 5
-    # The browser itself logs the answer 400, and that there is no icon.
-    assert all("Failed to load resource" in text for text in wrong)
+    assert all(url.startswith(page) for url in view.asked) and len(view.asked) >= 5
+    # The browser itself logs that there is no icon.
+    assert all("Failed to load resource" in text for text in view.wrong)
+
+
+def test_lines(view, sources, translations):
+    """The page shows all lines of a text, and the details of the line that is selected."""
+    translate(view, f"{sources[0]}\n\n{sources[1]}")
+    outputs = view.locator("#translation p")
+    assert outputs.all_inner_texts() == [translations[0], "", translations[1]]
+    view.get_by_label("Details of line").select_option(f"3: {sources[1]}")
+    assert view.locator("#nbest button").first.inner_text().endswith(translations[1])
+    view.locator("#nbest button").nth(1).click()
+    assert outputs.first.inner_text() == translations[0]
+    assert outputs.last.inner_text() != translations[1]
+    translate(view, sources[1])
+    assert shown(view) == translations[1]
+    assert view.get_by_label("Details of line").is_hidden()
+
+
+def test_keyboard(view, sources, translations):
+    text, focus = view.get_by_label("Text", exact=True), "document.activeElement.id"
+    text.fill(sources[0])
+    text.press("Shift+Enter")
+    assert text.input_value() == f"{sources[0]}\n"
+    # Enter ends the input of a character that takes several keys.
+    composing = {"key": "Enter", "isComposing": True, "bubbles": True}
+    text.dispatch_event("keydown", composing)
+    assert not [url for url in view.asked if url.endswith("/translate")]
+    text.press("Enter")
+    view.locator("#details").wait_for()
+    assert shown(view).strip() == translations[0] and view.evaluate(focus) == "text"
+    view.get_by_role("button", name="Translate").press("Enter")
+    view.locator("body:not(.busy)").wait_for()
+    assert view.evaluate(focus) == "go"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [("dog " * 300, "The text has 1200 characters: at most 1000"), (" \n", "Type a text first.")],
+)
+def test_error(view, source, text, message):
+    """An error replaces an earlier result, and is said at once; a result is said, too."""
+    translate(view, source)
+    assert view.get_by_role("status").inner_text() == shown(view) != ""
+    assert view.get_by_role("alert").is_hidden()
+    translate(view, text)
+    assert view.get_by_role("alert").inner_text().lower() == message.lower()
+    assert shown(view) == "" and view.locator("#details").is_hidden()
+    translate(view, source)
+    assert shown(view) != "" and view.get_by_role("alert").is_hidden()
+
+
+@pytest.mark.parametrize("width, height", SIZES)
+def test_accessibility(view, sources, width, height):
+    view.set_viewport_size({"width": width, "height": height})
+    for text in ("\n".join(sources[:2]), ""):
+        translate(view, text)
+        assert overflow(view) <= 0
+        for scheme in ("light", "dark"):
+            view.emulate_media(color_scheme=scheme)
+            assert violations(view) == [], (text, scheme)
+
+
+@pytest.mark.parametrize("width, height", SIZES)
+def test_long_text(view, sources, width, height):
+    """Long lists and large maps do not make the page endless."""
+    view.set_viewport_size({"width": width, "height": height})
+    translate(view, " ".join(sources)[:MAX_CHARACTERS])
+    assert view.get_by_role("table", name="Memory").locator("tbody tr").count() > 150
+    assert overflow(view) <= 0
+    assert view.evaluate("document.documentElement.scrollHeight") < 3000

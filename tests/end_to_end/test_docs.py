@@ -49,12 +49,14 @@ CHANGES = [
         "criterion.rdrop_from_update=5",
     ),
     (r"^fairseq-lrn serve", "serve"),
+    (r"^curl (.*) http://127.0.0.1:8080/", r"curl --fail-with-body \1 $(cat url.log)"),
 ]
 SERVE = """
 serve() {
   fairseq-lrn serve "$@" --port 0 >serve.log &
+  trap "kill $!" EXIT
   for _ in {1..100}; do grep -q http serve.log && break; sleep 0.3; done
-  kill $! && grep -q http serve.log
+  grep -o "^http[^ ]*" serve.log >url.log
 }
 """
 
@@ -218,19 +220,54 @@ def test_messages():
         assert piece in code, piece
 
 
-def test_pages(tmp_path):
-    """The pages are built without a warning (a dead link is one). They work offline."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The pages, built without a warning (a dead link is one)."""
     pytest.importorskip("sphinx")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", str(tmp_path)]
+    directory = str(tmp_path_factory.mktemp("html"))
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", directory]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
-    assert "load_translator" in (tmp_path / "api.html").read_text()
-    assert "Contributing" in (tmp_path / "contributing.html").read_text()
-    for page in tmp_path.rglob("*.html"):
+    return Path(directory)
+
+
+def test_pages(built):
+    """The pages work offline."""
+    assert "load_translator" in (built / "api.html").read_text()
+    assert "Contributing" in (built / "contributing.html").read_text()
+    for page in built.rglob("*.html"):
         # Links may lead to other sites, but a page may load nothing from them.
         loaded = re.findall(
             r"<(?:script|img|link|iframe)\b[^>]*(?:src|href)=\"([^\"]+)", page.read_text()
         )
         assert [address for address in loaded if re.match("(https?:)?//", address)] == [], page
-    for style in tmp_path.rglob("*.css"):
+    for style in built.rglob("*.css"):
         assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", style.read_text()), style
+
+
+CUT_OFF = """
+[...document.querySelectorAll("article, article *")]
+    .filter((node) => node.scrollWidth > node.clientWidth + 1)
+    .filter((node) => getComputedStyle(node).overflowX !== "visible")
+    .map((node) => node.innerText)
+"""
+
+
+def test_nothing_is_cut_off(built, browser):
+    """In a window of 1280 pixels, nobody has to scroll to the right to read code or a table."""
+    view = browser.new_page(viewport={"width": 1280, "height": 800})
+    for page in sorted(built.glob("*.html")):
+        view.goto(page.as_uri())
+        assert view.evaluate(CUT_OFF) == [], page
+        assert view.evaluate("document.documentElement.scrollWidth") <= 1280, page
+    view.close()
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no checkout of git")
+def test_git_ignores_what_commands_write(trained):
+    names = [path.name + "/" * path.is_dir() for path in trained.iterdir() if not path.is_symlink()]
+    assert len(names) > 10
+    result = subprocess.run(
+        ["git", "check-ignore", "--no-index", *names], cwd=ROOT, capture_output=True, text=True
+    )
+    assert set(names) - set(result.stdout.splitlines()) == set()

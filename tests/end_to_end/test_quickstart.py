@@ -21,6 +21,9 @@ def test_translates_held_out_sentences(quickstart, bleu_of):
     assert "chrF2|nrefs:1" in output
     for part in ("source", "reference", "translation"):
         assert len(re.findall(f"^{part}: ", output, re.MULTILINE)) == 10
+    # The log of the training run shows BLEU and translations.
+    assert validations(str(directory / "train.log"))[-1]["bleu"] > 90
+    assert output.count("example 3, translation: ") == output.count("valid on 'valid' subset")
     # Every sentence has a translation.
     assert len(read_lines(str(directory / "generate-test.txt.detok"))) == len(held_out)
 

@@ -1,13 +1,19 @@
-"""The task translation_lrn: its generators, and the data type of matrix products."""
+"""The task translation_lrn: its generators, the data type of matrix products, validation BLEU."""
 
 from argparse import Namespace
 
 import pytest
 import torch
+from fairseq import options as training_options
+from fairseq import tasks
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import metrics
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import TASK_REGISTRY
+from sacrebleu import corpus_bleu
 
+from fairseq_lrn.data.raw_text import RawText
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
 from fairseq_lrn.generation.length_penalty import (
@@ -17,9 +23,10 @@ from fairseq_lrn.generation.length_penalty import (
 from fairseq_lrn.modules import precision
 from fairseq_lrn.modules.linear import can_pack
 from fairseq_lrn.tasks import LRNTranslationTask
-from fairseq_lrn.tasks.translation import LRNTranslationConfig
+from fairseq_lrn.tasks.translation import EXAMPLES, LRNTranslationConfig
 from kernels import needs_int8
 from searching import LENGTHS, livelier, sample_of
+from toy_checkpoints import SMALL
 
 
 def test_registered_with_fairseq():
@@ -123,3 +130,75 @@ def test_weights_that_cannot_be_quantised(build, task, caplog):
         model.float().decoder.output_projection.weight[5, 3] = torch.nan
     with pytest.raises(InputError, match="the weights are not finite"):
         translation.build_generator([model], Namespace(beam=4))
+
+
+@pytest.fixture
+def validate(prepared_data, caplog):
+    """A function that validates an untrained model.
+
+    It returns the task, the hypotheses of the batches and the logged BLEU.
+    """
+
+    def validate(*options):
+        parser = training_options.get_training_parser()
+        arguments = [str(prepared_data), *SMALL, "--task", "translation_lrn", "--eval-bleu"]
+        args = training_options.parse_args_and_arch(parser, [*arguments, *options])
+        cfg = convert_namespace_to_omegaconf(args)
+        translation = tasks.setup_task(cfg.task)
+        model = translation.build_model(cfg.model).eval()
+        criterion = translation.build_criterion(cfg.criterion)
+        translation.load_dataset("valid")
+        dataset = translation.dataset("valid")
+        batches = translation.get_batch_iterator(dataset, max_sentences=100)
+        samples = list(batches.next_epoch_itr(shuffle=False))
+        generator = translation.sequence_generator
+        found = [translation.inference_step(generator, [model], sample) for sample in samples]
+        with metrics.aggregate(new_root=True) as logged, caplog.at_level("INFO"):
+            for sample in samples:
+                output = translation.valid_step(sample, model, criterion)[2]
+                translation.reduce_metrics([output], criterion)
+        return translation, samples, found, logged.get_smoothed_values()["bleu"]
+
+    return validate
+
+
+def test_validation_bleu(validate, prepared_data, caplog):
+    """It is BLEU of the raw text; the first sentences of the validation set are logged."""
+    translation, samples, found, bleu = validate()
+    assert translation.sequence_generator.beam_size == 1
+    lines = {
+        lang: (prepared_data.parent / f"train.{lang}").read_text().splitlines()
+        for lang in ("en", "de")
+    }
+    raw, dictionary = RawText(str(prepared_data)), translation.target_dictionary
+    numbers = [number for sample in samples for number in sample["id"].tolist()]
+    tokens = [best[0]["tokens"] for batch in found for best in batch]
+    unknown = "UNKNOWNTOKENINHYP"  # which is no word of a reference
+    texts = [raw.text(dictionary.string(each, unk_string=unknown)) for each in tokens]
+    references = [lines["de"][number] for number in numbers]
+    assert bleu == round(corpus_bleu(texts, [references]).score, 2)
+    examples = [
+        record.message for record in caplog.records if record.message.startswith("example ")
+    ]
+    assert len(examples) == 3 * EXAMPLES
+    for number, text in zip(numbers, texts):
+        if number < EXAMPLES:
+            assert f"example {number + 1}, translation: {text}" in examples
+            assert f"example {number + 1}, reference:   {lines['de'][number]}" in examples
+
+
+@pytest.mark.parametrize(
+    "options", [["--eval-bleu-remove-bpe", "sentencepiece"], ["--eval-tokenized-bleu"]]
+)
+def test_validation_bleu_by_fairseq(validate, caplog, options):
+    *_, bleu = validate(
+        *options, "--eval-bleu-print-samples", "--eval-bleu-args", '{"beam": 2, "max_len_b": 9}'
+    )
+    assert bleu >= 0
+    assert "example hypothesis: " in caplog.text and "example 1, " not in caplog.text
+
+
+def test_bleu_of_data_without_a_record(task):
+    """Only fairseq-lrn prepare says how to restore raw text."""
+    config = LRNTranslationConfig(data="data-bin", eval_bleu=True)
+    assert LRNTranslationTask(config, *2 * [task.target_dictionary])._raw_text() is None

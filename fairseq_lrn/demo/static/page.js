@@ -1,6 +1,6 @@
 "use strict";
 const get = (id) => document.getElementById(id);
-let limits = { max_characters: 1000, max_beam: 20 };
+let limits = { max_characters: 1000, max_lines: 50, max_beam: 20 };
 let latest = 0;
 
 function element(name, text) {
@@ -9,64 +9,99 @@ function element(name, text) {
   return node;
 }
 
-// A table of weights; the opacity of a cell is its weight relative to the largest weight.
-function heatMap(container, rows, columns, weights) {
-  const largest = Math.max(...weights.flat(), 1e-9);
+function header(text, scope) {
+  const cell = element("th");
+  cell.scope = scope;
+  cell.append(element("span", text));
+  return cell;
+}
+
+// A table of weights; the colour of a cell is as strong as its weight, relative to the largest one.
+function heatMap(name, rows, columns, weights) {
+  const largest = weights.flat().reduce((one, other) => Math.max(one, other), 1e-9);
   const table = element("table");
+  table.setAttribute("aria-labelledby", `${name}-title`);
+  table.setAttribute("aria-describedby", `${name}-note`);
   const names = table.createTHead().insertRow();
-  names.append(element("th"));
-  for (const column of columns) {
-    const cell = element("th");
-    cell.append(element("span", column));
-    names.append(cell);
-  }
+  names.append(element("td"), ...columns.map((column) => header(column, "col")));
   const body = table.createTBody();
   weights.forEach((row, index) => {
     const line = body.insertRow();
-    line.append(element("th", rows[index]));
+    line.append(header(rows[index], "row"));
     row.forEach((weight, column) => {
       const cell = line.insertCell();
       cell.title = `${rows[index]} \u2014 ${columns[column]}: ${weight.toFixed(3)}`;
-      const mark = element("i");
-      mark.style.opacity = (weight / largest).toFixed(3);
-      cell.append(mark);
+      cell.setAttribute("aria-label", weight.toFixed(3));
+      cell.style.backgroundColor = `rgba(var(--mark), ${(weight / largest).toFixed(3)})`;
     });
   });
-  container.replaceChildren(table);
+  get(name).replaceChildren(table);
+  get(`${name}-note`).lastElementChild.textContent = `The strongest colour is ${largest.toFixed(3)}.`;
 }
 
-function show(answer) {
-  const list = get("nbest");
-  list.replaceChildren();
-  answer.translations.forEach((translation, index) => {
+function showHypothesis(hypothesis, button, output) {
+  for (const each of get("nbest").querySelectorAll("button")) {
+    each.setAttribute("aria-pressed", String(each === button));
+  }
+  if (output.textContent !== hypothesis.text) output.textContent = hypothesis.text;
+  heatMap("attention", hypothesis.words, hypothesis.source, hypothesis.attention);
+}
+
+function showDetails(line, output) {
+  get("nbest").replaceChildren();
+  line.hypotheses.forEach((hypothesis, index) => {
     const button = element("button");
     button.type = "button";
-    const score = element("span", translation.score.toFixed(3));
+    const score = element("span", hypothesis.score.toFixed(3));
     score.className = "score";
-    button.append(score, translation.text);
-    button.addEventListener("click", () => {
-      for (const each of list.querySelectorAll("button")) each.setAttribute("aria-pressed", "false");
-      button.setAttribute("aria-pressed", "true");
-      get("best").textContent = translation.text;
-      heatMap(get("attention"), translation.words, translation.source, translation.attention);
-    });
+    button.append(score, hypothesis.text);
+    button.addEventListener("click", () => showHypothesis(hypothesis, button, output));
     const item = element("li");
     item.append(button);
-    list.append(item);
+    get("nbest").append(item);
     if (index === 0) button.click();
   });
-  get("memory-part").hidden = answer.memory === null;
-  if (answer.memory) {
-    heatMap(get("memory"), answer.memory.subwords, answer.memory.subwords, answer.memory.weights);
-  }
-  get("result").hidden = false;
+  get("memory-part").hidden = line.memory === null;
+  if (line.memory) heatMap("memory", line.memory.subwords, line.memory.subwords, line.memory.weights);
+}
+
+// Shows the translation of each line, and the details of the first line that has any.
+function show(lines) {
+  const outputs = lines.map((line) => element("p", (line.hypotheses[0] || { text: "" }).text));
+  get("translation").replaceChildren(...outputs);
+  const options = [];
+  lines.forEach((line, index) => {
+    if (!line.hypotheses.length) return;
+    const option = element("option", `${index + 1}: ${line.source}`);
+    option.value = index;
+    options.push(option);
+  });
+  get("line").replaceChildren(...options);
+  get("line").onchange = () => showDetails(lines[get("line").value], outputs[get("line").value]);
+  get("line-part").hidden = options.length < 2;
+  get("line").onchange();
+  get("details").hidden = false;
+}
+
+// Shows an error, and no result that could be taken for the result of this text.
+function refuse(message) {
+  get("translation").replaceChildren();
+  get("details").hidden = true;
+  get("message").textContent = message;
+}
+
+// The button stays enabled: a disabled one would lose the focus.
+function setBusy(busy) {
+  document.body.classList.toggle("busy", busy);
+  get("go").textContent = busy ? "Translating\u2026" : "Translate";
 }
 
 async function translate(event) {
   event.preventDefault();
   const number = ++latest;
   get("message").textContent = "";
-  get("go").disabled = true;
+  setBusy(Boolean(get("text").value.trim()));
+  if (!get("text").value.trim()) return refuse("Type a text first.");
   try {
     const response = await fetch("/translate", {
       method: "POST",
@@ -75,31 +110,37 @@ async function translate(event) {
     });
     const answer = await response.json();
     if (number !== latest) return;
-    if (response.ok) show(answer);
-    else get("message").textContent = answer.error;
+    if (!response.ok) refuse(answer.error);
+    else if (answer.lines.some((line) => line.hypotheses.length)) show(answer.lines);
+    else refuse("The text has no words.");
   } catch (error) {
-    get("message").textContent = "The server does not answer. Is it still running?";
+    if (number === latest) refuse("The server does not answer. Is it still running?");
   } finally {
-    get("go").disabled = false;
+    if (number === latest) setBusy(false);
   }
 }
 
 function count() {
   const length = [...get("text").value].length;
   get("count").textContent = `${length} of ${limits.max_characters} characters`;
+  get("count").classList.toggle("error", length > limits.max_characters);
 }
 
 get("form").addEventListener("submit", translate);
 get("text").addEventListener("input", count);
 get("text").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey) get("form").requestSubmit();
-  if (event.key === "Enter" && !event.shiftKey) event.preventDefault();
+  // Enter also ends the input of a character that takes several keys (isComposing).
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  get("form").requestSubmit();
 });
 fetch("/about").then((response) => response.json()).then((about) => {
   limits = about;
+  document.title = `${about.source} \u2192 ${about.target} \u2013 fairseq_lrn`;
   get("languages").textContent = `${about.source} \u2192 ${about.target}`;
-  get("best").lang = about.target;
-  get("text").lang = about.source;
+  get("translation").lang = about.target.replace("_", "-");
+  get("nbest").lang = about.target.replace("_", "-");
+  get("text").lang = about.source.replace("_", "-");
   get("beam").max = about.max_beam;
   count();
 });

@@ -139,6 +139,8 @@ class Translator:
         batch_size: int = 64,
         progress: Optional[bool] = None,
         first_number: int = 1,
+        max_source_length: Optional[int] = None,
+        truncate: bool = False,
         **generation: Any,
     ) -> List[List[Translation]]:
         """The *nbest* translations of each sentence, the best first.

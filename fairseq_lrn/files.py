@@ -2,15 +2,19 @@
 
 import contextlib
 import errno
+import glob
 import logging
 import os
 import secrets
 import shutil
 import stat
 import tempfile
+import time
 from typing import IO, Iterator, Optional
 
 from fairseq_lrn.errors import InputError
+
+STALE = 24 * 60 * 60  # seconds since the last write to a temporary file; its process is dead
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +26,8 @@ def atomic_write(path: str, keep_incomplete: bool = False) -> Iterator[IO[bytes]
     The new file has the permissions and, where that is possible, the owner of the earlier one. If
     *path* is a symbolic link, the file that it points to is replaced. Anything but an ordinary file
     (a device, a pipe, ``/dev/stdout``) is written directly.
+
+    A process that is killed leaves its temporary file. Writing *path* a day later removes it.
 
     Args:
         path: the file to write.
@@ -87,7 +93,7 @@ def _replacement(target: str, keep_incomplete: bool) -> Iterator[IO[bytes]]:
     """A temporary file that replaces *target*, a path without links, at the end."""
     if os.path.exists(target) and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    file = _temporary(target)
+    file = _temporary(target, "incomplete" if keep_incomplete else "tmp")
     try:
         with file:
             if os.path.exists(target):
@@ -105,10 +111,11 @@ def _replacement(target: str, keep_incomplete: bool) -> Iterator[IO[bytes]]:
     _move(file.name, target)
 
 
-def _temporary(target: str) -> IO[bytes]:
+def _temporary(target: str, suffix: str) -> IO[bytes]:
     """Create a file beside *target*, or elsewhere if only *target* itself can be written."""
     directory, name = os.path.split(target)
-    name = f"{name[:50]}.{secrets.token_hex(4)}.incomplete"
+    _remove_stale(os.path.join(directory, name[:50]))
+    name = f"{name[:50]}.{secrets.token_hex(4)}.{suffix}"
     try:
         return open(os.path.join(directory, name), "xb")
     except OSError as error:
@@ -116,6 +123,14 @@ def _temporary(target: str) -> IO[bytes]:
         if not is_protected or not os.path.exists(target):
             raise
         return open(os.path.join(tempfile.gettempdir(), name), "xb")
+
+
+def _remove_stale(prefix: str) -> None:
+    """Remove the temporary files of processes that were killed."""
+    for path in glob.glob(f"{glob.escape(prefix)}.{8 * '[0-9a-f]'}.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - os.path.getmtime(path) > STALE:
+                os.remove(path)
 
 
 def _copy_permissions(source: str, target: str) -> None:

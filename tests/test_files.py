@@ -101,6 +101,16 @@ def test_files_of_the_user_stay(path, tmp_path):
     assert (tmp_path / "file.tmp").read_bytes() == b"precious"
 
 
+def test_file_of_a_killed_process(path, tmp_path):
+    names = [f"file.{number:08x}.tmp" for number in range(3)] + ["file.original.tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+    for name in names[1:]:
+        os.utime(tmp_path / name, (0, 0))
+    write(path)
+    assert sorted(os.listdir(tmp_path)) == ["file", names[0], "file.original.tmp"]
+
+
 def test_long_name(tmp_path):
     write(tmp_path / ("\u00e4" * 127))
     assert os.listdir(tmp_path) == ["\u00e4" * 127]

@@ -70,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-source-length",
         type=int,
         metavar="N",
-        help="longest sentence to translate, in subwords; the translation of a longer one is empty",
+        help="longest sentence to translate, in subwords; the translation of a longer one is empty "
+        "(default: 10000, or what the model was built for if its encoder is not recurrent)",
     )
     parser.add_argument(
         "--truncate", action="store_true", help="translate the beginning of a longer sentence"

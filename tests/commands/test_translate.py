@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from fairseq_lrn import load_translator
+from fairseq_lrn import Translation, Translator, load_translator
 from fairseq_lrn.commands import translate
 from fairseq_lrn.commands.main import main
 from fairseq_lrn.commands.translate import blocks, read_lines
@@ -107,6 +107,20 @@ def test_output_comes_while_input_pauses(run, untrained, sentences, expected, mo
         command.join()
     os.close(results[1])
     sys.stdin.close()
+
+
+def test_limit_of_length(run, untrained, file, monkeypatch):
+    """The translator has the tests of what the options do."""
+    calls = []
+
+    def hypotheses(self, sentences, **options):
+        calls.append((options["max_source_length"], options["truncate"]))
+        return [[Translation("", 0.0, [], [])] for _ in sentences]
+
+    monkeypatch.setattr(Translator, "hypotheses", hypotheses)
+    run("translate", untrained, file)
+    run("translate", untrained, file, "--max-source-length", 7, "--truncate")
+    assert calls == [(None, False), (7, True)]
 
 
 def test_refused_input(refuse, untrained, file):

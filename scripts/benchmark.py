@@ -18,6 +18,7 @@ from benchmarks import decoding_step, generation_speed, operator_speed, scaling,
 from benchmarks.machine import describe_machine, format_machine
 from fairseq_lrn.commands.entry import run
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.files import atomic_write
 
 OPERATORS = {"scan": operator_speed.scan, "layer": operator_speed.layer}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -139,10 +140,9 @@ def check_plot(args: argparse.Namespace) -> None:
 
 def write_figures(path: str, machine: dict, figures: list) -> None:
     """Write the figures and the description of the machine as JSON."""
-    with open(f"{path}.tmp", "w", encoding="utf-8") as file:
-        rows = [figure._asdict() for figure in figures]
-        json.dump({"machine": machine, "comparisons": rows}, file, indent=1)
-    os.replace(f"{path}.tmp", path)
+    rows = [figure._asdict() for figure in figures]
+    with atomic_write(path) as file:
+        file.write(json.dumps({"machine": machine, "comparisons": rows}, indent=1).encode())
 
 
 def read_costs(path: str, machine: dict) -> list:

@@ -1,5 +1,6 @@
 """Plots of training runs, of attention, and of how much a recurrence keeps of each subword."""
 
+import io
 import os
 from typing import Any, List, Sequence, Tuple
 
@@ -10,6 +11,7 @@ from fairseq_lrn.analysis import training_log
 from fairseq_lrn.analysis.memory import END, Memory
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.files import atomic_write
 from fairseq_lrn.generation.translator import Translation
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -53,8 +55,11 @@ def draw_attention(translation: Translation, path: str) -> None:
         path: file to write.
 
     Raises:
-        InputError: the translation was made without attention; see also :func:`write`.
+        InputError: the source has no words, or the translation was made without attention; see
+            also :func:`write`.
     """
+    if not translation.source_words:
+        raise InputError("the sentence is empty: give a sentence with words")
     if translation.attention is None:
         raise InputError("ask for attention: hypotheses(..., attention=True)")
     columns, rows = [*translation.source_words, END], [*translation.words, END]
@@ -64,7 +69,10 @@ def draw_attention(translation: Translation, path: str) -> None:
 
 
 def draw_curves(logs: Sequence[str], path: str, metric: str = "nll_loss") -> None:
-    """Draw a statistic of the validation set over the number of updates, one line for each log.
+    """Draw a statistic of training and validation over the number of updates.
+
+    Each log has one colour. If a log has the BLEU of validations (``--eval-bleu``), a second panel
+    shows it.
 
     Args:
         logs: output of ``fairseq-train --log-format simple``; a directory stands for its
@@ -73,25 +81,47 @@ def draw_curves(logs: Sequence[str], path: str, metric: str = "nll_loss") -> Non
         metric: name of the statistic, e.g. ``loss``, ``nll_loss``, ``ppl``, ``bleu``.
 
     Raises:
-        InputError: a log has no validation, or no such statistic; see also :func:`write`.
+        InputError: a log has no such statistic; see also :func:`write`.
     """
-    lines = []
+    runs = []
     for log in logs:
         file = os.path.join(log, "train.log") if os.path.isdir(log) else log
-        validations = training_log.validations(file)
-        rows = [row for row in validations if metric in row]
-        if not rows:
-            names = ", ".join(sorted(validations[0].keys() - {"epoch", "num_updates"}))
-            raise InputError(f"{file} has no {metric}: choose from {names}")
-        lines.append(([row["num_updates"] for row in rows], [row[metric] for row in rows]))
-    figure, panels = new_figure(1, 1, (6.4, 4.0))
-    for name, (updates, values) in zip(distinct_names(logs), lines):
-        panels[0].plot(updates, values, label=name, linewidth=1.4)
-    panels[0].set_xlabel("updates")
-    panels[0].set_ylabel(f"{metric} on the validation set")
-    panels[0].grid(alpha=0.3)
-    panels[0].legend(frameon=False)
+        training, validation = training_log.training_and_validation(file)
+        names = {name for row in (*training, *validation) for name in row}
+        names -= {"epoch", "num_updates"}
+        if metric not in names:
+            raise InputError(f"{file} has no {metric}: choose from {', '.join(sorted(names))}")
+        runs.append((training, validation))
+    bleu = metric != "bleu" and any("bleu" in row for _, rows in runs for row in rows)
+    figure, panels = new_figure(1 + bleu, 1, (6.4, 4.0 + 2.4 * bleu))
+    panels[-1].sharex(panels[0])
+    for color, (name, (training, validation)) in enumerate(zip(distinct_names(logs), runs)):
+        label = f"{name}, " if len(logs) > 1 else ""
+        style = {"color": f"C{color}", "linewidth": 1.4}
+        line(panels[0], training, metric, label=f"{label}training", alpha=0.4, **style)
+        line(panels[0], validation, metric, label=f"{label}validation", marker=".", **style)
+        if bleu:
+            line(panels[1], validation, "bleu", label=f"{label}validation", marker=".", **style)
+    for panel, name in zip(panels, (metric, "BLEU")):
+        panel.set_ylabel(name)
+        panel.grid(alpha=0.3)
+        panel.legend(frameon=False)
+    panels[-1].set_xlabel("updates")
     write(figure, path)
+
+
+def line(panel: Any, rows: Sequence[training_log.Statistics], metric: str, **style: Any) -> None:
+    """Draw a statistic over the number of updates, if there is any.
+
+    Args:
+        panel: panel of a figure.
+        rows: statistics; those without *metric* are left out.
+        metric: name of the statistic.
+        style: arguments of matplotlib's ``plot``.
+    """
+    points = [(row["num_updates"], row[metric]) for row in rows if metric in row]
+    if points:
+        panel.plot(*zip(*points), **style)
 
 
 def distinct_names(paths: Sequence[str]) -> List[str]:
@@ -159,7 +189,7 @@ def write(figure: Any, path: str) -> None:
     """
     if not path.endswith(FORMATS):
         raise InputError(f"{path} must end in one of {', '.join(FORMATS)}")
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150, format=path.rsplit(".", 1)[1])
+    with atomic_write(path) as file:
+        file.write(picture.getvalue())

@@ -1,19 +1,58 @@
 """Losses, BLEU and training time from the logs of ``fairseq-train`` and ``fairseq-generate``."""
 
+import contextlib
 import os
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from fairseq_lrn.errors import InputError
 
 DONE = re.compile(r"done training in ([\d.]+) seconds")
+GENERATE = re.compile(r"Generate .*BLEU4 = ([\d.]+)")
 VALID = re.compile(r"epoch (\d+) \| valid on '\w+' subset \| (.+)")
+# A mean over the updates since the last such line, or over the epoch.
+TRAIN_INTERVAL = re.compile(r"train_inner \| epoch (\d+):\s+\d+ / \d+ (.+)")
+TRAIN_EPOCH = re.compile(r"\| train \| epoch (\d+) \| (.+)")
+STATISTIC = re.compile(r"(\w+)[ =]([-+.\w]+)(?:, | \| |$)")
+
+Statistics = Dict[str, float]
 
 
-def validations(path: str) -> List[Dict[str, float]]:
-    """The statistics of each validation, in the order of the updates.
+def read_log(path: str) -> List[str]:
+    """The lines of a log, in which anything may be that a program printed.
 
-    If a resumed training run repeats a validation, the later result counts.
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().splitlines()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def statistics(lines: Iterable[str], pattern: "re.Pattern[str]") -> List[Statistics]:
+    """The statistics in the lines of one kind, in the order of the updates.
+
+    If a resumed training run repeats updates, the later result counts.
+
+    Args:
+        lines: lines of a log.
+        pattern: :data:`VALID`, :data:`TRAIN_INTERVAL` or :data:`TRAIN_EPOCH`.
+    """
+    by_update: Dict[float, Statistics] = {}
+    for match in filter(None, map(pattern.search, lines)):
+        row = {"epoch": float(match.group(1))}
+        for name, value in STATISTIC.findall(match.group(2)):
+            with contextlib.suppress(ValueError):
+                row[name] = float(value)
+        if "num_updates" in row:  # otherwise the line is incomplete
+            by_update[row["num_updates"]] = row
+    return [by_update[update] for update in sorted(by_update)]
+
+
+def validations(path: str) -> List[Statistics]:
+    """The statistics of each validation, see :func:`statistics`.
 
     Args:
         path: output of ``fairseq-train --log-format simple``.
@@ -21,24 +60,35 @@ def validations(path: str) -> List[Dict[str, float]]:
     Raises:
         InputError: the file cannot be read or has no validation.
     """
-    by_update: Dict[float, Dict[str, float]] = {}
-    try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                match = VALID.search(line)
-                if match:
-                    pairs = (item.split() for item in match.group(2).split(" | "))
-                    row = {"epoch": float(match.group(1))}
-                    row.update((pair[0], float(pair[1])) for pair in pairs if len(pair) == 2)
-                    by_update[row["num_updates"]] = row
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if not by_update:
+    rows = statistics(read_log(path), VALID)
+    if not rows:
         raise InputError(f"{path} has no validation: train with --log-format simple")
-    return [by_update[update] for update in sorted(by_update)]
+    return rows
 
 
-def table(rows: List[Dict[str, float]]) -> str:
+def training_and_validation(path: str) -> Tuple[List[Statistics], List[Statistics]]:
+    """The statistics of training, every ``--log-interval`` updates, and of each validation.
+
+    One of them may be empty. If no interval was logged, training has one row for each epoch.
+
+    Args:
+        path: output of ``fairseq-train --log-format simple``.
+
+    Raises:
+        InputError: the file cannot be read, or has neither.
+    """
+    lines = read_log(path)
+    training = statistics(lines, TRAIN_INTERVAL) or statistics(lines, TRAIN_EPOCH)
+    validation = statistics(lines, VALID)
+    if not training and not validation:
+        raise InputError(
+            f"{path} has neither training nor validation: give the output of fairseq-train "
+            "--log-format simple"
+        )
+    return training, validation
+
+
+def table(rows: List[Statistics]) -> str:
     """A Markdown table of validations."""
     lines = [
         "| epoch | updates | loss | nll_loss | ppl |",
@@ -89,13 +139,12 @@ def results(directories: Sequence[str]) -> List[Result]:
         log = os.path.join(directory, "train.log")
         if not os.path.isfile(log):
             continue
-        with open(log, encoding="utf-8") as file:
-            text = file.read()
-        if not VALID.search(text):
+        lines = read_log(log)
+        history = statistics(lines, VALID)
+        if not history:
             continue  # still in its first epoch
-        history = validations(log)
         best = min(history, key=lambda row: row["loss"])
-        seconds = DONE.findall(text)
+        seconds = DONE.findall("\n".join(lines))
         rows.append(
             Result(
                 os.path.basename(os.path.normpath(directory)),
@@ -126,14 +175,10 @@ def read_bleu(path: str) -> float:
     Raises:
         InputError: the file is missing or has no BLEU.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            scores = re.findall(r"^Generate .*BLEU4 = ([\d.]+)", file.read(), re.MULTILINE)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    scores = list(filter(None, map(GENERATE.match, read_log(path))))
     if not scores:
         raise InputError(f"{path} has no BLEU: fairseq-generate did not finish, run it again")
-    return float(scores[-1])
+    return float(scores[-1].group(1))
 
 
 def results_table(rows: Sequence[Result]) -> str:

@@ -31,13 +31,12 @@ from fairseq.tasks.translation import TranslationConfig
 from omegaconf import OmegaConf
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.data.parallel import write_lines
+from fairseq_lrn.data.parallel import text_lines, write_lines
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 from fairseq_lrn.models.translation.rnmt_model import RNMTModel
 from fairseq_lrn.models.translation.zero_weights import (
     SPECIAL_WORDS,
-    ConversionError,
     config_from_zero,
     from_zero,
 )
@@ -112,13 +111,9 @@ def read_vocabulary(path: str) -> List[str]:
     Repeated words are ignored, as in the toolkit.
 
     Raises:
-        ConversionError: the file cannot be read.
+        InputError: the file cannot be read, or is not UTF-8.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            words = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConversionError(f"cannot read the vocabulary {path}: {error}") from error
+    words = [line.strip() for line in text_lines(path)]
     return [word for word in dict.fromkeys(words) if word not in SPECIAL_WORDS]
 
 

@@ -51,7 +51,7 @@ def build_main_parser(commands: Dict[str, ModuleType]) -> argparse.ArgumentParse
 
 
 def main(arguments: Optional[List[str]] = None) -> None:
-    """Run a subcommand. If it refuses its input, print a message and exit with status 2.
+    """Run a subcommand. If it fails, print a message and exit, see :func:`run`.
 
     Args:
         arguments: arguments of the command; by default the arguments of the process.

@@ -1,6 +1,7 @@
 """Plot training curves, attention, or the memory of the recurrence. Needs matplotlib.
 
-curves: a statistic of the validation set, from logs of fairseq-train (--log-format simple).
+curves: a statistic of training and validation, and the BLEU of validations if there is any, from
+logs of fairseq-train (--log-format simple).
 attention: attention between the words of a sentence and the words of its translation.
 memory: how much of each subword the states of an encoder layer hold, by the paper's unfolded form
 h_t = sum_k i_k (prod_{k<j<=t} f_j) v_k. The weights are means over the hidden units.
@@ -57,8 +58,8 @@ def main(args: argparse.Namespace) -> None:
     translator = load_translator(args.model, data=args.data)
     if args.kind == "attention":
         translation = translator.hypotheses([args.sentence], attention=True)[0][0]
-        print(translation.text)
         plots.draw_attention(translation, args.output)
+        print(translation.text)
     else:
         result = memory.memory(translator, args.sentence, args.layer, args.backward)
         plots.draw_memory(result, args.output)

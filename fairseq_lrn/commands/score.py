@@ -71,8 +71,12 @@ def _run_sacrebleu(reference: str, hypotheses: str, metric: str, options: List[s
         InputError: sacreBLEU fails; it has printed why.
     """
     command = [sys.executable, "-m", "sacrebleu", reference, "-i", hypotheses, "-m", metric]
-    status = subprocess.run([*command, "-w", "2", "--format", "text", *options]).returncode
-    if status != 0:
+    command += ["-w", "2", "--format", "text", *options]
+    # Its output is printed here, so that a reader that ends, or Ctrl-C, causes no traceback there.
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    sys.stderr.write(result.stderr)
+    print(result.stdout, end="", flush=True)
+    if result.returncode != 0:
         raise InputError(
             f"sacreBLEU failed on {hypotheses} and {reference} with the options "
             f"'{' '.join(options)}': its own message is above"

@@ -2,15 +2,21 @@
 
 Reads standard input unless files are given. Writes one line per sentence; with --nbest, --scores or
 --alignment, one line per translation, with columns separated by tabs: line number from 0, score,
-translation, alignment.
+translation, alignment. With --json, writes one JSON object per sentence.
+
+Translations are written as they are made. A file of --output gets its name when it is complete; if
+the command is interrupted, a message says where the translations so far are.
 """
 
 import argparse
 import contextlib
 import io
+import json
+import select
 import sys
-from typing import IO, Iterator, List, Optional
+from typing import IO, Any, Dict, Iterable, Iterator, List, Optional
 
+from fairseq_lrn.commands.entry import output_failed
 from fairseq_lrn.commands.model_arguments import add_model_arguments, load_model
 from fairseq_lrn.data.parallel import not_utf8
 from fairseq_lrn.errors import InputError
@@ -18,6 +24,9 @@ from fairseq_lrn.files import atomic_write
 from fairseq_lrn.generation.translator import Translation
 
 HELP = "translate raw text"
+
+CHUNK = 1 << 16  # bytes that are read at once
+PAUSE = 0.1  # seconds without input, after which the lines so far are translated
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,39 +61,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--buffer-size",
         type=int,
+        default=2000,
         metavar="N",
-        help="number of lines to read before translating them (default: 10000, on a terminal 1)",
+        help="number of lines to read before translating them; fewer if the input pauses "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-source-length",
+        type=int,
+        metavar="N",
+        help="longest sentence to translate, in subwords; the translation of a longer one is empty "
+        "(default: 10000, or what the model was built for if its encoder is not recurrent)",
+    )
+    parser.add_argument(
+        "--truncate", action="store_true", help="translate the beginning of a longer sentence"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="write one JSON object per sentence (JSON lines)"
     )
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run the command."""
+    """Run the command.
+
+    Raises:
+        InputError: an option has an invalid value, the input cannot be read, or the output cannot
+            be written.
+    """
+    if args.buffer_size < 1:
+        raise InputError(f"--buffer-size must be at least 1, not {args.buffer_size}")
     translator = load_model(args)
-    is_interactive = not args.files and sys.stdin.isatty()
-    buffer_size = args.buffer_size
-    if buffer_size is None:
-        buffer_size = 1 if is_interactive else 10_000
     options = {
         "attention": args.alignment,
         "batch_size": args.batch_size,
         "beam": args.beam,
-        "buffer_size": buffer_size,
         "lenpen": args.lenpen,
+        "max_source_length": args.max_source_length,
         "nbest": args.nbest,
+        "truncate": args.truncate,
     }
+    write = write_json if args.json else write_translations
+    done = 0
     with output_file(args.output) as file:
-        hypotheses = translator.translate_lines(read_lines(args.files), **options)
-        for number, translations in enumerate(hypotheses):
-            write_translations(number, translations, args, file)
-            if is_interactive:
-                file.flush()
+        for block in blocks(read_lines(args.files), args.buffer_size):
+            found = translator.hypotheses(block, first_number=done + 1, **options)
+            for number, (line, translations) in enumerate(zip(block, found), done):
+                write(number, line, translations, args, file)
+            file.flush()
+            done += len(block)
 
 
-def read_lines(files: List[str]) -> Iterator[str]:
+def blocks(lines: Iterable[Optional[str]], size: int) -> Iterator[List[str]]:
+    """Group lines in blocks of *size*, which end early where the input pauses or fails.
+
+    Args:
+        lines: result of :func:`read_lines`.
+        size: number of lines in a block.
+    """
+    block: List[str] = []
+    try:
+        for line in lines:
+            if line is not None:
+                block.append(line)
+            if len(block) == size or (line is None and block):
+                yield block
+                block = []
+    except InputError:
+        if block:
+            yield block
+        raise
+    if block:
+        yield block
+
+
+def read_lines(files: List[str]) -> Iterator[Optional[str]]:
     """The lines of the files, or of standard input. Only a line feed ends a line.
 
     Args:
         files: names of files; ``-`` or an empty list is standard input.
+
+    Yields:
+        a line without its line feed, or None if the next line has not arrived yet.
 
     Raises:
         InputError: a file cannot be read or is not UTF-8.
@@ -94,22 +151,52 @@ def read_lines(files: List[str]) -> Iterator[str]:
         label = "standard input" if is_stdin else name
         number = 0
         try:
-            with open(sys.stdin.fileno() if is_stdin else name, "rb", closefd=not is_stdin) as file:
-                for number, line in enumerate(file):
-                    yield line.decode("utf-8" if number else "utf-8-sig").rstrip("\n")
+            source = sys.stdin.fileno() if is_stdin else name
+            with open(source, "rb", buffering=0, closefd=not is_stdin) as file:
+                for line in split_lines(file):
+                    if line is None:
+                        yield None
+                        continue
+                    yield line.decode("utf-8" if number else "utf-8-sig")
+                    number += 1
         except UnicodeDecodeError as error:
             raise not_utf8(label, number + 1) from error
         except OSError as error:
             raise InputError(f"cannot read {label}: {error.strerror or error}") from error
 
 
+def split_lines(file: io.RawIOBase) -> Iterator[Optional[bytes]]:
+    """The lines of an unbuffered file without their line feeds, and None where input pauses."""
+    rest = bytearray()  # of a line that is not complete yet
+    while True:
+        if not select.select([file], [], [], PAUSE)[0]:
+            yield None
+            select.select([file], [], [])
+        chunk = file.read(CHUNK)
+        if chunk is None:  # a file in non-blocking mode
+            continue
+        if not chunk:
+            break
+        rest += chunk
+        if b"\n" in chunk:
+            lines, _, rest = rest.rpartition(b"\n")
+            yield from bytes(lines).split(b"\n")
+    if rest:
+        yield bytes(rest)
+
+
 def write_translations(
-    number: int, translations: List[Translation], args: argparse.Namespace, file: IO[str]
+    number: int,
+    line: str,
+    translations: List[Translation],
+    args: argparse.Namespace,
+    file: IO[str],
 ) -> None:
     """Write the translations of a sentence, one on each line.
 
     Args:
         number: number of the sentence, from 0.
+        line: the sentence.
         translations: its translations.
         args: arguments of the command, which choose the columns.
         file: file to write to.
@@ -125,16 +212,54 @@ def write_translations(
         print("\t".join(fields), file=file)
 
 
+def write_json(
+    number: int,
+    line: str,
+    translations: List[Translation],
+    args: argparse.Namespace,
+    file: IO[str],
+) -> None:
+    """Write a sentence and its translations as JSON on one line; arguments as above."""
+    record = {
+        "number": number,
+        "source": line,
+        "source_words": translations[0].source_words,
+        "translations": [as_json(translation, args.alignment) for translation in translations],
+    }
+    print(json.dumps(record, ensure_ascii=False), file=file)
+
+
+def as_json(translation: Translation, alignment: bool) -> Dict[str, Any]:
+    """A translation as JSON, with or without the alignment."""
+    fields = {
+        "text": translation.text,
+        "score": translation.score,
+        "words": translation.words,
+        "positional_scores": translation.positional_scores,
+    }
+    return {**fields, "alignment": translation.alignment} if alignment else fields
+
+
 @contextlib.contextmanager
 def output_file(path: Optional[str]) -> Iterator[IO[str]]:
-    """Standard output, or the file *path*, which gets its name when it is complete."""
+    """Standard output, or the file *path*, which gets its name when it is complete.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     if path is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
-        yield sys.stdout
+        try:
+            yield sys.stdout
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise output_failed(error) from error
         return
-    with atomic_write(path) as binary:
+    with atomic_write(path, keep_incomplete=True) as binary:
         file = io.TextIOWrapper(binary, encoding="utf-8")
-        yield file
-        file.flush()
-        file.detach()
+        try:
+            yield file
+        finally:
+            file.detach()  # which flushes it; atomic_write closes the binary file

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Dict, List
 
+from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
 from fairseq_lrn.errors import InputError
 
@@ -36,12 +37,11 @@ def read_translations(path: str) -> List[GeneratedSentence]:
     """
     sentences: Dict[int, GeneratedSentence] = {}
     try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                _read_line(line.rstrip("\n"), sentences)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:  # not UTF-8, or a score that is not a number
+        for line in text_lines(path):
+            _read_line(line, sentences)
+    except InputError:
+        raise
+    except ValueError as error:  # a score that is not a number
         raise InputError(f"{path} is not output of fairseq-generate: {error}") from error
     if not sentences or any(t.score == float("-inf") for t in sentences.values()):
         raise InputError(

@@ -1,9 +1,10 @@
 """Reading and writing line-aligned text without ever losing the alignment."""
 
 import os
-from typing import Iterable, List, Tuple
+from typing import Iterable, Iterator, List, Tuple
 
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.files import atomic_write
 
 
 def read_lines(path: str) -> List[str]:
@@ -30,6 +31,23 @@ def read_lines(path: str) -> List[str]:
     return [" ".join(line.split()) for line in lines]
 
 
+def text_lines(path: str) -> Iterator[str]:
+    """The lines of a UTF-8 file as they are, without line feeds.
+
+    Raises:
+        InputError: the file cannot be read, or is not UTF-8.
+    """
+    number = 0
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file):
+                yield line.decode("utf-8" if number else "utf-8-sig").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, number + 1) from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def not_utf8(name: str, line: int) -> InputError:
     """The error for text that is not UTF-8.
 
@@ -37,7 +55,10 @@ def not_utf8(name: str, line: int) -> InputError:
         name: name of the file.
         line: number of the first such line, from 1.
     """
-    return InputError(f"{name} is not UTF-8 (line {line}): convert it, e.g. with iconv -t UTF-8")
+    return InputError(
+        f"{name} is not UTF-8 (line {line}): convert it, e.g. from Latin-1 with "
+        "iconv -f ISO-8859-1 -t UTF-8"
+    )
 
 
 def read_pair(prefix: str, source_lang: str, target_lang: str) -> Tuple[List[str], List[str]]:
@@ -64,7 +85,7 @@ def write_lines(path: str, lines: Iterable[str]) -> None:
     """
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(line + "\n" for line in lines)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with atomic_write(path) as file:
+        file.writelines(f"{line}\n".encode() for line in lines)

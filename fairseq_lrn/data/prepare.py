@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -118,6 +119,13 @@ def check_options(options: PrepareOptions) -> None:
             f"--destdir {options.destdir} has a comma, which separates names in fairseq: choose "
             "another name"
         )
+    try:
+        options.destdir.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"--destdir {options.destdir} is not UTF-8, which sentencepiece needs: choose another "
+            "name"
+        ) from error
     if options.trainpref is None and options.vocab_from is None:
         raise InputError("give --trainpref, or --vocab-from with data prepared earlier")
     if options.bpe_merges is not None and options.bpe_merges < 1:
@@ -220,7 +228,8 @@ def tokenize(splits: Splits, options: PrepareOptions) -> Splits:
         InputError: cleaning leaves no training pair.
     """
     tokenized = {}
-    with Pool(options.workers) as pool:
+    # On Ctrl-C this process ends the workers; their own tracebacks would say nothing.
+    with Pool(options.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         for split, sides in splits.items():
             logger.info("%s: %d pairs: normalise and tokenise", split, len(sides[0]))
             source, target = (

@@ -25,7 +25,10 @@ def load_bpe(path: str) -> "sentencepiece.SentencePieceProcessor":
     import sentencepiece
 
     try:
-        return sentencepiece.SentencePieceProcessor(model_file=path)
+        bpe = sentencepiece.SentencePieceProcessor()
+        with open(path, "rb") as file:  # sentencepiece itself opens no name that is not UTF-8
+            bpe.LoadFromSerializedProto(file.read())
+        return bpe
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"{path} is damaged ({error}): copy it again from the directory that "

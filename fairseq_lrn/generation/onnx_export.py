@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.files import atomic_write
 from fairseq_lrn.modules.search import SearchState
 
 OPSET = 18
@@ -98,7 +99,7 @@ def export(model: nn.Module, destdir: str) -> None:
 
     Raises:
         InputError: a package is missing, torch is too old, the model cannot be exported, or
-            *destdir* cannot be created.
+            a file cannot be written.
     """
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
@@ -152,10 +153,9 @@ def _export(
 ) -> None:
     """Export a module; *dynamic_shapes* has its inputs by name, in order."""
     with torch.no_grad():
-        torch.onnx.export(
+        program = torch.onnx.export(
             module.eval(),
             example,
-            path,
             input_names=list(dynamic_shapes),
             output_names=output_names,
             dynamic_shapes=tuple(dynamic_shapes.values()),
@@ -164,3 +164,5 @@ def _export(
             external_data=False,
             verbose=False,
         )
+    with atomic_write(path) as file:
+        file.write(program.model_proto.SerializeToString())

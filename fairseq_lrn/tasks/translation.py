@@ -6,12 +6,13 @@ from typing import Optional
 
 from fairseq import utils
 from fairseq.data import Dictionary
+from fairseq.data.data_utils import post_process
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from fairseq_lrn.data import text_files
-from fairseq_lrn.data.raw_text import RawText, group
+from fairseq_lrn.data.raw_text import RawText
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
 from fairseq_lrn.generation.length_penalty import (
@@ -126,7 +127,7 @@ class LRNTranslationTask(TranslationTask):
         for row, number in enumerate(sample["id"].tolist()):
             if number < EXAMPLES or (self.cfg.eval_bleu_print_samples and row == 0):
                 source = self._symbols(self.src_dict, sample["net_input"]["src_tokens"][row])
-                words = " ".join(group(source.split())[0])
+                words = post_process(source, "sentencepiece")
                 logger.info("example %d, source:      %s", number + 1, words)
                 logger.info("example %d, reference:   %s", number + 1, references[row])
                 logger.info("example %d, translation: %s", number + 1, translations[row])

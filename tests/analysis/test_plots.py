@@ -30,6 +30,40 @@ def translation(attention):
     return Translation("Hund", -1.0, ["dog", "."], ["Hund"], attention)
 
 
+def drawn(monkeypatch):
+    """The figures that are written from now on."""
+    figures = []
+    monkeypatch.setattr(plots, "write", lambda figure, path: figures.append(figure))
+    return figures
+
+
+def curves(panel):
+    """The label and the points of each line."""
+    return {line.get_label(): line.get_xydata().tolist() for line in panel.lines}
+
+
+def test_training_and_validation(log, monkeypatch):
+    inner = "2026 | INFO | train_inner | epoch 001: 5 / 8 nll_loss=8.5, num_updates=50\n"
+    log.write_text(inner + LOG.format(2.5))
+    figures = drawn(monkeypatch)
+    plots.draw_curves([str(log)], "curves.png")
+    (panel,) = figures[0].axes
+    assert curves(panel) == {"training": [[50, 8.5]], "validation": [[100, 2.5]]}
+
+
+def test_bleu(log, tmp_path, monkeypatch):
+    """It has a panel of its own if one of the logs has it."""
+    other = tmp_path / "train.log"
+    other.write_text(LOG.format("2.5 | bleu 30.5"))
+    figures = drawn(monkeypatch)
+    plots.draw_curves([str(log), str(other)], "curves.png")
+    loss, bleu = figures[0].axes
+    assert len(curves(loss)) == 2 and loss.get_ylabel() == "nll_loss"
+    assert list(curves(bleu).values()) == [[[100, 30.5]]] and bleu.get_ylabel() == "BLEU"
+    plots.draw_curves([str(other)], "curves.png", "bleu")
+    assert len(figures[1].axes) == 1
+
+
 @pytest.mark.parametrize("suffix", MAGIC)
 def test_curves(log, tmp_path, suffix):
     path = tmp_path / f"curves{suffix}"
@@ -69,6 +103,7 @@ def test_wrong_arguments(log, tmp_path):
         (lambda: plots.draw_curves([str(log)], "picture.txt"), "must end in one of .png"),
         (lambda: plots.draw_curves([str(log)], str(tmp_path / "no" / "x.png")), "cannot write"),
         (lambda: plots.draw_attention(translation(None), picture), "ask for attention"),
+        (lambda: plots.draw_attention(Translation("", 0.0, [], []), picture), "is empty: give a"),
     ):
         with pytest.raises(InputError, match=message):
             call()

@@ -119,13 +119,14 @@ def test_vocabulary(tmp_path):
         (read_parameters, None, "cannot read the parameters"),
         (read_parameters, "{", "cannot read the parameters .*; give a JSON file"),
         (read_parameters, "[1]", "has no parameters: give a JSON object"),
-        (read_vocabulary, None, "cannot read the vocabulary"),
+        (read_vocabulary, None, "cannot read"),
+        (read_vocabulary, "a\nB\udce4r\n", r"is not UTF-8 \(line 2\): convert it"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path, read, content, message):
     path = tmp_path / "file"
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, errors="surrogateescape")
     with pytest.raises(InputError, match=message) as error:
         read(str(path))
     assert str(path) in str(error.value)

@@ -17,7 +17,7 @@ OPTIONS = {
     ],
     "translate": [
         *(*MODEL, "FILE", "--output", "--beam", "--lenpen", "--nbest", "--scores", "--alignment"),
-        *("--batch-size", "--buffer-size"),
+        *("--batch-size", "--buffer-size", "--max-source-length", "--truncate", "--json"),
     ],
     "serve": [*MODEL, "--host", "--port"],
     "average": [

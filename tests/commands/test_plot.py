@@ -5,6 +5,7 @@ import pytest
 from fairseq_lrn.analysis import memory, plots
 
 pytest.importorskip("matplotlib")
+PICTURE = ["--output", "unused.png"]
 SENTENCE = "The dog sees the cat."
 
 
@@ -46,5 +47,7 @@ def test_memory(run, untrained, prepared_data, tmp_path, monkeypatch):
 def test_refused_input(refuse, untrained, tmp_path):
     message = refuse("plot", "curves", tmp_path, "--output", tmp_path / "curves.png")
     assert "cannot read" in message and "train.log" in message
+    assert "the sentence is empty" in refuse("plot", "attention", untrained, " ", *PICTURE)
+    assert "the sentence is empty" in refuse("plot", "memory", untrained, "", *PICTURE)
     options = ["--layer", 2, "--output", tmp_path / "memory.png"]
     assert "has no LRN layer 2" in refuse("plot", "memory", untrained, SENTENCE, *options)

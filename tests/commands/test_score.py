@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from fairseq_lrn.commands.main import main
+
 GENERATED = """\
 S-1\tthe dog .
 T-1\tder Hund .
@@ -70,6 +72,18 @@ def test_refused_input(refuse, files, tmp_path):
     message = refuse("score", generated, reference)
     assert "has 2 translations, but" in message and "has 1 lines: give the reference" in message
     assert not generated.with_name("generated.detok").exists()
+
+
+def test_output_of_sacrebleu_passes_through_this_process(files, monkeypatch, capfd):
+    """Otherwise it would print a traceback of its own where the output cannot be written."""
+    files[0].write_text(GENERATED.rpartition("Generate")[0])  # nothing else is printed
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as error:
+            main(["score", *map(str, files)])
+    printed, message = capfd.readouterr()
+    assert error.value.code == 2 and printed == ""
+    assert "No space left on device" in message and "Traceback" not in message
 
 
 def test_options_that_sacrebleu_refuses(refuse, files):

@@ -1,11 +1,16 @@
 """fairseq-lrn translate, untrained. end_to_end/test_translate.py has a trained model."""
 
+import json
+import os
 import sys
+import threading
 
 import pytest
 
-from fairseq_lrn import load_translator
-from fairseq_lrn.commands.translate import output_file, read_lines
+from fairseq_lrn import Translation, Translator, load_translator
+from fairseq_lrn.commands import translate
+from fairseq_lrn.commands.main import main
+from fairseq_lrn.commands.translate import blocks, read_lines
 from fairseq_lrn.data import parallel
 from fairseq_lrn.errors import InputError
 
@@ -51,21 +56,97 @@ def test_columns(run, untrained, file, expected):
         assert row[3] == " ".join(f"{s}-{t}" for s, t in translation.alignment)
 
 
-def test_output_file(run, refuse, untrained, file, expected, tmp_path):
+def test_json(run, untrained, file, sentences, expected):
+    lines = run("translate", untrained, file, "--nbest", 2, "--alignment", "--json").splitlines()
+    for number, (line, sentence, translations) in enumerate(zip(lines, sentences, expected)):
+        record = json.loads(line)
+        assert (record["number"], record["source"]) == (number, sentence)
+        assert record["source_words"] == translations[0].source_words
+        for found, translation in zip(record["translations"], translations):
+            assert found["text"] == translation.text and found["words"] == translation.words
+            assert found["score"] == pytest.approx(translation.score, abs=1e-4)
+            scores = pytest.approx(translation.positional_scores, abs=1e-4)
+            assert found["positional_scores"] == scores
+            assert found["alignment"] == [list(pair) for pair in translation.alignment]
+    assert "alignment" not in run("translate", untrained, file, "--json")
+
+
+def test_output_file(run, untrained, file, expected, tmp_path):
     output = tmp_path / "output"
     assert run("translate", untrained, file, file, "--output", output) == ""
     lines = [translations[0].text for translations in expected]
     assert output.read_text().splitlines() == 2 * lines
-    (tmp_path / "latin").write_bytes(b"a\nB\xe4r\n")
-    message = refuse("translate", untrained, tmp_path / "latin", "--output", output)
-    assert "latin is not UTF-8 (line 2)" in message
-    assert output.read_text().splitlines() == 2 * lines
+
+
+def test_interrupted_run_keeps_what_it_has(refuse, untrained, file, expected, tmp_path):
+    """The lines before the one that cannot be read are translated, and the message says where."""
+    output = tmp_path / "output"
+    output.write_text("earlier")
+    file.write_bytes(file.read_bytes() + b"B\xe4r\nlast\n")
+    message = refuse("translate", untrained, file, "--output", output)
+    assert "source is not UTF-8 (line 4): convert it" in message
+    (kept,) = tmp_path.glob("output.*.incomplete")
+    assert f"the output so far is in {kept}\n" in message
+    lines = [translations[0].text for translations in expected]
+    assert kept.read_text().splitlines() == lines and output.read_text() == "earlier"
+
+
+@pytest.mark.timeout(120)  # it would wait for the output
+def test_output_comes_while_input_pauses(run, untrained, sentences, expected, monkeypatch):
+    """As with a slow program in front of the command: it translates the lines that are there."""
+    source, results = os.pipe(), os.pipe()
+    monkeypatch.setattr(sys, "stdin", os.fdopen(source[0]))
+    output = f"/dev/fd/{results[1]}"
+    command = threading.Thread(target=run, args=("translate", untrained, "--output", output))
+    command.start()
+    with os.fdopen(results[0]) as reader, os.fdopen(source[1], "w") as writer:
+        for sentence, translations in zip(sentences, expected):
+            print(sentence, file=writer, flush=True)
+            assert reader.readline() == f"{translations[0].text}\n"
+        writer.close()
+        command.join()
+    os.close(results[1])
+    sys.stdin.close()
+
+
+def test_limit_of_length(run, untrained, file, monkeypatch):
+    """The translator has the tests of what the options do."""
+    calls = []
+
+    def hypotheses(self, sentences, **options):
+        calls.append((options["max_source_length"], options["truncate"]))
+        return [[Translation("", 0.0, [], [])] for _ in sentences]
+
+    monkeypatch.setattr(Translator, "hypotheses", hypotheses)
+    run("translate", untrained, file)
+    run("translate", untrained, file, "--max-source-length", 7, "--truncate")
+    assert calls == [(None, False), (7, True)]
 
 
 def test_refused_input(refuse, untrained, file):
     assert "cannot read nowhere: No such file" in refuse("translate", untrained, "nowhere")
-    message = "buffer_size must be a whole number above 0, not 0"
+    message = "--buffer-size must be at least 1, not 0"
     assert message in refuse("translate", untrained, file, "--buffer-size", 0)
+
+
+def test_standard_input_that_cannot_be_read(refuse, untrained, tmp_path, monkeypatch):
+    (tmp_path / "latin").write_bytes(b"B\xe4r\n")
+    with open(tmp_path / "latin") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert "standard input is not UTF-8 (line 1)" in refuse("translate", untrained)
+    monkeypatch.setattr(sys, "stdin", None)  # closed, as in some services
+    message = "cannot read standard input: Bad file descriptor"
+    assert message in refuse("translate", untrained)
+    sys.stdin.close()
+
+
+def test_full_disk_behind_standard_output(untrained, file, monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as error:
+            main(["translate", str(untrained), str(file)])
+    assert error.value.code == 2
+    assert "cannot write standard output: No space left on device" in capsys.readouterr().err
 
 
 def test_only_line_feeds_end_lines(tmp_path):
@@ -75,9 +156,26 @@ def test_only_line_feeds_end_lines(tmp_path):
     assert list(read_lines(files)) == ["a\u2028b\x0bc\r", "", "d", "e"]
 
 
-def test_incomplete_output_has_another_name(tmp_path):
-    path = tmp_path / "output"
-    with pytest.raises(InputError), output_file(str(path)) as file:
-        file.write("a\n")
-        raise InputError("give other input")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("chunk", [1, 5, 1000])
+def test_lines_do_not_depend_on_the_reads(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(translate, "CHUNK", chunk)
+    for content in (b"", b"\n", b"one", b"one\n", b"\n\ntwo three\n\nfour", b"one\n\n"):
+        (tmp_path / "text").write_bytes(content)
+        lines = content.decode().removesuffix("\n").split("\n") if content else []
+        assert list(read_lines([str(tmp_path / "text")])) == lines
+
+
+def test_blocks():
+    """Of two lines, or fewer before a pause, an error and the end."""
+    lines = ["a", "b", "c", None, None, "d"]
+    assert list(blocks(lines, 2)) == [["a", "b"], ["c"], ["d"]]
+
+    def failing():
+        yield "a"
+        raise InputError("not UTF-8")
+
+    found = []
+    with pytest.raises(InputError):
+        for block in blocks(failing(), 2):
+            found.append(block)
+    assert found == [["a"]]

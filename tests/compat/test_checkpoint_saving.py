@@ -2,6 +2,7 @@
 
 import os
 import resource
+import stat
 
 import pytest
 import torch
@@ -53,6 +54,25 @@ def test_interrupted_copy(save, tmp_path, monkeypatch):
     assert PathManager.copy(new, old, overwrite=True)
     assert torch.equal(checkpoints.load(old)["model"]["w"], torch.ones(1000))
     assert sorted(os.listdir(tmp_path)) == ["checkpoint1.pt", "checkpoint_last.pt"]
+
+
+@pytest.mark.parametrize("name", ["checkpoint1.pt", "checkpoint_last.pt"])
+def test_links_stay(save, tmp_path, name):
+    """Checkpoints may be on another disk. The first one of an epoch is written, others are copies.
+
+    They keep their permissions.
+    """
+    (tmp_path / "disk").mkdir()
+    stored = tmp_path / "disk" / "stored.pt"
+    stored.touch(mode=0o640)
+    (tmp_path / name).symlink_to("disk/stored.pt")
+    checkpoint_utils.torch_persistent_save(STATE, str(tmp_path / "checkpoint1.pt"))
+    last = str(tmp_path / "checkpoint_last.pt")
+    assert PathManager.copy(str(tmp_path / "checkpoint1.pt"), last, overwrite=True)
+    assert (tmp_path / name).is_symlink() and stat.S_IMODE(stored.stat().st_mode) == 0o640
+    for path in (str(stored), last):
+        assert torch.equal(checkpoints.load(path)["model"]["w"], STATE["model"]["w"])
+    assert os.listdir(tmp_path / "disk") == ["stored.pt"]
 
 
 def test_full_disk(save, tmp_path):

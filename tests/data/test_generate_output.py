@@ -44,6 +44,12 @@ def test_unusable_output(tmp_path, content, message):
         read_translations(str(path))
 
 
+def test_other_encoding(tmp_path):
+    (tmp_path / "generated").write_bytes(b"H-0\t-1.0\ta\nH-1\t-1.0\tB\xe4r\n")
+    with pytest.raises(InputError, match=r"generated is not UTF-8 \(line 2\): convert it"):
+        read_translations(str(tmp_path / "generated"))
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="cannot read .*absent: No such file"):
         read_translations(str(tmp_path / "absent"))

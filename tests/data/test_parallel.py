@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_lrn.data.parallel import read_lines, read_pair, write_lines
+from fairseq_lrn.data.parallel import read_lines, read_pair, text_lines, write_lines
 from fairseq_lrn.errors import InputError
 
 
@@ -38,6 +38,29 @@ def test_unusable_files(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as error:
         read_lines(str(path))
     assert str(path) in str(error.value)
+
+
+def test_link_to_a_file(tmp_path):
+    (tmp_path / "link").symlink_to("text")
+    write_lines(str(tmp_path / "link"), ["a"])
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "text").read_text() == "a\n"
+
+
+def test_failed_write_keeps_the_earlier_file(tmp_path):
+    def lines():
+        yield "b"
+        raise RuntimeError
+
+    write_lines(str(tmp_path / "text"), ["a"])
+    with pytest.raises(RuntimeError):
+        write_lines(str(tmp_path / "text"), lines())
+    assert (tmp_path / "text").read_text() == "a\n"
+
+
+def test_lines_as_they_are(tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(" a\u2028b \r\n\nc".encode("utf-8-sig"))
+    assert list(text_lines(str(path))) == [" a\u2028b \r", "", "c"]
 
 
 def test_file_that_cannot_be_written(tmp_path):

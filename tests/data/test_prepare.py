@@ -3,14 +3,22 @@
 import dataclasses
 import json
 import random
+import signal
 from collections import Counter
+from multiprocessing import get_context
 
 import pytest
 from fairseq.data import Dictionary, data_utils
 from sentencepiece import SentencePieceProcessor
 
 from fairseq_lrn.data.parallel import read_lines, write_lines
-from fairseq_lrn.data.prepare import PrepareOptions, clean, prepare, with_earlier_threshold
+from fairseq_lrn.data.prepare import (
+    PrepareOptions,
+    clean,
+    prepare,
+    tokenize,
+    with_earlier_threshold,
+)
 from fairseq_lrn.errors import InputError
 from toy_grammar import generate
 
@@ -49,6 +57,24 @@ def test_prepare(raw):
         assert text.replace(" ", "") == line.lower().replace(" ", "")
     assert json.loads((data / "prepare.json").read_text())["lowercase"] is True
     assert read_lines(str(data / "text" / "test.tok.de"))[0].endswith(" .")
+
+
+class Probe:
+    """In place of a tokeniser: whether the process that tokenises ignores Ctrl-C."""
+
+    def __init__(self, *_):
+        pass
+
+    def __call__(self, line):
+        return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_workers_leave_interrupts_to_the_command(raw, monkeypatch):
+    """Otherwise each of them prints a traceback."""
+    monkeypatch.setattr("fairseq_lrn.data.prepare.Pool", get_context("fork").Pool)
+    monkeypatch.setattr("fairseq_lrn.data.prepare.Tokenizer", Probe)
+    splits = tokenize({"test": (["a"], ["b"])}, options(raw))
+    assert splits == {"test": ([True], [True])}
 
 
 def test_bpe_and_dictionaries_of_earlier_data(raw):
@@ -149,6 +175,7 @@ def test_nothing_is_overwritten(raw):
         ({"vocab_from": "data", "vocab_threshold": 5}, "leave out --bpe-merges and"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"destdir": "a,b"}, "has a comma"),
+        ({"destdir": "m\udcff"}, "is not UTF-8, which sentencepiece needs: choose another"),
         ({"destdir": "/proc/nowhere/data"}, "cannot write"),
     ],
 )

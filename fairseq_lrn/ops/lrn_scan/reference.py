@@ -146,13 +146,14 @@ def lrn_scan_backward_reference(
         grads = []
         if o is not None:
             output_gate = torch.sigmoid(o[t] - cell)
-            grad_o = grad * cell * output_gate * (1 - output_gate)
+            grad_o = grad * (cell * (output_gate * (1 - output_gate)))
             grad_cell = grad * output_gate - grad_o
             grads = [grad_o]
         if activation == "tanh":
             grad_cell = grad_cell * (1 - cell * cell)
-        grad_k = grad_cell * v[t] * input_gate * (1 - input_gate)
-        grad_q = grad_cell * h * forget_gate * (1 - forget_gate)
+        # The slopes come first: with a closed gate, the product with a large state would overflow.
+        grad_k = grad_cell * (v[t] * (input_gate * (1 - input_gate)))
+        grad_q = grad_cell * (h * (forget_gate * (1 - forget_gate)))
         grad_kqv[t] = torch.cat([grad_k, grad_q, grad_cell * input_gate, *grads], dim=-1)
         grad_before = grad_cell * forget_gate + grad_k - grad_q
         if padding_mask is not None:

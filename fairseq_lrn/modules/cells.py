@@ -17,7 +17,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.affine import Affine
+from fairseq_lrn.modules.affine import Affine, is_plain_affine
 from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, scan_directions
 from fairseq_lrn.ops.lrn_scan.unfolded import Unfolded, unfold
 from fairseq_lrn.ops.precision import matmul_dtype
@@ -142,7 +142,10 @@ class LRNCell(Cell):
         self.projection = input_projection(input_size, [chunks * hidden_size], bias, norm)
 
     def project(self, x: Tensor) -> Tensor:
-        """k, q, v (and o), ``... x 3H`` or ``... x 4H``, without the bias: the scan adds it."""
+        """k, q, v (and o), ``... x 3H`` or ``... x 4H``, without the bias that :meth:`biases` has."""
+        if not torch.jit.is_scripting():
+            if not is_plain_affine(self.projection):
+                return self.projection(x)
         return self.projection.normalised_product(x)
 
     def step(self, projected: Tensor, state: Tensor) -> Tensor:
@@ -171,8 +174,14 @@ class LRNCell(Cell):
         )
 
     def biases(self) -> List[Tensor]:
-        """The bias of the projection in a list; the list is empty if there is no bias."""
+        """The bias that the scan adds, in a list; the list is empty if there is none.
+
+        If somebody hooked into the projection, it is called as a module and adds its bias itself.
+        """
         bias: List[Tensor] = []
+        if not torch.jit.is_scripting():
+            if not is_plain_affine(self.projection):
+                return bias
         if self.projection.bias is not None:
             bias.append(self.projection.bias)
         return bias
@@ -302,7 +311,7 @@ class LSTMCell(Cell):
         if self.normalised or x.size(0) == 0:
             return self.loop(x, state, padding_mask, reverse)
         if not torch.jit.is_scripting():
-            if _torch_lstm_fails(x):
+            if _torch_lstm_fails(x) or not is_plain_affine(self.projection, self.recurrent):
                 return self.loop(x, state, padding_mask, reverse)
         if reverse:
             x = x.flip(0)

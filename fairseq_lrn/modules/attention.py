@@ -91,7 +91,7 @@ class AdditiveAttention(nn.Module):
         return torch.softmax(scores + score_bias, dim=1).to(keys.dtype)
 
     def _scores(self, hidden: Tensor) -> Tensor:
-        """Scores ``B x S x heads`` of ``B x S x heads x head_size``; :meth:`score_bias` is added."""
+        """Scores ``B x S x heads``, without their bias, of ``B x S x heads x head_size``."""
         if not torch.jit.is_scripting():
             if not is_plain(self.score_proj):
                 return self.score_proj(hidden).squeeze(-1)

@@ -21,6 +21,7 @@ from fairseq_lrn.modules.affine import Affine, is_plain_affine
 from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, scan_directions
 from fairseq_lrn.ops.lrn_scan.unfolded import Unfolded, unfold
 from fairseq_lrn.ops.precision import matmul_dtype
+from fairseq_lrn.ops.transforms import is_transforming
 
 
 class Cell(nn.Module):
@@ -142,7 +143,7 @@ class LRNCell(Cell):
         self.projection = input_projection(input_size, [chunks * hidden_size], bias, norm)
 
     def project(self, x: Tensor) -> Tensor:
-        """k, q, v (and o), ``... x 3H`` or ``... x 4H``, without the bias that :meth:`biases` has."""
+        """k, q, v (and o), ``... x 3H`` or ``... x 4H``, without the bias in :meth:`biases`."""
         if not torch.jit.is_scripting():
             if not is_plain_affine(self.projection):
                 return self.projection(x)
@@ -385,8 +386,11 @@ class LSTMCell(Cell):
 def _torch_lstm_fails(x: Tensor) -> bool:
     """Whether torch's LSTM raises an error for *x*.
 
-    On a processor without bfloat16, oneDNN's LSTM rejects bfloat16, and torch does not check this.
+    It has no rules for ``torch.func``. On a processor without bfloat16, oneDNN's LSTM rejects
+    bfloat16, and torch does not check this.
     """
+    if is_transforming():
+        return True
     bfloat16 = matmul_dtype(x) == torch.bfloat16
     return bfloat16 and x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 

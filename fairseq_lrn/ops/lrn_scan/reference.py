@@ -129,7 +129,8 @@ def lrn_scan_backward_reference(
     Returns:
         gradients of *kqv*, ``T x B x 3H`` (or ``4H``), and of *h0*, ``B x H``.
     """
-    grad_kqv = torch.zeros_like(kqv, memory_format=torch.contiguous_format)
+    # Nothing is written in place, so that batched gradients (vmap) can pass through.
+    grad_kqv = list(torch.zeros_like(kqv, dtype=states.dtype).unbind(0))
     initial = h0.to(states.dtype)
     grad_state = torch.zeros_like(initial)
     k, q, v, o = split_gates(kqv.to(states.dtype), bias, h0.size(-1))
@@ -158,10 +159,11 @@ def lrn_scan_backward_reference(
         grad_before = grad_cell * forget_gate + grad_k - grad_q
         if padding_mask is not None:
             padding = padding_mask[t].unsqueeze(-1)
-            grad_kqv[t].masked_fill_(padding, 0.0)
+            grad_kqv[t] = grad_kqv[t].masked_fill(padding, 0.0)
             grad_before = torch.where(padding, grad, grad_before)
         grad_state = grad_before
-    return grad_kqv, grad_state.to(h0.dtype)
+    joined = torch.stack(grad_kqv) if grad_kqv else torch.zeros_like(kqv)
+    return joined.to(kqv.dtype), grad_state.to(h0.dtype)
 
 
 def split_gates(

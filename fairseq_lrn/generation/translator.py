@@ -19,7 +19,7 @@ from fairseq_lrn.data.raw_text import RawText, group
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules.precision import MATMUL_DTYPES
 
-EMPTY_ATTENTION = torch.ones(1, 1)  # EOS to EOS, for a sentence without words
+EMPTY_ATTENTION = torch.ones(1, 1, device="cpu")  # EOS to EOS, for a sentence without words
 MIN_PROGRESS = 100  # sentences; with fewer, there is no progress bar by default
 
 
@@ -248,7 +248,7 @@ class Translator:
         source = source[None].to(self.device)  # 1 x S
         prev_output_tokens = target.roll(1, dims=1)  # EOS comes first
         lengths = torch.tensor([source.size(1)], device=self.device)
-        total = torch.zeros(target.size(1), source.size(1))
+        total = torch.zeros(target.size(1), source.size(1), device="cpu")
         for model in self.models:
             decoder = model.decoder
             need_attn = getattr(decoder, "need_attn", None)
@@ -307,7 +307,8 @@ def merge(attention: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Ten
     """
     # EOS is one more word.
     row_index, column_index = (
-        torch.tensor([*indices, indices[-1] + 1 if indices else 0]) for indices in (rows, columns)
+        torch.tensor([*indices, indices[-1] + 1 if indices else 0], device=attention.device)
+        for indices in (rows, columns)
     )
     height, width = int(row_index[-1]) + 1, int(column_index[-1]) + 1
     # (t + 1) x (s + 1) to (t + 1) x (S + 1) to (T + 1) x (S + 1)

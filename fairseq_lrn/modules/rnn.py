@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 from fairseq_lrn.modules.stack import RecurrentStack
 
@@ -104,9 +105,9 @@ class LRN(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw new initial weights."""
-        for layer in self.layers:
-            for cell in layer.cells:
-                cell.projection.reset_parameters()
+        for module in self.modules():
+            if isinstance(module, Affine):
+                module.reset_parameters()
 
     def flatten_parameters(self) -> None:
         """Do nothing. nn.GRU has this method for cuDNN, and code for nn.GRU calls it."""

@@ -53,7 +53,9 @@ class RecurrentStack(nn.ModuleList):
             if index > 0 and self.dropout > 0.0:
                 x = torch.dropout(x, self.dropout, self.training)
             state = layer.initial_state(x) if states is None else states[index]
-            x, state = layer(x, state, padding_mask)
+            result = layer(x, state, padding_mask)
+            # A decoder layer also returns attention weights: None, as nothing is attended to.
+            x, state = result[0], result[1]
             final_states.append(state)
             if return_outputs:
                 outputs.append(x)

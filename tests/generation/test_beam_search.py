@@ -92,6 +92,16 @@ def test_steps_agree_with_the_forward_pass(model, batch):
         torch.testing.assert_close(last[hypothesis], whole[kept, 3], rtol=0, atol=1e-5)
 
 
+def test_an_unusual_default_device(build, task, batch):
+    model = livelier(build())
+    model.decoder.need_attn = False
+    generator = RecurrentSequenceGenerator([model], task.target_dictionary, beam_size=3)
+    sample = sample_of(batch(LENGTHS))
+    with torch.device("meta"):
+        found = generator.generate([model], sample)
+    assert_same_hypotheses(found, generator.generate([model], sample))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("own_search", [True, False])
 @pytest.mark.parametrize("name", ["lrn", "lrn_rnmt", "transformer_lrn"])

@@ -249,7 +249,7 @@ class LRNDecoder(RecurrentDecoder):
                 # 2L x S x B x C
                 "memory": torch.stack(projected) if cached is None else cached["memory"],
                 # On the CPU, so that reading it does not wait for a GPU.
-                "num_steps": torch.tensor(num_seen + tokens.size(1)),
+                "num_steps": torch.tensor(num_seen + tokens.size(1), device=torch.device("cpu")),
             }
             self.set_incremental_state(incremental_state, "recurrence", recurrence)
         x = self.layer_norm(x)

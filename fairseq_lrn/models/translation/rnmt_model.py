@@ -261,7 +261,7 @@ class RNMTDecoder(RecurrentDecoder):
                 attn = weights
         if incremental_state is not None:
             # On the CPU, so that reading it does not wait for a GPU.
-            updated["num_steps"] = torch.tensor(num_seen + x.size(0))
+            updated["num_steps"] = torch.tensor(num_seen + x.size(0), device=torch.device("cpu"))
             self.set_incremental_state(incremental_state, "recurrence", updated)
         if self.has_feature_layer:
             assert context is not None

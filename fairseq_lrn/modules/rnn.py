@@ -31,9 +31,8 @@ class LRN(nn.Module):
         layer_norm: normalise the projections (epsilon 1e-8, as in the authors' toolkit).
         output_gate: oLRN instead of LRN.
 
-    ``docs/python.md`` compares it with :class:`torch.nn.GRU` point by point.
-    ``torch.ao.quantization.quantize_dynamic`` leaves it as it is; :meth:`half`,
-    ``.to(torch.bfloat16)`` and autocast work.
+    The page "Python and the command line" of the documentation compares it with
+    :class:`torch.nn.GRU` point by point, and says what ``quantize_dynamic`` needs.
 
     Raises:
         ValueError: a size is below 1, *dropout* is not a probability, or *activation* is unknown.

@@ -9,6 +9,7 @@ from torch.nn.utils import parametrizations, prune
 
 from fairseq_lrn.modules import (
     CELLS,
+    LRN,
     AdditiveAttention,
     AlignedRecurrence,
     AttentiveRecurrence,
@@ -171,3 +172,19 @@ def test_what_makes_a_module_plain():
         part = nn.Linear(2, 2)
         change(part)
         assert not is_plain(nn.Identity(), part)
+
+
+@pytest.mark.filterwarnings("ignore:.*quantization.*")
+def test_a_replaced_projection_is_called():
+    """As docs/python.md does for quantize_dynamic, and adapters such as LoRA do."""
+    lrn = LRN(C, 64, num_layers=2, bidirectional=True).eval()
+    expected = lrn(x)[0]
+    for cell in (cell for layer in lrn.layers for cell in layer.cells):
+        nn.init.normal_(cell.projection.bias, std=0.1)
+        plain = nn.Linear(cell.projection.weight.size(1), 3 * 64)
+        plain.load_state_dict(cell.projection.state_dict())
+        expected, cell.projection = lrn(x)[0], plain
+        torch.testing.assert_close(lrn(x)[0], expected)
+    quantised = torch.ao.quantization.quantize_dynamic(lrn, {nn.Linear})
+    assert not any(type(part) is nn.Linear for part in quantised.modules())
+    torch.testing.assert_close(quantised(x)[0], expected, rtol=0, atol=0.05)

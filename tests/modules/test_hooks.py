@@ -174,7 +174,7 @@ def test_what_makes_a_module_plain():
         assert not is_plain(nn.Identity(), part)
 
 
-@pytest.mark.filterwarnings("ignore:.*quantization.*")
+@pytest.mark.filterwarnings("ignore:.*quanti.*")
 def test_a_replaced_projection_is_called():
     """As docs/python.md does for quantize_dynamic, and adapters such as LoRA do."""
     lrn = LRN(C, 64, num_layers=2, bidirectional=True).eval()

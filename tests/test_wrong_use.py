@@ -223,7 +223,7 @@ def lrn(*arguments, **options):
         (lambda: LRN(5, 7, dropout=1.5), ValueError, "dropout must lie between 0 and 1"),
         (lambda: LRN(5, 7, activation="relu"), ValueError, "activation must be one of"),
         (lrn(torch.zeros(T, B, 4)), ValueError, "C=5"),
-        (lrn(torch.zeros(T, B, C), torch.zeros(2, B, 7)), ValueError, r"h_0 must be .*1, 3, 7"),
+        (lrn(torch.zeros(T, B, C), torch.zeros(2, B, 7)), ValueError, r"hx must be .*1, 3, 7"),
         (
             lrn(torch.zeros(B, T, C), padding_mask=MASK.t()),
             ValueError,

@@ -25,7 +25,7 @@ def subword_attention(models: Sequence[Any], source: Tensor, target: Tensor) -> 
     """
     lengths = torch.tensor([source.numel()], device=source.device)
     prev_output_tokens = target[None].roll(1, dims=1)  # 1 x T; EOS comes first
-    total = torch.zeros(target.numel(), source.numel())
+    total = torch.zeros(target.numel(), source.numel(), device="cpu")
     for model in models:
         _, extra = _attending(model)(source[None], lengths, prev_output_tokens)
         weights = (
@@ -71,7 +71,9 @@ def merge(attention: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Ten
     Returns:
         attention of T words to S words, EOS included, ``T x S``.
     """
-    row_index, column_index = torch.tensor(rows), torch.tensor(columns)
+    row_index, column_index = (
+        torch.tensor(indices, device=attention.device) for indices in (rows, columns)
+    )
     height, width = rows[-1] + 1, columns[-1] + 1
     # t x s to t x S to T x S
     merged = attention.new_zeros(attention.size(0), width).index_add_(1, column_index, attention)

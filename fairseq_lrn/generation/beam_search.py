@@ -227,8 +227,8 @@ class Hypotheses:
                         {
                             "tokens": tokens[index],
                             "score": total[index],
-                            "attention": torch.empty(0),
-                            "alignment": torch.empty(0),
+                            "attention": torch.empty(0, device="cpu"),
+                            "alignment": torch.empty(0, device="cpu"),
                             "positional_scores": steps[index],
                         }
                     )

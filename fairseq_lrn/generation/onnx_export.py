@@ -113,7 +113,7 @@ def export(model: nn.Module, destdir: str) -> None:
         raise InputError(f"ONNX export is for models of the architecture lrn: {reason}")
     model.eval()
     # All sizes differ and none is 1: the exporter would treat equal sizes as one dimension.
-    src_tokens = torch.full((3, 7), model.encoder.padding_idx + 1)
+    src_tokens = torch.full((3, 7), model.encoder.padding_idx + 1, device="cpu")
     src_tokens[0, 0] = model.encoder.padding_idx
     encoder, step = Encoder(model), DecoderStep(model)
     with torch.no_grad():

@@ -49,7 +49,7 @@ from fairseq_lrn.modules.precision import MATMUL_DTYPES
 
 logger = logging.getLogger(__name__)
 
-EMPTY_ATTENTION = torch.ones(1, 1)  # EOS to EOS, for a sentence without words
+EMPTY_ATTENTION = torch.ones(1, 1, device="cpu")  # EOS to EOS, for a sentence without words
 # fairseq's modules outside of this package keep buffers that grow with the input.
 _turns = threading.RLock()
 

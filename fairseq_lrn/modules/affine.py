@@ -5,6 +5,7 @@ from typing import List, Optional, Sequence
 import torch
 from torch import Tensor, nn
 
+from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.modules.linear import Packable
 
 NORMS = ("layer", "rms")
@@ -82,6 +83,11 @@ class Affine(Packable, nn.Module):
         for index, norm in enumerate(self.norms):
             normalised.append(norm(parts[index]))
         return normalised[0] if len(normalised) == 1 else torch.cat(normalised, dim=-1)
+
+
+def is_plain_affine(*modules: nn.Module) -> bool:
+    """Whether each module is an :class:`Affine` whose parameters may be used without calling it."""
+    return all(type(module) is Affine for module in modules) and is_plain(*modules)
 
 
 def _norm(kind: str, width: int, shift: bool) -> nn.Module:

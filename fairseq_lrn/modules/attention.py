@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.ops.precision import is_half
 
@@ -66,8 +67,11 @@ class AdditiveAttention(nn.Module):
             keys: ``B x S x M``.
             memory_padding_mask: ``B x S``, true at padding.
         """
-        # 1 to B x S
-        bias = at_least_float32(self.score_proj.bias).expand(keys.size(0), keys.size(1))
+        bias = at_least_float32(self.score_proj.bias)
+        if not torch.jit.is_scripting():
+            if not is_plain(self.score_proj):
+                bias = torch.zeros_like(bias)  # the call of the module adds it
+        bias = bias.expand(keys.size(0), keys.size(1))  # 1 to B x S
         if memory_padding_mask is not None:
             bias = bias + memory_padding_mask.to(bias.dtype) * self.masked_score
         return bias.unsqueeze(-1)
@@ -83,8 +87,15 @@ class AdditiveAttention(nn.Module):
         hidden = torch.tanh(keys + self.query_proj(query).unsqueeze(1))
         # B x S x M to B x S x heads x head_size
         hidden = hidden.view(keys.size(0), keys.size(1), self.num_heads, self.head_size)
-        scores = torch.matmul(hidden, self.score_proj.weight[0])  # B x S x heads
-        return torch.softmax(at_least_float32(scores) + score_bias, dim=1).to(keys.dtype)
+        scores = at_least_float32(self._scores(hidden))
+        return torch.softmax(scores + score_bias, dim=1).to(keys.dtype)
+
+    def _scores(self, hidden: Tensor) -> Tensor:
+        """Scores ``B x S x heads``, without their bias, of ``B x S x heads x head_size``."""
+        if not torch.jit.is_scripting():
+            if not is_plain(self.score_proj):
+                return self.score_proj(hidden).squeeze(-1)
+        return torch.matmul(hidden, self.score_proj.weight[0])
 
     def read(self, weights: Tensor, memory: Tensor) -> Tensor:
         """Contexts: for each head, the weighted sum of its part of the memory.

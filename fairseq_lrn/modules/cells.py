@@ -17,10 +17,11 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.affine import Affine
+from fairseq_lrn.modules.affine import Affine, is_plain_affine
 from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, scan_directions
 from fairseq_lrn.ops.lrn_scan.unfolded import Unfolded, unfold
 from fairseq_lrn.ops.precision import matmul_dtype
+from fairseq_lrn.ops.transforms import is_transforming
 
 
 class Cell(nn.Module):
@@ -142,7 +143,10 @@ class LRNCell(Cell):
         self.projection = input_projection(input_size, [chunks * hidden_size], bias, norm)
 
     def project(self, x: Tensor) -> Tensor:
-        """k, q, v (and o), ``... x 3H`` or ``... x 4H``, without the bias: the scan adds it."""
+        """k, q, v (and o), ``... x 3H`` or ``... x 4H``, without the bias in :meth:`biases`."""
+        if not torch.jit.is_scripting():
+            if not is_plain_affine(self.projection):
+                return self.projection(x)
         return self.projection.normalised_product(x)
 
     def step(self, projected: Tensor, state: Tensor) -> Tensor:
@@ -171,8 +175,14 @@ class LRNCell(Cell):
         )
 
     def biases(self) -> List[Tensor]:
-        """The bias of the projection in a list; the list is empty if there is no bias."""
+        """The bias that the scan adds, in a list; the list is empty if there is none.
+
+        If somebody hooked into the projection, it is called as a module and adds its bias itself.
+        """
         bias: List[Tensor] = []
+        if not torch.jit.is_scripting():
+            if not is_plain_affine(self.projection):
+                return bias
         if self.projection.bias is not None:
             bias.append(self.projection.bias)
         return bias
@@ -302,7 +312,7 @@ class LSTMCell(Cell):
         if self.normalised or x.size(0) == 0:
             return self.loop(x, state, padding_mask, reverse)
         if not torch.jit.is_scripting():
-            if _torch_lstm_fails(x):
+            if _torch_lstm_fails(x) or not is_plain_affine(self.projection, self.recurrent):
                 return self.loop(x, state, padding_mask, reverse)
         if reverse:
             x = x.flip(0)
@@ -376,8 +386,11 @@ class LSTMCell(Cell):
 def _torch_lstm_fails(x: Tensor) -> bool:
     """Whether torch's LSTM raises an error for *x*.
 
-    On a processor without bfloat16, oneDNN's LSTM rejects bfloat16, and torch does not check this.
+    It has no rules for ``torch.func``. On a processor without bfloat16, oneDNN's LSTM rejects
+    bfloat16, and torch does not check this.
     """
+    if is_transforming():
+        return True
     bfloat16 = matmul_dtype(x) == torch.bfloat16
     return bfloat16 and x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 

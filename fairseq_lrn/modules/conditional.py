@@ -8,8 +8,10 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from fairseq_lrn.modules.affine import is_plain_affine
 from fairseq_lrn.modules.attention import AdditiveAttention
 from fairseq_lrn.modules.cells import build_cell
+from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.ops.lrn_scan import scan_directions
 
 
@@ -57,6 +59,9 @@ class AlignedRecurrence(nn.Module):
         Returns:
             output ``T x B x H`` and final state ``B x state_size``.
         """
+        if not torch.jit.is_scripting():
+            if not is_plain(self.lower, self.upper):
+                return self._call_cells(x, memory, state, padding_mask, reverse)
         if self.is_one_scan:
             return self._scan(x, memory, state, padding_mask, reverse)
         # B x P each
@@ -76,6 +81,25 @@ class AlignedRecurrence(nn.Module):
         if reverse:
             outputs.reverse()
         return torch.stack(outputs), state
+
+    @torch.jit.unused
+    def _call_cells(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        state: Tensor,
+        padding_mask: Optional[Tensor],
+        reverse: bool,
+    ) -> Tuple[Tensor, Tensor]:
+        """:meth:`forward` with a call of both cells at each step, so that their hooks run."""
+        outputs = [x.new_zeros(0, x.size(1), self.hidden_size)]
+        for t in reversed(range(x.size(0))) if reverse else range(x.size(0)):
+            now = slice(t, t + 1)
+            mask = None if padding_mask is None else padding_mask[now]
+            _, state = self.lower(x[now], state, mask)
+            output, state = self.upper(memory[now], state, mask)
+            outputs.append(output)
+        return torch.cat(outputs[::-1] if reverse else outputs), state
 
     def _scan(
         self,
@@ -163,6 +187,9 @@ class AttentiveRecurrence(nn.Module):
             output ``T x B x H``, final state ``B x state_size``, contexts ``T x B x M`` (at
             padding, the contexts of the carried state), attention weights ``T x B x S x heads``.
         """
+        if not torch.jit.is_scripting():
+            if not is_plain(self.lower, self.attention, self.upper):
+                return self._call_parts(x, memory, state, padding_mask, memory_padding_mask)
         if keys is None:
             keys = self.attention.keys(memory)
         score_bias = self.attention.score_bias(keys, memory_padding_mask)
@@ -200,12 +227,40 @@ class AttentiveRecurrence(nn.Module):
             all_contexts = torch.stack(contexts)
         return torch.stack(outputs), state, all_contexts, all_weights
 
+    @torch.jit.unused
+    def _call_parts(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        state: Tensor,
+        padding_mask: Optional[Tensor],
+        memory_padding_mask: Optional[Tensor],
+    ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """:meth:`forward` with a call of each part at each step, so that their hooks run."""
+        sentences = x.size(1)
+        outputs = [x.new_zeros(0, sentences, self.hidden_size)]
+        contexts = [memory.new_zeros(0, sentences, memory.size(2))]
+        weights = [x.new_zeros(0, sentences, memory.size(0), self.attention.num_heads)]
+        for t in range(x.size(0)):
+            now = slice(t, t + 1)
+            mask = None if padding_mask is None else padding_mask[now]
+            query, state = self.lower(x[now], state, mask)
+            context, attn = self.attention(query[0], memory, memory_padding_mask)
+            output, state = self.upper(context.unsqueeze(0), state, mask)
+            outputs.append(output)
+            contexts.append(context.unsqueeze(0))
+            weights.append(attn.unsqueeze(0))
+        return torch.cat(outputs), state, torch.cat(contexts), torch.cat(weights)
+
     def _projects_values(self, x: Tensor, memory: Tensor) -> bool:
         """Whether to project the memory once, instead of every context.
 
         Without normalisation, both give the same result. A step then reads the projected memory
         instead of the weight of the upper cell, so the projected memory must be the smaller one.
         """
+        if not torch.jit.is_scripting():
+            if not is_plain_affine(self.upper.projection):
+                return False
         rows = memory.size(0) * memory.size(1) * self.attention.num_heads
         return self.has_linear_projection and x.size(0) > 1 and rows <= memory.size(2)
 

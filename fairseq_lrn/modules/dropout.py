@@ -6,6 +6,8 @@ from typing import Optional, Sequence
 import torch
 from torch import Tensor, nn
 
+from fairseq_lrn.ops.transforms import is_transforming
+
 logger = logging.getLogger(__name__)
 
 
@@ -91,14 +93,15 @@ class WordDropout(Dropout):
 def dropout_mask(like: Tensor, p: float) -> Tensor:
     """A mask with the shape, type and device of *like*: 0 with probability p, else 1 / (1 - p)."""
     if not torch.jit.is_scripting():
-        if like.device.type == "cpu":
+        # Under torch.func, torch's own random numbers follow the transform's rules of randomness.
+        if like.device.type == "cpu" and not is_transforming():
             return _cpu_mask(like, p)
     return torch.empty_like(like).bernoulli_(1.0 - p).div_(1.0 - p)
 
 
 def _cpu_mask(like: Tensor, p: float) -> Tensor:
     count = like.numel()
-    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    draws = like.new_empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     # So many of the 65536 values of 16 random bits, -32768 to 32767, drop an element: the lowest.
     dropped = min(round(65536 * p), 65535)
     # Four 16-bit numbers from each draw, without the surplus of the last draw, shaped as *like*.

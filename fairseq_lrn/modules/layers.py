@@ -10,6 +10,7 @@ from fairseq_lrn.modules.affine import NORM_EPS, Affine
 from fairseq_lrn.modules.attention import DotProductAttention
 from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 from fairseq_lrn.modules.stack import RecurrentStack
@@ -204,9 +205,8 @@ class RecurrentBlock(nn.Module):
         h, h_n = self.recurrence(self.residual.branch_input(x), h_0, padding_mask)
         return self.residual(x, self.out_proj(h)), h_n
 
-    @torch.jit.unused
-    def step(self, x: Tensor, h: Tensor) -> Tuple[Tensor, Tensor]:
-        """Decode one position of W hypotheses for each of B sentences, without attention.
+    def recur_step(self, x: Tensor, h: Tensor) -> Tuple[Tensor, Tensor]:
+        """Run the recurrent branch for one position of W hypotheses for each of B sentences.
 
         Args:
             x: residual stream, ``W x B x C``.
@@ -215,12 +215,6 @@ class RecurrentBlock(nn.Module):
         Returns:
             residual stream ``W x B x C`` and next state ``W*B x state_size``.
         """
-        x, h = self.recur_step(x, h)
-        return self.ffn(x), h
-
-    @torch.jit.unused
-    def recur_step(self, x: Tensor, h: Tensor) -> Tuple[Tensor, Tensor]:
-        """Run one step of the recurrent branch; arguments and results are those of :meth:`step`."""
         # W x B x C to 1 x W*B x C: for the recurrence, hypotheses are sentences of one token.
         one_step = self.residual.branch_input(x).reshape(1, -1, x.size(2))
         y, h_n = self.recurrence(one_step, h.unsqueeze(0))
@@ -287,71 +281,62 @@ class LRNDecoderLayer(RecurrentBlock):
         """Keys and values of the attention, ``S x B x C`` each, from the memory ``S x B x E``."""
         return self.encoder_attn.project_memory(memory)
 
-    def attend(
+    def forward(
         self,
         x: Tensor,
         h_0: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        memory_padding_mask: Optional[Tensor] = None,
         padding_mask: Optional[Tensor] = None,
+        keys: Optional[Tensor] = None,
+        values: Optional[Tensor] = None,
+        memory_padding_mask: Optional[Tensor] = None,
         need_attn: bool = False,
+        one_position: bool = False,
     ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
-        """Run the layer over a sequence, with attention to a source.
+        """Run the layer over a sequence, or over one position of several hypotheses.
 
         Args:
             x: residual stream, ``T x B x C``; in incremental decoding, the new positions only.
             h_0: state before the first position of *x*, ``1 x B x state_size``.
-            keys, values: ``S x B x C``, from :meth:`project_memory`.
-            memory_padding_mask: ``B x S``, true at padding.
             padding_mask: ``T x B``, true at padding, where the state is carried.
-            need_attn: return attention weights.
-
-        Returns:
-            residual stream ``T x B x C``, final state ``1 x B x state_size``, and attention weights
-            ``B x T x S`` averaged over the heads (None unless requested).
-        """
-        x, h_n = self.recur(x, h_0, padding_mask)
-        x, attn = self._attend_to_source(x, keys, values, memory_padding_mask, need_attn)
-        return x, h_n, attn
-
-    @torch.jit.unused
-    def step(
-        self,
-        x: Tensor,
-        h: Tensor,
-        keys: Optional[Tensor] = None,
-        values: Optional[Tensor] = None,
-        memory_padding_mask: Optional[Tensor] = None,
-    ) -> Tuple[Tensor, Tensor]:
-        """Decode one position of W hypotheses for each of B sentences.
-
-        Args:
-            x: residual stream, ``W x B x C``.
-            h: state, ``W*B x state_size``.
             keys, values: ``S x B x C``, from :meth:`project_memory`; None without attention.
             memory_padding_mask: ``B x S``, true at padding.
+            need_attn: return attention weights.
+            one_position: *x* is ``W x B x C``, one position of W hypotheses for each of B
+                sentences, and *h_0* is ``W*B x state_size``, without padding.
 
         Returns:
-            residual stream ``W x B x C`` and next state ``W*B x state_size``.
+            residual stream in the shape of *x*, final state in the shape of *h_0*, and attention
+            weights ``B x T x S`` averaged over the heads (None unless requested).
         """
-        x, h = self.recur_step(x, h)
-        if not self.attends:
-            return self.ffn(x), h
-        # The attention treats the W hypotheses of a sentence like W positions.
-        x, _ = self._attend_to_source(x, keys, values, memory_padding_mask, need_attn=False)
-        return x, h
+        if one_position:
+            x, h_n = self.recur_step(x, h_0)
+        else:
+            x, h_n = self.recur(x, h_0, padding_mask)
+        attn: Optional[Tensor] = None
+        if self.attends:
+            assert keys is not None and values is not None
+            residual = self.encoder_attn_residual
+            # The attention treats the W hypotheses of a sentence like W positions.
+            context, attn = self.encoder_attn(
+                residual.branch_input(x), keys, values, memory_padding_mask, need_attn
+            )
+            x = residual(x, context)
+        return self.ffn(x), h_n, attn
 
     def step_parameters(self) -> Optional[Dict[str, Optional[Tensor]]]:
         """The parameters of the layer by their names in :class:`~fairseq_lrn.ops.DecoderStep`.
 
         Returns:
             the parameters, or None if the fused step cannot compute this layer: a part is of
-            another class, the layer does not attend, or dropout stays active in generation.
+            another class or has hooks, the layer does not attend, or dropout stays active in
+            generation.
         """
-        if not self.attends or any(type(part) not in FUSED_PARTS for part in self.modules()):
+        parts = list(self.modules())
+        if not self.attends or any(type(part) not in FUSED_PARTS for part in parts):
             return None
-        dropouts = [part for part in self.modules() if isinstance(part, Dropout)]
+        if not is_plain(*parts):
+            return None
+        dropouts = [part for part in parts if isinstance(part, Dropout)]
         if any(part.p > 0.0 and part.apply_during_inference for part in dropouts):
             return None
         gates, attention = self.recurrence.cells[0].projection, self.encoder_attn
@@ -370,20 +355,6 @@ class LRNDecoderLayer(RecurrentBlock):
             parameters.update(_affine_parameters("ffn_out", self.ffn.fc2))
             parameters.update(_norm_parameters("ffn_norm", self.ffn.residual.layer_norm))
         return parameters
-
-    def _attend_to_source(
-        self,
-        x: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        memory_padding_mask: Optional[Tensor],
-        need_attn: bool,
-    ) -> Tuple[Tensor, Optional[Tensor]]:
-        """The branches after the recurrence: attention to the source, then feed-forward block."""
-        context, attn = self.encoder_attn(
-            self.encoder_attn_residual.branch_input(x), keys, values, memory_padding_mask, need_attn
-        )
-        return self.ffn(self.encoder_attn_residual(x, context)), attn
 
 
 # The fused step computes exactly these classes; a subclass may compute something else.

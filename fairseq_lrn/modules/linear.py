@@ -1,14 +1,33 @@
 """Affine maps whose weights can be packed for generation."""
 
-from typing import Any, Dict, Optional, Tuple
+from functools import cache
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq_lrn.modules.hooks import computes_weights
 from fairseq_lrn.ops import has_int8_tiles, int8_linear, quantised
 from fairseq_lrn.ops.cpu import has_bfloat16
 from fairseq_lrn.ops.int8_linear import OUT
+from fairseq_lrn.ops.transforms import is_transforming
+
+
+class PackedCopy(NamedTuple):
+    """A packed weight, and what tells whether it is out of date.
+
+    Attributes:
+        weight: the packed weight.
+        requested: the argument of :meth:`Packable.pack`.
+        identity: see :meth:`Packable._identity`.
+        sums: see :func:`row_sums`.
+    """
+
+    weight: Tensor
+    requested: Optional[torch.dtype]
+    identity: Tuple[int, int]
+    sums: Tensor
 
 
 class Packable:
@@ -21,12 +40,13 @@ class Packable:
     project's own (:func:`~fairseq_lrn.ops.int8_linear`).
 
     The packed weight is a copy. It is only used while gradients are disabled, and it is dropped
-    when the module is trained further.
+    when the module is trained further. :func:`repack_changed_weights` brings it up to date.
     """
 
     weight: Tensor
     training: bool
-    __jit_ignored_attributes__ = ["_packed", "_packed_identity"]
+    _packed: Optional[PackedCopy]
+    __jit_ignored_attributes__ = ["_packed"]
 
     def make_generation_fast_(self, **kwargs) -> None:
         """Pack the weight. fairseq calls this method before generation."""
@@ -43,16 +63,28 @@ class Packable:
             ValueError: the weight is not finite, so it cannot be quantised to 8 bits.
         """
         weight = self.weight.detach()
-        dtype = dtype or weight.dtype
+        requested, dtype = dtype, dtype or weight.dtype
         self._packed = None
         if weight.device.type != "cpu" or weight.is_inference() or not can_pack(dtype):
             return
-        if dtype != torch.int8:
+        if computes_weights(self) or (dtype == torch.int8 and weight.dtype != torch.float32):
+            return
+        if dtype == torch.int8:
+            packed = quantised(weight)
+        else:
             # 64 is a hint to oneDNN: the number of rows that the layout should suit.
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
-        elif weight.dtype == torch.float32:
-            self._packed = quantised(weight)
-        self._packed_identity = self._identity()
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
+        self._packed = PackedCopy(packed, requested, self._identity(), row_sums(weight))
+
+    def repack_if_changed(self) -> None:
+        """Pack the weight again if it has changed, in whatever way, since it was packed."""
+        packed = getattr(self, "_packed", None)
+        if packed is None or not _may_use_packed_weights():
+            return
+        if packed.identity != self._identity() or not torch.equal(
+            packed.sums, row_sums(self.weight.detach())
+        ):
+            self.pack(packed.requested)
 
     def has_packed_copy(self) -> bool:
         """Whether :meth:`pack` has stored a packed weight, up to date or not."""
@@ -69,20 +101,17 @@ class Packable:
 
     def _identity(self) -> Tuple[int, int]:
         """Numbers that change with the weight, except when its ``data`` is changed in place."""
-        return self.weight.data_ptr(), self.weight._version
+        weight = self.weight
+        return weight.data_ptr(), -1 if weight.is_inference() else weight._version
 
     def packed_weight(self, device_type: str = "cpu") -> Optional[Tensor]:
         """The packed weight for inputs on *device_type*; None if it is missing or unusable now."""
         packed = getattr(self, "_packed", None)
-        if (
-            packed is None
-            or device_type != "cpu"
-            or torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
-            or torch.jit.is_tracing()
-        ):
+        if packed is None or device_type != "cpu" or not _may_use_packed_weights():
             return None
-        return packed if self._packed_identity == self._identity() else None
+        if computes_weights(self) or packed.identity != self._identity():
+            return None
+        return packed.weight
 
     def is_packed_in(self, dtype: Optional[torch.dtype]) -> bool:
         """Whether there is a usable packed weight of type *dtype*; None: of the weight's type."""
@@ -125,6 +154,43 @@ class Packable:
     def __getstate__(self) -> Dict[str, Any]:
         # A packed weight can be neither copied nor saved.
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+
+def repack_changed_weights(module: nn.Module) -> None:
+    """Pack those weights in *module* again that have changed since they were packed.
+
+    Code that averages weights often writes into ``parameter.data``, of which torch keeps no record.
+    So this reads every packed weight once, at the speed of memory. Encoders and decoders call it
+    once for each batch of sentences.
+    """
+    if module.training or torch.is_grad_enabled():
+        return
+    for part in module.modules():
+        if isinstance(part, Packable):
+            part.repack_if_changed()
+
+
+def row_sums(weight: Tensor) -> Tensor:
+    """A sum of each row of a weight ``D x C``, ``D``, in which the columns count differently.
+
+    The sums of two weights are equal only if the weights are equal up to rounding.
+    """
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    return torch.mv(weight, _column_factors(weight.size(1), weight.dtype))
+
+
+@cache
+def _column_factors(count: int, dtype: torch.dtype) -> Tensor:
+    return torch.linspace(1, 2, count, dtype=dtype, device="cpu")
+
+
+def _may_use_packed_weights() -> bool:
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or is_transforming()
+    )
 
 
 def kernel_rows(rows: int) -> int:

@@ -4,6 +4,7 @@ from typing import Callable, Optional, Tuple
 
 from torch import Tensor, nn
 
+from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.modules.linear import Linear
 
 
@@ -27,6 +28,8 @@ def plain_output_table(
     is_linear = type(projection) in (nn.Linear, Linear) and projection.bias is None
     if not is_linear and type(projection) is not nn.Embedding:
         return None, "the model's output layer is not a single matrix without bias"
+    if not is_plain(projection):
+        return None, "the output layer has hooks or parametrised weights"
     if type(decoder).output_layer is not output_layer:
         return None, f"the output layer of {type(decoder).__name__} may do more than multiply"
     return projection.weight, ""

@@ -5,7 +5,9 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from fairseq_lrn.modules.affine import is_plain_affine
 from fairseq_lrn.modules.cells import build_cell
+from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.ops.lrn_scan import scan_directions
 
 
@@ -56,7 +58,17 @@ class RecurrentLayer(nn.Module):
             output ``T x B x D*H`` and final states ``D x B x state_size``.
         """
         if self.is_one_scan:
+            if not torch.jit.is_scripting():
+                projections = [cell.projection for cell in self.cells]
+                if not (is_plain(*self.cells) and is_plain_affine(*projections)):
+                    return self._call_cells(x, h_0, padding_mask)
             return self._scan_both_directions(x, h_0, padding_mask)
+        return self._call_cells(x, h_0, padding_mask)
+
+    def _call_cells(
+        self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor]
+    ) -> Tuple[Tensor, Tensor]:
+        """Run one direction after the other."""
         outputs: List[Tensor] = []
         states: List[Tensor] = []
         for direction, cell in enumerate(self.cells):

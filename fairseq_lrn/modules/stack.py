@@ -12,7 +12,8 @@ class RecurrentStack(nn.ModuleList):
     For :meth:`forward`, a layer has ``initial_state(x)``, and its own ``forward(x, state,
     padding_mask)`` returns its output and its final state, like
     :class:`~fairseq_lrn.modules.RecurrentLayer`. For the other methods, the layers are
-    :class:`~fairseq_lrn.modules.LRNDecoderLayer`; some of them may be without attention.
+    :class:`~fairseq_lrn.modules.LRNDecoderLayer`; some of them may be without attention. Every
+    layer is called as a module, so its hooks run.
 
     The stack is a ``ModuleList``, so the names of parameters start with the attribute that holds
     the stack and the index of the layer: ``layers.0.cells.0.projection.weight``.
@@ -52,7 +53,9 @@ class RecurrentStack(nn.ModuleList):
             if index > 0 and self.dropout > 0.0:
                 x = torch.dropout(x, self.dropout, self.training)
             state = layer.initial_state(x) if states is None else states[index]
-            x, state = layer(x, state, padding_mask)
+            result = layer(x, state, padding_mask)
+            # A decoder layer also returns attention weights: None, as nothing is attended to.
+            x, state = result[0], result[1]
             final_states.append(state)
             if return_outputs:
                 outputs.append(x)
@@ -88,18 +91,18 @@ class RecurrentStack(nn.ModuleList):
         for index, layer in enumerate(self):
             if layer.attends:
                 is_last = num_used + 2 == len(memory)
-                x, state, attn = layer.attend(
+                x, state, attn = layer(
                     x,
                     states[index],
+                    padding_mask,
                     memory[num_used],
                     memory[num_used + 1],
                     memory_padding_mask,
-                    padding_mask,
                     need_attn and is_last,
                 )
                 num_used += 2
             else:
-                x, state = layer(x, states[index], padding_mask)
+                x, state, _ = layer(x, states[index], padding_mask)
             final_states.append(state)
         return x, final_states, attn
 
@@ -148,8 +151,10 @@ class RecurrentStack(nn.ModuleList):
         for layer, state in zip(self, states):
             if layer.attends:
                 keys, values = next(keys_and_values), next(keys_and_values)
-                x, state = layer.step(x, state, keys, values, memory_padding_mask)
+                x, state, _ = layer(
+                    x, state, None, keys, values, memory_padding_mask, one_position=True
+                )
             else:
-                x, state = layer.step(x, state)
+                x, state, _ = layer(x, state, one_position=True)
             next_states.append(state)
         return x, next_states

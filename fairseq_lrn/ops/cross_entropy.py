@@ -15,6 +15,7 @@ from torch import Tensor
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.library import LIBRARY
 from fairseq_lrn.ops.precision import matmul_dtype
+from fairseq_lrn.ops.transforms import is_batched_gradient, is_transforming
 
 # Bytes of a block of logits. A small block is cheap to write and to read again; with few blocks,
 # the sum of their gradients of the weight is cheap.
@@ -66,7 +67,13 @@ def linear_cross_entropy(
         ValueError: shapes do not fit, or a number is out of range.
         TypeError: *target* does not hold 64-bit integers.
         IndexError, RuntimeError: a target is outside of the vocabulary.
+        RuntimeError: a ``torch.func`` transform or forward-mode autograd is active.
     """
+    if is_transforming():
+        raise RuntimeError(
+            "linear_cross_entropy supports neither torch.func nor forward-mode derivatives; "
+            "compute the loss from the logits instead"
+        )
     passes = 2 if rdrop_alpha > 0.0 else 1
     if x.dim() == 2:
         x = x.unsqueeze(0)
@@ -158,6 +165,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
             raise RuntimeError(
                 "create_graph=True: linear_cross_entropy has no second derivatives; compute the "
                 "loss from the logits instead"
+            )
+        if is_batched_gradient(grad_loss):
+            raise RuntimeError(
+                "linear_cross_entropy has no batched gradients; compute the loss from the logits "
+                "instead"
             )
         if ctx.grads is None:
             raise RuntimeError(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.library import LIBRARY
+from fairseq_lrn.ops.transforms import is_transforming
 
 LIBRARY.define("top_log_probs(Tensor logits, int k) -> (Tensor log_p, Tensor symbols)")
 
@@ -32,7 +33,7 @@ def top_log_probs(logits: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         raise ValueError(f"logits must be N x V, not {tuple(logits.shape)}")
     if not 1 <= k <= logits.size(1):
         raise ValueError(f"k must be from 1 to V = {logits.size(1)}, not {k}")
-    if dispatch.choose(logits.device.type) == "cpp":
+    if dispatch.choose(logits.device.type) == "cpp" and not is_transforming():
         return torch.ops.fairseq_lrn.top_log_probs(logits.detach(), k)
     dtype = torch.promote_types(logits.dtype, torch.float32)
     log_p, symbols = torch.log_softmax(logits.detach().to(dtype), dim=-1).topk(k)

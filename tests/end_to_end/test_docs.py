@@ -160,7 +160,7 @@ def test_python(trained, monkeypatch, capsys):
     shown = [*blocks(ROOT / "README.md", "python")]
     shown += [block for block in blocks(ROOT / "docs" / "python.md", "python")]
     shown = [block for block in shown if "torch.manual_seed" not in block]
-    assert len(shown) == 4
+    assert len(shown) == 5
     for block in shown:
         exec(block, scope)
     lines = capsys.readouterr().out.splitlines()

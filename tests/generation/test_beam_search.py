@@ -92,6 +92,62 @@ def test_steps_agree_with_the_forward_pass(model, batch):
         torch.testing.assert_close(last[hypothesis], whole[kept, 3], rtol=0, atol=1e-5)
 
 
+def test_an_unusual_default_device(build, task, batch):
+    model = livelier(build())
+    model.decoder.need_attn = False
+    generator = RecurrentSequenceGenerator([model], task.target_dictionary, beam_size=3)
+    sample = sample_of(batch(LENGTHS))
+    with torch.device("meta"):
+        found = generator.generate([model], sample)
+    assert_same_hypotheses(found, generator.generate([model], sample))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("own_search", [True, False])
+@pytest.mark.parametrize("name", ["lrn", "lrn_rnmt", "transformer_lrn"])
+def test_weights_that_change_between_searches(builders, task, batch, name, own_search):
+    """As averages of weights are written: torch keeps no record of it."""
+    generators = {True: RecurrentSequenceGenerator, False: SequenceGenerator}
+    found = []
+    for searched_before in (True, False):
+        model = livelier(builders[name]())
+        model.decoder.need_attn = False
+        search = generators[own_search]([model], task.target_dictionary, beam_size=3, max_len_b=9)
+        if searched_before:
+            model.make_generation_fast_(beamable_mm_beam_size=None)
+            search.generate([model], sample_of(batch(LENGTHS)))
+        torch.manual_seed(2)
+        for parameter in model.parameters():
+            parameter.data.add_(0.3 * torch.randn_like(parameter))
+        found.append(search.generate([model], sample_of(batch(LENGTHS))))
+    assert_same_hypotheses(*found)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["lrn", "transformer_lrn"])
+def test_every_hook_is_called(builders, task, batch, name):
+    """Neither the fused step nor the packed weights pass by a hook, and the result is the same."""
+    model = livelier(builders[name](decoder_ffn_embed_dim=12, encoder_ffn_embed_dim=12))
+    model.make_generation_fast_(beamable_mm_beam_size=None)
+    generator = RecurrentSequenceGenerator(
+        [model], task.target_dictionary, beam_size=3, max_len_b=5
+    )
+    sample = sample_of(batch(LENGTHS[:2]))
+    expected = generator.generate([model], sample)
+    # As in fairseq, the search calls the methods of encoder and decoder.
+    uncalled = {model, model.encoder, model.decoder}
+    for part_name, part in model.named_modules():
+        if part in uncalled or isinstance(part, torch.nn.ModuleList):
+            continue
+        if name == "transformer_lrn" and part_name.startswith("encoder."):
+            continue  # fairseq's
+        calls = []
+        handle = part.register_forward_hook(lambda *args, calls=calls: calls.append(1))
+        assert_same_hypotheses(generator.generate([model], sample), expected)
+        assert calls, part_name
+        handle.remove()
+
+
 @needs_cpp
 def test_fused_step_is_used_if_it_is_available(builders, batch, monkeypatch):
     for backend, name, options, fused in (

@@ -83,9 +83,7 @@ def test_decoder_layer_with_attention(normalize_before, ffn_dim, padding_mask):
     memory_mask = torch.zeros(B, S, dtype=torch.bool)
     memory_mask[1, 4:] = True
     keys, values = layer.project_memory(memory)
-    output, final, attn = layer.attend(
-        x, state, keys, values, memory_mask, padding_mask, need_attn=True
-    )
+    output, final, attn = layer(x, state, padding_mask, keys, values, memory_mask, need_attn=True)
     h, expected_final = layer.recurrence(layer.residual.branch_input(x), state, padding_mask)
     y = layer.residual(x, layer.out_proj(h))
     residual = layer.encoder_attn_residual
@@ -94,7 +92,7 @@ def test_decoder_layer_with_attention(normalize_before, ffn_dim, padding_mask):
     )
     assert torch.equal(output, layer.ffn(residual(y, context)))
     assert torch.equal(final, expected_final) and torch.equal(attn, weights)
-    assert layer.attend(x, state, keys, values)[2] is None
+    assert layer(x, state, None, keys, values)[2] is None
 
 
 @pytest.mark.parametrize("cell", ["lrn", "lstm"])
@@ -104,12 +102,12 @@ def test_decoder_layer_without_attention(cell, padding_mask):
     assert not layer.attends and not any("attn" in name for name in layer.state_dict())
     x = torch.randn(T, B, C)
     h_0 = layer.initial_state(x)
-    output, h_n = layer(x, h_0, padding_mask)
-    assert output.shape == (T, B, C) and h_n.shape == h_0.shape
-    output, h_n = layer(x, h_0)
+    output, h_n, attn = layer(x, h_0, padding_mask)
+    assert output.shape == (T, B, C) and h_n.shape == h_0.shape and attn is None
+    output, h_n, _ = layer(x, h_0)
     state = h_0[0]
     for t in range(T):
-        y, state = layer.step(x[t].unsqueeze(0), state)
+        y, state, _ = layer(x[t].unsqueeze(0), state, one_position=True)
         torch.testing.assert_close(y[0], output[t], rtol=0, atol=1e-5)
     torch.testing.assert_close(state, h_n[0], rtol=0, atol=1e-5)
 
@@ -118,7 +116,7 @@ def test_every_branch_has_dropout():
     """If nearly every element of a branch is dropped, only the residual stream is left."""
     layer = decoder_layer(dropout=0.999999).train()
     x, state = torch.randn(3, 2, C), torch.randn(1, 2, H)
-    output, _, _ = layer.attend(x, state, *layer.project_memory(torch.randn(4, 2, E)))
+    output, _, _ = layer(x, state, None, *layer.project_memory(torch.randn(4, 2, E)))
     expected = layer.encoder_attn_residual.layer_norm(layer.residual.layer_norm(x))
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
 
@@ -132,7 +130,7 @@ def test_retained_dropout_is_selected_by_the_name_of_the_layer():
             )
     x, state = torch.randn(T, B, C), torch.randn(1, B, H)
     memory = layer.project_memory(torch.randn(S, B, E))
-    outputs = [layer.attend(x, state, *memory)[0] for _ in range(2)]
+    outputs = [layer(x, state, None, *memory)[0] for _ in range(2)]
     assert not torch.equal(*outputs)
 
 

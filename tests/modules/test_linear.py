@@ -9,7 +9,7 @@ import torch
 from fairseq.optim.adam import FairseqAdam
 
 from fairseq_lrn.modules.affine import Affine
-from fairseq_lrn.modules.linear import Linear, can_pack, kernel_rows
+from fairseq_lrn.modules.linear import Linear, can_pack, kernel_rows, repack_changed_weights
 from kernels import needs_int8
 
 ADAM = {
@@ -111,6 +111,73 @@ def test_a_changed_weight_is_used(module):
     other["weight"] += 1
     module.load_state_dict(other)
     assert not is_packed(module)
+
+
+def replace_data(weight, value):
+    weight.data = value
+
+
+@needs_packing
+@pytest.mark.parametrize("dtype", [None, pytest.param(torch.bfloat16, marks=needs_bfloat16)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weight: weight.data.copy_(torch.randn(50, 20)),
+        lambda weight: weight.data.mul_(-1),
+        lambda weight: weight.data.copy_(weight.data.flip(0)),
+        lambda weight: weight.data.copy_(weight.data.flip(1)),
+        lambda weight: weight.data[7, 3].add_(0.1),
+        lambda weight: weight.data.__setitem__((7, 3), float("nan")),
+        lambda weight: replace_data(weight, torch.randn(50, 20)),
+        lambda weight: weight.copy_(torch.randn(50, 20)),
+    ],
+    ids="copied negated rows columns element nan replaced no_grad".split(),
+)
+def test_a_weight_that_changed_since_the_last_batch_is_packed_again(module, dtype, change):
+    """Averages of weights are written into ``data``, of which torch keeps no record."""
+    module.pack(dtype)
+    x = torch.randn(3, 20)
+    with torch.no_grad():
+        repack_changed_weights(module)
+        unchanged = module.packed_weight()
+        repack_changed_weights(module)
+        assert module.packed_weight() is unchanged
+        change(module.weight)
+        repack_changed_weights(module)
+        assert module.is_packed_in(dtype) and module.packed_weight() is not unchanged
+        fresh = copy.deepcopy(module)
+        fresh.pack(dtype)
+        torch.testing.assert_close(module(x), fresh(x), rtol=0, atol=0, equal_nan=True)
+
+
+@needs_packing
+def test_a_type_that_cannot_be_packed_any_more(module):
+    module.pack()
+    with torch.no_grad():
+        repack_changed_weights(module.double())
+        assert not module.has_packed_copy()
+        assert module(torch.randn(3, 20).double()).dtype == torch.float64
+
+
+@needs_packing
+@pytest.mark.parametrize("pack_first", [False, True])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+@pytest.mark.parametrize(
+    "change", [torch.nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm]
+)
+def test_computed_weights_are_not_packed(change, pack_first):
+    module = Linear(20, 50).eval()
+    if pack_first:
+        module.pack()
+    change(module)
+    module.pack()
+    assert not is_packed(module)
+    x = torch.randn(3, 20)
+    with torch.no_grad():
+        expected = 2 * module(x) - module.bias
+        names = [name for name, _ in module.named_parameters() if name[-2:] in ("_g", "l0")]
+        module.get_parameter(names[0]).mul_(2)
+        torch.testing.assert_close(module(x), expected)
 
 
 @needs_packing

@@ -58,3 +58,18 @@ def test_adaptive_softmax():
     decoder.adaptive_softmax = None
     table, _ = plain_output_table(decoder, Decoder.output_layer, nn.Linear(4, 7, bias=False))
     assert table is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda projection: projection.register_forward_hook(lambda *args: None),
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.spectral_norm,
+    ],
+)
+def test_a_layer_with_hooks_is_called(change):
+    projection = Linear(4, 7, bias=False)
+    change(projection)
+    table, reason = plain_output_table(Decoder(), Decoder.output_layer, projection)
+    assert table is None and ("hooks" in reason or "single matrix" in reason)

@@ -1,6 +1,10 @@
 """LRN has the interface of nn.GRU."""
 
+import copy
+import inspect
+import io
 import itertools
+import pickle
 
 import pytest
 import torch
@@ -127,11 +131,137 @@ def test_packed_sequence(in_order):
 
 def test_dropout_between_layers_only():
     x = torch.randn(6, 3, 5)
-    single = LRN(**SIZES, dropout=0.5)
+    with pytest.warns(UserWarning, match="no effect with num_layers=1"):
+        single = LRN(**SIZES, dropout=0.5)
     assert torch.equal(single(x)[0], single.eval()(x)[0])
     double = LRN(**SIZES, num_layers=2, dropout=0.5)
     in_training = double(x)[0]
     assert not torch.equal(in_training, double.eval()(x)[0])
+
+
+def test_signatures_begin_with_those_of_gru():
+    for ours, theirs in ((LRN.__init__, nn.RNNBase.__init__), (LRN.forward, nn.GRU.forward)):
+        expected = list(inspect.signature(theirs).parameters.items())
+        expected = [(name, one) for name, one in expected if name not in ("mode", "proj_size")]
+        parameters = inspect.signature(ours).parameters.values()
+        for parameter, (name, gru) in zip(parameters, expected):
+            assert parameter.name == name
+            assert parameter.default == gru.default
+    assert LRN(5, 7, 2, False, True, 0.1, True, "cpu", torch.float64).num_layers == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_layers": 2, "bias": False, "dropout": 0.5},
+        {"num_layers": 3, "batch_first": True, "bidirectional": True},
+    ],
+)
+def test_attributes_are_those_of_gru(options):
+    lrn, gru = LRN(**SIZES, **options), nn.GRU(**SIZES, **options)
+    for name in (
+        "input_size hidden_size num_layers bias batch_first dropout bidirectional training".split()
+    ):
+        assert getattr(lrn, name) == getattr(gru, name)
+        assert type(getattr(lrn, name)) is type(getattr(gru, name))
+    assert lrn.extra_repr() == gru.extra_repr()
+    assert lrn.flatten_parameters() is None
+    lrn.dropout = 1
+    assert lrn.dropout == 1.0 and lrn.layers.dropout == 1.0
+
+
+def test_parameter_names():
+    """Checkpoints have these names."""
+    assert list(LRN(**SIZES, num_layers=2, bidirectional=True).state_dict()) == [
+        f"layers.{layer}.cells.{direction}.projection.{name}"
+        for layer in range(2)
+        for direction in range(2)
+        for name in ("weight", "bias")
+    ]
+
+
+def test_device_and_type():
+    lrn = LRN(**SIZES, device="cpu", dtype=torch.float64, layer_norm=True)
+    assert {one.dtype for one in lrn.parameters()} == {torch.float64}
+    assert lrn(torch.randn(4, 3, 5).double())[0].dtype == torch.float64
+    assert all(one.is_meta for one in LRN(**SIZES, device="meta").parameters())
+    skipped = nn.utils.skip_init(LRN, **SIZES)
+    assert not any(one.is_meta for one in skipped.parameters())
+    for dtype in (torch.bfloat16, torch.float64):
+        output, h_n = LRN(**SIZES).to(dtype)(torch.randn(4, 3, 5, dtype=dtype))
+        assert output.dtype == h_n.dtype == dtype
+
+
+def test_reset_parameters():
+    lrn = LRN(**SIZES)
+    before = copy.deepcopy(lrn.state_dict())
+    nn.init.ones_(lrn.layers[0].cells[0].projection.bias)
+    lrn.reset_parameters()
+    for name, one in lrn.state_dict().items():
+        assert torch.equal(one, before[name]) == ("bias" in name)
+
+
+def test_copies():
+    lrn, x = LRN(**SIZES, num_layers=2, dropout=0.5).eval(), torch.randn(4, 3, 5)
+    file = io.BytesIO()
+    torch.save(lrn, file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    for other in (copy.deepcopy(lrn), pickle.loads(pickle.dumps(lrn)), loaded):
+        assert torch.equal(other(x)[0], lrn(x)[0]) and other.dropout == 0.5
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_an_unusual_default_device(bidirectional, packed):
+    """Nothing is made on the default device where the input decides."""
+    lrn = LRN(**SIZES, bidirectional=bidirectional, num_layers=2, dropout=0.5)
+    x = torch.randn(4, 3, 5)
+    if packed:
+        x = pack_sequence([torch.randn(n, 5) for n in LENGTHS], enforce_sorted=False)
+    with torch.device("meta"):
+        output, h_n = lrn(x)
+        assert not h_n.is_meta and not output[0].is_meta
+        output, h_n = LRN(**SIZES, bidirectional=bidirectional)(x.to("meta"))
+        assert h_n.is_meta and output[0].is_meta
+
+
+class Net(nn.Module):
+    def __init__(self, options):
+        super().__init__()
+        self.rnn = LRN(**SIZES, **options)
+
+    def forward(self, x):
+        output, h_n = self.rnn(x)
+        return output, h_n
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"batch_first": True, "bidirectional": True, "num_layers": 2, "dropout": 0.1},
+        {"layer_norm": True, "output_gate": True, "bias": False},
+    ],
+)
+def test_torchscript(options):
+    lrn, net = LRN(**SIZES, **options).eval(), Net(options).eval()
+    net.rnn.load_state_dict(lrn.state_dict())
+    scripted, scripted_net = torch.jit.script(lrn), torch.jit.script(net)
+    for x in (torch.randn(4, 3, 5), torch.randn(4, 5)):
+        expected = lrn(x)
+        for result in (scripted(x), scripted_net(x), scripted(x, 0 * expected[1])):
+            for one, other in zip(result, expected):
+                torch.testing.assert_close(one, other)
+    x, mask = torch.randn(4, 3, 5), torch.zeros(4, 3, dtype=torch.bool)
+    mask[2:, 1] = True
+    torch.testing.assert_close(scripted(x, padding_mask=mask)[0], lrn(x, padding_mask=mask)[0])
+
+
+def test_no_sentences():
+    output, h_n = LRN(**SIZES)(torch.zeros(4, 0, 5))
+    assert output.shape == (4, 0, 7) and h_n.shape == (1, 0, 7)
 
 
 def test_an_empty_sequence():
@@ -147,11 +277,16 @@ def test_an_empty_sequence():
         ({"hidden_size": 0}, "hidden_size must be at least 1, not 0"),
         ({"num_layers": 0}, "num_layers must be at least 1, not 0"),
         ({"dropout": 1.5}, "dropout must lie between 0 and 1, not 1.5"),
+        ({"dropout": True}, "dropout must lie between 0 and 1, not True"),
         ({"activation": "relu"}, "activation must be one of"),
+        ({"hidden_size": 7.0}, "hidden_size must be an integer, not 7.0"),
+        ({"bias": 1}, "bias must be True or False, not 1"),
+        ({"batch_first": None}, "batch_first must be True or False, not None"),
+        ({"proj_size": 3}, "unexpected keyword argument 'proj_size'"),
     ],
 )
 def test_wrong_options(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         LRN(**{**SIZES, **options})
 
 
@@ -159,7 +294,7 @@ def test_wrong_options(options, message):
     "arguments, message",
     [
         ((torch.zeros(4, 3, 6),), r"C=5, but its shape is \(4, 3, 6\)"),
-        ((torch.zeros(4, 3, 5), torch.zeros(2, 3, 7)), r"h_0 must be .*\(1, 3, 7\)"),
+        ((torch.zeros(4, 3, 5), torch.zeros(2, 3, 7)), r"hx must be .*\(1, 3, 7\)"),
         (
             (torch.zeros(4, 3, 5), None, torch.zeros(3, 4, dtype=torch.bool)),
             r"padding_mask must have .*\(4, 3\), but its shape is \(3, 4\)",
@@ -168,8 +303,14 @@ def test_wrong_options(options, message):
             (pack_sequence([torch.zeros(4, 5)]), None, torch.zeros(4, 1, dtype=torch.bool)),
             "leave padding_mask out",
         ),
+        (
+            (torch.zeros(4, 3, 5), None, torch.zeros(4, 3)),
+            "padding_mask must be boolean .* not torch.float32; convert it",
+        ),
+        ((torch.zeros(4, 5), torch.zeros(1, 1, 7)), r"hx must be .* x H = \(1, 7\)"),
+        ((pack_sequence([torch.zeros(4, 5)]), torch.zeros(1, 2, 7)), r"hx must be .*\(1, 1, 7\)"),
     ],
 )
 def test_wrong_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         LRN(**SIZES)(*arguments)

@@ -80,11 +80,11 @@ def test_attend_runs_layer_after_layer(attends, source, padding_mask):
     for layer, state, final in zip(stack, states, final_states):
         if layer.attends:
             keys, values = layer.project_memory(memory)
-            x, state, expected_attn = layer.attend(
-                x, state, keys, values, memory_mask, padding_mask, need_attn=True
+            x, state, expected_attn = layer(
+                x, state, padding_mask, keys, values, memory_mask, need_attn=True
             )
         else:
-            x, state = layer(x, state, padding_mask)
+            x, state, _ = layer(x, state, padding_mask)
         assert torch.equal(final, state)
     assert torch.equal(output, x)
     if any(attends):

@@ -21,7 +21,7 @@ from fairseq_lrn.modules import LRNDecoderLayer, LRNEncoderLayer, RecurrentStack
 from fairseq_lrn.modules.cells import Cell, LRNCell
 from fairseq_lrn.modules.dropout import Dropout, WordDropout
 from fairseq_lrn.modules.layers import build_decoder_step
-from fairseq_lrn.modules.linear import Linear
+from fairseq_lrn.modules.linear import Linear, repack_changed_weights
 from fairseq_lrn.modules.output_table import plain_output_table
 from fairseq_lrn.modules.search import SearchState
 from fairseq_lrn.ops import has_decoder_step
@@ -120,6 +120,8 @@ class LRNEncoder(RecurrentEncoder):
             forward then backward; ``encoder_states``, the output of every layer, ``S x B x C``
             each, if requested; ``src_tokens`` ``[B x S]``; ``src_lengths`` ``[B x 1]``.
         """
+        if not torch.jit.is_scripting():
+            repack_changed_weights(self)
         padding_mask = src_tokens.eq(self.padding_idx)  # B x S
         # B x S to S x B x C
         x = self.embed_scale * self.word_dropout(self.embed_tokens(src_tokens.t()))
@@ -214,6 +216,8 @@ class LRNDecoder(RecurrentDecoder):
         projected: List[Tensor] = []
         num_seen = 0
         if cached is None:
+            if not torch.jit.is_scripting():
+                repack_changed_weights(self)
             states = self.initial_states(encoder_out)
             projected = self.layers.project_memory(memory)
         else:
@@ -245,7 +249,7 @@ class LRNDecoder(RecurrentDecoder):
                 # 2L x S x B x C
                 "memory": torch.stack(projected) if cached is None else cached["memory"],
                 # On the CPU, so that reading it does not wait for a GPU.
-                "num_steps": torch.tensor(num_seen + tokens.size(1)),
+                "num_steps": torch.tensor(num_seen + tokens.size(1), device=torch.device("cpu")),
             }
             self.set_incremental_state(incremental_state, "recurrence", recurrence)
         x = self.layer_norm(x)
@@ -269,6 +273,7 @@ class LRNDecoder(RecurrentDecoder):
     @torch.jit.unused
     def start_search(self, encoder_out: Dict[str, List[Tensor]]) -> SearchState:
         """See :class:`~fairseq_lrn.modules.search.SearchableDecoder`."""
+        repack_changed_weights(self)
         padding_mask = encoder_out["encoder_padding_mask"][0]
         state = SearchState(
             # 1 x B x state_size to B x state_size

@@ -21,7 +21,7 @@ from fairseq_lrn.modules import RecurrentStack
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
 from fairseq_lrn.modules.cells import SRUCell
 from fairseq_lrn.modules.dropout import Dropout
-from fairseq_lrn.modules.linear import Linear
+from fairseq_lrn.modules.linear import Linear, repack_changed_weights
 from fairseq_lrn.modules.output_table import plain_output_table
 from fairseq_lrn.modules.rnmt_layers import (
     AlignedDecoderLayer,
@@ -132,6 +132,8 @@ class RNMTEncoder(RecurrentEncoder):
             ``encoder_states``, the output of every layer, ``S x B x C`` each, if requested;
             ``src_tokens`` ``[B x S]``; ``src_lengths`` ``[B x 1]``.
         """
+        if not torch.jit.is_scripting():
+            repack_changed_weights(self)
         padding_mask = src_tokens.eq(self.padding_idx)  # B x S
         # B x S x E to S x B x E
         x = self.dropout_module(self.embed_tokens(src_tokens) + self.embed_bias).transpose(0, 1)
@@ -225,6 +227,8 @@ class RNMTDecoder(RecurrentDecoder):
         time_mask: Optional[Tensor] = None
         num_seen = 0
         if cached is None:
+            if not torch.jit.is_scripting():
+                repack_changed_weights(self)
             is_token = prev_output_tokens.ne(self.padding_idx)  # B x T
             time_mask = (~is_token).t()  # B x T to T x B
             x = self.embed_tokens(prev_output_tokens) + self.embed_bias  # B x T x E
@@ -257,7 +261,7 @@ class RNMTDecoder(RecurrentDecoder):
                 attn = weights
         if incremental_state is not None:
             # On the CPU, so that reading it does not wait for a GPU.
-            updated["num_steps"] = torch.tensor(num_seen + x.size(0))
+            updated["num_steps"] = torch.tensor(num_seen + x.size(0), device=torch.device("cpu"))
             self.set_incremental_state(incremental_state, "recurrence", updated)
         if self.has_feature_layer:
             assert context is not None

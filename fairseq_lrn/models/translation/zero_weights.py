@@ -200,7 +200,8 @@ def config_from_zero(parameters: Mapping[str, Any]) -> RNMTConfig:
 def fairseq_ids(dictionary: Dictionary) -> Tensor:
     """fairseq's id for each of the toolkit's ids."""
     words = range(dictionary.nspecial, len(dictionary))
-    return torch.tensor([dictionary.pad(), dictionary.unk(), dictionary.eos(), *words])
+    ids = [dictionary.pad(), dictionary.unk(), dictionary.eos(), *words]
+    return torch.tensor(ids, device="cpu")
 
 
 def zero_variables(

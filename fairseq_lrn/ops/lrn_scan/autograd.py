@@ -5,7 +5,7 @@ device, the default kernel runs. It lets :mod:`fairseq_lrn.ops.dispatch` choose 
 load a fused kernel, and otherwise computes the reference.
 """
 
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from fairseq_lrn.ops.lrn_scan.reference import (
     scan_each_direction,
 )
 from fairseq_lrn.ops.precision import is_half, state_dtype
+from fairseq_lrn.ops.transforms import is_batched_gradient
 
 # kqv has one tensor for each of D directions, forward then backward; so does bias, unless it is
 # empty. h0 is D x B x H, h is T x B x (D*H). In half precision, states is h before rounding;
@@ -95,6 +96,19 @@ def _default_backward(
         return torch.ops.fairseq_lrn.lrn_scan_backward(
             grad_h, kqv, h0, padding_mask, bias, states, activation, reverse
         )
+    return _reference_backward(grad_h, kqv, h0, padding_mask, bias, states, activation, reverse)
+
+
+def _reference_backward(
+    grad_h: Tensor,
+    kqv: Sequence[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: Sequence[Tensor],
+    states: Tensor,
+    activation: str,
+    reverse: bool,
+) -> Tuple[List[Tensor], Tensor]:
     grads = [
         lrn_scan_backward_reference(
             grad, projections, initial, padding_mask, shift, state, activation, is_reversed
@@ -133,7 +147,10 @@ class _Scan(torch.autograd.Function):
             )
         h0, padding_mask, states, *kqv_and_bias = ctx.saved_tensors
         kqv, bias = kqv_and_bias[: len(h0)], kqv_and_bias[len(h0) :]
-        grad_kqv, grad_h0 = torch.ops.fairseq_lrn.lrn_scan_backward(
+        backward = torch.ops.fairseq_lrn.lrn_scan_backward
+        if is_batched_gradient(grad_h):
+            backward = _reference_backward
+        grad_kqv, grad_h0 = backward(
             grad_h, kqv, h0, padding_mask, bias, states, ctx.activation, ctx.reverse
         )
         needed = ctx.needs_input_grad[len(ctx.needs_input_grad) - len(bias) :]

@@ -9,6 +9,7 @@ from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.lrn_scan.contract import check_contract, check_operator_call
 from fairseq_lrn.ops.lrn_scan.export import lrn_scan_for_export
 from fairseq_lrn.ops.lrn_scan.reference import lrn_scan_reference, scan_each_direction
+from fairseq_lrn.ops.transforms import check_that_reference_may_replace, is_transforming
 
 
 def lrn_scan(
@@ -58,8 +59,8 @@ def lrn_scan(
         ValueError: shapes do not fit, devices differ, or *activation* or *backend* is unknown.
         RuntimeError: the requested backend is unavailable.
 
-    The fused kernels support neither second derivatives, nor forward-mode derivatives, nor
-    ``torch.func``; ``backend="reference"`` supports them all.
+    Under ``torch.func`` and for forward-mode derivatives, ``"auto"`` takes the reference. The fused
+    kernels have no second derivatives; ``backend="reference"`` has them.
 
     Source: Zhang and Sennrich (2019), section 3; for oLRN the authors' toolkit (bzhangGo/zero,
     ``rnns/olrn.py``).
@@ -124,6 +125,9 @@ def _scan(
     # torch's older exporter traces, and does not know the operator of the newer one.
     if torch.onnx.is_in_onnx_export() and not torch.jit.is_tracing():
         scan = lrn_scan_for_export
+    elif is_transforming():
+        check_that_reference_may_replace(backend)
+        scan = lrn_scan_reference
     elif dispatch.choose(h0.device.type, backend) == dispatch.REFERENCE:
         scan = lrn_scan_reference
     if scan is None:

@@ -129,7 +129,8 @@ def lrn_scan_backward_reference(
     Returns:
         gradients of *kqv*, ``T x B x 3H`` (or ``4H``), and of *h0*, ``B x H``.
     """
-    grad_kqv = torch.zeros_like(kqv, memory_format=torch.contiguous_format)
+    # Nothing is written in place, so that batched gradients (vmap) can pass through.
+    grad_kqv = list(torch.zeros_like(kqv, dtype=states.dtype).unbind(0))
     initial = h0.to(states.dtype)
     grad_state = torch.zeros_like(initial)
     k, q, v, o = split_gates(kqv.to(states.dtype), bias, h0.size(-1))
@@ -146,21 +147,23 @@ def lrn_scan_backward_reference(
         grads = []
         if o is not None:
             output_gate = torch.sigmoid(o[t] - cell)
-            grad_o = grad * cell * output_gate * (1 - output_gate)
+            grad_o = grad * (cell * (output_gate * (1 - output_gate)))
             grad_cell = grad * output_gate - grad_o
             grads = [grad_o]
         if activation == "tanh":
             grad_cell = grad_cell * (1 - cell * cell)
-        grad_k = grad_cell * v[t] * input_gate * (1 - input_gate)
-        grad_q = grad_cell * h * forget_gate * (1 - forget_gate)
+        # The slopes come first: with a closed gate, the product with a large state would overflow.
+        grad_k = grad_cell * (v[t] * (input_gate * (1 - input_gate)))
+        grad_q = grad_cell * (h * (forget_gate * (1 - forget_gate)))
         grad_kqv[t] = torch.cat([grad_k, grad_q, grad_cell * input_gate, *grads], dim=-1)
         grad_before = grad_cell * forget_gate + grad_k - grad_q
         if padding_mask is not None:
             padding = padding_mask[t].unsqueeze(-1)
-            grad_kqv[t].masked_fill_(padding, 0.0)
+            grad_kqv[t] = grad_kqv[t].masked_fill(padding, 0.0)
             grad_before = torch.where(padding, grad, grad_before)
         grad_state = grad_before
-    return grad_kqv, grad_state.to(h0.dtype)
+    joined = torch.stack(grad_kqv) if grad_kqv else torch.zeros_like(kqv)
+    return joined.to(kqv.dtype), grad_state.to(h0.dtype)
 
 
 def split_gates(

@@ -173,7 +173,7 @@ def _backward_kernel(
             if HAS_BIAS:
                 o += bias_o
             output_gate = tl.sigmoid(o - cell)
-            grad_o = grad * cell * output_gate * (1.0 - output_gate)
+            grad_o = grad * (cell * (output_gate * (1.0 - output_gate)))
             grad_cell = grad * output_gate - grad_o
             tl.store(
                 out + 3 * hidden,
@@ -182,8 +182,9 @@ def _backward_kernel(
             )
         if TANH:
             grad_cell = grad_cell * (1.0 - cell * cell)
-        grad_k = grad_cell * v * input_gate * (1.0 - input_gate)
-        grad_q = grad_cell * state * forget_gate * (1.0 - forget_gate)
+        # The slopes come first: with a closed gate, the product with a large state would overflow.
+        grad_k = grad_cell * (v * (input_gate * (1.0 - input_gate)))
+        grad_q = grad_cell * (state * (forget_gate * (1.0 - forget_gate)))
         grad_v = grad_cell * input_gate
         tl.store(out, tl.where(padding, 0.0, grad_k).to(out.dtype.element_ty), lanes)
         tl.store(out + hidden, tl.where(padding, 0.0, grad_q).to(out.dtype.element_ty), lanes)

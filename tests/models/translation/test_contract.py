@@ -240,3 +240,17 @@ def test_training_reaches_every_parameter(model, batch):
     logits.logsumexp(-1).sum().backward()
     unused = [name for name, parameter in trained(model) if parameter.grad is None]
     assert unused == []
+
+
+@pytest.mark.parametrize("name", ["lrn", "lrn_rnmt"])
+def test_an_unusual_default_device(builders, batch, name):
+    """Everything is made where the tokens are. (fairseq's transformer encoder does not do so.)"""
+    model = builders[name](dropout=0.3)
+    src, prev = batch([4, 7, 2]), batch([4, 7, 2], left=False)
+    with torch.device("meta"):
+        model.train()(src, None, prev)[0].sum().backward()
+        encoder_out, state = model.eval().encoder(src, None), {}
+        for length in (1, 2):
+            logits, _ = model.decoder(prev[:, :length], encoder_out, state)
+    assert not logits.is_meta
+    assert not any(one.grad.is_meta for one in model.parameters() if one.grad is not None)

@@ -29,7 +29,7 @@ def test_dropout_on_every_branch(build, batch):
     """With a probability of almost 1, nothing of either branch of a decoder layer is left."""
     layer = build(dropout=0.0, decoder_dropout_out=0.999999).decoder.layers[0].train()
     x, h_0 = torch.randn(3, 2, 16), torch.randn(1, 2, 20)
-    out, _, _ = layer.attend(x, h_0, *layer.project_memory(torch.randn(4, 2, 16)))
+    out, _, _ = layer(x, h_0, None, *layer.project_memory(torch.randn(4, 2, 16)))
     expected = layer.encoder_attn_residual.layer_norm(layer.residual.layer_norm(x))
     assert_same(out, expected)
 

@@ -156,6 +156,22 @@ def test_gates_far_out(fused, value):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e16, -1e16, 1e20, -1e30, 1e38])
+@pytest.mark.parametrize("gates", [3, 4])
+def test_states_as_large_as_the_type_can_hold(fused, gates, size):
+    """A closed gate keeps nothing of a large state, and its gradient is 0."""
+    backend, device = fused
+    kqv = torch.randn(5, 7, gates, 11)
+    kqv[:, :, 2] = size * torch.rand(5, 7, 11)
+    kqv[3, :, 2] = torch.randn(7, 11)  # small again
+    tensors = [kqv.flatten(2)], torch.randn(1, 7, 11), None, []
+    grad_h, identity = torch.ones(5, 7, 11), {"activation": "identity"}
+    exact = run(converted(tensors, dtype=torch.float64), "reference", grad_h, **identity)
+    ours = run(converted(tensors, device=device), backend, grad_h, **identity)
+    for result, expected in zip(ours, exact):
+        torch.testing.assert_close(result.cpu(), expected.float(), rtol=1e-4, atol=1e-4)
+
+
 def test_nan_is_not_hidden(fused):
     backend, device = fused
     kqv = torch.zeros(3, 1, 6, device=device)

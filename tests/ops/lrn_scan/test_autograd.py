@@ -87,13 +87,31 @@ def test_gradient_cannot_be_differentiated_again_unless_by_the_reference():
                 torch.autograd.grad(h.sum(), kqv, create_graph=True)
 
 
-@needs_cpp
-def test_forward_mode_is_refused():
+def test_forward_mode():
+    """By the reference, unless another backend is demanded."""
     kqv, h0 = torch.randn(3, 2, 12), torch.randn(2, 4)
+    jacobian = torch.autograd.functional.jacobian(lambda one: lrn_scan(one, h0), kqv)
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(kqv, torch.ones_like(kqv))
-        with pytest.raises((RuntimeError, NotImplementedError)):
-            lrn_scan(dual, h0)
+        tangent = torch.autograd.forward_ad.unpack_dual(lrn_scan(dual, h0)).tangent
+        torch.testing.assert_close(tangent, jacobian.sum((3, 4, 5)))
+        with pytest.raises(RuntimeError, match="choose backend='reference'"):
+            lrn_scan(dual, h0, backend="cpp")
+
+
+@pytest.mark.parametrize("gates", [3, 4])
+@pytest.mark.parametrize("dtype, error", [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.filterwarnings("error")
+def test_batched_gradients(gates, dtype, error):
+    kqv, h0, mask, bias = arguments(gates=gates, dtype=dtype)
+    h = lrn_scan(kqv, h0, mask, bias=bias)
+    grads = torch.randn(6, *h.shape, dtype=dtype)
+    inputs = (*kqv, h0, *bias)
+    batched = torch.autograd.grad(h, inputs, grads, is_grads_batched=True, retain_graph=True)
+    for index, grad in enumerate(grads):
+        expected = torch.autograd.grad(h, inputs, grad, retain_graph=True)
+        for one, other in zip(batched, expected):
+            torch.testing.assert_close(one[index], other, rtol=error, atol=error)
 
 
 def lrn_and_input(**options):

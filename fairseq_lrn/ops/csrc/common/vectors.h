@@ -78,6 +78,7 @@ struct ExpConstants<float> {
   static constexpr int mantissa = 23;
   static constexpr int terms = 7;
   static constexpr float limit = 43.0f;
+  static constexpr float smallest = -87.0f;
   static constexpr float round = 12582912.0f; // 1.5 * 2^23
   static constexpr float log2_e = 1.44269504088896341f;
   static constexpr float ln2_high = 0.693359375f;
@@ -91,6 +92,7 @@ struct ExpConstants<double> {
   static constexpr int mantissa = 52;
   static constexpr int terms = 13;
   static constexpr double limit = 350.0;
+  static constexpr double smallest = -708.0;
   static constexpr double round = 6755399441055744.0; // 1.5 * 2^52
   static constexpr double log2_e = 1.44269504088896340736;
   static constexpr double ln2_high = 6.93145751953125e-1;
@@ -101,16 +103,13 @@ struct ExpConstants<double> {
 };
 
 // Computes e^x = scale + product. With x = n ln 2 + r and |r| <= ln 2 / 2, scale is 2^n, and product
-// is 2^n (e^r - 1) by the Taylor series of e^r - 1. x is clamped to +-limit: beyond the limit,
-// sigmoid and tanh are 0 or 1 to the type's precision, and up to the limit, the product of two
-// exponentials is finite. NaN stays NaN.
+// is 2^n (e^r - 1) by the Taylor series of e^r - 1. NaN stays NaN. Below `smallest`, 2^n is no longer a
+// normal number, so the result is useless there, and so it is for a large x.
 template <typename S>
 LRN_INLINE void exponential(Vector<S> x, Vector<S>& scale, Vector<S>& product) {
   using C = ExpConstants<S>;
   using V = Vector<S>;
   using I = typename VectorOf<S>::bits;
-  x = x > C::limit ? V{} + C::limit : x;
-  x = x < -C::limit ? V{} - C::limit : x;
   // Adding 1.5 * 2^mantissa rounds to an integer and leaves it in the low bits.
   const V shifted = x * C::log2_e + C::round;
   const V n = shifted - C::round;
@@ -121,10 +120,18 @@ LRN_INLINE void exponential(Vector<S> x, Vector<S>& scale, Vector<S>& product) {
   product = scale * (series * r);
 }
 
+// Clamps x to +-limit. Beyond the limit, tanh is 1 to the type's precision.
+template <typename S>
+LRN_INLINE Vector<S> clamp(Vector<S> x) {
+  using C = ExpConstants<S>;
+  x = x > C::limit ? Vector<S>{} + C::limit : x;
+  return x < -C::limit ? Vector<S>{} - C::limit : x;
+}
+
 template <typename S>
 LRN_INLINE Vector<S> exp(Vector<S> x) {
   Vector<S> scale, product;
-  exponential<S>(x, scale, product);
+  exponential<S>(clamp<S>(x), scale, product);
   return product + scale;
 }
 
@@ -132,23 +139,52 @@ LRN_INLINE Vector<S> exp(Vector<S> x) {
 template <typename S>
 LRN_INLINE Vector<S> expm1(Vector<S> x) {
   Vector<S> scale, product;
-  exponential<S>(x, scale, product);
+  exponential<S>(clamp<S>(x), scale, product);
   return product + (scale - S(1));
 }
 
-// Computes sigmoid(x) and sigmoid(y) with one division for both.
+// e^-|x|, and exactly 0 where this is next to no normal number.
 template <typename S>
-LRN_INLINE void two_sigmoids(Vector<S> x, Vector<S> y, Vector<S>& sigmoid_x, Vector<S>& sigmoid_y) {
-  const Vector<S> a = expm1<S>(-x) + S(2);
-  const Vector<S> b = expm1<S>(-y) + S(2);
+LRN_INLINE Vector<S> exp_minus_abs(Vector<S> x) {
+  using V = Vector<S>;
+  using I = typename VectorOf<S>::bits;
+  const V y = (V)((I)x | (I)(-V{}));  // sets the sign
+  V scale, product;
+  exponential<S>(y, scale, product);
+  return y < ExpConstants<S>::smallest ? V{} : product + scale;
+}
+
+// sigmoid(x) and its derivative. Where a gate is closed, both are exactly 0: a state may be so large
+// that its product with the smallest positive number is not small.
+template <typename S>
+struct Sigmoid {
+  Vector<S> value, slope;
+
+  // away: sigmoid(-|x|). towards: sigmoid(|x|).
+  LRN_INLINE Sigmoid(Vector<S> x, Vector<S> away, Vector<S> towards)
+      : value(x < S(0) ? away : towards), slope(away * towards) {}
+};
+
+template <typename S>
+struct TwoSigmoids {
+  Sigmoid<S> first, second;
+};
+
+// Computes the sigmoids of x and y with one division for both.
+template <typename S>
+LRN_INLINE TwoSigmoids<S> two_sigmoids(Vector<S> x, Vector<S> y) {
+  const Vector<S> exp_x = exp_minus_abs<S>(x), exp_y = exp_minus_abs<S>(y);
+  const Vector<S> a = exp_x + S(1), b = exp_y + S(1);
   const Vector<S> inverse = S(1) / (a * b);
-  sigmoid_x = inverse * b;
-  sigmoid_y = inverse * a;
+  const Vector<S> towards_x = inverse * b, towards_y = inverse * a;
+  return {{x, exp_x * towards_x, towards_x}, {y, exp_y * towards_y, towards_y}};
 }
 
 template <typename S>
-LRN_INLINE Vector<S> sigmoid(Vector<S> x) {
-  return S(1) / (expm1<S>(-x) + S(2));
+LRN_INLINE Sigmoid<S> sigmoid(Vector<S> x) {
+  const Vector<S> exp_x = exp_minus_abs<S>(x);
+  const Vector<S> towards = S(1) / (exp_x + S(1));
+  return {x, exp_x * towards, towards};
 }
 
 template <typename S>

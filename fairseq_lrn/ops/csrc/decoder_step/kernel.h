@@ -49,11 +49,11 @@ void gates(const Gates& task, int64_t first, int64_t last) {
         return value + load<float>(task.shift + offset, count);
       };
       const Vector<float> state = load<float>(task.state + row * hidden + j, count);
-      Vector<float> input_gate, forget_gate;
-      two_sigmoids<float>(gate(0) + state, gate(1) - state, input_gate, forget_gate);
-      Vector<float> next = input_gate * gate(2) + forget_gate * state;
+      const auto [input_gate, forget_gate] =
+          two_sigmoids<float>(gate(0) + state, gate(1) - state);
+      Vector<float> next = input_gate.value * gate(2) + forget_gate.value * state;
       if constexpr (kTanh) next = tanh<float>(next);
-      if constexpr (kOutputGate) next = next * sigmoid<float>(gate(3) - next);
+      if constexpr (kOutputGate) next = next * sigmoid<float>(gate(3) - next).value;
       store<float>(task.next + row * hidden + j, next, count);
     });
   }

@@ -39,17 +39,15 @@ void forward(const Scan<T, S>& scan, int64_t first, int64_t last) {
         if constexpr (kOutputGate) prefetch<0>(o + j, scan.kqv_batch);
         prefetch<1>(h + j, scan.h_batch);
         const Vector<S> last_h = load<S>(previous + j, count);
-        Vector<S> input_gate, forget_gate;
-        two_sigmoids<S>(
+        const auto [input_gate, forget_gate] = two_sigmoids<S>(
             load<S>(k + j, count) + load<S>(bias_k + j, count) + last_h,
-            load<S>(q + j, count) + load<S>(bias_q + j, count) - last_h,
-            input_gate,
-            forget_gate);
+            load<S>(q + j, count) + load<S>(bias_q + j, count) - last_h);
         const Vector<S> value = load<S>(v + j, count) + load<S>(bias_v + j, count);
-        Vector<S> next = input_gate * value + forget_gate * last_h;
+        Vector<S> next = input_gate.value * value + forget_gate.value * last_h;
         if constexpr (kTanh) next = tanh<S>(next);
         if constexpr (kOutputGate) {
-          next = sigmoid<S>(load<S>(o + j, count) + load<S>(bias_o + j, count) - next) * next;
+          const Vector<S> before_gate = load<S>(o + j, count) + load<S>(bias_o + j, count) - next;
+          next = sigmoid<S>(before_gate).value * next;
         }
         store<S>(state + j, next, count);
         if constexpr (!std::is_same_v<S, T>) store<S>(h + j, next, count);
@@ -110,32 +108,30 @@ void backward(const Scan<T, S>& scan, int64_t first, int64_t last) {
         if constexpr (kOutputGate) prefetch<1>(grad_o + j, grad_stride);
         const Vector<S> last_h = load<S>(previous + j, count);
         const Vector<S> value = load<S>(v + j, count) + load<S>(bias_v + j, count);
-        Vector<S> input_gate, forget_gate;
-        two_sigmoids<S>(
+        const auto [input_gate, forget_gate] = two_sigmoids<S>(
             load<S>(k + j, count) + load<S>(bias_k + j, count) + last_h,
-            load<S>(q + j, count) + load<S>(bias_q + j, count) - last_h,
-            input_gate,
-            forget_gate);
+            load<S>(q + j, count) + load<S>(bias_q + j, count) - last_h);
         Vector<S> grad = load<S>(grad_state + j, count) + load<S>(grad_h + j, count);
         if constexpr (kOutputGate) {
-          Vector<S> cell = input_gate * value + forget_gate * last_h;
+          Vector<S> cell = input_gate.value * value + forget_gate.value * last_h;
           if constexpr (kTanh) cell = tanh<S>(cell);
-          const Vector<S> output_gate =
+          const Sigmoid<S> output_gate =
               sigmoid<S>(load<S>(o + j, count) + load<S>(bias_o + j, count) - cell);
-          const Vector<S> through_gate = grad * cell * output_gate * (S(1) - output_gate);
+          const Vector<S> through_gate = grad * (cell * output_gate.slope);
           store<S>(grad_o + j, through_gate, count);
-          grad = grad * output_gate - through_gate;
+          grad = grad * output_gate.value - through_gate;
           if constexpr (kTanh) grad = grad * (S(1) - cell * cell);
         } else if constexpr (kTanh) {
           const Vector<S> h_t = load<S>(state + j, count);
           grad = grad * (S(1) - h_t * h_t);
         }
-        const Vector<S> to_k = grad * value * input_gate * (S(1) - input_gate);
-        const Vector<S> to_q = grad * last_h * forget_gate * (S(1) - forget_gate);
+        // The slope comes first: with a closed gate, the product with a large state would overflow.
+        const Vector<S> to_k = grad * (value * input_gate.slope);
+        const Vector<S> to_q = grad * (last_h * forget_gate.slope);
         store<S>(grad_k + j, to_k, count);
         store<S>(grad_q + j, to_q, count);
-        store<S>(grad_v + j, grad * input_gate, count);
-        store<S>(grad_state + j, grad * forget_gate + to_k - to_q, count);
+        store<S>(grad_v + j, grad * input_gate.value, count);
+        store<S>(grad_state + j, grad * forget_gate.value + to_k - to_q, count);
       };
       int64_t j = 0;
       for (; j + kLanes<S> <= unit.size; j += kLanes<S>) lanes(j, kLanes<S>);

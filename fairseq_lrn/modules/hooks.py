@@ -1,0 +1,29 @@
+"""Whether a call of a module does more than its ``forward``."""
+
+from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
+
+
+def is_plain(*modules: nn.Module) -> bool:
+    """Whether a call of each module runs the ``forward`` of its class and nothing else.
+
+    Fused paths compute what modules compute without calling them, so they are for plain modules.
+    A module is not plain if it has a hook (global hooks included), if a tensor of it is
+    parametrised, or if its ``forward`` is replaced. The hooks of submodules do not matter here.
+    """
+    return not _has_any_global_hook() and not any(map(_is_changed, modules))
+
+
+def computes_weights(module: nn.Module) -> bool:
+    """Whether a parametrisation, or a hook such as ``weight_norm``, may compute the weights."""
+    return bool(module._forward_pre_hooks or "parametrizations" in module._modules)
+
+
+def _is_changed(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or computes_weights(module)
+        or "forward" in module.__dict__
+    )

@@ -10,7 +10,7 @@ constexpr int64_t kVectors = kTileOut / kLanes<float>;
 // Rounds to the nearest integer, ties to even.
 LRN_INLINE Sums rounded(Vector<float> value) {
 #if LRN_VECTOR_BYTES == 64
-  return (Sums)_mm512_cvtps_epi32((__m512)value);
+  return (Sums)_mm512_maskz_cvtps_epi32(0xffff, (__m512)value);
 #else
   return (Sums)_mm256_cvtps_epi32((__m256)value);
 #endif

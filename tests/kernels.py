@@ -19,10 +19,10 @@ def why_no_int8():
         return f"C++ kernels: {MISSING}"
     if os.environ.get("TRITON_INTERPRET") == "1":
         return "Triton's interpreter has the place of the C++ kernels"
-    if "amx_int8" not in cpuinfo("flags").split():
-        return "the processor has no tiles of 8 bits (Intel AMX)"
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return "ATEN_CPU_CAPABILITY leaves them out"
+    if "avx2" not in cpuinfo("flags").split():
+        return "the processor has no AVX2"
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        return "ATEN_CPU_CAPABILITY excludes AVX2"
     return None
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq_lrn.modules.hooks import computes_weights
-from fairseq_lrn.ops import has_int8_tiles, int8_linear, quantised
+from fairseq_lrn.ops import int8_kernel, int8_linear, quantised
 from fairseq_lrn.ops.cpu import has_bfloat16
 from fairseq_lrn.ops.int8_linear import OUT
 from fairseq_lrn.ops.transforms import is_transforming
@@ -207,7 +207,7 @@ def kernel_rows(rows: int) -> int:
 def can_pack(dtype: torch.dtype) -> bool:
     """Whether weights can be packed for products in *dtype* with this processor and torch."""
     if dtype == torch.int8:
-        return has_int8_tiles()
+        return int8_kernel() != ""
     if not (
         torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")

@@ -11,7 +11,7 @@ MATMUL_DTYPES = ("float32", "bfloat16", "int8")
 # Why a processor or an installation may not support a type.
 REQUIREMENTS = {
     "bfloat16": "this processor or this version of torch has no bfloat16 matrix products",
-    "int8": "it needs a processor with Intel AMX, and the C++ kernels (python -m fairseq_lrn.ops)",
+    "int8": "it needs an x86 processor with AVX2, and the C++ kernels (python -m fairseq_lrn.ops)",
 }
 
 

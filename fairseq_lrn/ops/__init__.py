@@ -4,7 +4,7 @@ from fairseq_lrn.ops import cpp_backend  # noqa: F401  (registers itself, before
 from fairseq_lrn.ops.cross_entropy import linear_cross_entropy
 from fairseq_lrn.ops.decoder_step import DecoderStep, has_decoder_step
 from fairseq_lrn.ops.dispatch import Backend, backends
-from fairseq_lrn.ops.int8_linear import has_int8_tiles, int8_linear, quantised
+from fairseq_lrn.ops.int8_linear import int8_kernel, int8_linear, quantised
 from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, lrn_scan
 from fairseq_lrn.ops.top_log_probs import top_log_probs
 
@@ -14,7 +14,7 @@ __all__ = [
     "DecoderStep",
     "backends",
     "has_decoder_step",
-    "has_int8_tiles",
+    "int8_kernel",
     "int8_linear",
     "linear_cross_entropy",
     "lrn_scan",

@@ -7,7 +7,7 @@ import shutil
 import torch
 
 from fairseq_lrn import __version__
-from fairseq_lrn.ops import backends, build, dispatch
+from fairseq_lrn.ops import backends, build, dispatch, int8_kernel
 from fairseq_lrn.ops.lrn_scan.triton_backend import INTERPRETER_VARIABLE
 
 VARIABLES = (
@@ -40,6 +40,7 @@ def main() -> None:
         except (RuntimeError, ValueError) as error:
             chosen = f"error: {error}"
         print(f"kernels on {device_type}: {chosen}")
+    print(f"8-bit products: {int8_kernel() or 'unavailable'}")
     for backend in backends():
         print(f"{backend.name:<11}{backend.state:<13}{backend.reason}")
 

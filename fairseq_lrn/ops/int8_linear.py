@@ -1,8 +1,9 @@
-"""Affine maps in 8 bits for generation, on processors with tile registers (Intel AMX).
+"""Affine maps in 8 bits for generation, on x86 processors with AVX2 or later instructions.
 
 A step of beam search multiplies by every weight of the decoder. With few rows, the time is that of
-reading the weights, so 8 bits take a quarter of the time of 32 bits. With many rows, tile registers
-multiply twice as many 8-bit integers per second as bfloat16 numbers.
+reading the weights, so 8 bits take a quarter of the time of 32 bits. With many rows, instructions
+for 8-bit integers (VNNI, and the tile registers of AMX) multiply several times as many numbers per
+second as those for float32.
 """
 
 from typing import Optional
@@ -14,19 +15,23 @@ from torch import Tensor
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.library import LIBRARY
 
-LIBRARY.define("has_int8_tiles(Tensor tensor) -> bool")
+LIBRARY.define("int8_kernel() -> str")
 LIBRARY.define("int8_linear(Tensor x, Tensor panels, int out, Tensor? bias) -> Tensor")
 # Number of outputs in a panel, and of inputs in a tile.
 OUT, IN = 16, 64
 
 
-def has_int8_tiles() -> bool:
-    """Whether :func:`int8_linear` works on this processor; it has no reference implementation."""
+def int8_kernel() -> str:
+    """The instructions that :func:`int8_linear` uses on this processor, e.g. ``"AVX2"``.
+
+    The string is empty if it works on none of this processor's instructions, or if the C++ kernels
+    are unavailable: there is no reference implementation.
+    """
     try:
         is_loaded = dispatch.choose("cpu") == "cpp"
     except RuntimeError:  # the requested backend does not exist for CPUs
-        return False
-    return is_loaded and torch.ops.fairseq_lrn.has_int8_tiles(torch.empty(0, device="cpu"))
+        return ""
+    return torch.ops.fairseq_lrn.int8_kernel() if is_loaded else ""
 
 
 def quantised(weight: Tensor) -> Tensor:
@@ -34,13 +39,14 @@ def quantised(weight: Tensor) -> Tensor:
 
     Each output has its own scale, which maps its largest absolute weight to 127. Both sizes are
     padded with zeros, D to a multiple of 16 and C to a multiple of 64. A panel holds 16 outputs:
-    first their weights in groups of four, ``C/4 x 16 x 4``, then their scales as bytes.
+    first their weights in groups of four, ``C/4 x 16 x 4``, then as bytes their scales (float32)
+    and the sums of their weights (int32).
 
     Args:
         weight: ``D x C``, float32.
 
     Returns:
-        panels, ``D/16 x (16 C + 64)``, int8.
+        panels, ``D/16 x (16 C + 128)``, int8.
 
     Raises:
         ValueError: a weight is not finite.
@@ -57,7 +63,9 @@ def quantised(weight: Tensor) -> Tensor:
     # D/16 x 16 x C/4 x 4 to D/16 x C/4 x 16 x 4 to D/16 x 16C
     tiles = padded.view(-1, OUT, padded.size(1) // 4, 4).transpose(1, 2).flatten(1)
     panel_scales = F.pad(scales, (0, 0, 0, -out % OUT)).view(-1, OUT)  # D/16 x 16
-    return torch.cat([tiles, panel_scales.contiguous().view(torch.int8)], dim=1)
+    sums = padded.sum(1, dtype=torch.int32).view(-1, OUT)  # D/16 x 16
+    tail = [part.contiguous().view(torch.int8) for part in (panel_scales, sums)]
+    return torch.cat([tiles, *tail], dim=1)
 
 
 def int8_linear(x: Tensor, panels: Tensor, out: int, bias: Optional[Tensor] = None) -> Tensor:
@@ -75,8 +83,8 @@ def int8_linear(x: Tensor, panels: Tensor, out: int, bias: Optional[Tensor] = No
         ``... x D``, in the type of *x*.
 
     Raises:
-        RuntimeError: shapes do not fit, the processor has no tile registers, or the C++ kernels
-            are unavailable.
+        RuntimeError: shapes do not fit, the processor has no AVX2, or the C++ kernels are
+            unavailable.
     """
     if dispatch.choose("cpu") != "cpp":
         raise RuntimeError("int8_linear needs the C++ kernels: see python -m fairseq_lrn.ops")

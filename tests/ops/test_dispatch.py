@@ -81,6 +81,7 @@ def test_report(root):
     assert [line.split()[0] for line in lines[-3:]] == ["reference", "cpp", "triton"]
     assert (MISSING or "C++ kernel") in lines[-2]
     assert "kernels on cpu: reference" in lines
+    assert "8-bit products: unavailable" in lines
 
 
 @pytest.fixture

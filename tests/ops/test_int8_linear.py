@@ -17,9 +17,11 @@ def in_integers(x):
 
 def unpacked(panels, out, size):
     """The integers of a weight, and its scales."""
-    tiles, scales = panels[:, :-64], panels[:, -64:].contiguous().view(torch.float32)
+    tiles, tail = panels[:, :-128], panels[:, -128:].contiguous()
+    scales, sums = tail[:, :64].contiguous().view(torch.float32), tail.view(torch.int32)[:, 16:]
     integers = tiles.view(len(panels), -1, 16, 4).transpose(1, 2).flatten(0, 1).flatten(1)
     assert not integers[out:].any() and not integers[:, size:].any()
+    assert torch.equal(integers.sum(1), sums.flatten())
     return integers[:out, :size].double(), scales.view(-1, 1)[:out].double()
 
 
@@ -140,7 +142,7 @@ def test_weights_that_are_not_finite():
 
 
 @needs_cpp
-@pytest.mark.skipif(why_no_int8() is None, reason="there are tiles here")
-def test_without_tiles():
-    with pytest.raises(RuntimeError, match="needs a processor with tile registers"):
+@pytest.mark.skipif(why_no_int8() is None, reason="there are 8-bit products here")
+def test_without_avx2():
+    with pytest.raises(RuntimeError, match="needs a processor with AVX2"):
         int8_linear(torch.randn(2, 40), quantised(torch.randn(24, 40)), 24)

@@ -27,6 +27,7 @@ def apply_patches(package: Iterable[str]) -> None:
         checkpoint_saving,
         criterion_updates,
         fused_loss,
+        language_pair,
         user_directory,
     )
 
@@ -37,3 +38,4 @@ def apply_patches(package: Iterable[str]) -> None:
     batch_order.patch_batch_order()
     criterion_updates.patch_criterion_updates()
     fused_loss.patch_output_layers()
+    language_pair.patch_language_pair()

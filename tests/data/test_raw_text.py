@@ -43,11 +43,16 @@ def test_opposite_direction(prepared_data):
         RawText(str(prepared_data), source_lang="fr")
 
 
-def test_text_that_was_already_tokenised(data):
+@pytest.mark.parametrize("tokenized", [True, False])
+def test_records_of_older_versions(data, tokenized):
+    """They have one setting for both languages, and no policies."""
     record = json.loads((data / "prepare.json").read_text())
-    (data / "prepare.json").write_text(json.dumps({**record, "tokenize": False}))
+    del record["policies"], record["tokenizer"]
+    (data / "prepare.json").write_text(json.dumps({**record, "tokenize": tokenized}))
     text = RawText(str(data))
-    assert text.text("\u2581das \u2581i st \u2581 . \u2581 \u2581\u2581 gut") == "das ist . gut"
+    detokenized = text.text("\u2581das \u2581i st \u2581 . \u2581 \u2581\u2581 gut")
+    assert detokenized == ("das ist. gut" if tokenized else "das ist . gut")
+    assert ("\u2581." in text.subwords("A dog.")) is tokenized
 
 
 @pytest.mark.parametrize(

@@ -358,14 +358,16 @@ def load_translator(
     text = RawText(text_directory, checkpoints.source_lang(states[0]))
     # A training run that inferred the languages from its data did not store them.
     languages = {"source_lang": text.source_lang, "target_lang": text.target_lang}
-    models, config, _ = checkpoint_utils.load_model_ensemble_and_task(
+    models, config, task = checkpoint_utils.load_model_ensemble_and_task(
         files, arg_overrides={"data": text_directory, **languages}
     )
     settings = dict(OmegaConf.create(config.task))
     settings = {**settings, "_name": "translation_lrn", "data": text_directory}
     if dtype is not None:
         settings["generation_dtype"] = dtype
-    return Translator(models, tasks.setup_task(OmegaConf.create(settings)), text, torch_device)
+    dictionaries = task.source_dictionary, task.target_dictionary
+    task = tasks.setup_task(OmegaConf.create(settings), dictionaries=dictionaries)
+    return Translator(models, task, text, torch_device)
 
 
 def _usable_device(name: Optional[str]) -> torch.device:

@@ -33,6 +33,13 @@ def test_one_or_several_sentences(translator, source):
     assert translator([], **SHORT) == []
 
 
+def test_dictionaries_are_loaded_once(untrained, caplog):
+    with caplog.at_level("INFO"):
+        load_translator(str(untrained))
+    messages = [record.message for record in caplog.records if "dictionary" in record.message]
+    assert [message.split()[0] for message in messages] == ["[en]", "[de]"]
+
+
 def test_stream(translator, source):
     translations = translator.translate_lines(iter(source), buffer_size=2, **SHORT)
     assert [found[0].text for found in translations] == translator(source, **SHORT)

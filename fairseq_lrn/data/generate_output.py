@@ -1,6 +1,7 @@
 """Translations from the output of ``fairseq-generate``."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence
 
@@ -47,8 +48,9 @@ def moses_rules_of(
 ) -> Optional[str]:
     """The language of Moses's rules by which the target side was tokenised, or None without Moses.
 
-    The references in the output of ``fairseq-generate`` are as they are in the data. They are
-    compared with the raw references. If that shows nothing, the policy for the language decides.
+    The references in the output of ``fairseq-generate`` are as they are in the data, except for
+    unknown subwords. If they share more words with the raw references than with the tokenised ones,
+    the data are not tokenised. If that shows nothing, the policy for the language decides.
 
     Args:
         sentences: sentences of the output.
@@ -58,9 +60,9 @@ def moses_rules_of(
     tokenize = Tokenizer(base(lang), lowercase=True)
     raw = tokenized = 0
     for sentence, reference in list(zip(sentences, references))[:COMPARED]:
-        in_data = sentence.reference.lower()
-        raw += in_data == " ".join(reference.lower().split())
-        tokenized += in_data == tokenize(reference)
+        words = Counter(sentence.reference.lower().split())
+        raw += sum((words & Counter(reference.lower().split())).values())
+        tokenized += sum((words & Counter(tokenize(reference).split())).values())
     if raw == tokenized:
         return policy(lang).moses
     return base(lang) if tokenized > raw else None

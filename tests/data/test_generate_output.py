@@ -81,6 +81,8 @@ TOKENIZED = ["It 's a dog , he says .", "No"]
         (RAW, "en", None),
         ([line.lower() for line in RAW], "en", None),
         ([line.lower() for line in TOKENIZED], "en", "en"),
+        (["<<unk>> a dog, he<<unk>>", "<<unk>>"], "en", None),
+        (["It 's a <<unk>> , he says .", "<<unk>>"], "en", "en"),
         (["", ""], "en", "en"),  # output of fairseq-interactive: the policy decides
         (["", ""], "th", None),
         (["It 's a dog , he says .", "No"], "th", "th"),  # data of an older version

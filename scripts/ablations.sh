@@ -3,7 +3,7 @@
 # learning-rate schedule, evaluated on the validation set.
 #
 #   bash scripts/ablations.sh CHANGE [RAW_DIR] [--seed N] [--updates N] [--dir DIR]
-#                             [-- fairseq-train options]
+#                             [--tokenizer TOKENIZER] [-- fairseq-train options]
 #
 # CHANGE      one of the names in CHANGES below, or several joined by +. "none" is the recipe without
 #             R-Drop. (In a short run, R-Drop only slows learning down.)
@@ -12,6 +12,7 @@
 # --updates N length of the training run (default: 1000)
 # --dir DIR   where everything is written (default: multi30k/ in the checkout). Prepared data are
 #             shared with multi30k.sh; this run goes to DIR/CHANGE-SEED.
+# --tokenizer TOKENIZER as for multi30k.sh
 #
 # A run takes about 15 minutes on one CPU core with bfloat16. `python scripts/results_table.py DIR/*`
 # prints a table of all runs.
@@ -54,7 +55,7 @@ for name in ${change//+/ }; do
   esac
 done
 parse_recipe "$ROOT/multi30k" --updates 1000 "${@:2}"
-prepare_multi30k "$directory" "$raw" --bpe-merges 10000
+prepare_multi30k "$directory" "$raw" --bpe-merges 10000 ${tokenizer[@]+"${tokenizer[@]}"}
 run_name=$change-$seed
 [ -z "$ablations" ] || model_changes+=" --ablation $ablations"
 read -ra model_changes <<<"${model_changes//$'\n'/ }"

@@ -126,7 +126,7 @@ END
 }
 
 # Prepares data, or reuses existing data that were prepared from the same training text with the same
-# vocabulary size.
+# vocabulary size and tokeniser.
 reuse_or_prepare() { # directory, trainpref, options...
   if [ -d "$1" ]; then
     grep -qF "\"$2\"" "$1/prepare.json" ||
@@ -134,9 +134,9 @@ reuse_or_prepare() { # directory, trainpref, options...
     local index option
     for ((index = 3; index < $#; index++)); do
       case ${!index} in
-        --vocab-size | --bpe-merges)
+        --vocab-size | --bpe-merges | --tokenizer)
           option=${!index#--} option=${option/-/_} index=$((index + 1))
-          grep -qF "\"$option\": ${!index}," "$1/prepare.json" ||
+          grep -qE "\"$option\": (${!index}|\"${!index}\")," "$1/prepare.json" ||
             fail "$1 was not prepared with ${option/_/ } ${!index}: choose another --dir, or remove $1"
           ;;
       esac

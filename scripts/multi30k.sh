@@ -3,7 +3,7 @@
 # translate, BLEU.
 #
 #   bash scripts/multi30k.sh [RAW_DIR] [--model MODEL] [--seed N] [--updates N] [--dir DIR]
-#                            [-- fairseq-train options]
+#                            [--tokenizer TOKENIZER] [-- fairseq-train options]
 #
 # RAW_DIR       raw text: {train,val,test_2016_flickr}.{en,de}; without it, the files are downloaded.
 # --model MODEL lrn (default), or a model to compare it with: transformer_lrn, transformer,
@@ -13,6 +13,9 @@
 # --updates N   length of the training run (default: 8000)
 # --dir DIR     where everything is written (default: multi30k/ in the checkout); each model and seed
 #               has its own directory, DIR/MODEL-SEED
+# --tokenizer TOKENIZER
+#               moses or none, as in fairseq-lrn prepare, whose default applies; each needs a DIR of its
+#               own
 #
 # The default model takes about an hour on two CPU cores with bfloat16, two hours without (estimated).
 # `-- --task translation_lrn --eval-bleu` shows BLEU and example translations after each epoch.
@@ -25,6 +28,6 @@ need_environment
 
 parse_recipe "$ROOT/multi30k" "$@"
 echo "multi30k: prepare"
-prepare_multi30k "$directory" "$raw" --bpe-merges 10000
+prepare_multi30k "$directory" "$raw" --bpe-merges 10000 ${tokenizer[@]+"${tokenizer[@]}"}
 run_recipe en de valid test
 fairseq-lrn score "$directory/$run_name/generate-test.txt" "$raw/test_2016_flickr.de" -lc

@@ -84,7 +84,7 @@ echo "quickstart: 5/5 score"
 fairseq-lrn score "$directory/generate-test.txt" "$raw/test.de"
 echo
 python "$ROOT/scripts/extract_translations.py" "$directory/generate-test.txt" \
-  --lang de --triples 10
+  --data "$data" --triples 10
 echo
 echo "Translate a sentence of your own, with words like those above:"
 [ "$VIRTUAL_ENV" != "$ROOT/.venv" ] || echo "  source .venv/bin/activate"

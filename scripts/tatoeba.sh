@@ -2,7 +2,7 @@
 # Train and score a Tatoeba German-English model from raw text, with the recipe of multi30k.sh.
 #
 #   bash scripts/tatoeba.sh RAW_DIR [--model MODEL] [--seed N] [--updates N] [--dir DIR]
-#                           [-- fairseq-train options]
+#                           [--tokenizer TOKENIZER] [-- fairseq-train options]
 #
 # RAW_DIR   raw text: {train,valid}.{de,en}, sentence pairs of tatoeba.org, for example from
 #           manythings.org/anki, split as you like
@@ -24,7 +24,8 @@ echo "tatoeba: prepare"
 mkdir -p "$directory"
 lock "$directory"
 reuse_or_prepare "$directory/data-bin" "$raw/train" --source-lang de --target-lang en --lowercase \
-  --trainpref "$raw/train" --validpref "$raw/valid" --bpe-merges 10000
+  --trainpref "$raw/train" --validpref "$raw/valid" --bpe-merges 10000 \
+  ${tokenizer[@]+"${tokenizer[@]}"}
 check_data "$directory/data-bin" de en
 exec 9>&-
 run_recipe de en valid

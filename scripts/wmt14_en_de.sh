@@ -106,7 +106,7 @@ echo "wmt14: generate newstest2014 (beam 4, the paper's length penalty)"
 generate "$run" "$data" "$checkpoints/averaged.pt" test \
   --length-penalty gnmt --beam 4 --lenpen 0.6 --max-len-a 1 --max-len-b 50
 
-python "$ROOT/scripts/extract_translations.py" "$run/generate-test.txt" --lang de --tokenized \
+python "$ROOT/scripts/extract_translations.py" "$run/generate-test.txt" \
   >"$run/translations.tok.de"
 echo "wmt14: tokenised, case-insensitive BLEU"
 sacrebleu "$data/text/test.tok.de" -i "$run/translations.tok.de" -m bleu -w 2 --format text \

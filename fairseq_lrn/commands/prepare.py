@@ -1,7 +1,8 @@
 """Prepare raw parallel text for fairseq-train.
 
-The steps: Moses normalisation and tokenisation, optional lower-casing, cleaning by length and by
-ratio of lengths, a joint BPE (sentencepiece), and fairseq-preprocess, whose option names are used.
+The steps: Moses normalisation and tokenisation (of languages that Moses has rules for), optional
+lower-casing, cleaning by length and by ratio of lengths, a joint BPE (sentencepiece), and
+fairseq-preprocess, whose option names are used.
 
 Example:
     fairseq-lrn prepare --source-lang en --target-lang de \\
@@ -12,6 +13,7 @@ import argparse
 import dataclasses
 import os
 
+from fairseq_lrn.data.languages import DEFAULT_TOKENIZER, NONE, TOKENIZERS
 from fairseq_lrn.data.prepare import PrepareOptions, prepare
 
 HELP = "prepare raw text for fairseq-train"
@@ -19,57 +21,89 @@ HELP = "prepare raw text for fairseq-train"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("-s", "--source-lang", required=True, metavar="SRC", help="source language")
+    defaults = PrepareOptions("", "")
+    parser.add_argument(
+        "-s", "--source-lang", required=True, metavar="SRC", help="source language, e.g. en-GB"
+    )
     parser.add_argument("-t", "--target-lang", required=True, metavar="TRG", help="target language")
-    parser.add_argument("--trainpref", metavar="FP", help="training file prefix (FP.SRC, FP.TRG)")
-    parser.add_argument("--validpref", metavar="FP", help="validation file prefix")
-    parser.add_argument("--testpref", metavar="FP,...", help="test file prefixes, comma separated")
+    parser.add_argument(
+        "--trainpref",
+        metavar="FP",
+        help="training file prefix (FP.SRC, FP.TRG) (default: none, with --vocab-from)",
+    )
+    parser.add_argument(
+        "--validpref", metavar="FP", help="validation file prefix (default: no validation set)"
+    )
+    parser.add_argument(
+        "--testpref",
+        metavar="FP,...",
+        help="test file prefixes, comma separated (default: no test set)",
+    )
     parser.add_argument(
         "--destdir", required=True, metavar="DIR", help="directory to make; must not exist"
     )
     parser.add_argument(
         "--vocab-size",
         type=int,
-        default=8000,
+        default=defaults.vocab_size,
         metavar="N",
         help="number of subwords for both languages (default: %(default)s)",
     )
     parser.add_argument(
-        "--bpe-merges", type=int, metavar="N", help="number of BPE merges, in place of --vocab-size"
+        "--bpe-merges",
+        type=int,
+        metavar="N",
+        help="number of BPE merges, in place of --vocab-size (default: --vocab-size applies)",
     )
     parser.add_argument(
         "--vocab-threshold",
         type=int,
-        default=0,
+        default=defaults.vocab_threshold,
         metavar="N",
         help="make one dictionary per language, of the subwords that occur at least N times in it, "
-        "and split rarer subwords (default: one dictionary for both languages)",
+        "and split rarer subwords (default: %(default)s, one dictionary for both languages)",
     )
-    parser.add_argument("--lowercase", action="store_true", help="lower-case both sides")
-    parser.add_argument("--no-tokenize", action="store_true", help="the text is already tokenised")
+    parser.add_argument(
+        "--lowercase", action="store_true", help="lower-case both sides (default: keep the case)"
+    )
+    parser.add_argument(
+        "--tokenizer",
+        choices=TOKENIZERS,
+        help="moses: tokenise the languages that Moses has rules for; none: learn subwords on the "
+        f"text as it is, which loses nothing (default: {DEFAULT_TOKENIZER}, or as in --vocab-from)",
+    )
+    parser.add_argument(
+        "--no-tokenize",
+        dest="tokenizer",
+        action="store_const",
+        const=NONE,
+        help="the same as --tokenizer none, e.g. for text that is tokenised already",
+    )
     parser.add_argument(
         "--max-length",
         type=int,
-        default=175,
+        default=defaults.max_length,
         metavar="N",
-        help="longest training sentence, in tokens (default: %(default)s)",
+        help="longest training sentence, in words (default: %(default)s)",
     )
     parser.add_argument(
         "--max-ratio",
         type=float,
-        default=3.0,
+        default=defaults.max_ratio,
         metavar="R",
         help="largest ratio of the lengths of a training pair (default: %(default)s)",
     )
     parser.add_argument(
-        "--vocab-from", metavar="DIR", help="use the BPE and the dictionaries of earlier data"
+        "--vocab-from",
+        metavar="DIR",
+        help="use the BPE and the dictionaries of earlier data (default: make new ones)",
     )
     parser.add_argument(
         "--workers",
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="number of processes (default: one per CPU)",
+        help="number of processes (default: one per CPU, here %(default)s)",
     )
 
 
@@ -77,6 +111,5 @@ def main(args: argparse.Namespace) -> None:
     """Run the command."""
     names = {field.name for field in dataclasses.fields(PrepareOptions)}
     options = {name: value for name, value in vars(args).items() if name in names}
-    options["tokenize"] = not args.no_tokenize
     options["testpref"] = args.testpref.split(",") if args.testpref else []
     prepare(PrepareOptions(**options))

@@ -1,28 +1,47 @@
-"""Score the output of fairseq-generate against a raw reference.
+"""Score translations against a raw reference (BLEU, chrF).
 
-Prints the tokenised BLEU that fairseq-generate computed, then sacreBLEU and chrF of the detokenised
-translations, with their signatures. Writes the detokenised translations to GENERATED.detok.
+The translations are the output of fairseq-generate, or plain text with one translation per line, as
+fairseq-lrn translate writes it.
 
-LANG is the target language (default: the suffix of REFERENCE). Options of sacreBLEU follow it and
-apply to BLEU. For a model of lower-cased text, give -lc; it applies to chrF as well.
+Prints sacreBLEU and chrF, with their signatures. For output of fairseq-generate, prints the
+tokenised BLEU that it computed first, and writes the translations to TRANSLATIONS.detok,
+detokenised if the data are tokenised.
+
+LANG is the target language (default: the suffix of REFERENCE). It chooses sacreBLEU's tokeniser: zh
+for Chinese, ja-mecab and ko-mecab for Japanese and Korean if their packages are installed
+(otherwise char), char for other languages that write no spaces, and 13a for the rest. Options of
+sacreBLEU follow LANG, apply to BLEU, and take precedence. For a model of lower-cased text, give
+-lc; it applies to chrF as well.
 """
 
 import argparse
+import logging
 import subprocess
 import sys
 from typing import List
 
-from fairseq_lrn.data.generate_output import read_translations
+from fairseq_lrn.data.generate_output import (
+    is_generate_output,
+    moses_rules_of,
+    read_translations,
+)
+from fairseq_lrn.data.languages import bleu_tokenizer
 from fairseq_lrn.data.parallel import read_lines, write_lines
 from fairseq_lrn.data.tokenization import Detokenizer
 from fairseq_lrn.errors import InputError
 
-HELP = "score the output of fairseq-generate (BLEU, chrF)"
+logger = logging.getLogger(__name__)
+
+HELP = "score translations (BLEU, chrF)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("generated", metavar="GENERATED", help="output of fairseq-generate")
+    parser.add_argument(
+        "translations",
+        metavar="TRANSLATIONS",
+        help="output of fairseq-generate, or one translation per line",
+    )
     parser.add_argument(
         "reference", metavar="REFERENCE", help="raw reference, one sentence per line"
     )
@@ -39,23 +58,84 @@ def main(args: argparse.Namespace) -> None:
     language, options = args.reference.rsplit(".", 1)[-1], list(args.options)
     if options and not options[0].startswith("-"):
         language = options.pop(0)
-    translations = read_translations(args.generated)
-    references = read_lines(args.reference)
+    hypotheses = args.translations
+    if is_generate_output(args.translations):
+        hypotheses = f"{args.translations}.detok"
+        write_lines(hypotheses, read_generated(args.translations, args.reference, language))
+        with open(args.translations, encoding="utf-8") as file:
+            bleu = [line for line in file if line.startswith("Generate ")]
+        print(*bleu, sep="", end="", flush=True)
+    else:
+        check_plain_translations(args.translations, args.reference)
+    _run_sacrebleu(args.reference, hypotheses, "bleu", [*tokenizer(language, options), *options])
+    lowercase = ["--chrf-lowercase"] if {"-lc", "--lowercase"} & set(options) else []
+    _run_sacrebleu(args.reference, hypotheses, "chrf", lowercase)
+
+
+def read_generated(path: str, reference: str, language: str) -> List[str]:
+    """The raw text of the translations in the output of fairseq-generate.
+
+    Args:
+        path: output of fairseq-generate.
+        reference: file of the raw reference.
+        language: the target language.
+
+    Raises:
+        InputError: the output cannot be used, or has another number of sentences.
+    """
+    translations, references = read_translations(path), read_lines(reference)
     if len(translations) != len(references):
         raise InputError(
-            f"{args.generated} has {len(translations)} translations, but {args.reference} has "
+            f"{path} has {len(translations)} translations, but {reference} has "
             f"{len(references)} lines: give the reference of the set that was generated, and "
             "generate with --required-batch-size-multiple 1 (otherwise fairseq leaves out the "
             "longest sentences)"
         )
-    detokenize = Detokenizer(language)
-    detokenized = f"{args.generated}.detok"
-    write_lines(detokenized, [detokenize(sentence.hypothesis) for sentence in translations])
-    with open(args.generated, encoding="utf-8") as file:
-        print(*(line for line in file if line.startswith("Generate ")), sep="", end="", flush=True)
-    _run_sacrebleu(args.reference, detokenized, "bleu", options)
-    lowercase = ["--chrf-lowercase"] if "-lc" in options else []
-    _run_sacrebleu(args.reference, detokenized, "chrf", lowercase)
+    rules = moses_rules_of(translations, references, language)
+    if rules is None:
+        logger.info("the data are not tokenised, so the translations need no detokenisation")
+    else:
+        logger.info("the translations are detokenised with Moses's rules for %s", rules)
+    detokenize = Detokenizer(rules)
+    return [detokenize(sentence.hypothesis) for sentence in translations]
+
+
+def check_plain_translations(path: str, reference: str) -> None:
+    """Check that a file has one translation per line, as many as the reference has lines.
+
+    Args:
+        path: the file.
+        reference: file of the raw reference.
+
+    Raises:
+        InputError: it has not.
+    """
+    count, expected = len(read_lines(path)), len(read_lines(reference))
+    if count != expected:
+        raise InputError(
+            f"{path} has {count} lines, but {reference} has {expected}: give complete output of "
+            "fairseq-generate, or one translation per line"
+        )
+    with open(path, encoding="utf-8") as file:
+        if all(line.startswith(f"{number}\t") for number, line in enumerate(file)):
+            raise InputError(
+                f"{path} has columns: translate without --nbest, --scores and --alignment"
+            )
+
+
+def tokenizer(language: str, options: List[str]) -> List[str]:
+    """The option that chooses sacreBLEU's tokeniser by language, unless there is one already.
+
+    Args:
+        language: the target language.
+        options: options of sacreBLEU.
+    """
+    names = [option.split("=")[0] for option in options]
+    if any(name == "-tok" or name.startswith("--tok") for name in names):
+        return []
+    chosen = bleu_tokenizer(language)
+    logger.info("BLEU: sacreBLEU's tokeniser %s, for the language '%s'", chosen, language)
+    return ["-tok", chosen]
 
 
 def _run_sacrebleu(reference: str, hypotheses: str, metric: str, options: List[str]) -> None:

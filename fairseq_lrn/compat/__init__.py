@@ -28,6 +28,7 @@ def apply_patches(package: Iterable[str]) -> None:
         copying,
         criterion_updates,
         fused_loss,
+        language_pair,
         user_directory,
     )
 
@@ -39,3 +40,4 @@ def apply_patches(package: Iterable[str]) -> None:
     copying.patch_copying()
     criterion_updates.patch_criterion_updates()
     fused_loss.patch_output_layers()
+    language_pair.patch_language_pair()

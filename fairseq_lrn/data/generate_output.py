@@ -1,11 +1,17 @@
 """Translations from the output of ``fairseq-generate``."""
 
+import re
+from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, List
+from typing import Dict, List, Optional, Sequence
 
+from fairseq_lrn.data.languages import base, policy
 from fairseq_lrn.data.parallel import text_lines
-from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
+from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 from fairseq_lrn.errors import InputError
+
+LINE = re.compile(r"[STHDP]-\d+\t|Generate .+ with beam=")
+COMPARED = 1000  # sentences
 
 
 @dataclass
@@ -23,6 +29,44 @@ class GeneratedSentence:
     reference: str = ""
     hypothesis: str = ""
     score: float = float("-inf")
+
+
+def is_generate_output(path: str) -> bool:
+    """Whether a file has lines of ``fairseq-generate``; otherwise it may have plain translations.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return any(LINE.match(line) for line in file)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def moses_rules_of(
+    sentences: Sequence[GeneratedSentence], references: Sequence[str], lang: str
+) -> Optional[str]:
+    """The language of Moses's rules by which the target side was tokenised, or None without Moses.
+
+    The references in the output of ``fairseq-generate`` are as they are in the data, except for
+    unknown subwords. If they share more words with the raw references than with the tokenised ones,
+    the data are not tokenised. If that shows nothing, the policy for the language decides.
+
+    Args:
+        sentences: sentences of the output.
+        references: their raw references.
+        lang: the target language.
+    """
+    tokenize = Tokenizer(base(lang), lowercase=True)
+    raw = tokenized = 0
+    for sentence, reference in list(zip(sentences, references))[:COMPARED]:
+        words = Counter(sentence.reference.lower().split())
+        raw += sum((words & Counter(reference.lower().split())).values())
+        tokenized += sum((words & Counter(tokenize(reference).split())).values())
+    if raw == tokenized:
+        return policy(lang).moses
+    return base(lang) if tokenized > raw else None
 
 
 def read_translations(path: str) -> List[GeneratedSentence]:

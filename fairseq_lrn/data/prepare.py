@@ -1,8 +1,8 @@
 """Prepare raw parallel text for ``fairseq-train``.
 
-The steps: Moses normalisation and tokenisation (sacremoses), optional lower-casing, cleaning, a
-joint BPE (sentencepiece), optionally with a vocabulary for each language, and
-``fairseq-preprocess``.
+The steps: Moses normalisation and tokenisation (sacremoses) where Moses has rules for the language,
+optional lower-casing, cleaning, a joint BPE (sentencepiece), optionally with a vocabulary for each
+language, and ``fairseq-preprocess``.
 """
 
 import json
@@ -15,14 +15,25 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import Pool
-from typing import Collection, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 import sentencepiece
 from fairseq.data import Dictionary
 
+from fairseq_lrn.data.cleaning import clean, warn_of_overlap
+from fairseq_lrn.data.languages import (
+    DEFAULT_TOKENIZER,
+    MOSES,
+    NONE,
+    TOKENIZERS,
+    Policy,
+    check_code,
+    policy,
+)
 from fairseq_lrn.data.parallel import read_pair, write_lines
 from fairseq_lrn.data.raw_text import load_bpe, restrict
-from fairseq_lrn.data.text_files import RECORD, SENTENCEPIECE_MODEL, read_record
+from fairseq_lrn.data.round_trip import report_round_trip, sample
+from fairseq_lrn.data.text_files import RECORD, SENTENCEPIECE_MODEL, moses_rules, read_record
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 from fairseq_lrn.errors import InputError, command_failed
 
@@ -50,8 +61,10 @@ class PrepareOptions:
         vocab_threshold: if above 0, make a dictionary for each language, of the subwords that occur
             at least this often in it, and split rarer subwords; 0: one dictionary for both.
         lowercase: lower-case both sides.
-        tokenize: normalise and tokenise; False if the text is tokenised already.
-        max_length: longest training sentence that is kept, in tokens.
+        tokenizer: ``moses`` to normalise and tokenise the languages that Moses has rules for, or
+            ``none`` to learn subwords on the text as it is. None: as in *vocab_from*, or the
+            default.
+        max_length: longest training sentence that is kept, in words (tokens, if it is tokenised).
         max_ratio: largest ratio of the lengths of a training pair that is kept.
         vocab_from: directory of prepared data whose BPE and dictionaries are used.
         workers: number of processes.
@@ -67,7 +80,7 @@ class PrepareOptions:
     bpe_merges: Optional[int] = None
     vocab_threshold: int = 0
     lowercase: bool = False
-    tokenize: bool = True
+    tokenizer: Optional[str] = None
     max_length: int = 175
     max_ratio: float = 3.0
     vocab_from: Optional[str] = None
@@ -83,8 +96,9 @@ def prepare(options: PrepareOptions) -> None:
     """Prepare a corpus in ``options.destdir``, which must not exist yet.
 
     The directory holds the binarised data and dictionaries, the BPE model, ``text/`` with the
-    tokenised (``.tok``) and segmented (``.bpe``) text, and a record of the options. All of it is
-    made in a temporary directory, which is renamed when it is complete.
+    tokenised (``.tok``) and segmented (``.bpe``) text, and a record of the options and of each
+    language's policy. All of it is made in a temporary directory, which is renamed when it is
+    complete.
 
     Raises:
         InputError: an option or a file cannot be used, or *destdir* exists.
@@ -92,7 +106,7 @@ def prepare(options: PrepareOptions) -> None:
     check_options(options)
     if options.vocab_from is not None:
         check_earlier_data(options, options.vocab_from)
-        options = with_earlier_threshold(options, options.vocab_from)
+        options = with_earlier_options(options, options.vocab_from)
     working = options.destdir.rstrip("/") + ".incomplete"
     shutil.rmtree(working, ignore_errors=True)
     try:
@@ -112,13 +126,15 @@ def check_options(options: PrepareOptions) -> None:
     Raises:
         InputError: an option has an invalid value or conflicts with another, or *destdir* exists.
     """
+    check_languages(options)
     if os.path.exists(options.destdir):
         raise InputError(f"{options.destdir} exists already: remove it or choose another --destdir")
-    if "," in options.destdir:
-        raise InputError(
-            f"--destdir {options.destdir} has a comma, which separates names in fairseq: choose "
-            "another name"
-        )
+    for name, character in (("comma", ","), ("colon", ":")):
+        if character in options.destdir:
+            raise InputError(
+                f"--destdir {options.destdir} has a {name}, which separates names in fairseq: "
+                "choose another name"
+            )
     try:
         options.destdir.encode()
     except UnicodeEncodeError as error:
@@ -128,6 +144,11 @@ def check_options(options: PrepareOptions) -> None:
         ) from error
     if options.trainpref is None and options.vocab_from is None:
         raise InputError("give --trainpref, or --vocab-from with data prepared earlier")
+    if not (options.trainpref or options.validpref or options.testpref):
+        raise InputError("there is nothing to prepare: give --validpref or --testpref")
+    if options.tokenizer not in (None, *TOKENIZERS):
+        choices = " or ".join(TOKENIZERS)
+        raise InputError(f"--tokenizer must be {choices}, not {options.tokenizer}")
     if options.bpe_merges is not None and options.bpe_merges < 1:
         raise InputError(f"--bpe-merges must be at least 1, not {options.bpe_merges}")
     if options.vocab_threshold < 0:
@@ -139,6 +160,21 @@ def check_options(options: PrepareOptions) -> None:
         )
     if options.workers < 1:
         raise InputError(f"--workers must be at least 1, not {options.workers}")
+
+
+def check_languages(options: PrepareOptions) -> None:
+    """Check that the codes of the languages can be part of file names, and that there are two.
+
+    Raises:
+        InputError: they cannot, or both are the same.
+    """
+    check_code("--source-lang", options.source_lang)
+    check_code("--target-lang", options.target_lang)
+    if options.source_lang == options.target_lang:
+        raise InputError(
+            f"source and target language are both {options.source_lang}, so one file would be both "
+            "sides of each pair: give the sides two suffixes, for example en and en-simple"
+        )
 
 
 def check_earlier_data(options: PrepareOptions, directory: str) -> None:
@@ -159,22 +195,43 @@ def check_earlier_data(options: PrepareOptions, directory: str) -> None:
                 f"{path} is missing: --vocab-from must be a directory that fairseq-lrn prepare "
                 f"made for {options.source_lang}-{options.target_lang}"
             )
-    record = read_record(directory)
-    for name in ("lowercase", "tokenize"):
-        if record.get(name) != getattr(options, name):
+    earlier = with_earlier_options(options, directory)
+    for name in ("lowercase", "tokenizer"):
+        given, needed = getattr(options, name), getattr(earlier, name)
+        if given not in (None, needed):
             raise InputError(
-                f"{directory} was prepared with {name}={record.get(name)}, but this is "
-                f"{name}={getattr(options, name)}: prepare both the same way"
+                f"{directory} was prepared with {name}={needed}, but this is {name}={given}: "
+                "prepare both the same way"
             )
 
 
-def with_earlier_threshold(options: PrepareOptions, directory: str) -> PrepareOptions:
-    """The options with the vocabulary threshold of the earlier data in *directory*.
+def with_earlier_options(options: PrepareOptions, directory: str) -> PrepareOptions:
+    """The options with those of the earlier data in *directory* that must be the same.
 
     Raises:
         InputError: the earlier data have no record of their options.
     """
-    return replace(options, vocab_threshold=read_record(directory).get("vocab_threshold", 0))
+    record = read_record(directory)
+    return replace(
+        options,
+        vocab_threshold=record.get("vocab_threshold", 0),
+        lowercase=record.get("lowercase", False),
+        tokenizer=MOSES if any(moses_rules(record).values()) else NONE,
+    )
+
+
+def choose_policies(options: PrepareOptions) -> Dict[str, Policy]:
+    """The policy for each language; with earlier data, it tokenises as they were tokenised.
+
+    Raises:
+        InputError: the earlier data have no record of their options.
+    """
+    tokenizer = options.tokenizer or DEFAULT_TOKENIZER
+    policies = {lang: policy(lang, tokenizer) for lang in options.languages}
+    if options.vocab_from is not None:
+        rules = moses_rules(read_record(options.vocab_from))
+        policies = {lang: replace(policies[lang], moses=rules[lang]) for lang in policies}
+    return policies
 
 
 def read_splits(options: PrepareOptions) -> Splits:
@@ -195,19 +252,16 @@ def read_splits(options: PrepareOptions) -> Splits:
 
 def _prepare_into(working: str, options: PrepareOptions) -> None:
     text = os.path.join(working, "text")
-    splits = tokenize(read_splits(options), options)
+    policies = choose_policies(options)
+    raw = read_splits(options)
+    samples = [sample(lines) for lines in raw.get("train") or next(iter(raw.values()))]
+    splits = tokenize(raw, policies, options)
+    del raw
+    check_overlap(splits, options)
     for split, sides in splits.items():
         for lang, lines in zip(options.languages, sides):
             write_lines(os.path.join(text, f"{split}.tok.{lang}"), lines)
-    model = os.path.join(working, SENTENCEPIECE_MODEL)
-    if options.vocab_from is None:
-        inputs = [os.path.join(text, f"train.tok.{lang}") for lang in options.languages]
-        train_bpe(inputs, model, options.vocab_size, options.bpe_merges)
-        bpe = load_bpe(model)
-    else:
-        earlier_model = os.path.join(options.vocab_from, SENTENCEPIECE_MODEL)
-        bpe = load_bpe(earlier_model)
-        shutil.copy(earlier_model, model)
+    bpe = _make_bpe(working, options)
     for side, lang in enumerate(options.languages):
         restricted = bpe
         if options.vocab_threshold > 0:
@@ -216,30 +270,89 @@ def _prepare_into(working: str, options: PrepareOptions) -> None:
             subwords = encode(restricted, sides[side], options.workers)
             write_lines(os.path.join(text, f"{split}.bpe.{lang}"), map(" ".join, subwords))
     preprocess(working, splits, options)
-    with open(os.path.join(working, RECORD), "w", encoding="utf-8") as file:
-        json.dump(asdict(options), file, indent=1, sort_keys=True)
+    write_record(working, policies, options)
+    for lang, lines in zip(options.languages, samples):
+        report_round_trip(working, lang, lines)
+
+
+def write_record(directory: str, policies: Dict[str, Policy], options: PrepareOptions) -> None:
+    """Record the options, and the policy for each language.
+
+    Args:
+        directory: directory of the prepared data.
+        policies: the policy for each language.
+        options: options of the data.
+    """
+    record: Dict[str, Any] = asdict(options)
+    record["tokenizer"] = options.tokenizer or DEFAULT_TOKENIZER
+    record["policies"] = {lang: asdict(found) for lang, found in policies.items()}
+    with open(os.path.join(directory, RECORD), "w", encoding="utf-8") as file:
+        json.dump(record, file, indent=1, sort_keys=True)
         file.write("\n")
 
 
-def tokenize(splits: Splits, options: PrepareOptions) -> Splits:
+def tokenize(splits: Splits, policies: Dict[str, Policy], options: PrepareOptions) -> Splits:
     """Tokenise every split, and clean the training data.
+
+    Args:
+        splits: raw text.
+        policies: the policy for each language.
+        options: options of the data.
 
     Raises:
         InputError: cleaning leaves no training pair.
     """
+    for lang, found in policies.items():
+        logger.info("%s: %s", lang, found)
     tokenized = {}
     # On Ctrl-C this process ends the workers; their own tracebacks would say nothing.
     with Pool(options.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         for split, sides in splits.items():
             logger.info("%s: %d pairs: normalise and tokenise", split, len(sides[0]))
             source, target = (
-                pool.map(Tokenizer(lang, options.tokenize, options.lowercase), lines, 500)
+                pool.map(Tokenizer(policies[lang].moses, options.lowercase), lines, 500)
                 for lang, lines in zip(options.languages, sides)
             )
-            if split == "train":
-                source, target = clean(source, target, options.max_length, options.max_ratio)
             tokenized[split] = source, target
+    if "train" in tokenized:
+        source_length, target_length = (policies[lang].length for lang in options.languages)
+        tokenized["train"] = clean(
+            tokenized["train"],
+            (source_length, target_length),
+            options.max_length,
+            options.max_ratio,
+        )
     return tokenized
+
+
+def check_overlap(splits: Splits, options: PrepareOptions) -> None:
+    """Warn of pairs of other splits that are in the training text, or in that of earlier data.
+
+    Args:
+        splits: tokenised text.
+        options: options of the data.
+    """
+    training: Iterable[Tuple[str, str]] = zip(*splits.get("train", ([], [])))
+    if "train" not in splits and options.vocab_from is not None:
+        prefix = os.path.join(options.vocab_from, "text", "train.tok")
+        if all(os.path.isfile(f"{prefix}.{lang}") for lang in options.languages):
+            training = zip(*read_pair(prefix, *options.languages))
+    others = {split: sides for split, sides in splits.items() if split != "train"}
+    warn_of_overlap(others, training)
+
+
+def _make_bpe(working: str, options: PrepareOptions) -> sentencepiece.SentencePieceProcessor:
+    """Train a BPE on the tokenised training text, or copy that of earlier data."""
+    model = os.path.join(working, SENTENCEPIECE_MODEL)
+    if options.vocab_from is not None:
+        earlier_model = os.path.join(options.vocab_from, SENTENCEPIECE_MODEL)
+        bpe = load_bpe(earlier_model)
+        shutil.copy(earlier_model, model)
+        return bpe
+    prefix = os.path.join(working, "text", "train.tok")
+    inputs = [f"{prefix}.{lang}" for lang in options.languages]
+    train_bpe(inputs, model, options.vocab_size, options.bpe_merges)
+    return load_bpe(model)
 
 
 def _vocabulary(
@@ -274,36 +387,6 @@ def encode(
     for start in range(0, len(lines), ENCODED_AT_ONCE):
         block = lines[start : start + ENCODED_AT_ONCE]
         yield from bpe.encode(block, out_type=str, num_threads=workers)
-
-
-def clean(
-    source: List[str], target: List[str], max_length: int, max_ratio: float
-) -> Tuple[List[str], List[str]]:
-    """Drop pairs with an empty side, with a side that is too long, or with very different lengths.
-
-    Args:
-        source, target: tokenised lines.
-        max_length: longest sentence that is kept, in tokens.
-        max_ratio: largest ratio of the two lengths that is kept.
-
-    Returns:
-        source and target lines of the pairs that are kept.
-
-    Raises:
-        InputError: no pair is left.
-    """
-    kept = []
-    for pair in zip(source, target):
-        shorter, longer = sorted(len(line.split()) for line in pair)
-        if shorter > 0 and longer <= max_length and longer <= max_ratio * shorter:
-            kept.append(pair)
-    logger.info("cleaning: %d of %d pairs kept", len(kept), len(source))
-    if not kept:
-        raise InputError(
-            f"cleaning dropped all {len(source)} training pairs: raise --max-length "
-            f"({max_length}) or --max-ratio ({max_ratio}), and check that the files are aligned"
-        )
-    return [source for source, _ in kept], [target for _, target in kept]
 
 
 def train_bpe(inputs: List[str], model: str, vocab_size: int, merges: Optional[int] = None) -> None:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, List, Optional, Set
 
 from fairseq.data import Dictionary
 
-from fairseq_lrn.data.text_files import RECORD, SENTENCEPIECE_MODEL, files, read_record
+from fairseq_lrn.data.text_files import (
+    RECORD,
+    SENTENCEPIECE_MODEL,
+    files,
+    moses_rules,
+    read_record,
+)
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Detokenizer, Tokenizer
 from fairseq_lrn.errors import InputError
 
@@ -66,6 +72,8 @@ class RawText:
     Attributes:
         source_lang: the language to translate from.
         target_lang: the language to translate to.
+        lowercase: whether the data are lower-cased.
+        moses: the language of Moses's rules for the source; None: without Moses.
 
     Raises:
         InputError: a file is missing or damaged, or the data have other languages.
@@ -90,10 +98,12 @@ class RawText:
             )
         self.source_lang: str = languages[0]
         self.target_lang: str = languages[1]
-        tokenize, lowercase = record.get("tokenize", True), record.get("lowercase", False)
-        self.tokenize = Tokenizer(self.source_lang, tokenize, lowercase)
-        self.detokenize = Detokenizer(self.target_lang) if tokenize else str
-        self.tokenize_target = Tokenizer(self.target_lang, tokenize, lowercase)
+        self.lowercase: bool = record.get("lowercase", False)
+        rules = moses_rules(record)
+        self.moses: Optional[str] = rules[self.source_lang]
+        self.tokenize = Tokenizer(self.moses, self.lowercase)
+        self.tokenize_target = Tokenizer(rules[self.target_lang], self.lowercase)
+        self.detokenize = Detokenizer(rules[self.target_lang])
         self.bpe = self.target_bpe = load_bpe(os.path.join(directory, SENTENCEPIECE_MODEL))
         if record.get("vocab_threshold", 0) > 0:
             self.bpe = restrict(self.bpe, _vocabulary(directory, self.source_lang))

@@ -9,7 +9,7 @@ import filecmp
 import json
 import os
 import shutil
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from fairseq_lrn.checkpoints import task_options
 from fairseq_lrn.errors import InputError
@@ -34,6 +34,18 @@ def read_record(directory: str) -> Dict[str, Any]:
     if not isinstance(record, dict) or not {"source_lang", "target_lang"} <= record.keys():
         raise InputError(f"{path} was not written by fairseq-lrn prepare: it names no languages")
     return record
+
+
+def moses_rules(record: Dict[str, Any]) -> Dict[str, Optional[str]]:
+    """The language of Moses's rules for each language of the data; None: without Moses.
+
+    Args:
+        record: see :func:`read_record`. Older records have one setting for both languages.
+    """
+    languages = record["source_lang"], record["target_lang"]
+    if "policies" in record:
+        return {lang: record["policies"][lang]["moses"] for lang in languages}
+    return {lang: lang if record.get("tokenize", True) else None for lang in languages}
 
 
 def files(directory: str) -> List[str]:

@@ -1,6 +1,7 @@
 """Moses tokenisation and detokenisation of single lines (sacremoses)."""
 
 from functools import cache
+from typing import Optional
 
 SENTENCEPIECE_SPACE = "\u2581"  # sentencepiece writes it in place of a space
 
@@ -9,20 +10,19 @@ class Tokenizer:
     """Moses normalisation and tokenisation, as a class that worker processes can receive.
 
     Args:
-        lang: language of the text.
-        tokenize: normalise and tokenise; otherwise only the spaces are normalised.
+        moses: the language of Moses's rules; None: only the spaces are normalised.
         lowercase: lower-case the result.
     """
 
-    def __init__(self, lang: str, tokenize: bool, lowercase: bool):
-        self.lang, self.tokenize, self.lowercase = lang, tokenize, lowercase
+    def __init__(self, moses: Optional[str], lowercase: bool):
+        self.moses, self.lowercase = moses, lowercase
 
     def __call__(self, line: str) -> str:
         """The tokens of a line, with single spaces between them."""
         # After subword segmentation, this character would be indistinguishable from a space.
         line = line.replace(SENTENCEPIECE_SPACE, "_")
-        if self.tokenize:
-            normalizer, tokenizer = _moses(self.lang)
+        if self.moses is not None:
+            normalizer, tokenizer = _moses(self.moses)
             # Without escapes, the model's output is plain text, and BLEU counts the same tokens.
             line = tokenizer.tokenize(normalizer.normalize(line), return_str=True, escape=False)
         # Tokenisation may introduce unusual spaces, which would become subwords.
@@ -41,14 +41,16 @@ class Detokenizer:
     """Moses detokenisation.
 
     Args:
-        lang: language of the text.
+        moses: the language of Moses's rules; None: lines are left as they are.
     """
 
-    def __init__(self, lang: str):
-        import sacremoses
+    def __init__(self, moses: Optional[str]):
+        self.moses = None
+        if moses is not None:
+            import sacremoses
 
-        self.moses = sacremoses.MosesDetokenizer(lang)
+            self.moses = sacremoses.MosesDetokenizer(moses)
 
     def __call__(self, line: str) -> str:
         """Plain text from a line of tokens."""
-        return self.moses.detokenize(line.split())
+        return line if self.moses is None else self.moses.detokenize(line.split())

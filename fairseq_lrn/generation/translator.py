@@ -476,13 +476,14 @@ def load_translator(
             "source_lang": text.source_lang,
             "target_lang": text.target_lang,
         }
-        models, config, _ = checkpoint_utils.load_model_ensemble_and_task(
+        models, config, task = checkpoint_utils.load_model_ensemble_and_task(
             files, arg_overrides=overrides
         )
         settings = {**config.task, **overrides, "_name": "translation_lrn"}
         if dtype is not None:
             settings["generation_dtype"] = dtype
-        task = tasks.setup_task(OmegaConf.create(settings))
+        dictionaries = task.source_dictionary, task.target_dictionary
+        task = tasks.setup_task(OmegaConf.create(settings), dictionaries=dictionaries)
     task.cfg.data = text_directory
     return Translator(models, task, text, torch_device)
 

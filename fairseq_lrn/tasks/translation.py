@@ -68,6 +68,19 @@ class LRNTranslationTask(TranslationTask):
     dtype_unavailable_reason = ""  # the last reason that was logged
     _raw: Optional[RawText] = None
 
+    @classmethod
+    def setup_task(cls, cfg, dictionaries=None, **kwargs):
+        """The task for some data.
+
+        Args:
+            cfg: options of the task.
+            dictionaries: source and target dictionary; by default, they are loaded from the data.
+            kwargs: further arguments of fairseq.
+        """
+        if dictionaries is not None:
+            return cls(cfg, *dictionaries)
+        return super().setup_task(cfg, **kwargs)
+
     def build_generator(
         self,
         models,

@@ -13,7 +13,8 @@ OPTIONS = {
     "prepare": [
         *("--source-lang", "--target-lang", "--trainpref", "--validpref", "--testpref"),
         *("--destdir", "--vocab-size", "--bpe-merges", "--vocab-threshold", "--lowercase"),
-        *("--no-tokenize", "--max-length", "--max-ratio", "--vocab-from", "--workers"),
+        *("--tokenizer", "--no-tokenize", "--max-length", "--max-ratio", "--vocab-from"),
+        "--workers",
     ],
     "translate": [
         *(*MODEL, "FILE", "--output", "--beam", "--lenpen", "--nbest", "--scores", "--alignment"),
@@ -24,7 +25,7 @@ OPTIONS = {
         *("--inputs", "--output", "--num-epoch-checkpoints", "--num-update-checkpoints"),
         *("--num-best-checkpoints", "--checkpoint-upper-bound"),
     ],
-    "score": ["GENERATED", "REFERENCE", "LANG", "-lc"],
+    "score": ["TRANSLATIONS", "REFERENCE", "LANG", "-lc"],
     "plot": ["curves", "attention", "memory"],
     "convert": [
         *("--variables", "--parameters", "--source-vocab", "--target-vocab", "--source-lang"),

@@ -1,5 +1,7 @@
 """fairseq-lrn prepare: its options. tests/data/test_prepare.py has the preparation itself."""
 
+import argparse
+
 import pytest
 
 from fairseq_lrn.commands import prepare
@@ -32,11 +34,24 @@ def test_all_options(options):
     found = options(
         *(*LANGUAGES, "--trainpref", "a", "--validpref", "b", "--testpref", "c,d"),
         *("--destdir", "data", "--vocab-size", 7, "--bpe-merges", 8, "--vocab-threshold", 9),
-        *("--lowercase", "--no-tokenize", "--max-length", 10, "--max-ratio", 1.5),
+        *("--lowercase", "--tokenizer", "none", "--max-length", 10, "--max-ratio", 1.5),
         *("--vocab-from", "other", "--workers", 2),
     )
-    expected = ["en", "de", "a", "b", ["c", "d"], "data", 7, 8, 9, True, False, 10, 1.5, "other", 2]
+    prefixes = ["a", "b", ["c", "d"], "data"]
+    expected = ["en", "de", *prefixes, 7, 8, 9, True, "none", 10, 1.5, "other", 2]
     assert found == PrepareOptions(*expected)
+
+
+def test_earlier_name_of_an_option(options):
+    assert options(*LANGUAGES, "--destdir", "data", "--no-tokenize").tokenizer == "none"
+
+
+def test_defaults_are_in_the_help():
+    parser = argparse.ArgumentParser()
+    prepare.add_arguments(parser)
+    for action in parser._actions:
+        if not action.required and action.dest != "help" and action.const != "none":
+            assert "(default: " in action.help, action
 
 
 def test_command(run, tmp_path):

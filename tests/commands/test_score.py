@@ -1,11 +1,13 @@
 """fairseq-lrn score."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from fairseq_lrn.commands.main import main
+from fairseq_lrn.commands import score
 
 GENERATED = """\
 S-1\tthe dog .
@@ -41,6 +43,7 @@ def sacrebleu(reference, hypotheses, *options):
         (["de"], [], []),
         (["de", "-lc"], ["-lc"], ["--chrf-lowercase"]),
         (["-lc", "--tokenize", "char"], ["-lc", "--tokenize", "char"], ["--chrf-lowercase"]),
+        (["--lowercase", "-tok", "intl"], ["-lc", "-tok", "intl"], ["--chrf-lowercase"]),
     ],
 )
 def test_scores(run, files, arguments, bleu_options, chrf_options):
@@ -63,6 +66,60 @@ def test_language_of_the_translations(run, files):
     reference.write_text("l'eau\n")
     run("score", generated, reference, "fr")
     assert generated.with_name("generated.detok").read_text() == "l'eau !\n"
+
+
+def test_data_that_are_not_tokenised(run, files):
+    """The references in the output are as in the raw file, so nothing is detokenised."""
+    generated, reference = files
+    reference.write_text("es ist , glaubt er.\nder Hund.\n")
+    generated.write_text(
+        "T-0\tes ist , glaubt er.\nH-0\t-0.2\tes war , sagt er.\n"
+        "T-1\tder Hund.\nH-1\t-0.2\tein Hund.\n"
+    )
+    run("score", *files)
+    assert generated.with_name("generated.detok").read_text() == "es war , sagt er.\nein Hund.\n"
+
+
+@pytest.mark.parametrize(
+    "language, text, tokenizer",
+    [
+        ("zh-CN", ["昨天老师买了一本红书。", "学生读了报纸。"], "zh"),
+        ("th", ["เมื่อวานครูซื้อหนังสือ", "นักเรียนอ่านหนังสือ"], "char"),
+        ("de", ["Gestern las sie es.", "Heute nicht mehr als das."], "13a"),
+    ],
+)
+def test_plain_translations(run, tmp_path, language, text, tokenizer):
+    """One per line, as fairseq-lrn translate writes them. One wrong character costs little."""
+    reference, translations = tmp_path / f"test.{language}", tmp_path / "translations"
+    reference.write_text("\n".join(text) + "\n")
+    translations.write_text("\n".join([text[0], f"{text[1][:-2]}X{text[1][-1]}"]) + "\n")
+    bleu, chrf = run("score", translations, reference).splitlines()
+    assert f"|tok:{tokenizer}|" in bleu
+    assert float(re.search(r" = ([\d.]+)", bleu).group(1)) > 60
+    assert chrf.startswith("chrF2|")
+    assert not translations.with_name("translations.detok").exists()
+
+
+def test_choice_of_the_tokenizer(caplog):
+    with caplog.at_level("INFO"):
+        assert score.tokenizer("zh_TW", ["-lc"]) == ["-tok", "zh"]
+    assert "BLEU: sacreBLEU's tokeniser zh, for the language 'zh_TW'" in caplog.text
+    for given in (["-lc", "-tok", "char"], ["--tokenize", "none"], ["--tok=intl"]):
+        assert score.tokenizer("zh", given) == []
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("Hallo.\n", "has 1 lines, but .* has 2: give complete output of fairseq-generate, or one"),
+        ("", "is empty"),
+        ("0\t-0.5\tHallo.\n1\t-0.2\tWelt.\n", "has columns: translate without --nbest"),
+        (GENERATED.splitlines()[-1], "lacks hypotheses .* without --quiet"),
+    ],
+)
+def test_refused_translations(refuse, files, content, message):
+    files[0].write_text(content)
+    assert re.search(message, refuse("score", *files))
 
 
 def test_refused_input(refuse, files, tmp_path):

@@ -2,7 +2,12 @@
 
 import pytest
 
-from fairseq_lrn.data.generate_output import read_translations
+from fairseq_lrn.data.generate_output import (
+    GeneratedSentence,
+    is_generate_output,
+    moses_rules_of,
+    read_translations,
+)
 from fairseq_lrn.errors import InputError
 
 OUTPUT = """\
@@ -53,3 +58,44 @@ def test_other_encoding(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="cannot read .*absent: No such file"):
         read_translations(str(tmp_path / "absent"))
+    with pytest.raises(InputError, match="cannot read .*absent: No such file"):
+        is_generate_output(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (OUTPUT, True),
+        (OUTPUT.splitlines()[-1], True),  # with --quiet
+        ("Ein Hund .\n\nS-Bahn 1\tvoll\nGenerate it.\n", False),
+    ],
+)
+def test_kind_of_file(tmp_path, content, expected):
+    path = tmp_path / "translations"
+    path.write_text(content)
+    assert is_generate_output(str(path)) is expected
+
+
+RAW = ["It's a dog, he says.", "No"]
+TOKENIZED = ["It 's a dog , he says .", "No"]
+
+
+@pytest.mark.parametrize(
+    "in_data, lang, rules",
+    [
+        (TOKENIZED, "en-GB", "en"),
+        (RAW, "en", None),
+        ([line.lower() for line in RAW], "en", None),
+        ([line.lower() for line in TOKENIZED], "en", "en"),
+        (["<<unk>> a dog, he<<unk>>", "<<unk>>"], "en", None),
+        (["It 's a <<unk>> , he says .", "<<unk>>"], "en", "en"),
+        (["", ""], "en", "en"),  # output of fairseq-interactive: the policy decides
+        (["", ""], "th", None),
+        (["It 's a dog , he says .", "No"], "th", "th"),  # data of an older version
+    ],
+)
+def test_moses_rules_of(in_data, lang, rules):
+    sentences = [GeneratedSentence(reference=line) for line in in_data]
+    if lang == "th":
+        sentences = [GeneratedSentence(reference=line.replace(" 's", " ' s")) for line in in_data]
+    assert moses_rules_of(sentences, RAW, lang) == rules

@@ -1,6 +1,7 @@
 """From raw text to data that fairseq reads: line n stays line n, whatever the text."""
 
 import dataclasses
+import itertools
 import json
 import random
 import signal
@@ -12,13 +13,7 @@ from fairseq.data import Dictionary, data_utils
 from sentencepiece import SentencePieceProcessor
 
 from fairseq_lrn.data.parallel import read_lines, write_lines
-from fairseq_lrn.data.prepare import (
-    PrepareOptions,
-    clean,
-    prepare,
-    tokenize,
-    with_earlier_threshold,
-)
+from fairseq_lrn.data.prepare import PrepareOptions, prepare, tokenize, with_earlier_options
 from fairseq_lrn.errors import InputError
 from toy_grammar import generate
 
@@ -135,12 +130,26 @@ def test_dictionary_for_each_language(raw, monkeypatch):
     assert json.loads((raw / "more" / "prepare.json").read_text())["vocab_threshold"] == 20
 
 
-def test_threshold_of_earlier_data(tmp_path):
-    record = {"source_lang": "en", "target_lang": "de", "vocab_threshold": 20}
-    (tmp_path / "prepare.json").write_text(json.dumps(record))
+@pytest.mark.parametrize(
+    "record, tokenizer",
+    [
+        ({"vocab_threshold": 20, "lowercase": True}, "moses"),  # of older versions
+        ({"vocab_threshold": 20, "lowercase": True, "tokenize": False}, "none"),
+        ({"policies": {"en": {"moses": None}, "de": {"moses": "de"}}}, "moses"),
+        ({"policies": {"en": {"moses": None}, "de": {"moses": None}}}, "none"),
+    ],
+)
+def test_options_of_earlier_data(tmp_path, record, tokenizer):
+    languages = {"source_lang": "en", "target_lang": "de"}
+    (tmp_path / "prepare.json").write_text(json.dumps({**languages, **record}))
     given = PrepareOptions("en", "de", vocab_from=str(tmp_path))
-    adopted = with_earlier_threshold(given, str(tmp_path))
-    assert adopted == dataclasses.replace(given, vocab_threshold=20)
+    adopted = with_earlier_options(given, str(tmp_path))
+    assert adopted == dataclasses.replace(
+        given,
+        tokenizer=tokenizer,
+        lowercase=record.get("lowercase", False),
+        vocab_threshold=record.get("vocab_threshold", 0),
+    )
     assert given.vocab_threshold == 0
 
 
@@ -148,6 +157,8 @@ def test_earlier_data_that_do_not_match(raw):
     prepare(options(raw))
     with pytest.raises(InputError, match="prepared with lowercase=False, but this is"):
         prepare(options(raw, "more", vocab_from=str(raw / "data"), lowercase=True))
+    with pytest.raises(InputError, match="with tokenizer=moses, but this is tokenizer=none"):
+        prepare(options(raw, "more", vocab_from=str(raw / "data"), tokenizer="none"))
     (raw / "data" / "sentencepiece.bpe.model").write_text("damaged")
     with pytest.raises(InputError, match="is damaged"):
         prepare(options(raw, "more", trainpref=None, vocab_from=str(raw / "data")))
@@ -176,6 +187,15 @@ def test_nothing_is_overwritten(raw):
         ({"workers": 0}, "--workers must be at least 1"),
         ({"destdir": "a,b"}, "has a comma"),
         ({"destdir": "m\udcff"}, "is not UTF-8, which sentencepiece needs: choose another"),
+        ({"destdir": "at_10:30"}, "at_10:30 has a colon, which separates names in fairseq"),
+        ({"target_lang": "en"}, "are both en, .* give the sides two suffixes"),
+        ({"source_lang": "a/b"}, "--source-lang 'a/b' is not a language code"),
+        ({"target_lang": ""}, "--target-lang '' is not a language code"),
+        ({"tokenizer": "spacy"}, "--tokenizer must be moses or none, not spacy"),
+        (
+            {"trainpref": None, "validpref": None, "testpref": [], "vocab_from": "data"},
+            "give --validpref or --testpref",
+        ),
         ({"destdir": "/proc/nowhere/data"}, "cannot write"),
     ],
 )
@@ -194,10 +214,53 @@ def test_space_of_sentencepiece_and_byte_order_mark(raw):
     assert read_lines(str(raw / "data" / "text" / "test.tok.en"))[0] == "a _ b ."
 
 
-def test_cleaning():
-    source = ["a b", "", "a", "a a a a", "a b c"]
-    target = ["x", "x", "", "x", "x y z"]
-    assert clean(source, target, 3, 2.0) == (["a b", "a b c"], ["x", "x y z"])
+def test_raw_text(raw):
+    """Without Moses, the subwords are those of the text as it is. The record says so."""
+    line = "It's 8' x 10', AT&T  “1.000,50 €”."
+    with open(raw / "train.en", "a") as english, open(raw / "train.de", "a") as german:
+        print(line, file=english)
+        print(line, file=german)
+    prepare(options(raw, tokenizer="none"))
+    segmented = read_lines(str(raw / "data" / "text" / "train.bpe.en"))[-1]
+    assert segmented.replace(" ", "").replace("\u2581", " ").split() == line.split()
+    record = json.loads((raw / "data" / "prepare.json").read_text())
+    assert record["tokenizer"] == "none"
+    assert [record["policies"][lang]["moses"] for lang in ("en", "de")] == [None, None]
+    # Later data are the same without being told.
+    prepare(options(raw, "more", trainpref=None, vocab_from=str(raw / "data")))
+    name = "text/test.bpe.de"
+    assert (raw / "more" / name).read_text() == (raw / "data" / name).read_text()
+
+
+def test_policy_of_each_side(raw, caplog):
+    """Moses for English, raw text and lengths in characters for Japanese."""
+    english = read_lines(str(raw / "train.en"))
+    words = ["今朝", "先生は", "駅で", "本を", "買いました"]
+    sentences = [itertools.islice(itertools.cycle(words), len(line.split())) for line in english]
+    japanese = ["".join(sentence) + "。" for sentence in sentences]
+    write_lines(str(raw / "train.ja-JP"), japanese)
+    with caplog.at_level("INFO"):
+        prepare(options(raw, target_lang="ja-JP", validpref=None, testpref=[]))
+    record = json.loads((raw / "data" / "prepare.json").read_text())
+    assert record["policies"]["en"] == {"moses": "en", "characters_per_word": None, "bleu": "13a"}
+    assert record["policies"]["ja-JP"]["moses"] is None
+    assert read_lines(str(raw / "data" / "text" / "train.tok.ja-JP")) == japanese
+    assert "cleaning: 300 of 300 pairs kept" in caplog.text
+    assert "ja-JP: raw text, no tokenisation; length in characters" in caplog.text
+    assert "round trip: 100.0% of 300 ja-JP sentences" in caplog.text
+
+
+def test_pairs_in_two_splits(raw, caplog):
+    """Also if the training text is that of earlier data."""
+    for lang in ("en", "de"):
+        lines = read_lines(str(raw / f"train.{lang}"))[:3]
+        write_lines(str(raw / f"test.{lang}"), [*lines, lines[0], "A line of its own ."])
+    prepare(options(raw, validpref=None))
+    message = "warning: 4 of the 5 pairs of test are in the training text"
+    assert message in caplog.text
+    caplog.clear()
+    prepare(options(raw, "more", trainpref=None, validpref=None, vocab_from=str(raw / "data")))
+    assert message in caplog.text
 
 
 ODD = [

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from fairseq.data import Dictionary
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fairseq_lrn.data.parallel import read_lines
@@ -44,11 +44,33 @@ def test_opposite_direction(prepared_data):
         RawText(str(prepared_data), source_lang="fr")
 
 
-def test_text_that_was_already_tokenised(data):
+@pytest.mark.parametrize("tokenized", [True, False])
+def test_records_of_older_versions(data, tokenized):
+    """They have one setting for both languages, and no policies."""
     record = json.loads((data / "prepare.json").read_text())
-    (data / "prepare.json").write_text(json.dumps({**record, "tokenize": False}))
+    del record["policies"], record["tokenizer"]
+    (data / "prepare.json").write_text(json.dumps({**record, "tokenize": tokenized}))
     text = RawText(str(data))
-    assert text.text("\u2581das \u2581i st \u2581 . \u2581 \u2581\u2581 gut") == "das ist . gut"
+    detokenized = text.text("\u2581das \u2581i st \u2581 . \u2581 \u2581\u2581 gut")
+    assert detokenized == ("das ist. gut" if tokenized else "das ist . gut")
+    assert ("\u2581." in text.subwords("A dog.")) is tokenized
+
+
+@pytest.fixture(scope="module")
+def without_moses(tmp_path_factory):
+    """Text to subwords and back, with subwords of the text as it is."""
+    data = str(prepare_data(tmp_path_factory.mktemp("raw"), tokenizer="none"))
+    forward, backward = RawText(data, "en"), RawText(data, "de")
+    return lambda line: backward.text(" ".join(forward.subwords(line)))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581"), max_size=40))
+@settings(max_examples=300, deadline=None)
+@example("It's 8' x 10', AT&T “1.000,50 €” https://a.b/c?d=e 10:30 geht's foto's комп'ютері")
+@example("Сәлем! ฉันกำลังอ่าน. র‍্যাব ខ្ញុំអាន។ 昨日、本を買いました。")
+def test_raw_text_is_lossless(without_moses, line):
+    """Without Moses, everything comes back except the number of spaces."""
+    assert without_moses(line) == " ".join(line.split())
 
 
 @given(st.lists(st.text("ab\u2581", min_size=1, max_size=4), max_size=8))

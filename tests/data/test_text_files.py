@@ -67,3 +67,13 @@ def test_damaged_record(data, content):
     for read in (text_files.read_record, text_files.files):
         with pytest.raises(InputError, match="prepare.json.* fairseq-lrn prepare"):
             read(str(data))
+
+
+def test_moses_rules():
+    languages = {"source_lang": "en-GB", "target_lang": "ja"}
+    rules = text_files.moses_rules
+    policies = {"en-GB": {"moses": "en"}, "ja": {"moses": None}}
+    assert rules({**languages, "policies": policies}) == {"en-GB": "en", "ja": None}
+    # Records of older versions have one setting for both languages.
+    assert rules({**languages, "tokenize": True}) == {"en-GB": "en-GB", "ja": "ja"}
+    assert rules({**languages, "tokenize": False}) == {"en-GB": None, "ja": None}

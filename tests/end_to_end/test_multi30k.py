@@ -70,6 +70,8 @@ def test_whole_recipe(command, raw, tmp_path):
     record = directory / "data-bin" / "prepare.json"
     record.write_text(record.read_text().replace('"bpe_merges": 10000', '"bpe_merges": null'))
     assert "was not prepared with bpe merges 10000" in command(*run, *FEW, ok=False)
+    output = command(*run, *FEW, "--tokenizer", "none", ok=False)
+    assert "was not prepared with tokenizer none: choose another --dir" in output
 
 
 def test_second_corpus(command, raw, tmp_path):

@@ -143,6 +143,13 @@ def test_copies(arch, prepared_data, tmp_path, source):
             translator.models[0].train()
 
 
+def test_dictionaries_are_loaded_once(untrained, caplog):
+    with caplog.at_level("INFO"):
+        load_translator(str(untrained))
+    messages = [record.message for record in caplog.records if "dictionary" in record.message]
+    assert [message.split()[0] for message in messages] == ["[en]", "[de]"]
+
+
 def test_stream(translator, source):
     translations = translator.translate_lines(iter(source), buffer_size=2, **SHORT)
     assert [found[0].text for found in translations] == translator(source, **SHORT)

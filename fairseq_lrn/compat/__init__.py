@@ -27,6 +27,8 @@ def apply_patches(package: Iterable[str]) -> None:
         checkpoint_saving,
         criterion_updates,
         fused_loss,
+        hydra_architectures,
+        unusable_options,
         user_directory,
     )
 
@@ -37,3 +39,5 @@ def apply_patches(package: Iterable[str]) -> None:
     batch_order.patch_batch_order()
     criterion_updates.patch_criterion_updates()
     fused_loss.patch_output_layers()
+    hydra_architectures.patch_architectures()
+    unusable_options.patch_unusable_options()

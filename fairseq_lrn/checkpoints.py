@@ -1,6 +1,5 @@
 """Finding and averaging fairseq checkpoints."""
 
-import argparse
 import contextlib
 import logging
 import os
@@ -8,7 +7,7 @@ import pickle
 import re
 import tempfile
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import torch
 
@@ -81,10 +80,35 @@ def load(path: str) -> Dict[str, Any]:
     return state
 
 
+def options_of(state: Dict[str, Any], part: str) -> Dict[str, Any]:
+    """A part of the options that a checkpoint was trained with, as a dictionary.
+
+    fairseq stores options as dictionaries, dataclasses or namespaces, or not at all. Old versions
+    store one namespace for all parts.
+
+    Args:
+        state: the checkpoint.
+        part: name of the part, e.g. ``"task"`` or ``"checkpoint"``.
+    """
+    cfg = state.get("cfg")
+    if cfg is None:
+        return _as_dict(state.get("args"))
+    return _as_dict(_as_dict(cfg).get(part))
+
+
+def _as_dict(options: Any) -> Dict[str, Any]:
+    return dict(options) if isinstance(options, Mapping) else dict(getattr(options, "__dict__", {}))
+
+
 def task_options(state: Dict[str, Any]) -> Dict[str, Any]:
     """The options of the task that a checkpoint was trained with, as a dictionary."""
-    options = (state.get("cfg") or {}).get("task") or {}
-    return vars(options) if isinstance(options, argparse.Namespace) else dict(options)
+    return options_of(state, "task")
+
+
+def task_name(state: Dict[str, Any]) -> Optional[str]:
+    """The name of the task that a checkpoint was trained with, or None."""
+    options = task_options(state)
+    return options.get("_name") or options.get("task")
 
 
 def source_lang(state: Dict[str, Any]) -> Optional[str]:
@@ -234,7 +258,7 @@ def find(
     descending = True
     if pattern is BEST:
         # The number is the metric; the checkpoint says whether larger is better, as for BLEU.
-        options = (load(numbered[0][1]).get("cfg") or {}).get("checkpoint") or {}
+        options = options_of(load(numbered[0][1]), "checkpoint")
         descending = bool(options.get("maximize_best_checkpoint_metric"))
     return [path for _, path in sorted(numbered, reverse=descending)[:count]]
 

@@ -6,6 +6,7 @@ import os
 import numpy
 import pytest
 import torch
+from fairseq.tasks.translation import TranslationConfig
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.errors import InputError
@@ -222,6 +223,22 @@ def test_source_language(task):
     state = {"cfg": {"task": task}}
     assert checkpoints.source_lang(state) == "en"
     assert checkpoints.task_options(state) == {"source_lang": "en"}
+
+
+@pytest.mark.parametrize(
+    "cfg", [{"task": None}, argparse.Namespace(task={"_name": "x"}), TranslationConfig()]
+)
+def test_options_in_other_forms(cfg):
+    """Options without a task, and options that fairseq stores as they are."""
+    state = {"cfg": cfg}
+    assert checkpoints.task_name(state) == ("x" if isinstance(cfg, argparse.Namespace) else None)
+    assert checkpoints.options_of(state, "checkpoint") == {}
+
+
+def test_options_of_old_versions():
+    state = {"cfg": None, "args": argparse.Namespace(task="translation", data="here")}
+    assert checkpoints.task_name(state) == "translation"
+    assert checkpoints.task_options(state)["data"] == "here"
 
 
 @pytest.mark.parametrize("state", [{}, {"cfg": None}, {"cfg": {"task": {}}}])

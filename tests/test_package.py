@@ -71,6 +71,18 @@ for name in fairseq_lrn.__all__:
     assert result.returncode == 0, result.stderr
 
 
+def test_import_leaves_logging_as_it_is(root):
+    code = """
+import logging
+logging.getLogger("mine").setLevel(logging.INFO)
+import fairseq_lrn
+assert (logging.root.level, logging.root.handlers) == (logging.WARNING, []), logging.root
+assert logging.getLogger("mine").level == logging.INFO
+"""
+    result = run(code, path=[root])
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_import_is_light(root):
     """Training reads no raw text, and draws and serves nothing."""
     code = """

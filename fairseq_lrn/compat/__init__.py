@@ -28,7 +28,9 @@ def apply_patches(package: Iterable[str]) -> None:
         copying,
         criterion_updates,
         fused_loss,
+        hydra_architectures,
         language_pair,
+        unusable_options,
         user_directory,
     )
 
@@ -40,4 +42,6 @@ def apply_patches(package: Iterable[str]) -> None:
     copying.patch_copying()
     criterion_updates.patch_criterion_updates()
     fused_loss.patch_output_layers()
+    hydra_architectures.patch_architectures()
     language_pair.patch_language_pair()
+    unusable_options.patch_unusable_options()

@@ -3,30 +3,41 @@
 It groups sentences into batches in the first epoch of a process, with that epoch's seed, and keeps
 these batches for later epochs. A training run that is resumed in a later epoch would therefore see
 other batches than one that was never interrupted. The patch groups sentences anew in each epoch.
+
+fairseq does so if the options of the task have ``rebuild_batches``. Only tasks for speech define
+it. While the batches are set up, the patch adds it as an attribute of the options, whatever their
+form: the options stay the same object, with the same items and flags.
 """
+
+import contextlib
+from argparse import Namespace
+from typing import Any, Iterator
 
 from fairseq_lrn.compat.patching import patch
 
+OPTION = "rebuild_batches"
 
-class RebuildingBatches:
-    """The options of a task, with the option ``rebuild_batches``.
 
-    fairseq reads this option, but no task defines it.
-
-    Args:
-        cfg: options of a task.
-    """
-
-    rebuild_batches = True
-
-    def __init__(self, cfg):
-        self.__dict__["cfg"] = cfg
-
-    def __getattr__(self, name):
-        return getattr(self.cfg, name)
-
-    def __setattr__(self, name, value):
-        setattr(self.cfg, name, value)
+@contextlib.contextmanager
+def rebuilding_batches(task: Any) -> Iterator[None]:
+    """Give the options of a task ``rebuild_batches``, unless they have this option or cannot."""
+    options = getattr(task, "cfg", None)
+    if options is None:  # tasks that are configured without a dataclass
+        with contextlib.suppress(AttributeError):
+            task.cfg = Namespace(**{OPTION: True})
+        try:
+            yield
+        finally:
+            with contextlib.suppress(AttributeError):
+                task.cfg = None
+    elif hasattr(options, OPTION) or not hasattr(options, "__dict__"):
+        yield
+    else:
+        vars(options)[OPTION] = True  # not setattr, which a locked configuration refuses
+        try:
+            yield
+        finally:
+            del vars(options)[OPTION]
 
 
 def patch_batch_order() -> None:
@@ -35,12 +46,8 @@ def patch_batch_order() -> None:
 
     def build(original):
         def get_train_iterator(self, *args, **kwargs):
-            cfg = self.task.cfg
-            self.task.cfg = RebuildingBatches(cfg)
-            try:
+            with rebuilding_batches(self.task):
                 return original(self, *args, **kwargs)
-            finally:
-                self.task.cfg = cfg
 
         return get_train_iterator
 

@@ -107,7 +107,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         self.num_updates = 0
         self.unfused_reason = ""  # logged once
 
-    def set_num_updates(self, num_updates: int) -> None:
+    def follow_updates(self, num_updates: int) -> None:
         """Called by fairseq's trainer, see :mod:`fairseq_lrn.compat.criterion_updates`."""
         self.num_updates = num_updates
 

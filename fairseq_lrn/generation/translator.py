@@ -465,6 +465,8 @@ def load_translator(
         raise InputError(f"dtype must be one of {', '.join(MATMUL_DTYPES)}, not {dtype}")
     files = checkpoints.chosen(path, checkpoint)
     states = [checkpoints.load(file) for file in files]  # raises clearer errors than fairseq
+    for file, state in zip(files, states):
+        _check_task(file, checkpoints.task_name(state))
     directory = None if data is None else checkpoints.decoded("data", data)
     text_directory = _text_directory(files[0], states[0], directory)
     torch_device = _usable_device(device)
@@ -486,6 +488,22 @@ def load_translator(
         task = tasks.setup_task(OmegaConf.create(settings), dictionaries=dictionaries)
     task.cfg.data = text_directory
     return Translator(models, task, text, torch_device)
+
+
+def _check_task(file: str, name: Optional[str]) -> None:
+    """Refuse a checkpoint of a task that has other options or other data than ``translation``.
+
+    Args:
+        file: path of the checkpoint.
+        name: name of its task, or None if the checkpoint does not name it.
+    """
+    registry = tasks.TASK_DATACLASS_REGISTRY
+    if name is None or issubclass(registry["translation_lrn"], registry.get(name, ())):
+        return
+    raise InputError(
+        f"{file} was trained with --task {name}, but only models of --task translation can be used "
+        f"here: translate with fairseq-generate --task {name}"
+    )
 
 
 def _usable_device(name: Optional[str]) -> torch.device:

@@ -39,6 +39,15 @@ class RecurrentModel(FairseqEncoderDecoderModel):
     def __init__(self, encoder: FairseqEncoder, decoder: "RecurrentDecoder"):
         super().__init__(encoder, decoder)
 
+    def follow_task(self, task: Any) -> "RecurrentModel":
+        """Return attention weights in training if the task has alignments to learn from.
+
+        A criterion needs them with ``--load-alignments``. Otherwise they would cost time.
+        """
+        options = getattr(task, "cfg", None)
+        self.decoder.attn_in_training = bool(getattr(options, "load_alignments", False))
+        return self
+
     @classmethod
     def from_pretrained(
         cls,
@@ -179,6 +188,7 @@ class RecurrentDecoder(FairseqIncrementalDecoder):
         self.padding_idx = dictionary.pad()
         self.max_target_positions = max_positions
         self.need_attn = True
+        self.attn_in_training = False  # see RecurrentModel.follow_task
         self.init_incremental_state()
 
     def forward(
@@ -203,12 +213,17 @@ class RecurrentDecoder(FairseqIncrementalDecoder):
             logits ``B x T x V`` (only the new positions in incremental decoding) and
             ``{"attn": [B x T x S]}``: the attention weights of the last layer that attends,
             averaged over its heads. They refer to source positions as given, padding included.
-            The weights are None in training, and if generation does not need them.
+            The weights are None if generation does not need them, and in training unless the task
+            has alignments.
         """
         x, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
         if not features_only:
             x = self.output_layer(x)
         return x, extra
+
+    def returns_attn(self) -> bool:
+        """Whether the next result of :meth:`forward` contains attention weights."""
+        return self.need_attn and (self.attn_in_training or not self.training)
 
     @torch.jit.export
     def get_normalized_probs(

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from fairseq_lrn.commands.main import main
 from fairseq_lrn.commands import score
+from fairseq_lrn.commands.main import main
 
 GENERATED = """\
 S-1\tthe dog .

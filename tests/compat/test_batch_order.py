@@ -1,5 +1,6 @@
 """A resumed training run sees the same batches as one that was never interrupted."""
 
+from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
@@ -8,19 +9,38 @@ from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.trainer import Trainer
+from omegaconf import OmegaConf
 
-from fairseq_lrn.compat.batch_order import patch_batch_order
+from fairseq_lrn.compat.batch_order import patch_batch_order, rebuilding_batches
+
+
+def locked(options):
+    """Options as fairseq-train gives them to a task: no item can be added."""
+    config = OmegaConf.create(options)
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+OPTIONS = {
+    "dataclass": TranslationConfig(),
+    "configuration": locked({"_name": "translation", "data": "here"}),
+    "namespace": Namespace(task="translation", data="here"),
+    "none": None,
+    "dictionary": {"data": "here"},
+}
 
 
 @pytest.fixture
 def trainer():
     """The parts of a trainer that make batches, for 40 sentences in batches of 4."""
 
-    def build():
+    def build(**changes):
         dictionary = Dictionary()
         sentences = [torch.full((3,), 4 + number) for number in range(40)]
         lengths = [len(sentence) for sentence in sentences]
         task = TranslationTask(TranslationConfig(), dictionary, dictionary)
+        task.max_positions = lambda: (100, 100)  # it reads the options
+        vars(task).update(changes)
         task.datasets["train"] = LanguagePairDataset(
             *(sentences, lengths, dictionary), *(sentences, lengths, dictionary)
         )
@@ -42,18 +62,40 @@ def batches(iterator):
     return [sorted(batch["id"].tolist()) for batch in iterator.next_epoch_itr(shuffle=True)]
 
 
-def test_batches_of_a_later_epoch(trainer):
+@pytest.mark.parametrize("form", [form for form in OPTIONS if form != "dictionary"])
+def test_batches_of_a_later_epoch(trainer, form):
     patch_batch_order()  # applied already
-    uninterrupted = Trainer.get_train_iterator(trainer(), 1, load_dataset=False)
+    started, resumed = (trainer(cfg=OPTIONS[form]) for _ in range(2))
+    uninterrupted = Trainer.get_train_iterator(started, 1, load_dataset=False)
     first, second = batches(uninterrupted), batches(uninterrupted)
-    resumed = Trainer.get_train_iterator(trainer(), 2, load_dataset=False)
-    assert batches(resumed) == second
+    assert batches(Trainer.get_train_iterator(resumed, 2, load_dataset=False)) == second
     assert sorted(first) != sorted(second)  # grouped anew, not only in another order
 
 
-def test_options_of_the_task_are_unchanged(trainer):
-    trainer = trainer()
-    options = trainer.task.cfg
-    Trainer.get_train_iterator(trainer, 1, load_dataset=False)
-    assert trainer.task.cfg is options
+@pytest.mark.parametrize("form", OPTIONS)
+def test_options_of_the_task_are_unchanged(form):
+    """Inside, they are the same object with the same items, as tasks read them there."""
+    options, task = OPTIONS[form], SimpleNamespace(cfg=OPTIONS[form])
+    before = repr(options)
+    with rebuilding_batches(task):
+        assert options is None or task.cfg is options
+        assert form == "namespace" or repr(options) == before
+    assert task.cfg is options and repr(options) == before
     assert not hasattr(options, "rebuild_batches")
+
+
+def test_a_choice_of_the_user_is_kept():
+    task = SimpleNamespace(cfg=locked({"rebuild_batches": False}))
+    with rebuilding_batches(task):
+        assert task.cfg.rebuild_batches is False
+
+
+def test_a_task_without_options():
+    class Task:
+        @property
+        def cfg(self):
+            return None
+
+    for task in (Task(), object()):
+        with rebuilding_batches(task):
+            pass

@@ -6,13 +6,25 @@ import sys
 import pytest
 
 from fairseq_lrn.compat import require_fairseq
+from fairseq_lrn.compat.requirement import unchanged_logging
 
 
 def test_fairseq_is_imported():
     require_fairseq()
     assert "fairseq.models" in sys.modules
-    # On import, fairseq advertises a package of its speech tasks at the level INFO.
-    assert not logging.getLogger("fairseq.tasks.text_to_speech").isEnabledFor(logging.INFO)
+
+
+def test_logging_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    named, speech = (logging.getLogger(f"fairseq.tasks.{name}") for name in ("x", "text_to_speech"))
+    levels = [logger.level for logger in (logging.root, named, speech)]
+    with unchanged_logging():
+        logging.basicConfig(level=logging.DEBUG)  # as modules of fairseq do
+        logging.root.setLevel(logging.DEBUG)
+        named.setLevel(logging.DEBUG)
+        assert not speech.isEnabledFor(logging.INFO)  # it advertises another package
+    assert logging.root.handlers == []
+    assert [logger.level for logger in (logging.root, named, speech)] == levels
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,13 @@ from fairseq.data import Dictionary, data_utils
 from sentencepiece import SentencePieceProcessor
 
 from fairseq_lrn.data.parallel import read_lines, write_lines
-from fairseq_lrn.data.prepare import PrepareOptions, prepare, tokenize, with_earlier_options
+from fairseq_lrn.data.prepare import (
+    PrepareOptions,
+    choose_policies,
+    prepare,
+    tokenize,
+    with_earlier_options,
+)
 from fairseq_lrn.errors import InputError
 from toy_grammar import generate
 
@@ -68,7 +74,8 @@ def test_workers_leave_interrupts_to_the_command(raw, monkeypatch):
     """Otherwise each of them prints a traceback."""
     monkeypatch.setattr("fairseq_lrn.data.prepare.Pool", get_context("fork").Pool)
     monkeypatch.setattr("fairseq_lrn.data.prepare.Tokenizer", Probe)
-    splits = tokenize({"test": (["a"], ["b"])}, options(raw))
+    given = options(raw)
+    splits = tokenize({"test": (["a"], ["b"])}, choose_policies(given), given)
     assert splits == {"test": ([True], [True])}
 
 

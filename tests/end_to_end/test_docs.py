@@ -32,6 +32,7 @@ ELSEWHERE = {
     "bash scripts/compare_cells.sh": "tests/end_to_end/test_compare_cells.py",
     "fairseq-lrn convert": "tests/end_to_end/test_convert.py",
     "python scripts/benchmark.py": "tests/end_to_end/test_benchmark.py",
+    "python scripts/check_fairseq_tasks.py": "tests/end_to_end/test_fairseq_options.py",
     "sphinx-build": "tests/end_to_end/test_docs.py",
 }
 # Changes that make the other commands short enough for a test.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from fairseq import checkpoint_utils
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
-from fairseq_lrn import checkpoints
+from fairseq_lrn import checkpoints, load_translator
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.onnx_export import has_exporter
 from translation_equivalence import SubsetTranslator, conditions, difference
 
@@ -267,7 +267,7 @@ def test_check_translations(command, trained, toy_data):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="fairseq has these options for GPUs only")
-@pytest.mark.parametrize("option", ["--fp16", "--bf16", "--amp"])
+@pytest.mark.parametrize("option", ["--fp16", "--amp"])
 def test_half_precision(train, option):
     """For half precision on a CPU, see test_half_precision.py."""
     exact, loss = (
@@ -277,6 +277,32 @@ def test_half_precision(train, option):
         )
     )
     assert exact < 6.0 and abs(loss - exact) < 0.05
+
+
+def test_task_without_a_dataclass(fairseq, toy_data, tmp_path):
+    """Such a task has a namespace as its options. Here a model of this package."""
+    task = ["--task", "translation_multi_simple_epoch", "--langs", "en,de", "--lang-pairs", "en-de"]
+    task += ["--sampling-method", "temperature", "--encoder-langtok", "src", "--decoder-langtok"]
+    options = ["--arch", "lrn_tiny", *RECIPE, "--no-epoch-checkpoints", "--save-dir", tmp_path]
+    for updates in (2, 30):  # the second training run resumes, and goes on to later epochs
+        output = fairseq("train", toy_data, *task, *options, "--max-update", updates)
+        assert "cannot put files beside the checkpoint" not in output
+    assert "Loaded checkpoint" in output and (tmp_path / "prepare.json").is_file()
+    checkpoint = tmp_path / "checkpoint_last.pt"
+    arguments = [*task, "-s", "en", "-t", "de", "--path", checkpoint, "--max-tokens", "1000"]
+    arguments += ["--required-batch-size-multiple", "1", "--max-len-b", "20"]
+    assert len(first(fairseq("generate", toy_data, *arguments))) == LINES
+    message = "was trained with --task translation_multi_simple_epoch, but only models of --task"
+    with pytest.raises(InputError, match=message):
+        load_translator(str(checkpoint))
+
+
+def test_other_models_are_not_changed(cold_command):
+    """One case of the script. Its two sides run without and with the plugin."""
+    output = cold_command(
+        "python", "scripts/check_fairseq_tasks.py", "epoch, transformer_tiny", "masked_lm, roberta"
+    )
+    assert output.count("exit statuses 0 0 0 0") >= 4 and "DIFFERENT" not in output
 
 
 def test_workers_of_data_loading(train):
@@ -318,7 +344,7 @@ def test_adaptive_softmax(train, generate, tmp_path):
 
 
 def test_hydra_train(command, toy_data, tmp_path):
-    """The shipped configuration sets every option that the architecture of its name would set."""
+    """The shipped configuration has the options of the architecture of its name."""
     directory = command.root / "fairseq_lrn" / "config"
     command(
         *("fairseq-hydra-train", "--config-dir", directory, "--config-name", "lrn_multi30k"),
@@ -328,13 +354,10 @@ def test_hydra_train(command, toy_data, tmp_path):
         "lr_scheduler.cooldown_updates=1",
     )
     state = torch.load(tmp_path / "checkpoints" / "checkpoint_last.pt", weights_only=True)
-    shipped = yaml.safe_load((directory / "lrn_multi30k.yaml").read_text())["model"]
-    config = state["cfg"]["model"]
-    assert {name: config[name] for name in shipped} == shipped
-    # These are the options of the architecture.
-    args = Namespace()
+    args = Namespace(_name="lrn_multi30k")
     ARCH_CONFIG_REGISTRY["lrn_multi30k"](args)
-    assert {**vars(args), "_name": "lrn"} == shipped
+    config = state["cfg"]["model"]
+    assert {name: config[name] for name in vars(args)} == vars(args)
     assert state["optimizer_history"][-1]["num_updates"] == 3
 
 

@@ -1,9 +1,8 @@
 """Training in half precision reaches the loss of float32.
 
-fairseq's --fp16 and --bf16 are for GPUs only. On a CPU, its optimiser fails with "Torch not
-compiled with CUDA enabled" and "'NoneType' object has no attribute 'xla_device'". The tests
-therefore repeat the method of these options: parameters and activations in half precision, float32
-copies for the optimiser, and a scaled loss for float16.
+fairseq's --fp16 is for GPUs and --bf16 for TPUs only (fairseq_lrn/compat/unusable_options.py). The
+tests therefore repeat the method of these options: parameters and activations in half precision,
+float32 copies for the optimiser, and a scaled loss for float16.
 """
 
 import contextlib

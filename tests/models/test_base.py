@@ -4,7 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fairseq.criterions.label_smoothed_cross_entropy_with_alignment import (
+    LabelSmoothedCrossEntropyCriterionWithAlignment,
+)
 
+import small_models
 from fairseq_lrn.commands.convert import save_for_fairseq
 from fairseq_lrn.models import RNMTModel, base
 from fairseq_lrn.models.base import model_options, register_hub_completion
@@ -32,6 +36,39 @@ def test_no_attention_weights_unless_generation_needs_them(builders, batch, name
     src, prev = batch(LENGTHS), batch(LENGTHS)
     assert needed(src, None, prev)[1]["attn"][0].shape == (5, 7, 7)
     assert not_needed(src, None, prev)[1]["attn"] == [None]
+
+
+@MODELS
+def test_guided_alignment(task, batch, name):
+    """With alignments in the data, training moves the attention to the aligned positions."""
+    task.cfg = SimpleNamespace(load_alignments=True)
+    model = small_models.builders(task)[name]().train()
+    criterion = LabelSmoothedCrossEntropyCriterionWithAlignment(task, False, 0.1, 20.0)
+    target = batch(LENGTHS, left=False)
+    positions = [(row, column) for row, n in enumerate(LENGTHS) for column in range(n)]
+    sample = {
+        "net_input": {
+            "src_tokens": target,
+            "src_lengths": torch.tensor(LENGTHS),
+            "prev_output_tokens": target.roll(1, 1),
+        },
+        "target": target,
+        "ntokens": sum(LENGTHS),
+        # Every token is aligned with the token at its own place: (row in B*S, row in B*T).
+        "alignments": torch.tensor([(column, row * 7 + column) for row, column in positions]),
+        "align_weights": torch.ones(len(positions)),
+    }
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(20):
+        loss, _, logging_output = criterion(model, sample)
+        losses.append(logging_output["alignment_loss"])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.9 * losses[0]
+    task.cfg.load_alignments = False
+    assert model.follow_task(task)(target, None, target)[1]["attn"] == [None]
 
 
 @MODELS

@@ -51,7 +51,7 @@ class LRNModel(RecurrentModel):
         return cls(
             LRNEncoder(cfg, src_dict, source),
             LRNDecoder(cfg, tgt_dict, target, encoder_state_size=2 * cfg.encoder_hidden_size),
-        )
+        ).follow_task(task)
 
     @torch.jit.unused
     def export_unavailable_reason(self) -> str:
@@ -241,7 +241,7 @@ class LRNDecoder(RecurrentDecoder):
             projected,
             memory_padding_mask,
             tokens.eq(self.padding_idx).t(),  # B x T to T x B
-            self.need_attn and not self.training,
+            self.returns_attn(),
         )
         if incremental_state is not None:
             recurrence: Dict[str, Optional[Tensor]] = {

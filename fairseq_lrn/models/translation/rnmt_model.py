@@ -60,7 +60,7 @@ class RNMTModel(RecurrentModel):
         decoder = RNMTDecoder(cfg, tgt_dict, decoder_embedding, embed_bias, encoder.final_size)
         model = cls(encoder, decoder)
         model.reset_parameters(cfg.init_scale)
-        return model
+        return model.follow_task(task)
 
     @torch.no_grad()
     def reset_parameters(self, scale: float) -> None:
@@ -269,8 +269,8 @@ class RNMTDecoder(RecurrentDecoder):
             x = torch.tanh(self.feature_proj(x))  # T x B x E
             x = self.dropout_module(x)
         if attn is not None:
-            # T x B x S x heads to B x T x S
-            attn = attn.mean(-1).transpose(0, 1) if self.need_attn and not self.training else None
+            # T x B x S x heads to B x T x S; contiguous, because fairseq's criterion views it
+            attn = attn.mean(-1).transpose(0, 1).contiguous() if self.returns_attn() else None
         return x.transpose(0, 1), {"attn": [attn]}  # T x B x E to B x T x E
 
     def output_layer(self, features: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class TransformerLRNModel(RecurrentModel):
         return cls(
             TransformerEncoderBase(encoder_config(cfg), src_dict, source),
             LRNDecoder(cfg, tgt_dict, target, encoder_state_size=cfg.encoder_embed_dim),
-        )
+        ).follow_task(task)
 
 
 def encoder_config(cfg: TransformerLRNConfig) -> TransformerConfig:

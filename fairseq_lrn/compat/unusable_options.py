@@ -1,0 +1,140 @@
+"""fairseq (0.12.2, 0.12.3) accepts options that cannot work, and fails later, in other words.
+
+Without a TPU, ``--bf16`` ends in an AttributeError of None, and without a GPU ``--fp16`` in an
+error of torch, both after the data are loaded. Without iopath,
+``--write-checkpoints-asynchronously`` trains nothing, and the exit status is 0. The errors for
+``--save-dir``, ``--distributed-world-size`` and ``--max-tokens`` name no option.
+
+The patches check the options before fairseq loads data, and raise an error that names the option
+and the remedy. What may work is not refused.
+"""
+
+import importlib.util
+import sys
+from typing import Any
+
+import torch
+
+from fairseq_lrn.compat.patching import patch
+from fairseq_lrn.errors import InputError
+
+AUTOCAST = "--criterion fused_label_smoothed_cross_entropy --autocast bfloat16"
+
+
+def check_training_options(cfg: Any) -> None:
+    """Refuse options with which training cannot work on this machine.
+
+    Args:
+        cfg: all options of fairseq.
+
+    Raises:
+        InputError: an option cannot work.
+    """
+    common = cfg.common
+    if common.tpu and not _is_installed("torch_xla"):
+        option = "--bf16" if common.bf16 else "--tpu"
+        raise InputError(
+            f"{option} needs a TPU and torch_xla: leave it out. For bfloat16, give {AUTOCAST}. On "
+            "a GPU, --fp16 and --amp are possible, too"
+        )
+    on_gpu = torch.cuda.is_available() and not common.cpu
+    flattens = not (common.memory_efficient_fp16 or common.fp16_no_flatten_grads)
+    if common.fp16 and flattens and not (on_gpu or common.tpu):
+        raise InputError(
+            f"--fp16 needs a GPU: leave it out. On a CPU, {AUTOCAST} is possible (docs/training.md)"
+        )
+    if cfg.checkpoint.write_checkpoints_asynchronously and not _is_installed("iopath"):
+        raise InputError(
+            "--write-checkpoints-asynchronously needs iopath: install it (pip install iopath), or "
+            "leave the option out"
+        )
+    distributed = cfg.distributed_training
+    if (
+        distributed.distributed_world_size > 1
+        and distributed.distributed_init_method is not None
+        and distributed.ddp_backend in ("c10d", "pytorch_ddp")
+        and not (on_gpu or common.tpu or cfg.optimization.use_bmuf)
+    ):
+        raise InputError(
+            f"--ddp-backend {distributed.ddp_backend} needs GPUs: give --ddp-backend legacy_ddp"
+        )
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def patch_unusable_options() -> None:
+    """Let fairseq refuse options that cannot work, before it loads data."""
+    from fairseq import checkpoint_utils
+    from fairseq.data import data_utils
+    from fairseq.distributed import utils as distributed_utils
+
+    patch(distributed_utils, "call_main", _checked_call)
+    patch(distributed_utils, "_infer_single_node_init", _checked_world_size)
+    patch(checkpoint_utils, "verify_checkpoint_directory", _checked_directory)
+    patch(data_utils, "batch_by_size", _checked_lengths)
+    # fairseq-hydra-train imports a user directory after call_main.
+    if "fairseq_cli.train" in sys.modules:
+        patch(sys.modules["fairseq_cli.train"], "add_defaults", _checked_defaults)
+
+
+def _checked_call(original):
+    def call_main(cfg, main, **kwargs):
+        if getattr(main, "__module__", "") == "fairseq_cli.train":
+            check_training_options(cfg)
+        return original(cfg, main, **kwargs)
+
+    return call_main
+
+
+def _checked_defaults(original):
+    def add_defaults(cfg):
+        original(cfg)
+        check_training_options(cfg)
+
+    return add_defaults
+
+
+def _checked_world_size(original):
+    def _infer_single_node_init(cfg):
+        number = torch.cuda.device_count()
+        if cfg.distributed_world_size > number:
+            raise InputError(
+                f"--distributed-world-size {cfg.distributed_world_size} is more than the {number} "
+                "GPUs of this machine: lower it. To train on several CPUs or machines, start each "
+                "process with --distributed-init-method, --distributed-rank and "
+                "--distributed-no-spawn"
+            )
+        return original(cfg)
+
+    return _infer_single_node_init
+
+
+def _checked_directory(original):
+    def verify_checkpoint_directory(save_dir):
+        try:
+            return original(save_dir)
+        except OSError as error:
+            raise InputError(
+                f"--save-dir {save_dir} cannot be written: {error.strerror or error}; choose "
+                "another directory"
+            ) from error
+
+    return verify_checkpoint_directory
+
+
+def _checked_lengths(original):
+    def batch_by_size(indices, num_tokens_fn, num_tokens_vec=None, max_tokens=None, **options):
+        try:
+            return original(indices, num_tokens_fn, num_tokens_vec, max_tokens, **options)
+        except AssertionError as error:
+            longest = max(map(num_tokens_fn, indices) if num_tokens_vec is None else num_tokens_vec)
+            if max_tokens is None or longest <= max_tokens:
+                raise
+            raise InputError(
+                f"a sentence has {longest} tokens, but --max-tokens (in validation "
+                f"--max-tokens-valid) allows batches of {max_tokens}: raise it to {longest} or more"
+            ) from error
+
+    return batch_by_size

@@ -1,0 +1,135 @@
+"""Options of fairseq that cannot work here fail early, with the option and the remedy."""
+
+import sys
+from types import ModuleType
+
+import numpy
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data import data_utils
+from fairseq.dataclass.configs import FairseqConfig
+from fairseq.distributed import utils as distributed_utils
+from omegaconf import OmegaConf
+
+from fairseq_lrn.compat import unusable_options
+from fairseq_lrn.compat.unusable_options import check_training_options, patch_unusable_options
+from fairseq_lrn.errors import InputError
+
+
+def configure(**options):
+    """fairseq's options, with some of them changed."""
+    cfg = OmegaConf.structured(FairseqConfig())
+    for name, value in options.items():
+        parts = (cfg.common, cfg.checkpoint, cfg.distributed_training)
+        setattr(next(part for part in parts if name in part.keys()), name, value)
+    return cfg
+
+
+def train(cfg):
+    raise AssertionError("training starts")
+
+
+@pytest.fixture(autouse=True)
+def cpu(monkeypatch):
+    """A machine without GPUs, TPUs and further packages, and fairseq's program for training."""
+    patch_unusable_options()  # applied already
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(unusable_options, "_is_installed", lambda package: False)
+    monkeypatch.setattr(train, "__module__", "fairseq_cli.train")
+
+
+PROCESSES = {"distributed_world_size": 2, "distributed_init_method": "file:///x"}
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"fp16": True}, "--fp16 needs a GPU: .* --autocast bfloat16"),
+        ({"bf16": True, "tpu": True}, "--bf16 needs a TPU and torch_xla: .* --autocast bfloat16"),
+        ({"tpu": True}, "--tpu needs a TPU and torch_xla"),
+        ({"write_checkpoints_asynchronously": True}, "-asynchronously needs iopath: install it"),
+        (PROCESSES, "--ddp-backend pytorch_ddp needs GPUs: give --ddp-backend legacy_ddp"),
+        ({"distributed_world_size": 2}, "--distributed-world-size 2 is more than the 0 GPUs"),
+    ],
+)
+def test_options_that_cannot_work(options, message):
+    with pytest.raises(InputError, match=message):
+        distributed_utils.call_main(configure(**options), train)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"amp": True},  # fairseq logs that it trains in float32
+        {"fp16": True, "memory_efficient_fp16": True},
+        {"fp16": True, "fp16_no_flatten_grads": True},
+        {"bf16": True},  # fairseq-hydra-train does not turn it into an option for TPUs
+        {**PROCESSES, "ddp_backend": "legacy_ddp"},
+    ],
+)
+def test_options_that_may_work(options):
+    check_training_options(configure(**options))
+
+
+def test_options_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_training_options(configure(fp16=True, **PROCESSES))
+    with pytest.raises(InputError, match="--fp16 needs a GPU"):
+        check_training_options(configure(fp16=True, cpu=True))
+
+
+def test_other_programs_are_not_checked():
+    """fairseq-generate can translate in float16 on a CPU."""
+    calls = []
+    distributed_utils.call_main(configure(fp16=True), calls.append)
+    assert len(calls) == 1
+
+
+def test_user_directory_that_is_imported_in_training(monkeypatch):
+    """fairseq-hydra-train imports it last, and then calls add_defaults."""
+    module = ModuleType("fairseq_cli.train")
+    module.add_defaults = lambda cfg: None
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    patch_unusable_options()
+    with pytest.raises(InputError, match="--fp16 needs a GPU"):
+        module.add_defaults(configure(fp16=True))
+
+
+@pytest.mark.parametrize("name", ["file/below", "file"])
+def test_save_directory(tmp_path, name):
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with pytest.raises(InputError, match=f"--save-dir {path} cannot be written: .*; choose"):
+        checkpoint_utils.verify_checkpoint_directory(str(path))
+    checkpoint_utils.verify_checkpoint_directory(str(tmp_path / "new"))
+
+
+@pytest.mark.parametrize("sizes", [None, numpy.array([3, 9, 5])])
+def test_sentences_longer_than_a_batch(sizes):
+    indices = numpy.arange(3)
+
+    def batches(max_tokens):
+        return data_utils.batch_by_size(indices, [3, 9, 5].__getitem__, sizes, max_tokens)
+
+    message = r"a sentence has 9 tokens, but --max-tokens .* of 8: raise it to 9 or more"
+    with pytest.raises(InputError, match=message):
+        batches(8)
+    assert sorted(index for batch in batches(9) for index in batch) == [0, 1, 2]
+
+
+def test_other_assertions_are_left_alone(monkeypatch):
+    def failing(*args, **options):
+        raise AssertionError("another reason")
+
+    checked = unusable_options._checked_lengths(failing)
+    with pytest.raises(AssertionError, match="another reason"):
+        checked([0], lambda index: 3, None, 8)
+
+
+def test_train_is_called():
+    """The function of the tests above stands for fairseq's program."""
+    with pytest.raises(AssertionError, match="training starts"):
+        distributed_utils.call_main(configure(), train)

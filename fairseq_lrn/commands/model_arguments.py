@@ -5,12 +5,17 @@ import argparse
 from fairseq_lrn.generation.translator import Translator, load_translator
 from fairseq_lrn.modules.precision import MATMUL_DTYPES
 
+MODEL_HELP = "directory of checkpoints, or a checkpoint; an ensemble: FILE:FILE"
+
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model and the options of loading it."""
-    parser.add_argument(
-        "model", help="directory of checkpoints, or a checkpoint; an ensemble: FILE:FILE"
-    )
+    parser.add_argument("model", help=MODEL_HELP)
+    add_loading_arguments(parser)
+
+
+def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of loading a model."""
     parser.add_argument(
         "--data", metavar="DIR", help="directory that fairseq-lrn prepare made, if it was moved"
     )

@@ -1,4 +1,4 @@
-"""Score translations against a raw reference (BLEU, chrF).
+"""Score translations against a raw reference (BLEU, chrF), or with a model.
 
 The translations are the output of fairseq-generate, or plain text with one translation per line, as
 fairseq-lrn translate writes it.
@@ -12,27 +12,35 @@ for Chinese, ja-mecab and ko-mecab for Japanese and Korean if their packages are
 (otherwise char), char for other languages that write no spaces, and 13a for the rest. Options of
 sacreBLEU follow LANG, apply to BLEU, and take precedence. For a model of lower-cased text, give
 -lc; it applies to chrF as well.
+
+With --model, the arguments are a file of source sentences and a file of their translations, both
+raw text with one sentence per line. Prints for each pair the log-probability (base 2) per token
+that the model gives to the translation, as fairseq-generate --score-reference does.
 """
 
 import argparse
+import itertools
 import logging
 import subprocess
 import sys
-from typing import List
+from typing import Iterator, List
 
+from fairseq_lrn.commands.model_arguments import MODEL_HELP, add_loading_arguments, load_model
 from fairseq_lrn.data.generate_output import (
     is_generate_output,
     moses_rules_of,
     read_translations,
 )
 from fairseq_lrn.data.languages import bleu_tokenizer
-from fairseq_lrn.data.parallel import read_lines, write_lines
+from fairseq_lrn.data.parallel import read_lines, text_lines, write_lines
 from fairseq_lrn.data.tokenization import Detokenizer
 from fairseq_lrn.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-HELP = "score translations (BLEU, chrF)"
+HELP = "score translations (BLEU, chrF, or log-probabilities of a model)"
+
+BLOCK = 2000  # pairs that are scored before their scores are printed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "translations",
         metavar="TRANSLATIONS",
-        help="output of fairseq-generate, or one translation per line",
+        help="output of fairseq-generate, or one translation per line; with --model the source",
     )
     parser.add_argument(
-        "reference", metavar="REFERENCE", help="raw reference, one sentence per line"
+        "reference",
+        metavar="REFERENCE",
+        help="raw reference, one sentence per line; with --model the translations",
     )
     parser.add_argument(
         "options",
@@ -51,10 +61,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="...",
         help="[LANG] [options of sacreBLEU, e.g. -lc]",
     )
+    parser.add_argument("--model", help=f"score with a model: {MODEL_HELP}")
+    add_loading_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the command."""
+    if "--model" in args.options:  # the files are followed by options of sacreBLEU
+        raise InputError("give --model and its options before the files")
+    if args.model is not None:
+        if args.options:
+            raise InputError(f"--model takes two files, not also {' '.join(args.options)}")
+        for score in pair_scores(args):
+            print(f"{score:.4f}")
+        return
     language, options = args.reference.rsplit(".", 1)[-1], list(args.options)
     if options and not options[0].startswith("-"):
         language = options.pop(0)
@@ -70,6 +90,32 @@ def main(args: argparse.Namespace) -> None:
     _run_sacrebleu(args.reference, hypotheses, "bleu", [*tokenizer(language, options), *options])
     lowercase = ["--chrf-lowercase"] if {"-lc", "--lowercase"} & set(options) else []
     _run_sacrebleu(args.reference, hypotheses, "chrf", lowercase)
+
+
+def pair_scores(args: argparse.Namespace) -> Iterator[float]:
+    """The score that a model gives to each pair of sentences, and their mean in the log.
+
+    Args:
+        args: arguments of the command.
+
+    Raises:
+        InputError: the model or a file cannot be used, or the numbers of lines differ.
+    """
+    counts = [sum(1 for _ in text_lines(path)) for path in (args.translations, args.reference)]
+    if counts[0] != counts[1]:
+        raise InputError(
+            f"{args.translations} has {counts[0]} lines, but {args.reference} has {counts[1]}: "
+            "give one translation for each source sentence"
+        )
+    translator = load_model(args)
+    pairs = zip(text_lines(args.translations), text_lines(args.reference))
+    total, done = 0.0, 0
+    while block := list(itertools.islice(pairs, BLOCK)):
+        for translation in translator.score(*zip(*block), first_number=done + 1):
+            total += translation.score
+            yield translation.score
+        done += len(block)
+    logger.info("%d pairs, mean %.4f", done, total / max(done, 1))
 
 
 def read_generated(path: str, reference: str, language: str) -> List[str]:

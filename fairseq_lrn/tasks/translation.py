@@ -12,6 +12,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from fairseq_lrn.data import text_files
+from fairseq_lrn.data.languages import bleu_tokenizer
 from fairseq_lrn.data.raw_text import RawText
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
@@ -144,7 +145,8 @@ class LRNTranslationTask(TranslationTask):
                 logger.info("example %d, source:      %s", number + 1, words)
                 logger.info("example %d, reference:   %s", number + 1, references[row])
                 logger.info("example %d, translation: %s", number + 1, translations[row])
-        return sacrebleu.corpus_bleu(translations, [references])
+        tokenizer = bleu_tokenizer(raw.target_lang)
+        return sacrebleu.corpus_bleu(translations, [references], tokenize=tokenizer)
 
     def _raw_text(self) -> Optional[RawText]:
         """How to restore raw text, or None if fairseq does it or the data do not say how."""

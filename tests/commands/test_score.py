@@ -8,6 +8,7 @@ import pytest
 
 from fairseq_lrn.commands import score
 from fairseq_lrn.commands.main import main
+from fairseq_lrn.generation.translator import load_translator
 
 GENERATED = """\
 S-1\tthe dog .
@@ -56,6 +57,28 @@ def test_scores(run, files, arguments, bleu_options, chrf_options):
     expected += sacrebleu(reference, detokenized, "-m", "bleu", *bleu_options)
     expected += sacrebleu(reference, detokenized, "-m", "chrf", *chrf_options)
     assert printed == expected
+
+
+def test_pairs(run, untrained, tmp_path, monkeypatch):
+    """With a model, the scores of given translations, block by block."""
+    monkeypatch.setattr(score, "BLOCK", 2)
+    sources, targets = ["two dogs", "", "a man sleeps"], ["zwei Hunde", "der Hund", ""]
+    for name, lines in (("source", sources), ("target", targets)):
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    printed = run("score", "--model", untrained, tmp_path / "source", tmp_path / "target")
+    expected = load_translator(untrained).score(sources, targets)
+    assert printed.split() == [f"{translation.score:.4f}" for translation in expected]
+
+
+def test_refused_pairs(refuse, untrained, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("a\n")
+    two.write_text("a\nb\n")
+    message = refuse("score", "--model", untrained, one, two)
+    assert f"{one} has 1 lines, but {two} has 2" in message
+    assert "before the files" in refuse("score", one, one, "--model", untrained)
+    assert "not also de" in refuse("score", "--model", untrained, one, one, "de")
+    assert "nowhere" in refuse("score", "--model", tmp_path / "nowhere", one, one)
 
 
 def test_language_of_the_translations(run, files):

@@ -87,7 +87,7 @@ def test_generation_dtype(build, batch, task, dtype, options):
     assert 0 < (rounded - exact).abs().max() < 0.05
     # A second generator uses the packed weights of the first one.
     packed = model.decoder.output_projection._packed
-    assert packed.dtype == dtype
+    assert packed.weight.dtype == dtype
     torch.testing.assert_close(generate(name), rounded)
     assert model.decoder.output_projection._packed is packed
     torch.testing.assert_close(generate("float32"), exact, rtol=0, atol=1e-5)

@@ -6,10 +6,12 @@ its models, tasks, criterions and optimisers are registered with fairseq. Withou
 """
 
 from fairseq_lrn.compat import apply_patches, require_fairseq
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules import LRN
 
 __version__ = "0.1.0"
 __all__ = [
+    "InputError",
     "LRN",
     "LRNModel",
     "RNMTModel",

@@ -17,6 +17,7 @@ TORCH_ONLY = {"torch", "triton", "setuptools"}
 # For each layer the layers that it may import; every layer may import itself.
 ALLOWED = {
     "errors": set(),
+    "command": {"errors"},
     "files": {"errors"},
     "checkpoints": {"errors", "files"},
     "ops": set(),

@@ -55,7 +55,7 @@ for name in ${change//+/ }; do
   esac
 done
 parse_recipe "$ROOT/multi30k" --updates 1000 "${@:2}"
-prepare_multi30k "$directory" "$raw" --bpe-merges 10000 ${tokenizer[@]+"${tokenizer[@]}"}
+prepare_multi30k "$directory" "$raw" --bpe-merges 10000 --tokenizer "$tokenizer"
 run_name=$change-$seed
 [ -z "$ablations" ] || model_changes+=" --ablation $ablations"
 read -ra model_changes <<<"${model_changes//$'\n'/ }"

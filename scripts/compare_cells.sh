@@ -34,7 +34,7 @@ done
 [ "$measure" = 0 ] || python -c 'import matplotlib' 2>/dev/null ||
   fail "the plot needs matplotlib: bash scripts/setup.sh benchmark, or give --train-only"
 mkdir -p "$directory"
-prepare_multi30k "$directory" "$raw" --vocab-size 6000
+prepare_multi30k "$directory" "$raw" --vocab-size 6000 --tokenizer moses
 data=$directory/data-bin
 
 for cell in $cells; do

@@ -131,12 +131,17 @@ reuse_or_prepare() { # directory, trainpref, options...
   if [ -d "$1" ]; then
     grep -qF "\"$2\"" "$1/prepare.json" ||
       fail "$1 was not prepared from ${2%/*}: choose another --dir, or remove $1"
-    local index option
+    local index option found
     for ((index = 3; index < $#; index++)); do
       case ${!index} in
         --vocab-size | --bpe-merges | --tokenizer)
           option=${!index#--} option=${option/-/_} index=$((index + 1))
-          grep -qE "\"$option\": (${!index}|\"${!index}\")," "$1/prepare.json" ||
+          found="\"$option\": (${!index}|\"${!index}\"),"
+          case ${!index} in # older records say whether the text was tokenised
+            moses) found+='|"tokenize": true' ;;
+            none) found+='|"tokenize": false' ;;
+          esac
+          grep -qE "$found" "$1/prepare.json" ||
             fail "$1 was not prepared with ${option/_/ } ${!index}: choose another --dir, or remove $1"
           ;;
       esac

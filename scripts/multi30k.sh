@@ -14,8 +14,8 @@
 # --dir DIR     where everything is written (default: multi30k/ in the checkout); each model and seed
 #               has its own directory, DIR/MODEL-SEED
 # --tokenizer TOKENIZER
-#               moses or none, as in fairseq-lrn prepare, whose default applies; each needs a DIR of its
-#               own
+#               moses (default; published BLEU is of tokenised text) or none, as in fairseq-lrn prepare;
+#               each needs a DIR of its own
 #
 # The default model takes about an hour on two CPU cores with bfloat16, two hours without (estimated).
 # `-- --task translation_lrn --eval-bleu` shows BLEU and example translations after each epoch.
@@ -28,6 +28,6 @@ need_environment
 
 parse_recipe "$ROOT/multi30k" "$@"
 echo "multi30k: prepare"
-prepare_multi30k "$directory" "$raw" --bpe-merges 10000 ${tokenizer[@]+"${tokenizer[@]}"}
+prepare_multi30k "$directory" "$raw" --bpe-merges 10000 --tokenizer "$tokenizer"
 run_recipe en de valid test
 fairseq-lrn score "$directory/$run_name/generate-test.txt" "$raw/test_2016_flickr.de" -lc

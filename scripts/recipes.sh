@@ -56,9 +56,8 @@ model_options() { # model, updates
 architecture() { python "$ROOT/scripts/benchmarks/model_options.py" "$1"; }
 
 # Sets raw, directory, model, seed, run_name, updates, tokenizer and options from a script's arguments.
-# tokenizer has the option of fairseq-lrn prepare, if there is one.
 parse_recipe() { # default of --dir, arguments...
-  raw='' directory=$1 model=lrn seed=1 updates=8000 tokenizer=() options=()
+  raw='' directory=$1 model=lrn seed=1 updates=8000 tokenizer=moses options=()
   shift
   while [ $# -gt 0 ]; do
     case $1 in
@@ -66,7 +65,7 @@ parse_recipe() { # default of --dir, arguments...
       --model) model=${2:?--model needs one of $MODELS} && shift ;;
       --updates) updates=${2:?--updates needs a number} && shift ;;
       --seed) seed=${2:?--seed needs a number} && shift ;;
-      --tokenizer) tokenizer=("$1" "${2:?--tokenizer needs moses or none}") && shift ;;
+      --tokenizer) tokenizer=${2:?--tokenizer needs moses or none} && shift ;;
       --) shift && options=("$@") && break ;;
       -*) fail "unknown option $1; put fairseq-train options after --" ;;
       *) raw=$1 ;;

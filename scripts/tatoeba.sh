@@ -25,7 +25,7 @@ mkdir -p "$directory"
 lock "$directory"
 reuse_or_prepare "$directory/data-bin" "$raw/train" --source-lang de --target-lang en --lowercase \
   --trainpref "$raw/train" --validpref "$raw/valid" --bpe-merges 10000 \
-  ${tokenizer[@]+"${tokenizer[@]}"}
+  --tokenizer "$tokenizer"
 check_data "$directory/data-bin" de en
 exec 9>&-
 run_recipe de en valid

@@ -28,7 +28,7 @@ while [ $# -gt 0 ]; do
     --cell) cell=${2:?--cell needs a name} && shift ;;
     --gpus) gpus=${2:?--gpus needs a number} && shift ;;
     --limit) limit=${2:?--limit needs a number} && shift ;;
-    --tokenize) tokenize=() ;;
+    --tokenize) tokenize=(--tokenizer moses) ;;
     --) shift && break ;;
     -*) fail "unknown option $1; put fairseq-train options after --" ;;
     *) raw=$1 ;;
@@ -86,7 +86,7 @@ fi
   fail "$input was made from other files, or with another --tokenize: choose another --dir"
 echo "wmt14: prepare (joint BPE with 32,000 merges, vocabulary threshold 50)"
 reuse_or_prepare "$data" "$input/train" --source-lang en --target-lang de \
-  ${tokenize[@]+"${tokenize[@]}"} \
+  "${tokenize[@]}" \
   --trainpref "$input/train" --validpref "$input/dev" --testpref "$input/test" \
   --bpe-merges 32000 --vocab-threshold 50 --max-length 80
 check_data "$data" en de

@@ -1,6 +1,6 @@
 """Prepare raw parallel text for fairseq-train.
 
-The steps: Moses normalisation and tokenisation (of languages that Moses has rules for), optional
+The steps: optional tokenisation with Moses (of languages that Moses has rules for), optional
 lower-casing, cleaning by length and by ratio of lengths, a joint BPE (sentencepiece), and
 fairseq-preprocess, whose option names are used.
 
@@ -69,8 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer",
         choices=TOKENIZERS,
-        help="moses: tokenise the languages that Moses has rules for; none: learn subwords on the "
-        f"text as it is, which loses nothing (default: {DEFAULT_TOKENIZER}, or as in --vocab-from)",
+        help="none: learn subwords on the text as it is, which loses nothing; moses: normalise and "
+        "tokenise the languages that Moses has rules for "
+        f"(default: {DEFAULT_TOKENIZER}, or as in --vocab-from)",
     )
     parser.add_argument(
         "--no-tokenize",

@@ -111,7 +111,8 @@ def pair_scores(args: argparse.Namespace) -> Iterator[float]:
     pairs = zip(text_lines(args.translations), text_lines(args.reference))
     total, done = 0.0, 0
     while block := list(itertools.islice(pairs, BLOCK)):
-        for translation in translator.score(*zip(*block), first_number=done + 1):
+        sources, targets = zip(*block)
+        for translation in translator.score(sources, targets, first_number=done + 1):
             total += translation.score
             yield translation.score
         done += len(block)

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence
 
-from fairseq_lrn.data.languages import base, policy
+from fairseq_lrn.data.languages import MOSES, base, policy
 from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 from fairseq_lrn.errors import InputError
@@ -65,7 +65,7 @@ def moses_rules_of(
         raw += sum((words & Counter(reference.lower().split())).values())
         tokenized += sum((words & Counter(tokenize(reference).split())).values())
     if raw == tokenized:
-        return policy(lang).moses
+        return policy(lang, MOSES).moses
     return base(lang) if tokenized > raw else None
 
 

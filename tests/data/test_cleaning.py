@@ -6,7 +6,7 @@ from fairseq_lrn.data.cleaning import clean, warn_of_overlap
 from fairseq_lrn.data.languages import policy
 from fairseq_lrn.errors import InputError
 
-WORDS = (policy("en").length, policy("de").length)
+WORDS = (policy("en", "moses").length, policy("de", "moses").length)
 
 
 def test_reasons(caplog):
@@ -42,7 +42,7 @@ def test_ratio(caplog):
 def test_languages_without_spaces(lang, line):
     """A good pair is kept, and half a page beside a sentence is dropped."""
     sides = ["Yesterday the teacher bought a red book at home ."] * 2, [line, 6 * line]
-    measures = policy("en").length, policy(lang).length
+    measures = policy("en", "moses").length, policy(lang, "moses").length
     assert clean(sides, measures, 175, 3.0) == (sides[0][:1], [line])
 
 

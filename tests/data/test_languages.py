@@ -55,10 +55,10 @@ def test_policies(lang, moses, by_characters):
 
 
 def test_length():
-    assert policy("en").length(" two  words ") == 2
-    assert policy("zh").length("好") == 1
-    assert policy("zh").length("我们 走吧。") == 3
-    assert policy("th").length("") == 0
+    assert policy("en", "moses").length(" two  words ") == 2
+    assert policy("zh", "moses").length("好") == 1
+    assert policy("zh", "moses").length("我们 走吧。") == 3
+    assert policy("th", "moses").length("") == 0
 
 
 def test_moses_has_lists_for_its_languages():
@@ -78,7 +78,7 @@ def test_moses_has_lists_for_its_languages():
 )  # fmt: skip
 def test_languages_that_moses_tears_apart(lang, line):
     """They come back as they were, which they would not with Moses."""
-    rules = policy(lang).moses
+    rules = policy(lang, "moses").moses
     assert Detokenizer(rules)(Tokenizer(rules, lowercase=False)(line)) == line
     assert Detokenizer(lang)(Tokenizer(lang, lowercase=False)(line)) != line
 

@@ -47,7 +47,7 @@ def options(raw, name="data", **changes):
 
 
 def test_prepare(raw):
-    prepare(options(raw, lowercase=True))
+    prepare(options(raw, lowercase=True, tokenizer="moses"))
     data = raw / "data"
     assert (data / "dict.en.txt").read_text() == (data / "dict.de.txt").read_text()
     dictionary = Dictionary.load(str(data / "dict.de.txt"))
@@ -164,8 +164,8 @@ def test_earlier_data_that_do_not_match(raw):
     prepare(options(raw))
     with pytest.raises(InputError, match="prepared with lowercase=False, but this is"):
         prepare(options(raw, "more", vocab_from=str(raw / "data"), lowercase=True))
-    with pytest.raises(InputError, match="with tokenizer=moses, but this is tokenizer=none"):
-        prepare(options(raw, "more", vocab_from=str(raw / "data"), tokenizer="none"))
+    with pytest.raises(InputError, match="with tokenizer=none, but this is tokenizer=moses"):
+        prepare(options(raw, "more", vocab_from=str(raw / "data"), tokenizer="moses"))
     (raw / "data" / "sentencepiece.bpe.model").write_text("damaged")
     with pytest.raises(InputError, match="is damaged"):
         prepare(options(raw, "more", trainpref=None, vocab_from=str(raw / "data")))
@@ -217,17 +217,17 @@ def test_space_of_sentencepiece_and_byte_order_mark(raw):
     lines = read_lines(str(raw / "test.en"))
     text = "\ufeffa\u2581b .\n" + "\n".join(lines[1:]) + "\n"
     (raw / "test.en").write_text(text, encoding="utf-8")
-    prepare(options(raw))
+    prepare(options(raw, tokenizer="moses"))
     assert read_lines(str(raw / "data" / "text" / "test.tok.en"))[0] == "a _ b ."
 
 
 def test_raw_text(raw):
-    """Without Moses, the subwords are those of the text as it is. The record says so."""
+    """By default, the subwords are those of the text as it is. The record says so."""
     line = "It's 8' x 10', AT&T  “1.000,50 €”."
     with open(raw / "train.en", "a") as english, open(raw / "train.de", "a") as german:
         print(line, file=english)
         print(line, file=german)
-    prepare(options(raw, tokenizer="none"))
+    prepare(options(raw))
     segmented = read_lines(str(raw / "data" / "text" / "train.bpe.en"))[-1]
     assert segmented.replace(" ", "").replace("\u2581", " ").split() == line.split()
     record = json.loads((raw / "data" / "prepare.json").read_text())
@@ -247,7 +247,7 @@ def test_policy_of_each_side(raw, caplog):
     japanese = ["".join(sentence) + "。" for sentence in sentences]
     write_lines(str(raw / "train.ja-JP"), japanese)
     with caplog.at_level("INFO"):
-        prepare(options(raw, target_lang="ja-JP", validpref=None, testpref=[]))
+        prepare(options(raw, target_lang="ja-JP", validpref=None, testpref=[], tokenizer="moses"))
     record = json.loads((raw / "data" / "prepare.json").read_text())
     assert record["policies"]["en"] == {"moses": "en", "characters_per_word": None, "bleu": "13a"}
     assert record["policies"]["ja-JP"]["moses"] is None

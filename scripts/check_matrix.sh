@@ -232,7 +232,7 @@ for row in "${rows[@]}"; do
 done
 
 echo
-echo "| row | Python | torch, fairseq | kernel | BLEU | unit tests | | minutes |"
+echo "| row | Python | torch, fairseq | kernel | BLEU | unit tests | result | minutes |"
 echo "| --- | --- | --- | --- | ---: | --- | --- | ---: |"
 for row in $(awk '{print $1}' <<<"$ROWS"); do
   cat "$directory/$row.result" 2>/dev/null || true

@@ -52,7 +52,7 @@ else
   wc -l "$raw"/*.en
 fi
 
-echo "quickstart: 2/5 tokenise, learn BPE, fairseq-preprocess"
+echo "quickstart: 2/5 learn BPE, fairseq-preprocess"
 if [ -d "$data" ]; then
   echo "  reusing $data"
 else

@@ -17,13 +17,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of loading a model."""
     parser.add_argument(
-        "--data", metavar="DIR", help="directory that fairseq-lrn prepare made, if it was moved"
+        "--data",
+        metavar="DIR",
+        help="prepared data, if they were moved and the checkpoints lack their text files",
     )
     parser.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
     parser.add_argument(
         "--generation-dtype",
         choices=MATMUL_DTYPES,
-        help="type of matrix products on a CPU (default: float32)",
+        help="type of matrix products on a CPU (default: as in training, or float32)",
     )
 
 

@@ -69,8 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer",
         choices=TOKENIZERS,
-        help="none: learn subwords on the text as it is, which loses nothing; moses: normalise and "
-        "tokenise the languages that Moses has rules for "
+        help="none: learn subwords on the text as it is (only white space is normalised); moses: "
+        "normalise and tokenise the languages that Moses has rules for "
         f"(default: {DEFAULT_TOKENIZER}, or as in --vocab-from)",
     )
     parser.add_argument(

@@ -3,9 +3,9 @@
 The translations are the output of fairseq-generate, or plain text with one translation per line, as
 fairseq-lrn translate writes it.
 
-Prints sacreBLEU and chrF, with their signatures. For output of fairseq-generate, prints the
-tokenised BLEU that it computed first, and writes the translations to TRANSLATIONS.detok,
-detokenised if the data are tokenised.
+Prints sacreBLEU and chrF, with their signatures. For output of fairseq-generate, first prints BLEU
+as fairseq-generate computed it, and writes the raw translations to TRANSLATIONS.detok, detokenised
+if the data are tokenised.
 
 LANG is the target language (default: the suffix of REFERENCE). It chooses sacreBLEU's tokeniser: zh
 for Chinese, ja-mecab and ko-mecab for Japanese and Korean if their packages are installed

@@ -1,8 +1,9 @@
 """Translate raw text, one sentence per line.
 
 Reads standard input unless files are given. Writes one line per sentence; with --nbest, --scores or
---alignment, one line per translation, with columns separated by tabs: line number from 0, score,
-translation, alignment. With --json, writes one JSON object per sentence.
+--alignment, one line per translation, with columns separated by tabs: line number from 0, score
+(with --scores), translation, alignment (with --alignment). With --json, writes one JSON object per
+sentence.
 
 Translations are written as they are made. A file of --output gets its name when it is complete; if
 the command is interrupted, a message says where the translations so far are.
@@ -48,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--nbest", type=int, default=1, metavar="N", help="translations per sentence (default: 1)"
     )
     parser.add_argument(
-        "--scores", action="store_true", help="print the log-probability (base 2) per token"
+        "--scores",
+        action="store_true",
+        help="print the log-probability (base 2) per token, end of sentence included",
     )
     parser.add_argument(
         "--alignment",

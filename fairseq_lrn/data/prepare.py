@@ -308,7 +308,7 @@ def tokenize(splits: Splits, policies: Dict[str, Policy], options: PrepareOption
     # On Ctrl-C this process ends the workers; their own tracebacks would say nothing.
     with Pool(options.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         for split, sides in splits.items():
-            logger.info("%s: %d pairs: normalise and tokenise", split, len(sides[0]))
+            logger.info("%s: %d pairs", split, len(sides[0]))
             source, target = (
                 pool.map(Tokenizer(policies[lang].moses, options.lowercase), lines, 500)
                 for lang, lines in zip(options.languages, sides)

@@ -137,12 +137,18 @@ def preference(directory: str) -> str:
     text = PREFERRED[chosen]
     if others:
         text += f", which takes precedence over {' and '.join(others)}"
-    newest = max(
-        [chosen, *others], key=lambda name: os.path.getmtime(os.path.join(directory, name))
-    )
-    if chosen == "averaged.pt" and newest != chosen:
-        text += f"; {newest} is newer, so average again to include it"
     return text
+
+
+def newer_than_average(directory: str) -> Optional[str]:
+    """The name of a checkpoint that is newer than ``averaged.pt`` in *directory*, or None."""
+    times = {
+        name: os.path.getmtime(os.path.join(directory, name))
+        for name in PREFERRED
+        if os.path.isfile(os.path.join(directory, name))
+    }
+    newest = max(times, key=lambda name: times[name], default=None)
+    return newest if "averaged.pt" in times and newest != "averaged.pt" else None
 
 
 def chosen(path: Any, checkpoint: Any = None) -> List[str]:
@@ -162,6 +168,8 @@ def chosen(path: Any, checkpoint: Any = None) -> List[str]:
         paths = [decoded("path", element) for element in path]
     else:
         paths = split_paths(decoded("path", path))
+    if not paths:
+        raise InputError("give at least one checkpoint")
     name = None if checkpoint is None else decoded("checkpoint", checkpoint)
     return [_chosen_from(path, name) for path in paths]
 
@@ -178,6 +186,9 @@ def _chosen_from(path: str, name: Optional[str]) -> str:
             "directory, or only the path of the checkpoint"
         )
     logger.info("loading %s%s", path, reason)
+    newer = newer_than_average(os.path.dirname(path)) if reason else None
+    if newer is not None:
+        logger.warning("%s is newer than averaged.pt: average again to include it", newer)
     return path
 
 

@@ -145,7 +145,9 @@ class SubsetTranslator:
         settings = {**settings, "data": data}
         self.tasks = {}
         for name in ("translation", "translation_lrn"):
-            self.tasks[name] = tasks.setup_task(OmegaConf.create({**settings, "_name": name}))
+            known = vars(tasks.TASK_DATACLASS_REGISTRY[name]())
+            options = {key: value for key, value in settings.items() if key in known}
+            self.tasks[name] = tasks.setup_task(OmegaConf.create({**options, "_name": name}))
         try:
             task.load_dataset(subset)
         except FileNotFoundError as error:

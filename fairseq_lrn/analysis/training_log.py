@@ -19,7 +19,7 @@ Statistics = Dict[str, float]
 
 
 def read_log(path: str) -> List[str]:
-    """The lines of a log, in which anything may be that a program printed.
+    """The lines of a log, which may contain anything that a program printed.
 
     Raises:
         InputError: the file cannot be read.

@@ -43,7 +43,9 @@ def main(args: argparse.Namespace) -> None:
                 "--num-epoch-checkpoints, --num-update-checkpoints and --num-best-checkpoints need "
                 "N of at least 1, and one directory as --inputs"
             )
-        bound = None if pattern is checkpoints.BEST else args.checkpoint_upper_bound
+        bound = args.checkpoint_upper_bound
+        if bound is not None and pattern is checkpoints.BEST:
+            raise InputError("--checkpoint-upper-bound has no effect on the best checkpoints")
         inputs = checkpoints.find(inputs[0], pattern, count, bound)
     for path in inputs:
         print("averaging", path)

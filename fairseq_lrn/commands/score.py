@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 HELP = "score translations (BLEU, chrF, or log-probabilities of a model)"
 
-BLOCK = 2000  # pairs that are scored before their scores are printed
+BLOCK = 512  # pairs that are scored before their scores are printed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +69,14 @@ def main(args: argparse.Namespace) -> None:
     """Run the command."""
     if "--model" in args.options:  # the files are followed by options of sacreBLEU
         raise InputError("give --model and its options before the files")
+    loading = {
+        "--data": args.data,
+        "--device": args.device,
+        "--generation-dtype": args.generation_dtype,
+    }
+    for name, value in loading.items():
+        if value is not None and args.model is None:
+            raise InputError(f"{name} has no effect without --model: leave it out")
     if args.model is not None:
         if args.options:
             raise InputError(f"--model takes two files, not also {' '.join(args.options)}")
@@ -101,17 +109,17 @@ def pair_scores(args: argparse.Namespace) -> Iterator[float]:
     Raises:
         InputError: the model or a file cannot be used, or the numbers of lines differ.
     """
-    counts = [sum(1 for _ in text_lines(path)) for path in (args.translations, args.reference)]
-    if counts[0] != counts[1]:
-        raise InputError(
-            f"{args.translations} has {counts[0]} lines, but {args.reference} has {counts[1]}: "
-            "give one translation for each source sentence"
-        )
     translator = load_model(args)
-    pairs = zip(text_lines(args.translations), text_lines(args.reference))
+    pairs = itertools.zip_longest(text_lines(args.translations), text_lines(args.reference))
     total, done = 0.0, 0
     while block := list(itertools.islice(pairs, BLOCK)):
         sources, targets = zip(*block)
+        if None in sources + targets:  # one file has ended
+            shorter = args.translations if None in sources else args.reference
+            raise InputError(
+                f"{shorter} has fewer lines than the other file: give one translation for each "
+                "source sentence"
+            )
         for translation in translator.score(sources, targets, first_number=done + 1):
             total += translation.score
             yield translation.score
@@ -155,7 +163,7 @@ def check_plain_translations(path: str, reference: str) -> None:
         reference: file of the raw reference.
 
     Raises:
-        InputError: it has not.
+        InputError: the file has columns, or another number of lines.
     """
     count, expected = len(read_lines(path)), len(read_lines(reference))
     if count != expected:

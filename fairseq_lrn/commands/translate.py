@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--buffer-size",
         type=int,
-        default=2000,
+        default=512,
         metavar="N",
         help="number of lines to read before translating them; fewer if the input pauses "
         "(default: %(default)s)",

@@ -10,6 +10,7 @@ and the remedy. What may work is not refused.
 """
 
 import importlib.util
+import inspect
 import sys
 from typing import Any
 
@@ -81,7 +82,10 @@ def patch_unusable_options() -> None:
 
 def _checked_call(original):
     def call_main(cfg, main, **kwargs):
-        if getattr(main, "__module__", "") == "fairseq_cli.train":
+        name = getattr(main, "__module__", "")
+        # With python -m fairseq_cli.train, the module is called __main__.
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if "fairseq_cli.train" in (name, getattr(spec, "name", "")):
             check_training_options(cfg)
         return original(cfg, main, **kwargs)
 
@@ -125,11 +129,17 @@ def _checked_directory(original):
 
 
 def _checked_lengths(original):
-    def batch_by_size(indices, num_tokens_fn, num_tokens_vec=None, max_tokens=None, **options):
+    signature = inspect.signature(original)
+
+    def batch_by_size(*args, **kwargs):
         try:
-            return original(indices, num_tokens_fn, num_tokens_vec, max_tokens, **options)
+            return original(*args, **kwargs)
         except AssertionError as error:
-            longest = max(map(num_tokens_fn, indices) if num_tokens_vec is None else num_tokens_vec)
+            given = signature.bind(*args, **kwargs).arguments
+            max_tokens, lengths = given.get("max_tokens"), given.get("num_tokens_vec")
+            if lengths is None:
+                lengths = map(given["num_tokens_fn"], given["indices"])
+            longest = max(lengths)
             if max_tokens is None or longest <= max_tokens:
                 raise
             raise InputError(

@@ -216,7 +216,7 @@ def with_earlier_options(options: PrepareOptions, directory: str) -> PrepareOpti
         options,
         vocab_threshold=record.get("vocab_threshold", 0),
         lowercase=record.get("lowercase", False),
-        tokenizer=MOSES if any(moses_rules(record).values()) else NONE,
+        tokenizer=record.get("tokenizer", MOSES if any(moses_rules(record).values()) else NONE),
     )
 
 

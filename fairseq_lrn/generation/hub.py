@@ -6,11 +6,13 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.hub_utils import GeneratorHubInterface
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.data import text_files
 from fairseq_lrn.data.raw_text import RawText, check_line
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.inputs import items, lines_of
 from fairseq_lrn.generation.options import generation_settings
 from fairseq_lrn.models.base import (
@@ -38,6 +40,8 @@ def complete_from_directory(
         InputError: there is no checkpoint, or the files that raw text needs are damaged.
     """
     if checkpoint_file is None:
+        if not os.path.isdir(directory):
+            raise InputError(f"{directory} is not a directory: give the directory of checkpoints")
         checkpoint_file = os.path.basename(checkpoints.chosen([directory])[0])
     if {"tokenizer", "bpe"} & options.keys() or not text_files.files(directory):
         return checkpoint_file, options
@@ -53,7 +57,7 @@ def complete_from_directory(
     return checkpoint_file, options
 
 
-# Arguments of fairseq's method ``generate``, and what it logs itself.
+# Arguments of fairseq's method ``generate`` that are not generation options.
 GENERATE = {
     "inference_step_args",
     "prefix_allowed_tokens_fn",
@@ -70,6 +74,9 @@ class TextHubInterface(GeneratorHubInterface):
         super().__init__(cfg, task, models)
         if all(isinstance(model.encoder, RecurrentEncoder) for model in models):
             self.max_positions = (sys.maxsize, sys.maxsize)
+            # The limits of the training run are for its batches.
+            for name in ("max_tokens", "max_tokens_valid"):
+                OmegaConf.update(self.cfg.dataset, name, None, force_add=True)
 
     def sample(
         self,

@@ -110,7 +110,7 @@ def batches(
         disable = None if len(pending) >= MIN_PROGRESS else True
     else:
         disable = not progress
-    with tqdm(total=len(pending), unit="sentence", desc="translating", disable=disable) as bar:
+    with tqdm(total=len(pending), unit="sentence", disable=disable) as bar:
         while pending:
             size = 1
             for index in pending[1:batch_size]:

@@ -50,6 +50,7 @@ from fairseq_lrn.modules.precision import MATMUL_DTYPES
 logger = logging.getLogger(__name__)
 
 EMPTY_ATTENTION = torch.ones(1, 1, device="cpu")  # EOS to EOS, for a sentence without words
+SCORED_TOGETHER = 8  # sentences
 # fairseq's modules outside of this package keep buffers that grow with the input.
 _turns = threading.RLock()
 
@@ -262,7 +263,8 @@ class Translator:
         lengths = [max(len(source[1]), len(target[1])) + 1 for source, target in pairs]
         scorer = SequenceScorer(self.task.target_dictionary)
         scored: Dict[int, Translation] = {}
-        for indices in batches(lengths, batch_size, progress):
+        # The logits of all positions are in memory, so batches are smaller than in a search.
+        for indices in batches(lengths, min(batch_size, SCORED_TOGETHER), progress):
             batch = [pairs[index] for index in indices]
             with self._turn():
                 for index, pair, hypothesis in zip(indices, batch, self._force(batch, scorer)):

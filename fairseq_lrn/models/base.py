@@ -18,7 +18,7 @@ from fairseq_lrn.modules.linear import Packable
 # this one registers it, because models know nothing about raw text.
 HubCompletion = Callable[[str, Optional[str], Dict[str, Any]], Tuple[str, Dict[str, Any]]]
 _hub_completions: List[HubCompletion] = []
-_hub_interfaces: List[Type[GeneratorHubInterface]] = [GeneratorHubInterface]
+_hub_interface: Type[GeneratorHubInterface] = GeneratorHubInterface
 
 
 def register_hub_completion(completion: HubCompletion) -> HubCompletion:
@@ -29,7 +29,8 @@ def register_hub_completion(completion: HubCompletion) -> HubCompletion:
 
 def register_hub_interface(interface: Type[GeneratorHubInterface]) -> Type[GeneratorHubInterface]:
     """Let :meth:`RecurrentModel.from_pretrained` return an instance of *interface*."""
-    _hub_interfaces.append(interface)
+    global _hub_interface
+    _hub_interface = interface
     return interface
 
 
@@ -88,7 +89,7 @@ class RecurrentModel(FairseqEncoderDecoderModel):
             )
         if path != data:
             loaded["task"].cfg.data = data
-        return _hub_interfaces[-1](loaded["args"], loaded["task"], loaded["models"])
+        return _hub_interface(loaded["args"], loaded["task"], loaded["models"])
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Restore a copy, and pack its weights again if the original was made for generation."""

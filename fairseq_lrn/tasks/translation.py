@@ -68,6 +68,7 @@ class LRNTranslationTask(TranslationTask):
 
     dtype_unavailable_reason = ""  # the last reason that was logged
     _raw: Optional[RawText] = None
+    _bleu_tokenizer = ""  # of sacreBLEU
 
     @classmethod
     def setup_task(cls, cfg, dictionaries=None, **kwargs):
@@ -81,6 +82,16 @@ class LRNTranslationTask(TranslationTask):
         if dictionaries is not None:
             return cls(cfg, *dictionaries)
         return super().setup_task(cfg, **kwargs)
+
+    def build_model(self, cfg, from_checkpoint=False):
+        """As in fairseq. In training, what ``--eval-bleu`` needs is read before the data.
+
+        Raises:
+            InputError: files that raw text needs are damaged or missing.
+        """
+        if self.cfg.eval_bleu and not from_checkpoint:
+            self._raw_text()
+        return super().build_model(cfg, from_checkpoint)
 
     def build_generator(
         self,
@@ -98,10 +109,10 @@ class LRNTranslationTask(TranslationTask):
             InputError: a weight is not finite, so it cannot be quantised to 8 bits.
         """
         # A model that is being trained keeps float32 for the translations of --eval-bleu.
-        trained_models = [model for model in models if not model.training]
+        finished = [model for model in models if not model.training]
         name = str(self.cfg.generation_dtype)
         try:
-            reason = set_matmul_dtype(trained_models, name)
+            reason = set_matmul_dtype(finished, name)
         except ValueError as error:
             raise InputError(str(error)) from error
         if reason and reason != self.dtype_unavailable_reason:
@@ -145,8 +156,7 @@ class LRNTranslationTask(TranslationTask):
                 logger.info("example %d, source:      %s", number + 1, words)
                 logger.info("example %d, reference:   %s", number + 1, references[row])
                 logger.info("example %d, translation: %s", number + 1, translations[row])
-        tokenizer = bleu_tokenizer(raw.target_lang)
-        return sacrebleu.corpus_bleu(translations, [references], tokenize=tokenizer)
+        return sacrebleu.corpus_bleu(translations, [references], tokenize=self._bleu_tokenizer)
 
     def _raw_text(self) -> Optional[RawText]:
         """How to restore raw text, or None if fairseq does it or the data do not say how."""
@@ -156,6 +166,7 @@ class LRNTranslationTask(TranslationTask):
         directory = utils.split_paths(cfg.data)[0]
         if self._raw is None and text_files.files(directory):
             self._raw = RawText(directory, cfg.source_lang)
+            self._bleu_tokenizer = bleu_tokenizer(self._raw.target_lang)
         return self._raw
 
     @staticmethod

@@ -75,7 +75,8 @@ def test_refused_pairs(refuse, untrained, tmp_path):
     one.write_text("a\n")
     two.write_text("a\nb\n")
     message = refuse("score", "--model", untrained, one, two)
-    assert f"{one} has 1 lines, but {two} has 2" in message
+    assert f"{one} has fewer lines than the other file" in message
+    assert "--device has no effect without --model" in refuse("score", "--device", "cpu", one, one)
     assert "before the files" in refuse("score", one, one, "--model", untrained)
     assert "not also de" in refuse("score", "--model", untrained, one, one, "de")
     assert "nowhere" in refuse("score", "--model", tmp_path / "nowhere", one, one)

@@ -1,6 +1,7 @@
 """Options of fairseq that cannot work here fail early, with the option and the remedy."""
 
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import numpy
@@ -88,6 +89,16 @@ def test_other_programs_are_not_checked():
     assert len(calls) == 1
 
 
+def test_program_started_as_a_module(monkeypatch):
+    """python -m fairseq_cli.train"""
+    main = ModuleType("__main__")
+    main.__spec__ = ModuleSpec("fairseq_cli.train", None)
+    monkeypatch.setitem(sys.modules, "started", main)
+    monkeypatch.setattr(train, "__module__", "started")
+    with pytest.raises(InputError, match="--fp16 needs a GPU"):
+        distributed_utils.call_main(configure(fp16=True), train)
+
+
 def test_user_directory_that_is_imported_in_training(monkeypatch):
     """fairseq-hydra-train imports it last, and then calls add_defaults."""
     module = ModuleType("fairseq_cli.train")
@@ -112,7 +123,7 @@ def test_sentences_longer_than_a_batch(sizes):
     indices = numpy.arange(3)
 
     def batches(max_tokens):
-        return data_utils.batch_by_size(indices, [3, 9, 5].__getitem__, sizes, max_tokens)
+        return data_utils.batch_by_size(indices, [3, 9, 5].__getitem__, sizes, max_tokens, 9, 1)
 
     message = r"a sentence has 9 tokens, but --max-tokens .* of 8: raise it to 9 or more"
     with pytest.raises(InputError, match=message):
@@ -121,7 +132,7 @@ def test_sentences_longer_than_a_batch(sizes):
 
 
 def test_other_assertions_are_left_alone(monkeypatch):
-    def failing(*args, **options):
+    def failing(indices, num_tokens_fn, num_tokens_vec=None, max_tokens=None):
         raise AssertionError("another reason")
 
     checked = unusable_options._checked_lengths(failing)

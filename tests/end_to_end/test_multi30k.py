@@ -67,11 +67,11 @@ def test_whole_recipe(command, raw, tmp_path):
         (other / path.name).write_text(path.read_text())
     output = command("bash", "scripts/multi30k.sh", other, "--dir", directory, ok=False)
     assert "was not prepared from" in output
+    output = command(*run, *FEW, "--tokenizer", "none", ok=False)
+    assert "was not prepared with tokenizer none: choose another --dir" in output
     record = directory / "data-bin" / "prepare.json"
     record.write_text(record.read_text().replace('"bpe_merges": 10000', '"bpe_merges": null'))
     assert "was not prepared with bpe merges 10000" in command(*run, *FEW, ok=False)
-    output = command(*run, *FEW, "--tokenizer", "none", ok=False)
-    assert "was not prepared with tokenizer none: choose another --dir" in output
 
 
 def test_second_corpus(command, raw, tmp_path):

@@ -17,7 +17,7 @@ Examples:
 import argparse
 
 from fairseq_lrn.analysis import memory, plots
-from fairseq_lrn.generation.translator import load_translator
+from fairseq_lrn.commands.model_arguments import add_model_arguments, load_model
 
 HELP = "plot training curves, attention or memory"
 
@@ -35,11 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric", default="nll_loss", help="statistic to plot (default: %(default)s)"
     )
     model = argparse.ArgumentParser(add_help=False)
-    model.add_argument("model", help="directory of checkpoints, or a checkpoint")
+    add_model_arguments(model)
     model.add_argument("sentence", help="raw text in the source language")
-    model.add_argument(
-        "--data", metavar="DIR", help="directory that fairseq-lrn prepare made, if it was moved"
-    )
     kinds.add_parser("attention", parents=[common, model], help="attention between words")
     layer = kinds.add_parser("memory", parents=[common, model], help="memory of an encoder layer")
     layer.add_argument(
@@ -55,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
     if args.kind == "curves":
         plots.draw_curves(args.logs, args.output, args.metric)
         return
-    translator = load_translator(args.model, data=args.data)
+    translator = load_model(args)
     if args.kind == "attention":
         translation = translator.hypotheses([args.sentence], attention=True)[0][0]
         plots.draw_attention(translation, args.output)

@@ -140,8 +140,13 @@ class Translator:
 
         Args:
             text: raw text of one sentence per line, or several such texts.
-            options: see :meth:`hypotheses`.
+            options: see :meth:`hypotheses`, except for *nbest* and *attention*.
+
+        Raises:
+            InputError: see :meth:`hypotheses`.
         """
+        for name in {"nbest", "attention"} & options.keys():
+            raise InputError(f"{name} has no effect here: call hypotheses(...)")
         if isinstance(text, str):
             return self([text], **options)[0]
         texts = list(map(lines_of, items(text)))

@@ -376,3 +376,9 @@ def test_files_of_raw_text(untrained, tmp_path):
     with pytest.raises(InputError, match="there is no prepare.json in .*only and /nowhere"):
         load_translator(str(checkpoint.parent))
     assert load_translator(str(checkpoint), data=str(tmp_path / "data"))("") == ""
+
+
+@pytest.mark.parametrize("option", ["nbest", "attention"])
+def test_options_of_hypotheses_alone(translator, option):
+    with pytest.raises(InputError, match=f"{option} has no effect here: call hypotheses"):
+        translator("A.", **{option: 2})

@@ -102,22 +102,24 @@ async function translate(event) {
   get("message").textContent = "";
   setBusy(Boolean(get("text").value.trim()));
   if (!get("text").value.trim()) return refuse("Type a text first.");
+  let response, answer;
   try {
-    const response = await fetch("/translate", {
+    response = await fetch("/translate", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ text: get("text").value, beam: Number(get("beam").value) }),
     });
-    const answer = await response.json();
-    if (number !== latest) return;
-    if (!response.ok) refuse(answer.error);
-    else if (answer.lines.some((line) => line.hypotheses.length)) show(answer.lines);
-    else refuse("The text has no words.");
+    answer = await response.json();
   } catch (error) {
     if (number === latest) refuse("The server does not answer. Is it still running?");
+    return;
   } finally {
     if (number === latest) setBusy(false);
   }
+  if (number !== latest) return;
+  if (!response.ok) refuse(answer.error);
+  else if (answer.lines.some((line) => line.hypotheses.length)) show(answer.lines);
+  else refuse("The text has no words.");
 }
 
 function count() {

@@ -21,38 +21,22 @@ namespace portable {
 } // namespace portable
 
 #if defined(__x86_64__)
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+LRN_PUSH_TARGET(LRN_AVX2)
 namespace avx2 {
 #define LRN_VECTOR_BYTES 32
 #include "vectors.h"
 #include LRN_KERNEL_FILE
 #undef LRN_VECTOR_BYTES
 } // namespace avx2
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
-#endif
+LRN_POP_TARGET
+LRN_PUSH_TARGET(LRN_AVX512)
 namespace avx512 {
 #define LRN_VECTOR_BYTES 64
 #include "vectors.h"
 #include LRN_KERNEL_FILE
 #undef LRN_VECTOR_BYTES
 } // namespace avx512
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+LRN_POP_TARGET
 #endif
 
 } // namespace

@@ -13,6 +13,22 @@
 #define LRN_INLINE inline __attribute__((always_inline))
 #define LRN_INLINE_LAMBDA __attribute__((always_inline))
 
+// The functions between LRN_PUSH_TARGET(instructions) and LRN_POP_TARGET are compiled for the given
+// instructions, e.g. "avx2,fma".
+#define LRN_PRAGMA(...) _Pragma(#__VA_ARGS__)
+#if defined(__clang__)
+#define LRN_PUSH_TARGET(instructions) \
+  LRN_PRAGMA(clang attribute push(__attribute__((target(instructions))), apply_to = function))
+#define LRN_POP_TARGET LRN_PRAGMA(clang attribute pop)
+#else
+#define LRN_PUSH_TARGET(instructions) \
+  LRN_PRAGMA(GCC push_options) LRN_PRAGMA(GCC target(instructions))
+#define LRN_POP_TARGET LRN_PRAGMA(GCC pop_options)
+#endif
+
+#define LRN_AVX2 "avx2,fma"
+#define LRN_AVX512 "avx512f,avx512bw,avx512dq,avx512vl," LRN_AVX2
+
 namespace {
 
 enum class InstructionSet { kPortable, kAvx2, kAvx512 };

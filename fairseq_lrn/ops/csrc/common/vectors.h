@@ -103,8 +103,8 @@ struct ExpConstants<double> {
 };
 
 // Computes e^x = scale + product. With x = n ln 2 + r and |r| <= ln 2 / 2, scale is 2^n, and product
-// is 2^n (e^r - 1) by the Taylor series of e^r - 1. NaN stays NaN. Below `smallest`, 2^n is no longer a
-// normal number, so the result is useless there, and so it is for a large x.
+// is 2^n (e^r - 1) by the Taylor series of e^r - 1. NaN stays NaN. The caller keeps x in the range in
+// which 2^n is a normal number: from `smallest` to about -`smallest`.
 template <typename S>
 LRN_INLINE void exponential(Vector<S> x, Vector<S>& scale, Vector<S>& product) {
   using C = ExpConstants<S>;
@@ -143,7 +143,7 @@ LRN_INLINE Vector<S> expm1(Vector<S> x) {
   return product + (scale - S(1));
 }
 
-// e^-|x|, and exactly 0 where this is next to no normal number.
+// e^-|x|, or exactly 0 if -|x| is below `smallest`.
 template <typename S>
 LRN_INLINE Vector<S> exp_minus_abs(Vector<S> x) {
   using V = Vector<S>;

@@ -49,8 +49,13 @@ std::string int8_kernel_name() {
 #if defined(__x86_64__)
 // The two steps of a product: the first works on rows of x, the second on panels.
 template <typename T>
-void compute(const Product<T>& task, int64_t padded_rows, Kernel<Product<T>> quantise,
-             Kernel<Product<T>> multiply, int64_t parts, int64_t part_elements) {
+void compute(
+    const Product<T>& task,
+    int64_t padded_rows,
+    Kernel<Product<T>> quantise,
+    Kernel<Product<T>> multiply,
+    int64_t parts,
+    int64_t part_elements) {
   // A thread quantises at least 4 * kGrain elements.
   run<Product<T>>(quantise, task, padded_rows, task.in / 4);
   run<Product<T>>(multiply, task, parts, part_elements);
@@ -103,8 +108,7 @@ at::Tensor multiply(
   // first-level cache.
   task.stride = task.in + kTileIn;
   // Only tiles read the padding of the rows.
-  const int64_t padded_rows =
-      (task.rows + kTileRows - 1) / kTileRows * kTileRows;
+  const int64_t padded_rows = (task.rows + kTileRows - 1) / kTileRows * kTileRows;
   const at::Tensor quantised = at::empty({padded_rows, task.stride}, x.options().dtype(at::kChar));
   const at::Tensor scales = at::empty({padded_rows}, x.options().dtype(at::kFloat));
   const at::Tensor result = at::empty({task.rows, out}, x.options());

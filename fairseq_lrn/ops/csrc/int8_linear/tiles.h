@@ -17,14 +17,7 @@
 #include "../common/instruction_sets.h"
 #include "product.h"
 
-#if defined(__clang__)
-#pragma clang attribute push( \
-    __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"))), \
-    apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("amx-tile,amx-int8,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
-#endif
+LRN_PUSH_TARGET("amx-tile,amx-int8,avx512bf16," LRN_AVX512)
 
 namespace {
 
@@ -147,11 +140,7 @@ void multiply_tiles(const Product<T>& task, int64_t first, int64_t last) {
 
 } // namespace
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+LRN_POP_TARGET
 
 namespace {
 

@@ -24,12 +24,7 @@
 
 namespace {
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+LRN_PUSH_TARGET(LRN_AVX2)
 namespace int8_avx2 {
 #define LRN_VECTOR_BYTES 32
 #include "../common/vectors.h"
@@ -49,19 +44,10 @@ LRN_INLINE void dot(Sums& sums, Sums inputs, Sums weights) {
 #include "vector_kernel.h"
 #undef LRN_VECTOR_BYTES
 } // namespace int8_avx2
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+LRN_POP_TARGET
 
 #ifdef LRN_AVX_VNNI
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avxvnni,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avxvnni,avx2,fma")
-#endif
+LRN_PUSH_TARGET("avxvnni," LRN_AVX2)
 namespace int8_avx_vnni {
 #define LRN_VECTOR_BYTES 32
 #include "../common/vectors.h"
@@ -77,21 +63,10 @@ LRN_INLINE void dot(Sums& sums, Sums inputs, Sums weights) {
 #include "vector_kernel.h"
 #undef LRN_VECTOR_BYTES
 } // namespace int8_avx_vnni
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+LRN_POP_TARGET
 #endif
 
-#if defined(__clang__)
-#pragma clang attribute push( \
-    __attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), \
-    apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
-#endif
+LRN_PUSH_TARGET("avx512vnni," LRN_AVX512)
 namespace int8_avx512_vnni {
 #define LRN_VECTOR_BYTES 64
 #include "../common/vectors.h"
@@ -107,11 +82,7 @@ LRN_INLINE void dot(Sums& sums, Sums inputs, Sums weights) {
 #include "vector_kernel.h"
 #undef LRN_VECTOR_BYTES
 } // namespace int8_avx512_vnni
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+LRN_POP_TARGET
 
 // Some compilers do not know the names of these instruction sets in __builtin_cpu_supports.
 bool has_avx512_vnni() {

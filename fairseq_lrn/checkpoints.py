@@ -122,18 +122,22 @@ def preferred(directory: str) -> str:
     Raises:
         InputError: *directory* has none of them.
     """
-    for name in PREFERRED:
-        if os.path.isfile(os.path.join(directory, name)):
-            return name
+    for name in _present(directory):
+        return name
     *names, last = PREFERRED
     raise InputError(
         f"{directory} has no {', '.join(names)} or {last}: give the name of a checkpoint"
     )
 
 
+def _present(directory: str) -> List[str]:
+    """The names in :data:`PREFERRED` that *directory* has."""
+    return [name for name in PREFERRED if os.path.isfile(os.path.join(directory, name))]
+
+
 def preference(directory: str) -> str:
     """Why :func:`preferred` chooses its checkpoint from *directory*, in words."""
-    chosen, *others = [name for name in PREFERRED if os.path.isfile(os.path.join(directory, name))]
+    chosen, *others = _present(directory)
     text = PREFERRED[chosen]
     if others:
         text += f", which takes precedence over {' and '.join(others)}"
@@ -142,13 +146,9 @@ def preference(directory: str) -> str:
 
 def newer_than_average(directory: str) -> Optional[str]:
     """The name of a checkpoint that is newer than ``averaged.pt`` in *directory*, or None."""
-    times = {
-        name: os.path.getmtime(os.path.join(directory, name))
-        for name in PREFERRED
-        if os.path.isfile(os.path.join(directory, name))
-    }
-    newest = max(times, key=lambda name: times[name], default=None)
-    return newest if "averaged.pt" in times and newest != "averaged.pt" else None
+    names = _present(directory)
+    newest = max(names, key=lambda name: os.path.getmtime(os.path.join(directory, name)))
+    return newest if "averaged.pt" in names and newest != "averaged.pt" else None
 
 
 def chosen(path: Any, checkpoint: Any = None) -> List[str]:

@@ -44,24 +44,20 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
     Raises:
         InputError: the model has no such recurrence, or the sentence has no words or is invalid.
     """
-    encoder = _sharing_copy(translator.models[0].encoder)
-    recurrences = [
-        module
-        for module in encoder.modules()
-        if isinstance(module, RecurrentLayer) and isinstance(module.cells[0], LRNCell)
-    ]
+    recurrences = _lrn_layers(translator.models[0].encoder)
     if not recurrences:
         raise InputError("the encoder has no LRN layers: use a model with --cell lrn or olrn")
     if not 1 <= layer <= len(recurrences):
         raise InputError(
             f"the encoder has no LRN layer {layer}: choose one from 1 to {len(recurrences)}"
         )
-    recurrence = recurrences[layer - 1]
-    if backward and recurrence.num_directions == 1:
+    if backward and recurrences[layer - 1].num_directions == 1:
         raise InputError("the encoder has no backward recurrence: analyse the forward one")
     subwords = translator.raw.subwords(sentence)
     if not subwords:
         raise InputError("the sentence is empty: give a sentence with words")
+    encoder = _sharing_copy(translator.models[0].encoder)
+    recurrence = _lrn_layers(encoder)[layer - 1]
     x, h_0 = _inputs(recurrence, encoder, translator.encode(subwords)[None].to(translator.device))
     direction = int(backward)
     with torch.no_grad():
@@ -74,6 +70,14 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
         for tensor in (unfolded.weights, unfolded.forget_chains, unfolded.input_gates)
     )
     return Memory([*subwords, END], weights, long_term, short_term)
+
+
+def _lrn_layers(encoder: torch.nn.Module) -> List[RecurrentLayer]:
+    return [
+        module
+        for module in encoder.modules()
+        if isinstance(module, RecurrentLayer) and isinstance(module.cells[0], LRNCell)
+    ]
 
 
 def _sharing_copy(encoder: torch.nn.Module) -> Any:

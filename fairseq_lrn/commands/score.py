@@ -69,20 +69,28 @@ def main(args: argparse.Namespace) -> None:
     """Run the command."""
     if "--model" in args.options:  # the files are followed by options of sacreBLEU
         raise InputError("give --model and its options before the files")
-    loading = {
-        "--data": args.data,
-        "--device": args.device,
-        "--generation-dtype": args.generation_dtype,
-    }
-    for name, value in loading.items():
-        if value is not None and args.model is None:
-            raise InputError(f"{name} has no effect without --model: leave it out")
-    if args.model is not None:
-        if args.options:
-            raise InputError(f"--model takes two files, not also {' '.join(args.options)}")
-        for score in pair_scores(args):
-            print(f"{score:.4f}")
+    if args.model is None:
+        score_against_reference(args)
         return
+    if args.options:
+        raise InputError(f"--model takes two files, not also {' '.join(args.options)}")
+    for score in pair_scores(args):
+        print(f"{score:.4f}")
+
+
+def score_against_reference(args: argparse.Namespace) -> None:
+    """Print BLEU and chrF.
+
+    Args:
+        args: arguments of the command.
+
+    Raises:
+        InputError: an option has no effect, a file cannot be used, or sacreBLEU fails.
+    """
+    for name in ("data", "device", "generation_dtype"):
+        if getattr(args, name) is not None:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} has no effect without --model: leave it out")
     language, options = args.reference.rsplit(".", 1)[-1], list(args.options)
     if options and not options[0].startswith("-"):
         language = options.pop(0)

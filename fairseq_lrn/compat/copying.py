@@ -3,8 +3,8 @@
 ``make_generation_fast_`` stores a local function as ``model.train``, which pickle refuses. The
 state of a task looks up every missing attribute in itself, so it recurses without end while it is
 still empty, as in ``copy.deepcopy``. The types of options with several choices cannot be found by
-their name. A process pool needs all of them. The patches leave the function out, let the state lack
-what Python looks up on every object, and make such a type again from its choices.
+their name. A process pool needs all of them. The patches leave the function out, end the recursion
+for names with a leading underscore, and pickle such a type as the list of its choices.
 """
 
 import copyreg

@@ -1,6 +1,6 @@
 """Prepare raw parallel text for ``fairseq-train``.
 
-The steps: Moses normalisation and tokenisation (sacremoses) where Moses has rules for the language,
+The steps: optional tokenisation with Moses (sacremoses) of the languages that Moses has rules for,
 optional lower-casing, cleaning, a joint BPE (sentencepiece), optionally with a vocabulary for each
 language, and ``fairseq-preprocess``.
 """

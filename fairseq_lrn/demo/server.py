@@ -14,6 +14,7 @@ from torch import Tensor
 from fairseq_lrn.analysis.memory import END, memory
 from fairseq_lrn.analysis.plots import subword_labels
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.inputs import lines_of
 from fairseq_lrn.generation.translator import Translation, Translator
 
 try:
@@ -146,15 +147,7 @@ def parse(body: bytes) -> Request:
         raise InputError(f"beam must be a whole number from 1 to {MAX_BEAM}")
     if len(text) > MAX_CHARACTERS:
         raise InputError(f"the text has {len(text)} characters: at most {MAX_CHARACTERS}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"character {error.start + 1} of the text is half of a surrogate pair, "
-            f"\\u{ord(text[error.start]):04x}: send both halves"
-        ) from error
-    # As in files (data/parallel.py), only a line feed ends a line.
-    lines = [" ".join(line.split()) for line in text.split("\n")]
+    lines = [" ".join(line.split()) for line in lines_of(text)]
     if len(lines) > MAX_LINES:
         raise InputError(f"the text has {len(lines)} lines: at most {MAX_LINES}")
     return Request(lines, beam)

@@ -28,9 +28,8 @@ def subword_attention(models: Sequence[Any], source: Tensor, target: Tensor) -> 
     total = torch.zeros(target.numel(), source.numel(), device="cpu")
     for model in models:
         _, extra = _attending(model)(source[None], lengths, prev_output_tokens)
-        weights = (
-            extra.get("attn") if isinstance(extra, dict) else extra
-        )  # fairseq's LSTM: a tensor
+        # fairseq's LSTM returns the weights themselves.
+        weights = extra.get("attn") if isinstance(extra, dict) else extra
         weights = weights[0] if isinstance(weights, (list, tuple)) else weights
         if weights is None:
             raise InputError(f"{type(model).__name__} returns no attention: translate without it")

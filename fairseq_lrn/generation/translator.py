@@ -50,7 +50,6 @@ from fairseq_lrn.modules.precision import MATMUL_DTYPES
 logger = logging.getLogger(__name__)
 
 EMPTY_ATTENTION = torch.ones(1, 1, device="cpu")  # EOS to EOS, for a sentence without words
-SCORED_TOGETHER = 8  # sentences
 # fairseq's modules outside of this package keep buffers that grow with the input.
 _turns = threading.RLock()
 
@@ -244,7 +243,7 @@ class Translator:
         sources: Iterable[str],
         targets: Iterable[str],
         attention: bool = False,
-        batch_size: int = 64,
+        batch_size: int = 8,
         progress: Optional[bool] = None,
         first_number: int = 1,
     ) -> List[Translation]:
@@ -254,7 +253,9 @@ class Translator:
             sources: raw text of one sentence each, without line breaks.
             targets: the translation of each of them, also without line breaks.
             attention: return attention and alignments as well.
-            batch_size, progress, first_number: see :meth:`hypotheses`.
+            batch_size: number of pairs that are scored together; fewer if they are long. The logits
+                of all their positions are in memory.
+            progress, first_number: see :meth:`hypotheses`.
 
         Returns:
             the given translations with the model's scores.
@@ -268,8 +269,7 @@ class Translator:
         lengths = [max(len(source[1]), len(target[1])) + 1 for source, target in pairs]
         scorer = SequenceScorer(self.task.target_dictionary)
         scored: Dict[int, Translation] = {}
-        # The logits of all positions are in memory, so batches are smaller than in a search.
-        for indices in batches(lengths, min(batch_size, SCORED_TOGETHER), progress):
+        for indices in batches(lengths, batch_size, progress):
             batch = [pairs[index] for index in indices]
             with self._turn():
                 for index, pair, hypothesis in zip(indices, batch, self._force(batch, scorer)):

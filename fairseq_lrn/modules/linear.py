@@ -173,7 +173,7 @@ def repack_changed_weights(module: nn.Module) -> None:
 def row_sums(weight: Tensor) -> Tensor:
     """A sum of each row of a weight ``D x C``, ``D``, in which the columns count differently.
 
-    The sums of two weights are equal only if the weights are equal up to rounding.
+    Weights that differ by more than rounding have the same sums only by a rare coincidence.
     """
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
     return torch.mv(weight, _column_factors(weight.size(1), weight.dtype))

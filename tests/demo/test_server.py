@@ -104,7 +104,7 @@ def test_model_without_lrn(prepared_data, tmp_path, sentence):
         ('{"text": "' + "a\\n" * server.MAX_LINES + '"}', "51 lines: at most 50"),
         (
             '{"text": "\\u0000\\ud800"}',
-            r"character 2 of the text is half of a surrogate pair, \ud800",
+            "sentence 1 has the code point U+D800, which is not a character",
         ),
     ],
     ids=lambda value: str(value)[:40],

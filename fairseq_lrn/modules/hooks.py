@@ -1,7 +1,16 @@
 """Whether a call of a module does more than its ``forward``."""
 
 from torch import nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as torch_module
+
+# torch changes these dictionaries in place. Later versions have further ones, of hooks that are in
+# these as well.
+GLOBAL_HOOKS = (
+    torch_module._global_forward_hooks,
+    torch_module._global_forward_pre_hooks,
+    torch_module._global_backward_hooks,
+    torch_module._global_backward_pre_hooks,
+)
 
 
 def is_plain(*modules: nn.Module) -> bool:
@@ -11,7 +20,7 @@ def is_plain(*modules: nn.Module) -> bool:
     A module is not plain if it has a hook (global hooks included), if a tensor of it is
     parametrised, or if its ``forward`` is replaced. The hooks of submodules do not matter here.
     """
-    return not _has_any_global_hook() and not any(map(_is_changed, modules))
+    return not any(GLOBAL_HOOKS) and not any(map(_is_changed, modules))
 
 
 def computes_weights(module: nn.Module) -> bool:

@@ -1,7 +1,7 @@
 """Prepared data of a few hundred sentences, and checkpoints of untrained models for them."""
 
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Dict, Sequence
 
 import torch
 from fairseq import checkpoint_utils, options, tasks
@@ -25,8 +25,14 @@ def prepare_data(directory: Path, **changes) -> Path:
     for side, lang in enumerate(("en", "de")):
         write_lines(str(directory / f"train.{lang}"), [pair[side] for pair in pairs])
     prefix = str(directory / "train")
-    defaults = {"trainpref": prefix, "validpref": prefix, "destdir": str(directory / "data")}
-    prepare(PrepareOptions("en", "de", **{**defaults, "vocab_size": 300, **changes}))
+    defaults: Dict[str, Any] = {
+        "trainpref": prefix,
+        "validpref": prefix,
+        "destdir": str(directory / "data"),
+    }
+    if not {"vocab_from", "bpe_merges"} & changes.keys():
+        defaults["vocab_size"] = 300
+    prepare(PrepareOptions("en", "de", **{**defaults, **changes}))
     return directory / "data"
 
 

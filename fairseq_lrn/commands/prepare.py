@@ -14,7 +14,7 @@ import dataclasses
 import os
 
 from fairseq_lrn.data.languages import DEFAULT_TOKENIZER, NONE, TOKENIZERS
-from fairseq_lrn.data.prepare import PrepareOptions, prepare
+from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, PrepareOptions, prepare
 
 HELP = "prepare raw text for fairseq-train"
 
@@ -45,15 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vocab-size",
         type=int,
-        default=defaults.vocab_size,
         metavar="N",
-        help="number of subwords for both languages (default: %(default)s)",
+        help=f"number of subwords for both languages (default: {DEFAULT_VOCAB_SIZE}, or as in "
+        "--vocab-from)",
     )
     parser.add_argument(
         "--bpe-merges",
         type=int,
         metavar="N",
-        help="number of BPE merges, in place of --vocab-size (default: --vocab-size applies)",
+        help="number of BPE merges, in place of --vocab-size (default: none)",
     )
     parser.add_argument(
         "--vocab-threshold",

@@ -15,12 +15,14 @@ sacreBLEU follow LANG, apply to BLEU, and take precedence. For a model of lower-
 
 With --model, the arguments are a file of source sentences and a file of their translations, both
 raw text with one sentence per line. Prints for each pair the log-probability (base 2) per token
-that the model gives to the translation, as fairseq-generate --score-reference does.
+that the model gives to the translation, as fairseq-generate --score-reference does, or nan for a
+pair that is too long.
 """
 
 import argparse
 import itertools
 import logging
+import math
 import subprocess
 import sys
 from typing import Iterator, List
@@ -63,6 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", help=f"score with a model: {MODEL_HELP}")
     add_loading_arguments(parser)
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="with --model, longest source and longest translation to score, in subwords (default: "
+        "10000, or what the model was built for if it is not recurrent)",
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -87,7 +96,7 @@ def score_against_reference(args: argparse.Namespace) -> None:
     Raises:
         InputError: an option has no effect, a file cannot be used, or sacreBLEU fails.
     """
-    for name in ("data", "device", "generation_dtype"):
+    for name in ("data", "device", "generation_dtype", "max_length"):
         if getattr(args, name) is not None:
             option = name.replace("_", "-")
             raise InputError(f"--{option} has no effect without --model: leave it out")
@@ -115,11 +124,12 @@ def pair_scores(args: argparse.Namespace) -> Iterator[float]:
         args: arguments of the command.
 
     Raises:
-        InputError: the model or a file cannot be used, or the numbers of lines differ.
+        InputError: an option has an invalid value, the model or a file cannot be used, or the
+            numbers of lines differ.
     """
     translator = load_model(args)
     pairs = itertools.zip_longest(text_lines(args.translations), text_lines(args.reference))
-    total, done = 0.0, 0
+    total, done, unscored = 0.0, 0, 0
     while block := list(itertools.islice(pairs, BLOCK)):
         sources, targets = zip(*block)
         if None in sources + targets:  # one file has ended
@@ -128,11 +138,16 @@ def pair_scores(args: argparse.Namespace) -> Iterator[float]:
                 f"{shorter} has fewer lines than the other file: give one translation for each "
                 "source sentence"
             )
-        for translation in translator.score(sources, targets, first_number=done + 1):
-            total += translation.score
+        options = {"first_number": done + 1, "max_length": args.max_length}
+        for translation in translator.score(sources, targets, **options):
+            if math.isnan(translation.score):
+                unscored += 1
+            else:
+                total += translation.score
             yield translation.score
         done += len(block)
-    logger.info("%d pairs, mean %.4f", done, total / max(done, 1))
+    too_long = f", {unscored} too long" if unscored else ""
+    logger.info("%d pairs%s, mean %.4f", done, too_long, total / max(done - unscored, 1))
 
 
 def read_generated(path: str, reference: str, language: str) -> List[str]:

@@ -39,6 +39,7 @@ from fairseq_lrn.errors import InputError, command_failed
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_VOCAB_SIZE = 8000
 ENCODED_AT_ONCE = 100_000  # lines
 
 # The lines of both sides of each split: ``train``, ``valid``, ``test``, ``test1``, ...
@@ -56,7 +57,8 @@ class PrepareOptions:
         validpref: prefix of the validation files.
         testpref: prefixes of test files.
         destdir: directory to create.
-        vocab_size: number of subwords of the joint BPE, characters included.
+        vocab_size: number of subwords of the joint BPE, characters included. None:
+            :data:`DEFAULT_VOCAB_SIZE`.
         bpe_merges: number of BPE merges, in place of *vocab_size*.
         vocab_threshold: if above 0, make a dictionary for each language, of the subwords that occur
             at least this often in it, and split rarer subwords; 0: one dictionary for both.
@@ -66,7 +68,8 @@ class PrepareOptions:
             default.
         max_length: longest training sentence that is kept, in words (tokens, if it is tokenised).
         max_ratio: largest ratio of the lengths of a training pair that is kept.
-        vocab_from: directory of prepared data whose BPE and dictionaries are used.
+        vocab_from: directory of prepared data whose BPE and dictionaries are used. The options
+            above that set their sizes are not allowed then.
         workers: number of processes.
     """
 
@@ -76,7 +79,7 @@ class PrepareOptions:
     validpref: Optional[str] = None
     testpref: List[str] = field(default_factory=list)
     destdir: str = "data-bin"
-    vocab_size: int = 8000
+    vocab_size: Optional[int] = None
     bpe_merges: Optional[int] = None
     vocab_threshold: int = 0
     lowercase: bool = False
@@ -153,11 +156,15 @@ def check_options(options: PrepareOptions) -> None:
         raise InputError(f"--bpe-merges must be at least 1, not {options.bpe_merges}")
     if options.vocab_threshold < 0:
         raise InputError(f"--vocab-threshold must be at least 0, not {options.vocab_threshold}")
-    if options.vocab_from is not None and (options.bpe_merges or options.vocab_threshold):
+    if options.vocab_from is not None and (
+        options.vocab_size or options.bpe_merges or options.vocab_threshold
+    ):
         raise InputError(
-            "--vocab-from uses the BPE and dictionaries of earlier data: leave out --bpe-merges "
-            "and --vocab-threshold"
+            "--vocab-from uses the BPE and dictionaries of earlier data: leave out --vocab-size, "
+            "--bpe-merges and --vocab-threshold"
         )
+    if options.vocab_size is not None and options.bpe_merges is not None:
+        raise InputError("--vocab-size and --bpe-merges both set the size of the BPE: give one")
     if options.workers < 1:
         raise InputError(f"--workers must be at least 1, not {options.workers}")
 
@@ -351,7 +358,7 @@ def _make_bpe(working: str, options: PrepareOptions) -> sentencepiece.SentencePi
         return bpe
     prefix = os.path.join(working, "text", "train.tok")
     inputs = [f"{prefix}.{lang}" for lang in options.languages]
-    train_bpe(inputs, model, options.vocab_size, options.bpe_merges)
+    train_bpe(inputs, model, options.vocab_size or DEFAULT_VOCAB_SIZE, options.bpe_merges)
     return load_bpe(model)
 
 

@@ -2,7 +2,7 @@
 
 import operator
 import sys
-from typing import Any, Iterable, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from fairseq.modules import LearnedPositionalEmbedding
 from tqdm import tqdm
@@ -11,6 +11,7 @@ from fairseq_lrn.errors import InputError
 from fairseq_lrn.models.base import RecurrentEncoder, RecurrentModel
 
 MAX_SOURCE_LENGTH = 10_000  # subwords, for encoders that read any length
+MAX_TARGET_LENGTH = 10_000  # subwords of a target to score: the logits of all are in memory
 SUBWORDS_PER_SENTENCE = 256  # a batch has at most this number times its size, padding included
 MIN_PROGRESS = 100  # sentences; with fewer, there is no progress bar by default
 
@@ -55,13 +56,16 @@ def count(name: str, value: Any) -> int:
     return number
 
 
-def longest_source(models: Sequence[Any], requested: Optional[int] = None) -> int:
+def longest_source(
+    models: Sequence[Any], requested: Optional[int] = None, name: str = "max_source_length"
+) -> int:
     """The longest source sentence that models take, in subwords without EOS.
 
     Args:
         models: fairseq models with an encoder and a decoder.
         requested: the limit that the user wants; None: as many as the models were built for, or
             :data:`MAX_SOURCE_LENGTH` if their encoders are recurrent.
+        name: name of *requested* in messages.
 
     Raises:
         InputError: *requested* is not a number above 0, or exceeds the positions that an encoder
@@ -78,11 +82,11 @@ def longest_source(models: Sequence[Any], requested: Optional[int] = None) -> in
         others = [encoder for encoder in encoders if not isinstance(encoder, RecurrentEncoder)]
         limits = [*learned, *(encoder.max_positions() - 1 for encoder in others)]
         return min(limits, default=MAX_SOURCE_LENGTH)
-    requested = count("max_source_length", requested)
+    requested = count(name, requested)
     if requested > min(learned, default=requested):
         raise InputError(
-            f"max_source_length={requested} exceeds the {min(learned)} positions that the model "
-            "has learned: lower it"
+            f"{name}={requested} exceeds the {min(learned)} positions that the model has learned: "
+            "lower it"
         )
     return requested
 
@@ -91,6 +95,29 @@ def longest_target(models: Sequence[Any]) -> int:
     """The longest translation that models can write, in tokens, EOS included."""
     others = [model for model in models if not isinstance(model, RecurrentModel)]
     return min((model.max_decoder_positions() for model in others), default=sys.maxsize)
+
+
+def longest_pair(models: Sequence[Any], requested: Optional[int] = None) -> Tuple[int, int]:
+    """The longest source and the longest target that models score, in subwords without EOS.
+
+    Args:
+        models: fairseq models with an encoder and a decoder.
+        requested: the limit of both that the user wants; None: as many as the models were built
+            for, or :data:`MAX_SOURCE_LENGTH` and :data:`MAX_TARGET_LENGTH` if they are recurrent.
+
+    Raises:
+        InputError: *requested* is not a number above 0, or exceeds what a model was built for.
+    """
+    source = longest_source(models, requested, "max_length")
+    target = longest_target(models) - 1  # EOS takes one
+    if requested is None:
+        return source, min(target, MAX_TARGET_LENGTH)
+    if requested > target:
+        raise InputError(
+            f"max_length={requested} exceeds the {target} positions of the model's decoder: "
+            "lower it"
+        )
+    return source, requested
 
 
 def batches(

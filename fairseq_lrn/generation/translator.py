@@ -40,6 +40,7 @@ from fairseq_lrn.generation.inputs import (
     count,
     items,
     lines_of,
+    longest_pair,
     longest_source,
     longest_target,
 )
@@ -246,8 +247,11 @@ class Translator:
         batch_size: int = 8,
         progress: Optional[bool] = None,
         first_number: int = 1,
+        max_length: Optional[int] = None,
     ) -> List[Translation]:
         """Score given translations, as ``fairseq-generate --score-reference`` does.
+
+        The score of a pair that is too long is NaN, without words, and a warning says so.
 
         Args:
             sources: raw text of one sentence each, without line breaks.
@@ -256,25 +260,34 @@ class Translator:
             batch_size: number of pairs that are scored together; fewer if they are long. The logits
                 of all their positions are in memory.
             progress, first_number: see :meth:`hypotheses`.
+            max_length: longest source and longest target to score, in subwords. By default 10,000,
+                or what the model was built for if it is not recurrent.
 
         Returns:
             the given translations with the model's scores.
 
         Raises:
-            InputError: the numbers of sources and targets differ, a sentence is too long for the
-                model, or a sentence is invalid (see :meth:`hypotheses`).
+            InputError: the numbers of sources and targets differ, an option has an invalid value,
+                or a sentence is invalid (see :meth:`hypotheses`).
         """
         batch_size = count("batch_size", batch_size)
+        limits = longest_pair(self.models, max_length)
         pairs = self._pairs(list(items(sources)), list(items(targets)), first_number)
-        lengths = [max(len(source[1]), len(target[1])) + 1 for source, target in pairs]
+        lengths = [
+            self._length_to_score(number, pair, limits)
+            for number, pair in enumerate(pairs, first_number)
+        ]
         scorer = SequenceScorer(self.task.target_dictionary)
-        scored: Dict[int, Translation] = {}
+        unscored = EMPTY_ATTENTION if attention else None
+        scored = [
+            Translation(text, math.nan, [], [], unscored, [math.nan]) for _, (text, _) in pairs
+        ]
         for indices in batches(lengths, batch_size, progress):
             batch = [pairs[index] for index in indices]
             with self._turn():
                 for index, pair, hypothesis in zip(indices, batch, self._force(batch, scorer)):
                     scored[index] = self._translation(*pair, hypothesis, attention)
-        return [scored[index] for index in range(len(pairs))]
+        return scored
 
     def encode(self, subwords: Sequence[str]) -> Tensor:
         """The dictionary indices of a source sentence's subwords and of EOS, ``S``."""
@@ -345,21 +358,28 @@ class Translator:
                 f"there are {len(sources)} sources, but {len(targets)} targets: give one target "
                 "for each source"
             )
-        limits = longest_source(self.models), longest_target(self.models) - 1  # EOS takes one
-        pairs = []
-        for number, (source, target) in enumerate(zip(sources, targets), first_number):
-            pair = (
+        return [
+            (
                 (source, self.raw.subwords(source, f"source {number}")),
                 (target, self.raw.target_subwords(target, f"target {number}")),
             )
-            for (_, subwords), side, limit in zip(pair, ("source", "target"), limits):
-                if len(subwords) > limit:
-                    raise InputError(
-                        f"{side} {number} has {len(subwords)} subwords, but the model takes at "
-                        f"most {limit}: split the pair"
-                    )
-            pairs.append(pair)
-        return pairs
+            for number, (source, target) in enumerate(zip(sources, targets), first_number)
+        ]
+
+    def _length_to_score(
+        self, number: int, pair: Tuple[Segmented, Segmented], limits: Tuple[int, int]
+    ) -> int:
+        """The length of a pair in tokens, EOS included; 0 if it is not to be scored."""
+        lengths = [len(subwords) for _, subwords in pair]
+        for length, side, limit in zip(lengths, ("source", "target"), limits):
+            if length > limit:
+                logger.warning(
+                    "%s %d has %d subwords, more than the limit of %d, so the pair has no score: "
+                    "split it, or raise max_length",
+                    *(side, number, length, limit),
+                )
+                return 0
+        return max(lengths) + 1
 
     @torch.no_grad()
     def _force(

@@ -70,6 +70,18 @@ def test_pairs(run, untrained, tmp_path, monkeypatch):
     assert printed.split() == [f"{translation.score:.4f}" for translation in expected]
 
 
+def test_pairs_that_are_too_long(run, untrained, tmp_path, monkeypatch):
+    """They have no score, and do not count in the mean."""
+    logged = []
+    monkeypatch.setattr(score.logger, "info", lambda text, *values: logged.append(text % values))
+    (tmp_path / "source").write_text("two dogs\ntwo dogs\n")
+    (tmp_path / "target").write_text(f"zwei Hunde\n{'Hunde ' * 50}\n")
+    files = ("--max-length", 40, tmp_path / "source", tmp_path / "target")
+    scored, missing = run("score", "--model", untrained, *files).split()
+    assert missing == "nan"
+    assert logged == [f"2 pairs, 1 too long, mean {scored}"]
+
+
 def test_refused_pairs(refuse, untrained, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_text("a\n")
@@ -77,6 +89,7 @@ def test_refused_pairs(refuse, untrained, tmp_path):
     message = refuse("score", "--model", untrained, one, two)
     assert f"{one} has fewer lines than the other file" in message
     assert "--device has no effect without --model" in refuse("score", "--device", "cpu", one, one)
+    assert "--max-length has no effect" in refuse("score", "--max-length", 5, one, one)
     assert "before the files" in refuse("score", one, one, "--model", untrained)
     assert "not also de" in refuse("score", "--model", untrained, one, one, "de")
     assert "nowhere" in refuse("score", "--model", tmp_path / "nowhere", one, one)

@@ -41,8 +41,9 @@ def options(raw, name="data", **changes):
         "validpref": str(raw / "valid"),
         "testpref": [str(raw / "test")],
         "destdir": str(raw / name),
-        "vocab_size": 300,
     }
+    if not {"vocab_from", "bpe_merges"} & changes.keys():
+        defaults["vocab_size"] = 300
     return PrepareOptions(**{**defaults, **changes})
 
 
@@ -190,7 +191,9 @@ def test_nothing_is_overwritten(raw):
         ({"max_length": 1}, "raise --max-length"),
         ({"bpe_merges": 0}, "--bpe-merges must be at least 1"),
         ({"vocab_threshold": -1}, "--vocab-threshold must be at least 0"),
-        ({"vocab_from": "data", "vocab_threshold": 5}, "leave out --bpe-merges and"),
+        ({"vocab_from": "data", "vocab_threshold": 5}, "leave out --vocab-size, --bpe-merges and"),
+        ({"vocab_from": "data", "vocab_size": 50}, "leave out --vocab-size, --bpe-merges and"),
+        ({"vocab_size": 300, "bpe_merges": 50}, "--vocab-size and --bpe-merges both set"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"destdir": "a,b"}, "has a comma"),
         ({"destdir": "m\udcff"}, "is not UTF-8, which sentencepiece needs: choose another"),

@@ -14,6 +14,7 @@ from fairseq_lrn.generation.inputs import (
     count,
     items,
     lines_of,
+    longest_pair,
     longest_source,
     longest_target,
 )
@@ -57,6 +58,8 @@ def test_recurrent_models_have_no_limit(build):
     assert longest_source([model]) == 10_000
     assert longest_source([model], 50_000) == 50_000
     assert longest_target([model]) == sys.maxsize
+    assert longest_pair([model]) == (10_000, 10_000)
+    assert longest_pair([model], 50_000) == (50_000, 50_000)
 
 
 def test_limits_of_other_models(build, builders):
@@ -71,6 +74,12 @@ def test_limits_of_other_models(build, builders):
     with pytest.raises(InputError, match="max_source_length=20 exceeds the 19 positions that the"):
         longest_source([build(), learned], 20)
     assert longest_target([build(), learned]) == 30
+    assert longest_pair([build(), learned]) == (19, 29)
+    with pytest.raises(InputError, match="max_length=20 exceeds the 19 positions that the model"):
+        longest_pair([build(), learned], 20)
+    learned.max_decoder_positions = lambda: 10
+    with pytest.raises(InputError, match="max_length=15 exceeds the 9 positions of the model's"):
+        longest_pair([build(), learned], 15)
     # Sinusoidal positions may exceed what the model was built for.
     sinusoidal = builders["transformer_lrn"](max_source_positions=20)
     assert longest_source([sinusoidal]) == 19

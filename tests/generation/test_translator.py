@@ -245,6 +245,24 @@ def test_scores_of_given_pairs(translator, prepared_data, source):
         assert translation.attention.shape == (len(target.split()) + 1, len(sentence.split()) + 1)
 
 
+def test_pairs_that_are_too_long(translator, source, caplog):
+    """The others get their scores, and warnings name those that are too long."""
+    long = "dog " * 100
+    sources, targets = [source[0], long, source[0]], ["ein Hund", "ein Hund", long]
+    found = translator.score(sources, targets, attention=True, max_length=50, first_number=5)
+    assert found[0].score == translator.score(sources[:1], targets[:1])[0].score
+    for side, pair, subwords in (
+        ("source 6", found[1], translator.raw.subwords(long)),
+        ("target 7", found[2], translator.raw.target_subwords(long)),
+    ):
+        assert math.isnan(pair.score) and not pair.words and not pair.alignment
+        message = f"{side} has {len(subwords)} subwords, more than the limit of 50, so the pair "
+        assert f"{message}has no score: split it, or raise max_length" in caplog.text
+    assert not any(math.isnan(pair.score) for pair in translator.score(sources, targets))
+    with pytest.raises(InputError, match="max_length must be a whole number above 0, not 0"):
+        translator.score(sources, targets, max_length=0)
+
+
 def test_ensemble(untrained, translator, source):
     path = str(untrained / "checkpoint_best.pt")
     assert load_translator(f"{path}:{path}")(source, **SHORT) == translator(source, **SHORT)

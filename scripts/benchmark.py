@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Measure speed and memory against peers, in turns, and print a Markdown table of medians.
 
-scan: the recurrence; layer: a recurrent layer; train: fairseq-train; generate: fairseq-generate;
-step: the parts of a decoding step; scaling: training and generating as sentences grow.
+scan: the recurrence; layer: a recurrent layer; products: matrix products in two libraries;
+train: fairseq-train; generate: fairseq-generate; step: the parts of a decoding step;
+scaling: training and generating as sentences grow.
 
 The packages of the peers come with: bash scripts/setup.sh benchmark
 """
@@ -14,7 +15,14 @@ import os
 
 import torch
 
-from benchmarks import decoding_step, generation_speed, operator_speed, scaling, training_speed
+from benchmarks import (
+    decoding_step,
+    generation_speed,
+    operator_speed,
+    products,
+    scaling,
+    training_speed,
+)
 from benchmarks.machine import describe_machine, format_machine
 from fairseq_lrn.commands.entry import run
 from fairseq_lrn.errors import InputError
@@ -51,7 +59,9 @@ def positive(text: str) -> int:
 def parse() -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--rounds", type=int, help="turns of each candidate (default: 3; scan, layer: 7)"
+        "--rounds",
+        type=int,
+        help="turns of each candidate (default: 3; scan, layer, products: 7)",
     )
     common.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     parser = argparse.ArgumentParser(
@@ -65,6 +75,7 @@ def parse() -> argparse.Namespace:
         measure.add_argument("--dtype", choices=DTYPES, default="float32")
         measure.add_argument("--activation", choices=("tanh", "identity"), default="tanh")
         measure.add_argument("--plot", metavar="FILE", help="also draw a chart, e.g. scan.png")
+    measures.add_parser("products", parents=[common])
     data_help = "directory of prepared data (fairseq-lrn prepare or fairseq-preprocess)"
     measure = measures.add_parser("train", parents=[common])
     measure.add_argument("data", help=data_help)
@@ -181,6 +192,12 @@ def measure_operators(args: argparse.Namespace) -> tuple:
     return operator_speed.format_table(comparisons), comparisons
 
 
+def measure_products(args: argparse.Namespace) -> tuple:
+    torch.manual_seed(1)
+    found = products.measure(args.rounds or 7)
+    return products.format_table(found), found
+
+
 def measure_training(args: argparse.Namespace) -> tuple:
     for option, updates in (("--updates", args.updates), ("--skip", args.skip)):
         if updates < 1 or updates % training_speed.INTERVAL != 0:
@@ -237,6 +254,7 @@ def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
 
 MEASURES = {
     **dict.fromkeys(OPERATORS, measure_operators),
+    "products": measure_products,
     "train": measure_training,
     "generate": measure_generation,
     "step": measure_steps,

@@ -11,6 +11,7 @@ from fairseq_lrn.modules.hooks import computes_weights
 from fairseq_lrn.ops import int8_kernel, int8_linear, quantised
 from fairseq_lrn.ops.cpu import has_bfloat16
 from fairseq_lrn.ops.int8_linear import OUT
+from fairseq_lrn.ops.products import linear
 from fairseq_lrn.ops.transforms import is_transforming
 
 
@@ -149,6 +150,7 @@ class Packable:
                 return int8_linear(supported, weight, self.weight.size(0), bias).to(x.dtype)
             if weight is not None:
                 return _packed_product(x, weight, bias).to(x.dtype)
+            return linear(x, self.weight, bias)
         return F.linear(x, self.weight, bias)
 
     def __getstate__(self) -> Dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``python -m fairseq_lrn.ops``: which backend computes the recurrence here, for bug reports."""
+"""``python -m fairseq_lrn.ops``: what computes the operators here, for bug reports."""
 
 import os
 import platform
@@ -7,12 +7,13 @@ import shutil
 import torch
 
 from fairseq_lrn import __version__
-from fairseq_lrn.ops import backends, build, dispatch, int8_kernel
+from fairseq_lrn.ops import backends, build, dispatch, int8_kernel, products
 from fairseq_lrn.ops.lrn_scan.triton_backend import INTERPRETER_VARIABLE
 
 VARIABLES = (
     dispatch.BACKEND_VARIABLE,
     INTERPRETER_VARIABLE,
+    products.PRODUCTS_VARIABLE,
     build.BUILD_VARIABLE,
     build.FLAGS_VARIABLE,
     "ATEN_CPU_CAPABILITY",
@@ -40,6 +41,7 @@ def main() -> None:
         except (RuntimeError, ValueError) as error:
             chosen = f"error: {error}"
         print(f"kernels on {device_type}: {chosen}")
+    print(f"float32 products on cpu: {' ('.join(products.LIBRARY_IN_USE)})")
     print(f"8-bit products: {int8_kernel() or 'unavailable'}")
     for backend in backends():
         print(f"{backend.name:<11}{backend.state:<13}{backend.reason}")

@@ -15,6 +15,7 @@ from torch import Tensor
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.library import LIBRARY
 from fairseq_lrn.ops.precision import matmul_dtype
+from fairseq_lrn.ops.products import mm, multiplies_in_onednn
 from fairseq_lrn.ops.transforms import is_batched_gradient, is_transforming
 
 # Bytes of a block of logits. A small block is cheap to write and to read again; with few blocks,
@@ -117,21 +118,28 @@ class _LinearCrossEntropy(torch.autograd.Function):
         right = 1.0 - eps - rest
         rows = max(MIN_BLOCK_ROWS, BLOCK_BYTES // (vocab_size * products.itemsize)) // passes
         rows = min(rows, max(count, 1))
-        logits = x.new_empty(passes * rows, vocab_size, dtype=products)
         grad_x = torch.empty_like(x) if needs_grad else None
         nll, target_logits, divergence = (x.new_zeros((), dtype=single) for _ in range(3))
         w = weight.to(products)
-        # On a CPU, products in half precision take longer if a factor is a transposed view.
         half = products != single
+        in_onednn = multiplies_in_onednn(x[:, :rows].to(products), w)
+        # oneDNN returns a new tensor; the other products write into this one, block after block.
+        logits = x.new_empty(0 if in_onednn else passes * rows, vocab_size, dtype=products)
+        # On a CPU, products in half precision take longer if a factor is a transposed view.
         w_t = w.t().contiguous() if half else w.t()
-        grad_w = torch.zeros_like(w_t if half else w, dtype=single) if needs_grad else None
+        # Transposed, the factor that is copied for the product is the small one.
+        transposed = half or in_onednn
+        grad_w = torch.zeros_like(w_t if transposed else w, dtype=single) if needs_grad else None
         for start in range(0, count, rows):
             block = slice(start, start + rows)
             block_x = x[:, block].to(products).flatten(0, 1)
-            product = logits[: block_x.size(0)]
-            step = PRODUCT_ROWS if half else rows * passes
-            for part_x, part in zip(block_x.split(step), product.split(step)):
-                torch.mm(part_x, w_t, out=part)
+            if in_onednn:
+                product = mm(block_x, w_t)
+            else:
+                product = logits[: block_x.size(0)]
+                step = PRODUCT_ROWS if half else rows * passes
+                for part_x, part in zip(block_x.split(step), product.split(step)):
+                    torch.mm(part_x, w_t, out=part)
             # This replaces the logits by their gradient, except for label smoothing's constant.
             sums = softmax_gradient_(
                 product, target[block], right, rdrop_alpha / 2, passes == 2, needs_grad
@@ -140,16 +148,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 total += part.sum()
             if not needs_grad:
                 continue
-            grad_x[:, block] = torch.mm(product, w).view(passes, -1, x.size(2))
-            if half:
-                grad_w += torch.mm(block_x.t().contiguous(), product)
+            grad_x[:, block] = mm(product, w).view(passes, -1, x.size(2))
+            if transposed:
+                grad_w += mm(block_x.t().contiguous(), product)
             else:
                 grad_w.addmm_(product.t(), block_x)
         sum_x, sum_weight = x.sum((0, 1), dtype=single), weight.sum(0, dtype=single)
         ctx.grads = None
         if needs_grad:
             grad_x -= rest * sum_weight
-            grad_w = grad_w.t().contiguous() if half else grad_w
+            grad_w = grad_w.t().contiguous() if transposed else grad_w
             grad_w -= rest * sum_x
             if kept is not None:
                 grad_x = torch.zeros_like(all_x).index_copy_(1, kept, grad_x)

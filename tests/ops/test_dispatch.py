@@ -70,7 +70,12 @@ def test_backends_lists_without_loading(root):
 def test_report(root):
     result = subprocess.run(
         [sys.executable, "-m", "fairseq_lrn.ops"],
-        env={**os.environ, "PYTHONPATH": str(root), "FAIRSEQ_LRN_BACKEND": "reference"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(root),
+            "FAIRSEQ_LRN_BACKEND": "reference",
+            "FAIRSEQ_LRN_PRODUCTS": "torch",
+        },
         capture_output=True,
         text=True,
         check=True,
@@ -81,6 +86,7 @@ def test_report(root):
     assert [line.split()[0] for line in lines[-3:]] == ["reference", "cpp", "triton"]
     assert (MISSING or "C++ kernel") in lines[-2]
     assert "kernels on cpu: reference" in lines
+    assert "float32 products on cpu: torch (FAIRSEQ_LRN_PRODUCTS=torch)" in lines
     assert "8-bit products: unavailable" in lines
 
 

@@ -1,0 +1,145 @@
+"""Matrix products in float32, through the faster of the two libraries that torch carries on x86.
+
+torch gives them to MKL, which uses AVX-512 on Intel's processors alone. On AMD's processors with
+AVX-512, oneDNN takes about half the time. torch itself uses oneDNN for float32 in nn.LSTM only.
+
+The library follows from the processor and never from a measurement: a training run that is resumed
+must compute the same as one that was not interrupted.
+"""
+
+import os
+from typing import NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fairseq_lrn.ops.cpu import cpuinfo
+from fairseq_lrn.ops.library import LIBRARY
+from fairseq_lrn.ops.precision import matmul_dtype
+from fairseq_lrn.ops.transforms import is_batched_gradient, is_transforming
+
+PRODUCTS_VARIABLE = "FAIRSEQ_LRN_PRODUCTS"
+TORCH, ONEDNN, AUTO = "torch", "onednn", "auto"
+# Multiplications in a product. For a smaller one, reaching oneDNN takes longer than it saves.
+MIN_MULTIPLICATIONS = 2**24
+
+
+class ProductLibrary(NamedTuple):
+    """The library that multiplies float32 matrices on the CPU.
+
+    Attributes:
+        name: ``"torch"`` (torch chooses, on x86 MKL) or ``"onednn"``.
+        reason: why it is this one.
+    """
+
+    name: str
+    reason: str
+
+
+def choose_library() -> ProductLibrary:
+    """The library for this processor, or the one that ``FAIRSEQ_LRN_PRODUCTS`` names.
+
+    Raises:
+        ValueError: the variable has an unknown value.
+    """
+    requested = os.environ.get(PRODUCTS_VARIABLE) or AUTO
+    if requested not in (AUTO, TORCH, ONEDNN):
+        raise ValueError(
+            f"{PRODUCTS_VARIABLE} must be {AUTO}, {TORCH} or {ONEDNN}, not {requested}"
+        )
+    if requested == TORCH:
+        return ProductLibrary(TORCH, f"{PRODUCTS_VARIABLE}={requested}")
+    if not has_onednn():
+        return ProductLibrary(TORCH, "this version of torch lacks oneDNN's products")
+    if requested == ONEDNN:
+        return ProductLibrary(ONEDNN, f"{PRODUCTS_VARIABLE}={requested}")
+    if cpuinfo("vendor_id") == "AuthenticAMD" and "avx512f" in cpuinfo("flags").split():
+        return ProductLibrary(ONEDNN, "on AMD's processors, MKL does not use AVX-512")
+    return ProductLibrary(TORCH, "oneDNN is faster on AMD's processors with AVX-512 only")
+
+
+def has_onednn() -> bool:
+    """Whether this version of torch has oneDNN's products."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+# A constant, so that torch.compile needs no guard that reads files.
+LIBRARY_IN_USE = choose_library()
+
+LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+
+
+def linear(x: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+    """x W^T + b, as ``torch.nn.functional.linear``, with the faster library.
+
+    Args:
+        x: ``... x C``.
+        weight: ``D x C``.
+        bias: ``D``.
+
+    Returns:
+        ``... x D``.
+    """
+    if multiplies_in_onednn(x, weight) and not is_transforming():
+        return torch.ops.fairseq_lrn.linear(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+def mm(a: Tensor, b: Tensor) -> Tensor:
+    """The product ``N x D`` of ``N x C`` and ``C x D``, with the faster library. No gradients."""
+    if multiplies_in_onednn(a, b.t()):
+        return onednn_linear(a, b.t(), None)
+    return torch.mm(a, b)
+
+
+def multiplies_in_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether :func:`linear` multiplies by oneDNN; the arguments are those of :func:`linear`."""
+    return (
+        LIBRARY_IN_USE.name == ONEDNN
+        and x.device.type == weight.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32 == matmul_dtype(x)
+        and x.numel() * weight.size(0) >= MIN_MULTIPLICATIONS
+    )
+
+
+def onednn_linear(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    """:func:`linear` in oneDNN, whatever the library in use. It has no gradients."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def _fake(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    return x.new_empty(*x.shape[:-1], weight.size(0))
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.fairseq_lrn.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        product = F.linear if is_batched_gradient(grad) else linear
+        rows, inputs = grad.reshape(-1, grad.size(-1)), x.reshape(-1, x.size(-1))  # N x D, N x C
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            product(grad, weight.t()) if needs_x else None,
+            product(rows.t(), inputs.t()) if needs_weight else None,  # D x N, C x N to D x C
+            rows.sum(0) if needs_bias else None,
+        )
+
+
+def _autograd(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    parameters = (x, weight) if bias is None else (x, weight, bias)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in parameters):
+        return _Linear.apply(x, weight, bias)
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.fairseq_lrn.linear(x, weight, bias)
+
+
+LIBRARY.impl("linear", _fake, "Meta")
+LIBRARY.impl("linear", onednn_linear, "CPU")
+LIBRARY.impl("linear", _autograd, "Autograd")

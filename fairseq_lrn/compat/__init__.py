@@ -30,6 +30,7 @@ def apply_patches(package: Iterable[str]) -> None:
         fused_loss,
         hydra_architectures,
         language_pair,
+        transformer_fast_path,
         unusable_options,
         user_directory,
     )
@@ -44,4 +45,5 @@ def apply_patches(package: Iterable[str]) -> None:
     fused_loss.patch_output_layers()
     hydra_architectures.patch_architectures()
     language_pair.patch_language_pair()
+    transformer_fast_path.patch_transformer_fast_path()
     unusable_options.patch_unusable_options()

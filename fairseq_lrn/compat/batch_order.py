@@ -1,12 +1,14 @@
-"""fairseq (0.12.2, 0.12.3) builds other batches in a resumed training run.
+"""fairseq (0.12.3) builds other batches in a resumed training run.
 
 It groups sentences into batches in the first epoch of a process, with that epoch's seed, and keeps
 these batches for later epochs. A training run that is resumed in a later epoch would therefore see
 other batches than one that was never interrupted. The patch groups sentences anew in each epoch.
+fairseq 0.12.2 has one seed for all epochs, so its batches stay the same, and the patch has no
+effect.
 
-fairseq does so if the options of the task have ``rebuild_batches``. Only tasks for speech define
-it. While the batches are set up, the patch adds it as an attribute of the options, whatever their
-form: the options stay the same object, with the same items and flags.
+fairseq 0.12.3 groups them anew if the options of the task have ``rebuild_batches``. Only tasks for
+speech define it. While the batches are set up, the patch adds it as an attribute of the options,
+whatever their form: the options stay the same object, with the same items and flags.
 """
 
 import contextlib

@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.hub_utils import GeneratorHubInterface
-from omegaconf import OmegaConf
+from omegaconf import open_dict
 from torch import Tensor
 
 from fairseq_lrn import checkpoints
@@ -75,8 +75,8 @@ class TextHubInterface(GeneratorHubInterface):
         if all(isinstance(model.encoder, RecurrentEncoder) for model in models):
             self.max_positions = (sys.maxsize, sys.maxsize)
             # The limits of the training run are for its batches.
-            for name in ("max_tokens", "max_tokens_valid"):
-                OmegaConf.update(self.cfg.dataset, name, None, force_add=True)
+            with open_dict(self.cfg.dataset):
+                self.cfg.dataset.max_tokens = self.cfg.dataset.max_tokens_valid = None
 
     def sample(
         self,

@@ -1,5 +1,6 @@
 """A resumed training run sees the same batches as one that was never interrupted."""
 
+import inspect
 from argparse import Namespace
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.dataclass.configs import FairseqConfig
+from fairseq.tasks.fairseq_task import FairseqTask
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
@@ -69,7 +71,9 @@ def test_batches_of_a_later_epoch(trainer, form):
     uninterrupted = Trainer.get_train_iterator(started, 1, load_dataset=False)
     first, second = batches(uninterrupted), batches(uninterrupted)
     assert batches(Trainer.get_train_iterator(resumed, 2, load_dataset=False)) == second
-    assert sorted(first) != sorted(second)  # grouped anew, not only in another order
+    # Grouped anew, not only in another order. fairseq 0.12.2 has the same batches in all epochs.
+    can_rebuild = "rebuild_batches" in inspect.getsource(FairseqTask.get_batch_iterator)
+    assert (sorted(first) != sorted(second)) == can_rebuild
 
 
 @pytest.mark.parametrize("form", OPTIONS)

@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from fairseq_lrn import LRNModel, load_translator
 from fairseq_lrn.data.parallel import read_lines
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.hub import complete_from_directory
+from fairseq_lrn.modules.linear import can_pack
 from toy_checkpoints import save_checkpoint
 
 SHORT = {"max_len_a": 0, "max_len_b": 8}
@@ -76,7 +78,8 @@ def test_copies(untrained, source):
     model = LRNModel.from_pretrained(untrained)
     for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert copied.translate(source, **SHORT) == model.translate(source, **SHORT)
-        assert copied.models[0].decoder.output_projection.has_packed_copy()
+        packed = copied.models[0].decoder.output_projection.has_packed_copy()
+        assert packed == can_pack(torch.float32)
 
 
 def test_opposite_direction(prepared_data, tmp_path):

@@ -10,6 +10,7 @@ from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.modules.linear import Linear
+from fairseq_lrn.ops import additive_attention, has_additive_attention
 from fairseq_lrn.ops.precision import is_half
 
 
@@ -77,21 +78,24 @@ class AdditiveAttention(nn.Module):
         return bias.unsqueeze(-1)
 
     def weights(self, query: Tensor, keys: Tensor, score_bias: Tensor) -> Tensor:
-        """Attention weights ``B x S x heads`` of a query.
+        """Attention weights ``W*B x S x heads`` of W queries for each sentence.
 
         Args:
-            query: ``B x H``.
+            query: ``W*B x H``; row ``w * B + b`` is a query of sentence b.
             keys: ``B x S x M``, from :meth:`keys`.
             score_bias: ``B x S x 1``, from :meth:`score_bias`.
         """
-        hidden = torch.tanh(keys + self.query_proj(query).unsqueeze(1))
-        # B x S x M to B x S x heads x head_size
-        hidden = hidden.view(keys.size(0), keys.size(1), self.num_heads, self.head_size)
+        projected = self.query_proj(query)
+        sentences, length, width = keys.shape
+        # W*B x M to W x B x 1 x M
+        hidden = torch.tanh(keys + projected.view(-1, sentences, 1, width))
+        # W x B x S x M to W x B x S x heads x head_size
+        hidden = hidden.view(-1, sentences, length, self.num_heads, self.head_size)
         scores = at_least_float32(self._scores(hidden))
-        return torch.softmax(scores + score_bias, dim=1).to(keys.dtype)
+        return torch.softmax(scores + score_bias, dim=2).to(keys.dtype).flatten(0, 1)
 
     def _scores(self, hidden: Tensor) -> Tensor:
-        """Scores ``B x S x heads``, without their bias, of ``B x S x heads x head_size``."""
+        """Scores ``... x heads``, without their bias, of ``... x heads x head_size``."""
         if not torch.jit.is_scripting():
             if not is_plain(self.score_proj):
                 return self.score_proj(hidden).squeeze(-1)
@@ -112,6 +116,27 @@ class AdditiveAttention(nn.Module):
         # (B x heads x N x S) (B x heads x S x head_size)
         context = torch.matmul(weights.permute(1, 3, 0, 2), values.permute(1, 2, 0, 3))
         return context.permute(2, 0, 1, 3).flatten(2)  # N x B x heads x head_size to N x B x M
+
+    @torch.jit.unused
+    def attend(
+        self, query: Tensor, keys: Tensor, memory: Tensor, score_bias: Tensor
+    ) -> Tuple[Tensor, Tensor]:
+        """Attend from W queries for each sentence, in one operator if possible, without gradients.
+
+        Args:
+            query, keys, score_bias: see :meth:`weights`.
+            memory: ``S x B x M``.
+
+        Returns:
+            contexts ``W*B x M`` and attention weights ``W*B x S x heads``.
+        """
+        if is_plain(self.score_proj) and has_additive_attention(query):
+            projected, vector = self.query_proj(query), self.score_proj.weight[0]
+            bias = score_bias.squeeze(-1)  # B x S x 1 to B x S
+            return additive_attention(projected, keys, memory, vector, bias, self.num_heads)
+        weights = self.weights(query, keys, score_bias)
+        by_hypothesis = weights.unflatten(0, (-1, keys.size(0)))  # W x B x S x heads
+        return self.read(by_hypothesis, memory).flatten(0, 1), weights
 
     def forward(
         self, query: Tensor, memory: Tensor, memory_padding_mask: Optional[Tensor] = None

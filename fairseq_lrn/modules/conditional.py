@@ -8,10 +8,11 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.affine import is_plain_affine
+from fairseq_lrn.modules.affine import NORM_EPS, Affine, is_plain_affine
 from fairseq_lrn.modules.attention import AdditiveAttention
-from fairseq_lrn.modules.cells import build_cell
+from fairseq_lrn.modules.cells import LRNCell, build_cell
 from fairseq_lrn.modules.hooks import is_plain
+from fairseq_lrn.ops.attentive_recurrence import NormedMap, attentive_recurrence, can_fuse
 from fairseq_lrn.ops.lrn_scan import scan_directions
 
 
@@ -130,8 +131,12 @@ class AttentiveRecurrence(nn.Module):
     At each step t, the lower cell reads x_t. Attention computes a context c_t, with the new state
     as the query. The upper cell reads c_t. This loop is sequential, so everything that does not
     depend on the state is computed before it: the projection of the lower cell and the keys of the
-    attention. If nothing is normalised and the batch is small, the projection of the upper cell is
-    also applied before the loop, to the memory instead of the contexts.
+    attention.
+
+    For LRN and oLRN in float32 on a CPU, one operator runs the loop
+    (:func:`~fairseq_lrn.ops.attentive_recurrence.attentive_recurrence`). In the other cases, if
+    nothing is normalised and the batch is small, the projection of the upper cell is also applied
+    before the loop, to the memory instead of the contexts.
 
     Args:
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
@@ -183,16 +188,25 @@ class AttentiveRecurrence(nn.Module):
             memory_padding_mask: ``B x S``, true at padding.
             keys: ``attention.keys(memory)``, ``B x S x M``, if already computed.
 
+        A single step without padding and without gradients may have W hypotheses for each sentence,
+        which share its memory: *x* is then ``1 x W*B x C`` and *state* ``W*B x state_size``, where
+        row ``w * B + b`` is hypothesis w of sentence b.
+
         Returns:
             output ``T x B x H``, final state ``B x state_size``, contexts ``T x B x M`` (at
             padding, the contexts of the carried state), attention weights ``T x B x S x heads``.
         """
         if not torch.jit.is_scripting():
+            if x.size(0) == 1 and padding_mask is None and not torch.is_grad_enabled():
+                return self._step(x, memory, state, memory_padding_mask, keys)
             if not is_plain(self.lower, self.attention, self.upper):
                 return self._call_parts(x, memory, state, padding_mask, memory_padding_mask)
         if keys is None:
             keys = self.attention.keys(memory)
         score_bias = self.attention.score_bias(keys, memory_padding_mask)
+        if not torch.jit.is_scripting():
+            if self._is_fused(x):
+                return self._fused(x, memory, state, padding_mask, score_bias, keys)
         values = self._projected_values(memory) if self._projects_values(x, memory) else None
         projected = self.lower.project(x).unbind(0)  # B x P each
         padding: List[Tensor] = []
@@ -226,6 +240,69 @@ class AttentiveRecurrence(nn.Module):
         else:
             all_contexts = torch.stack(contexts)
         return torch.stack(outputs), state, all_contexts, all_weights
+
+    @torch.jit.unused
+    def _step(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        state: Tensor,
+        memory_padding_mask: Optional[Tensor],
+        keys: Optional[Tensor],
+    ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """:meth:`forward` over one step without padding and without gradients."""
+        if not is_plain(self.lower, self.attention, self.upper):
+            hypotheses = x.size(1) // memory.size(1)
+            if memory_padding_mask is not None:
+                memory_padding_mask = memory_padding_mask.repeat(hypotheses, 1)  # W*B x S
+            memory = memory.repeat(1, hypotheses, 1)  # S x W*B x M
+            return self._call_parts(x, memory, state, None, memory_padding_mask)
+        if keys is None:
+            keys = self.attention.keys(memory)
+        score_bias = self.attention.score_bias(keys, memory_padding_mask)
+        state = self.lower.step(self.lower.project(x[0]), state)
+        query = state[:, : self.hidden_size]
+        context, weights = self.attention.attend(query, keys, memory, score_bias)
+        state = self.upper.step(self.upper.project(context), state)
+        output = state[:, : self.hidden_size]
+        return output.unsqueeze(0), state, context.unsqueeze(0), weights.unsqueeze(0)
+
+    @torch.jit.unused
+    def _is_fused(self, x: Tensor) -> bool:
+        """Whether one operator computes the loop."""
+        parts = (self.lower, self.upper, self.attention.score_proj)
+        maps = (self.upper.projection, self.attention.query_proj)
+        return (
+            type(self.lower) is LRNCell
+            and x.size(0) > 1
+            and can_fuse(x)
+            and is_plain(*parts)
+            and is_plain_affine(*maps)
+            and all(type(norm) is nn.LayerNorm for part in maps for norm in part.norms)
+        )
+
+    @torch.jit.unused
+    def _fused(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        state: Tensor,
+        padding_mask: Optional[Tensor],
+        score_bias: Tensor,
+        keys: Tensor,
+    ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """:meth:`forward` in one operator."""
+        attention = self.attention
+        lower_bias, upper_bias = (
+            next(iter(cell.biases()), None) for cell in (self.lower, self.upper)
+        )
+        outputs, contexts, weights = attentive_recurrence(
+            self.lower.project(x), state, memory, keys, score_bias.squeeze(-1), padding_mask,
+            lower_bias, attention.score_proj.weight[0], _normed_map(attention.query_proj),
+            attention.query_proj.bias, _normed_map(self.upper.projection), upper_bias,
+            self.lower.activation, attention.num_heads, NORM_EPS,
+        )  # fmt: skip
+        return outputs, outputs[-1], contexts, weights
 
     @torch.jit.unused
     def _call_parts(
@@ -276,3 +353,11 @@ class AttentiveRecurrence(nn.Module):
         bias = self.upper.project(torch.zeros_like(memory[0, :1]))  # 1 x P
         projected = torch.einsum("sbhm,phm->bshp", values, weight) + bias / heads
         return projected.flatten(1, 2)  # B x S x heads x P to B x S*heads x P
+
+
+def _normed_map(module: Affine) -> NormedMap:
+    """The parameters of a map with at most one layer norm."""
+    if len(module.norms) == 0:
+        return NormedMap(module.weight, None, None)
+    norm = module.norms[0]
+    return NormedMap(module.weight, norm.weight, norm.bias)

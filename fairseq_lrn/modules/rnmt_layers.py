@@ -173,6 +173,9 @@ class RNMTDecoderLayer(nn.Module):
         dropout: see :class:`OutputBranch`.
         layer_norm: normalise initial state and output. The recurrence has its own option *norm*.
 
+    Attributes:
+        attends: whether the layer attends to the source.
+
     Every subclass has the same ``forward``:
 
     Args:
@@ -189,7 +192,12 @@ class RNMTDecoderLayer(nn.Module):
         output ``T x B x D``, contexts ``T x B x M`` (those of the layer itself if it attends,
         otherwise *context*), final state ``B x state_size``, and attention weights
         ``T x B x S x heads`` (None if the layer does not attend).
+
+    For a single position of W hypotheses per sentence, B is W*B everywhere except in *memory*,
+    *memory_padding_mask* and *keys*: see :class:`~fairseq_lrn.modules.AttentiveRecurrence`.
     """
+
+    attends = False
 
     def __init__(
         self,
@@ -231,6 +239,8 @@ class AttentiveDecoderLayer(RNMTDecoderLayer):
         dropout, layer_norm: see :class:`RNMTDecoderLayer`.
         **options: passed to :class:`~fairseq_lrn.modules.AttentiveRecurrence`.
     """
+
+    attends = True
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ class SearchState:
         recurrent: recurrent state of each layer, ``W*B x state_size``.
         memory: tensors that are computed once per sentence, ``S x B x ...`` each.
         padding_mask: source padding, ``B x S``; None if no sentence is padded.
+        is_start: whether no token has been read.
         fused_step: one step of all layers in a single C++ call; None if the layers take the step
             one by one.
     """
@@ -26,6 +27,7 @@ class SearchState:
     recurrent: List[Tensor]
     memory: List[Tensor]
     padding_mask: Optional[Tensor]
+    is_start: bool = True
     fused_step: Optional[DecoderStep] = None
 
     def select(self, rows: Tensor, sentences: Optional[Tensor] = None) -> None:

@@ -1,6 +1,7 @@
 """The LRN recurrence and the other fused operators. Nothing in here imports fairseq."""
 
 from fairseq_lrn.ops import cpp_backend  # noqa: F401  (registers itself, before the GPU's)
+from fairseq_lrn.ops.additive_attention import additive_attention, has_additive_attention
 from fairseq_lrn.ops.cross_entropy import linear_cross_entropy
 from fairseq_lrn.ops.decoder_step import DecoderStep, has_decoder_step
 from fairseq_lrn.ops.dispatch import Backend, backends
@@ -12,7 +13,9 @@ __all__ = [
     "ACTIVATIONS",
     "Backend",
     "DecoderStep",
+    "additive_attention",
     "backends",
+    "has_additive_attention",
     "has_decoder_step",
     "int8_kernel",
     "int8_linear",

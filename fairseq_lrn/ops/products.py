@@ -23,6 +23,9 @@ PRODUCTS_VARIABLE = "FAIRSEQ_LRN_PRODUCTS"
 TORCH, ONEDNN, AUTO = "torch", "onednn", "auto"
 # Multiplications in a product. For a smaller one, reaching oneDNN takes longer than it saves.
 MIN_MULTIPLICATIONS = 2**24
+# See PackedProduct.
+MIN_TIMES_TO_PACK = 4
+MIN_PACKED_MULTIPLICATIONS = 2**18
 
 
 class ProductLibrary(NamedTuple):
@@ -91,6 +94,36 @@ def mm(a: Tensor, b: Tensor) -> Tensor:
     if multiplies_in_onednn(a, b.t()):
         return onednn_linear(a, b.t(), None)
     return torch.mm(a, b)
+
+
+class PackedProduct:
+    """The product x W^T with a weight that is used in many steps. It has no gradients.
+
+    Packing takes about as long as two products with few rows; torch's own product takes about
+    twice as long as one with a packed weight.
+
+    Args:
+        weight: ``D x C``, float32 on a CPU.
+        rows: number of rows of each *x*.
+        times: number of products.
+    """
+
+    def __init__(self, weight: Tensor, rows: int, times: int):
+        self.weight = weight.detach()
+        self.is_packed = (
+            times >= MIN_TIMES_TO_PACK
+            and weight.numel() * rows >= MIN_PACKED_MULTIPLICATIONS
+            and has_onednn()
+            and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        )
+        if self.is_packed:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous(), rows)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x W^T, ``N x D`` from ``N x C``."""
+        if self.is_packed:
+            return onednn_linear(x, self.weight, None)
+        return torch.mm(x, self.weight.t())
 
 
 def multiplies_in_onednn(x: Tensor, weight: Tensor) -> bool:

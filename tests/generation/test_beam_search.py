@@ -6,6 +6,7 @@ import pytest
 import torch
 from fairseq import search
 from fairseq.sequence_generator import SequenceGenerator
+from torch import nn
 
 from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
 from fairseq_lrn.modules.attention import DotProductAttention
@@ -29,6 +30,15 @@ VARIANTS = {
     "GRU": ("lrn", {"cell": "gru"}),
     "LSTM, layer norm": ("lrn", {"cell": "lstm", "layernorm_projection": True}),
     "hybrid": ("transformer_lrn", {}),
+    "paper": ("lrn_rnmt", {}),
+    "paper, oLRN, tanh": ("lrn_rnmt", {"cell": "olrn", "activation_fn": "tanh"}),
+    "paper, ATR": ("lrn_rnmt", {"cell": "atr", "activation_fn": "tanh"}),
+    "paper, SRU, separate tables": ("lrn_rnmt", {"cell": "sru", "share_all_embeddings": False}),
+    "paper, GRU, no layer norm": ("lrn_rnmt", {"cell": "gru", "no_layer_norm": True}),
+    "paper, LSTM": ("lrn_rnmt", {"cell": "lstm"}),
+    "paper, deep attention": ("lrn_rnmt", {"deep_attention": True, "decoder_layers": 3}),
+    "paper, simple": ("lrn_rnmt", {"no_context_aware_encoder": True, "no_feature_layer": True}),
+    "paper, masked symbols": ("lrn_rnmt", {"mask_extra_symbols": True}),
 }
 
 
@@ -219,7 +229,7 @@ def test_hypotheses_end_at_different_steps(build, batch, task):
     assert any(len(set(row)) > 1 for row in lengths)
 
 
-def test_fairseqs_search_runs_for_everything_else(build, build_rnmt, batch, task):
+def test_fairseqs_search_runs_for_everything_else(build, batch, task):
     model, dictionary = build(), task.target_dictionary
     model.decoder.need_attn = False
     sample = sample_of(batch(LENGTHS))
@@ -230,7 +240,11 @@ def test_fairseqs_search_runs_for_everything_else(build, build_rnmt, batch, task
 
     assert reason() == ""
     assert reason([model, build()]) == "an ensemble"
-    assert reason([build_rnmt()]) == "a decoder without start_search"
+    other = build()
+    other.decoder = nn.Identity()
+    generator = RecurrentSequenceGenerator([model], dictionary)
+    generator.model.single_model = other
+    assert generator.unavailable_reason() == "a decoder without start_search"
     diverse = search.DiverseBeamSearch(dictionary, 2, 0.5)
     assert reason(search_strategy=diverse) == "a search other than beam search"
     assert reason(no_repeat_ngram_size=2) == "--no-repeat-ngram-size"

@@ -30,6 +30,7 @@ from fairseq_lrn.modules.rnmt_layers import (
     PlainDecoderLayer,
     RNMTEncoderLayer,
 )
+from fairseq_lrn.modules.search import SearchState
 
 
 @register_model("lrn_rnmt", dataclass=RNMTConfig)
@@ -263,15 +264,57 @@ class RNMTDecoder(RecurrentDecoder):
             # On the CPU, so that reading it does not wait for a GPU.
             updated["num_steps"] = torch.tensor(num_seen + x.size(0), device=torch.device("cpu"))
             self.set_incremental_state(incremental_state, "recurrence", updated)
+        x = self._features(x, context)
+        if attn is not None:
+            # T x B x S x heads to B x T x S; contiguous, because fairseq's criterion views it
+            attn = attn.mean(-1).transpose(0, 1).contiguous() if self.returns_attn() else None
+        return x.transpose(0, 1), {"attn": [attn]}  # T x B x E to B x T x E
+
+    def _features(self, x: Tensor, context: Optional[Tensor]) -> Tensor:
+        """Features ``T x B x E`` from the last layer's output and contexts, ``T x B x ...``."""
         if self.has_feature_layer:
             assert context is not None
             x = torch.cat([x, context], dim=-1)  # T x B x C and T x B x H to T x B x C+H
             x = torch.tanh(self.feature_proj(x))  # T x B x E
             x = self.dropout_module(x)
-        if attn is not None:
-            # T x B x S x heads to B x T x S; contiguous, because fairseq's criterion views it
-            attn = attn.mean(-1).transpose(0, 1).contiguous() if self.returns_attn() else None
-        return x.transpose(0, 1), {"attn": [attn]}  # T x B x E to B x T x E
+        return x
+
+    @torch.jit.unused
+    def start_search(self, encoder_out: Dict[str, List[Tensor]]) -> SearchState:
+        """See :class:`~fairseq_lrn.modules.search.SearchableDecoder`."""
+        repack_changed_weights(self)
+        memory, final_state = encoder_out["encoder_out"][0], encoder_out["encoder_state"][0]
+        padding_mask = encoder_out["encoder_padding_mask"][0]
+        keys = [layer.keys(memory) for layer in self.layers]
+        return SearchState(
+            [layer.initial_state(final_state) for layer in self.layers],
+            # B x S x M to S x B x M
+            [memory, *(one.transpose(0, 1) for one in keys if one is not None)],
+            padding_mask if bool(padding_mask.any()) else None,
+        )
+
+    @torch.jit.unused
+    def search_step(self, tokens: Tensor, state: SearchState) -> Tensor:
+        """See :class:`~fairseq_lrn.modules.search.SearchableDecoder`.
+
+        Features and logits have the data type in which the output layer multiplies.
+        """
+        x = self.embed_tokens(tokens.view(1, -1)) + self.embed_bias  # 1 x W*B x E
+        if state.is_start:
+            x = torch.zeros_like(x)
+        state.is_start = False
+        x = self.dropout_module(x)
+        memory, *remaining = state.memory
+        keys = iter(remaining)
+        context: Optional[Tensor] = None
+        for index, layer in enumerate(self.layers):
+            # S x B x M to B x S x M
+            own = next(keys).transpose(0, 1) if layer.attends else None
+            x, context, state.recurrent[index], _ = layer(
+                x, context, state.recurrent[index], memory, state.padding_mask, own, None
+            )
+        x = self._features(x, context)[0]
+        return x.to(self.output_projection.product_dtype(x.device.type))
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Logits ``B x T x V`` from features ``B x T x E``."""

@@ -132,7 +132,7 @@ class AdditiveAttention(nn.Module):
         """
         if is_plain(self.score_proj) and has_additive_attention(query):
             projected, vector = self.query_proj(query), self.score_proj.weight[0]
-            bias = score_bias.squeeze(-1)  # B x S x 1 to B x S
+            bias = score_bias.squeeze(-1).contiguous()  # B x S x 1 to B x S
             return additive_attention(projected, keys, memory, vector, bias, self.num_heads)
         weights = self.weights(query, keys, score_bias)
         by_hypothesis = weights.unflatten(0, (-1, keys.size(0)))  # W x B x S x heads

@@ -17,6 +17,7 @@ from fairseq.search import BeamSearch
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
+from fairseq_lrn.modules.search import SearchState
 from fairseq_lrn.ops import top_log_probs
 
 logger = logging.getLogger(__name__)
@@ -78,13 +79,46 @@ class RecurrentSequenceGenerator(SequenceGenerator):
                 "lower it, or raise --max-len-a or --max-len-b"
             )
         decoder = self.model.single_model.decoder
-        encoder_out = self.model.forward_encoder(net_input)[0]
-        return self._search(
-            decoder,
-            decoder.start_search(encoder_out),
-            torch.full_like(src_tokens[:, 0], self.eos if bos_token is None else bos_token),
-            longest,
+        state = decoder.start_search(self.model.forward_encoder(net_input)[0])
+        first = self.eos if bos_token is None else bos_token
+        is_own = type(self)._candidates is RecurrentSequenceGenerator._candidates
+        if state.fused_search is not None and is_own:
+            finished = self._fused_search(state, src_tokens.size(0), first, longest)
+        else:
+            tokens = torch.full_like(src_tokens[:, 0], first)
+            finished = self._search(decoder, state, tokens, longest)
+        if not all(finished):
+            raise RuntimeError(
+                "beam search found no translation of some sentences: the model's probabilities "
+                "are NaN, or the end of sentence has probability 0; is the checkpoint damaged, or "
+                "was its training run unstable?"
+            )
+        return finished
+
+    def _fused_search(self, state: SearchState, sentences: int, first: int, longest: int):
+        """:meth:`_search` in one operator.
+
+        Args:
+            state: the decoder's state for each of B sentences.
+            sentences: B.
+            first: the first token.
+            longest: largest number of tokens of a hypothesis, EOS excluded.
+        """
+        assert state.fused_search is not None
+        found = state.fused_search(
+            state.recurrent,
+            state.memory,
+            state.padding_mask,
+            symbols=(first, self.eos, self.pad, self.unk),
+            sizes=(self.beam_size, self.min_len, longest),
+            temperature=self.temperature,
+            unk_penalty=self.unk_penalty,
+            normalisers=[1.0, *(self.normaliser(length) for length in range(1, longest + 2))],
         )
+        finished: List[List[Dict[str, Tensor]]] = [[] for _ in range(sentences)]
+        for sentence, tokens, scores, total in found:
+            finished[sentence].append(hypothesis(tokens, scores, total))
+        return best_first(finished)
 
     def _search(self, decoder, state, tokens: Tensor, longest: int):
         """
@@ -124,14 +158,7 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             state.select(_on(device, rows), None if sentences is None else _on(device, sentences))
             tokens = _on(device, hypotheses.tokens[-1])
             scores = _on(device, hypotheses.scores[-1])
-        finished = hypotheses.finished()
-        if not all(finished):
-            raise RuntimeError(
-                "beam search found no translation of some sentences: the model's probabilities "
-                "are NaN, or the end of sentence has probability 0; is the checkpoint damaged, or "
-                "was its training run unstable?"
-            )
-        return finished
+        return best_first(hypotheses.finished)
 
     def _candidates(self, logits: Tensor, step: int, is_last: bool):
         """Log-probabilities and tokens, ``W*B x k``, that can be among the best."""
@@ -163,12 +190,13 @@ class Hypotheses:
     Attributes:
         tokens, scores, parents: for each step, the new tokens, the scores up to them and the
             rows that they extend, ``W x B``.
+        finished: finished hypotheses of each sentence, in fairseq's form.
     """
 
     def __init__(self, sentences: int, beam: int, eos: int, normaliser):
         self.beam, self.eos, self.normaliser = beam, eos, normaliser
         self.sentences = np.arange(sentences)  # indices of the unfinished sentences
-        self.finished_by_sentence: List[List[Dict[str, Tensor]]] = [[] for _ in range(sentences)]
+        self.finished: List[List[Dict[str, Tensor]]] = [[] for _ in range(sentences)]
         self.tokens: List[np.ndarray] = []
         self.scores: List[np.ndarray] = []
         self.parents: List[np.ndarray] = []
@@ -222,19 +250,13 @@ class Hypotheses:
             steps[:, 1:] -= steps[:, :-1].copy()
             tokens, steps = torch.from_numpy(tokens), torch.from_numpy(steps)
             for index, sentence in enumerate(self.sentences[sentences]):
-                if len(self.finished_by_sentence[sentence]) < self.beam:
-                    self.finished_by_sentence[sentence].append(
-                        {
-                            "tokens": tokens[index],
-                            "score": total[index],
-                            "attention": torch.empty(0, device="cpu"),
-                            "alignment": torch.empty(0, device="cpu"),
-                            "positional_scores": steps[index],
-                        }
+                if len(self.finished[sentence]) < self.beam:
+                    self.finished[sentence].append(
+                        hypothesis(tokens[index], steps[index], total[index])
                     )
         if is_last:
             return np.arange(0)
-        counts = [len(self.finished_by_sentence[sentence]) for sentence in self.sentences]
+        counts = [len(self.finished[sentence]) for sentence in self.sentences]
         return np.flatnonzero(np.array(counts) < self.beam)
 
     def _trace(self, rows):
@@ -248,12 +270,30 @@ class Hypotheses:
             rows = self.parents[step].reshape(-1)[rows]
         return tokens, scores
 
-    def finished(self) -> List[List[Dict[str, Tensor]]]:
-        """The finished hypotheses of each sentence, best first, on the CPU."""
-        return [
-            sorted(hypotheses, key=lambda hypothesis: float(hypothesis["score"]), reverse=True)
-            for hypotheses in self.finished_by_sentence
-        ]
+
+def hypothesis(tokens: Tensor, scores: Tensor, total: Tensor) -> Dict[str, Tensor]:
+    """A hypothesis in fairseq's form, on the CPU.
+
+    Args:
+        tokens: EOS included, ``n``.
+        scores: log-probability of each token, ``n``.
+        total: normalised score, a scalar.
+    """
+    return {
+        "tokens": tokens,
+        "score": total,
+        "attention": torch.empty(0, device="cpu"),
+        "alignment": torch.empty(0, device="cpu"),
+        "positional_scores": scores,
+    }
+
+
+def best_first(finished: List[List[Dict[str, Tensor]]]) -> List[List[Dict[str, Tensor]]]:
+    """The hypotheses of each sentence, best first."""
+    return [
+        sorted(hypotheses, key=lambda one: float(one["score"]), reverse=True)
+        for hypotheses in finished
+    ]
 
 
 def _on(device: torch.device, array: np.ndarray) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Dict, List, Optional, Protocol
 
 from torch import Tensor
 
-from fairseq_lrn.ops import DecoderStep
+from fairseq_lrn.ops import BeamSearch, DecoderStep
 
 
 @dataclass
@@ -22,6 +22,7 @@ class SearchState:
         is_start: whether no token has been read.
         fused_step: one step of all layers in a single C++ call; None if the layers take the step
             one by one.
+        fused_search: the whole search in a single C++ call; None if Python takes the steps.
     """
 
     recurrent: List[Tensor]
@@ -29,6 +30,7 @@ class SearchState:
     padding_mask: Optional[Tensor]
     is_start: bool = True
     fused_step: Optional[DecoderStep] = None
+    fused_search: Optional[BeamSearch] = None
 
     def select(self, rows: Tensor, sentences: Optional[Tensor] = None) -> None:
         """Keep only the hypotheses *rows*, in their given order. A row may occur repeatedly.

@@ -2,6 +2,7 @@
 
 from fairseq_lrn.ops import cpp_backend  # noqa: F401  (registers itself, before the GPU's)
 from fairseq_lrn.ops.additive_attention import additive_attention, has_additive_attention
+from fairseq_lrn.ops.beam_search import BeamSearch
 from fairseq_lrn.ops.cross_entropy import linear_cross_entropy
 from fairseq_lrn.ops.decoder_step import DecoderStep, has_decoder_step
 from fairseq_lrn.ops.dispatch import Backend, backends
@@ -12,6 +13,7 @@ from fairseq_lrn.ops.top_log_probs import top_log_probs
 __all__ = [
     "ACTIVATIONS",
     "Backend",
+    "BeamSearch",
     "DecoderStep",
     "additive_attention",
     "backends",

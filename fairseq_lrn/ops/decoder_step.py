@@ -5,7 +5,7 @@ a torch operator for each of them takes longer than computing them. So they are 
 the matrix products, too. The layers themselves are the reference implementation.
 """
 
-from typing import List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -106,8 +106,13 @@ class DecoderStep:
             RuntimeError: shapes do not fit, or a tensor has an unsuitable type.
         """
         return torch.ops.fairseq_lrn.lrn_decoder_step(
-            x, states, memory, padding_mask, self._parameters, *self._options
+            x, states, memory, padding_mask, *self.arguments
         )
+
+    @property
+    def arguments(self) -> Tuple[Any, ...]:
+        """The arguments of the operator that stay the same in every step."""
+        return (self._parameters, *self._options)
 
 
 def _check_names(index: int, layer: Mapping[str, Optional[Tensor]], names: Sequence[str]) -> None:

@@ -4,10 +4,7 @@
 // the residual stream, H the size of the state, and S the length of the source.
 
 #include <ATen/core/Tensor.h>
-#include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
@@ -21,6 +18,7 @@
 #include <vector>
 
 #include "../common/instruction_sets.h"
+#include "../common/products.h"
 #include "../common/threads.h"
 #include "parameters.h"
 
@@ -76,52 +74,6 @@ struct Options {
 
 const float* data_or_null(const std::optional<at::Tensor>& tensor) {
   return tensor ? tensor->const_data_ptr<float>() : nullptr;
-}
-
-// The number of rows to which a product in bfloat16 is padded. It must equal kernel_rows in
-// fairseq_lrn/modules/linear.py, which gives the reason.
-int64_t kernel_rows(int64_t rows) {
-  const int64_t multiple = rows <= 16 ? 1 : rows <= 128 ? 16 : 64;
-  return (rows + multiple - 1) / multiple * multiple;
-}
-
-// x W^T + b, N x D, of x, N x C. The weight is D x C in float32, or in oneDNN's layout (float32 or
-// bfloat16), or quantised to 8 bits.
-at::Tensor affine(
-    const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
-  if (is_quantised(weight)) {
-    using Int8Linear = at::Tensor(
-        const at::Tensor&, const at::Tensor&, int64_t, const std::optional<at::Tensor>&);
-    static const auto int8_linear = c10::Dispatcher::singleton()
-                                        .findSchemaOrThrow("fairseq_lrn::int8_linear", "")
-                                        .typed<Int8Linear>();
-    return int8_linear.call(x, weight, output_count(weight), bias);
-  }
-  if (!weight.is_mkldnn()) return at::linear(x, weight, bias);
-  using PackedLinear = at::Tensor(
-      const at::Tensor&,
-      const at::Tensor&,
-      const std::optional<at::Tensor>&,
-      std::string_view,
-      c10::List<std::optional<at::Scalar>>,
-      std::optional<std::string_view>);
-  static const auto packed_linear = c10::Dispatcher::singleton()
-                                        .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
-                                        .typed<PackedLinear>();
-  static const c10::List<std::optional<at::Scalar>> no_scalars;
-  const auto type = weight.scalar_type();
-  if (type == x.scalar_type()) {
-    return packed_linear.call(x, weight, bias, "none", no_scalars, "");
-  }
-  std::optional<at::Tensor> converted_bias;
-  if (bias) converted_bias = bias->to(type);
-  const int64_t rows = x.size(0);
-  // The padding stays uninitialised, because the product's padding is dropped.
-  const at::Tensor padded = at::empty({kernel_rows(rows), x.size(1)}, x.options().dtype(type));
-  padded.narrow(0, 0, rows).copy_(x);
-  const at::Tensor product =
-      packed_linear.call(padded, weight, converted_bias, "none", no_scalars, "");
-  return product.narrow(0, 0, rows).to(x.scalar_type());
 }
 
 // The next state, N x H, from the projection of the gates, N x (3H or 4H), and the state, N x H.

@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "../common/products.h"
+
 namespace {
 
 enum class Presence { kRequired, kOptional, kRequiredInFfn };
@@ -76,19 +78,6 @@ std::vector<std::string> missing_parameter_names(const c10::List<std::string>& g
     }
   }
   return names;
-}
-
-// In an 8-bit weight, each row holds 16 outputs; see fairseq_lrn/ops/int8_linear.py.
-bool is_quantised(const at::Tensor& weight) {
-  return weight.scalar_type() == at::kChar;
-}
-
-int64_t output_count(const at::Tensor& weight) {
-  return is_quantised(weight) ? 16 * weight.size(0) : weight.size(0);
-}
-
-bool is_contiguous_float(const at::Tensor& tensor, int64_t dim) {
-  return tensor.dim() == dim && tensor.is_contiguous() && tensor.scalar_type() == at::kFloat;
 }
 
 // The parameters of one layer.

@@ -1,14 +1,14 @@
 """Affine maps whose weights can be packed for generation."""
 
-from functools import cache
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq_lrn.modules.fingerprint import submodules
 from fairseq_lrn.modules.hooks import computes_weights
-from fairseq_lrn.ops import int8_kernel, int8_linear, quantised
+from fairseq_lrn.ops import checksum, int8_kernel, int8_linear, quantised
 from fairseq_lrn.ops.cpu import has_bfloat16
 from fairseq_lrn.ops.int8_linear import OUT
 from fairseq_lrn.ops.products import linear
@@ -22,7 +22,7 @@ class PackedCopy(NamedTuple):
         weight: the packed weight.
         requested: the argument of :meth:`Packable.pack`.
         identity: see :meth:`Packable._identity`.
-        sums: see :func:`row_sums`.
+        sums: see :func:`~fairseq_lrn.ops.checksum`.
     """
 
     weight: Tensor
@@ -75,7 +75,7 @@ class Packable:
         else:
             # 64 is a hint to oneDNN: the number of rows that the layout should suit.
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
-        self._packed = PackedCopy(packed, requested, self._identity(), row_sums(weight))
+        self._packed = PackedCopy(packed, requested, self._identity(), checksum(weight))
 
     def repack_if_changed(self) -> None:
         """Pack the weight again if it has changed, in whatever way, since it was packed."""
@@ -83,7 +83,7 @@ class Packable:
         if packed is None or not _may_use_packed_weights():
             return
         if packed.identity != self._identity() or not torch.equal(
-            packed.sums, row_sums(self.weight.detach())
+            packed.sums, checksum(self.weight)
         ):
             self.pack(packed.requested)
 
@@ -167,23 +167,9 @@ def repack_changed_weights(module: nn.Module) -> None:
     """
     if module.training or torch.is_grad_enabled():
         return
-    for part in module.modules():
+    for part in (module, *submodules(module)):
         if isinstance(part, Packable):
             part.repack_if_changed()
-
-
-def row_sums(weight: Tensor) -> Tensor:
-    """A sum of each row of a weight ``D x C``, ``D``, in which the columns count differently.
-
-    Weights that differ by more than rounding have the same sums only by a rare coincidence.
-    """
-    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    return torch.mv(weight, _column_factors(weight.size(1), weight.dtype))
-
-
-@cache
-def _column_factors(count: int, dtype: torch.dtype) -> Tensor:
-    return torch.linspace(1, 2, count, dtype=dtype, device="cpu")
 
 
 def _may_use_packed_weights() -> bool:

@@ -30,10 +30,14 @@ KINDS = {
     ),
     "recurrence, attention, norms": (
         *("fairseq_lrn::lrn_decoder_step", "fairseq_lrn::lrn_scan", "aten::mkldnn_rnn_layer"),
+        *("fairseq_lrn::rnmt_decoder_step", "fairseq_lrn::additive_attention"),
         *("aten::_scaled_dot_product", "aten::_softmax", "aten::native_layer_norm"),
         *("aten::sigmoid", "aten::tanh", "aten::relu", "aten::lstm"),
     ),
-    "top tokens": ("fairseq_lrn::top_log_probs", "aten::topk", "aten::_log_softmax"),
+    "search, top tokens": (
+        *("fairseq_lrn::lrn_beam_search", "fairseq_lrn::rnmt_beam_search"),
+        *("fairseq_lrn::top_log_probs", "aten::topk", "aten::_log_softmax"),
+    ),
     "copies": (
         *("aten::copy_", "aten::index", "aten::gather", "aten::cat", "aten::stack"),
         *("aten::masked_", "aten::fill_", "aten::clone"),
@@ -108,11 +112,6 @@ def _profile(translator: SubsetTranslator, task, batch_size: int, rounds: int) -
     dataset = translator.dataset
     sample = dataset.collater([dataset[index] for index in batch])
     generator = task.build_generator([translator.model], translator.generation)
-    decoder, calls = translator.model.decoder, []
-
-    def counted_output_layer(*args, **kwargs):
-        calls.append(1)
-        return type(decoder).output_layer(decoder, *args, **kwargs)
 
     def translate() -> float:
         started = time.perf_counter()
@@ -121,18 +120,31 @@ def _profile(translator: SubsetTranslator, task, batch_size: int, rounds: int) -
 
     translate()
     seconds = sorted(translate() for _ in range(rounds))[rounds // 2]
-    decoder.output_layer = counted_output_layer
-    try:
-        with profile(activities=[ProfilerActivity.CPU]) as profiler:
-            profiled_seconds = translate()
-    finally:
-        del decoder.output_layer
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        profiled_seconds = translate()
+    steps = _count_steps(generator, translator.model, sample, task)
     spent: Dict[str, float] = defaultdict(float)
     for event in profiler.key_averages():
         spent[_kind(event.key)] += event.self_cpu_time_total / 1e6
     shares = {kind: spent[kind] / profiled_seconds for kind in (*KINDS, OTHER)}
     shares[OUTSIDE] = 1 - sum(shares.values())
-    return len(batch), len(calls), 1000 * seconds / len(calls), shares
+    return len(batch), steps, 1000 * seconds / steps, shares
+
+
+def _count_steps(generator, model, sample, task) -> int:
+    """The number of positions that a search decodes."""
+    decoder, calls = model.decoder, []
+
+    def counted_output_layer(*args, **kwargs):
+        calls.append(1)
+        return type(decoder).output_layer(decoder, *args, **kwargs)
+
+    decoder.output_layer = counted_output_layer  # a search in one operator does not call it
+    try:
+        task.inference_step(generator, [model], sample)
+    finally:
+        del decoder.output_layer
+    return len(calls)
 
 
 def _kind(operator: str) -> str:

@@ -20,6 +20,7 @@ from fairseq_lrn.models.translation.lrn_config import LRNConfig, LRNDecoderConfi
 from fairseq_lrn.modules import LRNDecoderLayer, LRNEncoderLayer, RecurrentStack
 from fairseq_lrn.modules.cells import Cell, LRNCell
 from fairseq_lrn.modules.dropout import Dropout, WordDropout
+from fairseq_lrn.modules.fingerprint import derived
 from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.modules.layers import build_decoder_step
 from fairseq_lrn.modules.linear import Linear, repack_changed_weights
@@ -283,26 +284,34 @@ class LRNDecoder(RecurrentDecoder):
             padding_mask if bool(padding_mask.any()) else None,
         )
         if not self.training and has_decoder_step(state.recurrent[0]):
-            state.fused_step = build_decoder_step(self.layers)
-            state.fused_search = self._fused_search(state.fused_step)
+            state.fused_step, search = derived(self, self._fuse)
+            # Not if somebody replaced a method that the search would not call.
+            methods = (self.search_step, self.output_layer)
+            own = (LRNDecoder.search_step, LRNDecoder.output_layer)
+            if tuple(getattr(method, "__func__", None) for method in methods) == own:
+                state.fused_search = search
         return state
+
+    @torch.jit.unused
+    def _fuse(self) -> Tuple[Optional[DecoderStep], Optional[BeamSearch]]:
+        """The fused step and the fused search, as far as they can replace the layers."""
+        step = build_decoder_step(self.layers)
+        return step, self._fused_search(step)
 
     @torch.jit.unused
     def _fused_search(self, step: Optional[DecoderStep]) -> Optional[BeamSearch]:
         """The whole search in one operator; None if it would not do what :meth:`search_step` does.
 
-        That is so if a part or a method is replaced or has hooks, or if dropout stays active.
+        That is so if a part is replaced or has hooks, or if dropout stays active.
         """
         parts = (self.embed_tokens, self.layer_norm, self.output_projection)
         dropouts = (self.word_dropout, self.dropout_in)
-        methods = [getattr(one, "__func__", None) for one in (self.search_step, self.output_layer)]
         if (
             step is None
             or [type(part) for part in parts]
             not in ([nn.Embedding, kind, Linear] for kind in (nn.LayerNorm, nn.Identity))
             or [type(part) for part in dropouts] != [WordDropout, Dropout]
             or any(part.p > 0.0 and part.apply_during_inference for part in dropouts)
-            or methods != [LRNDecoder.search_step, LRNDecoder.output_layer]
             or not is_plain(*parts, *dropouts)
             or self.embed_tokens.weight.dtype != torch.float32
             or self.embed_tokens.weight.shape != self.output_projection.weight.shape

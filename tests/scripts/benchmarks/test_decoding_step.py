@@ -27,7 +27,7 @@ def test_kinds_of_operators():
     kinds = {
         "aten::addmm": "products",
         "fairseq_lrn::lrn_scan": "recurrence, attention, norms",
-        "aten::topk": "top tokens",
+        "aten::topk": "search, top tokens",
         "aten::copy_": "copies",
         "aten::view": decoding_step.OTHER,
     }

@@ -1,0 +1,40 @@
+"""A checksum changes with the contents of a tensor."""
+
+import pytest
+import torch
+
+from fairseq_lrn.ops import checksum
+from kernels import CPP
+
+
+@pytest.fixture(params=[CPP, "reference"], autouse=True)
+def backend(request, monkeypatch):
+    monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", request.param)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 64), (40, 33)])
+def test_every_element_counts(dtype, shape):
+    torch.manual_seed(1)
+    weight = torch.randn(shape).to(dtype)
+    expected = checksum(weight)
+    assert torch.equal(checksum(weight.clone()), expected)
+    for index in range(weight.numel()):
+        changed = weight.clone()
+        changed.view(-1)[index] += 1
+        assert not torch.equal(checksum(changed), expected), index
+
+
+def test_order_counts():
+    weight = torch.randn(6, 64)
+    expected = checksum(weight)
+    swapped = [weight.flip(0), weight.flip(1)]
+    swapped.append(torch.cat([weight[:, 1:], weight[:, :1]], dim=1))
+    for other in swapped:
+        assert not torch.equal(checksum(other), expected)
+
+
+def test_strided_and_parameters():
+    weight = torch.nn.Parameter(torch.randn(5, 6))
+    assert not checksum(weight).requires_grad
+    assert checksum(weight.t()).dim() == 1

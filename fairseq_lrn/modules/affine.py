@@ -1,6 +1,6 @@
 """Affine maps with an optional normalisation: the building block of the authors' models."""
 
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -99,3 +99,19 @@ def _norm(kind: str, width: int, shift: bool) -> nn.Module:
             'or use norm="layer"'
         )
     return nn.RMSNorm(width, eps=NORM_EPS)
+
+
+def map_parameters(name: str, module: Affine) -> Dict[str, Optional[Tensor]]:
+    """The parameters of a map with at most one norm, by their names in the fused operators.
+
+    Args:
+        name: prefix of the names, with its separator.
+        module: the map.
+    """
+    norm = module.norms[0] if len(module.norms) == 1 else None
+    return {
+        f"{name}weight": module.fastest_weight(),
+        f"{name}gain": None if norm is None else norm.weight,
+        f"{name}shift": None if norm is None else norm.bias,
+        f"{name}bias": module.bias,
+    }

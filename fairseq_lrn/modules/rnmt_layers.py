@@ -3,14 +3,17 @@
 Source: the authors' toolkit (bzhangGo/zero, ``models/deepnmt.py``).
 """
 
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.affine import NORM_EPS, Affine
+from fairseq_lrn.modules.affine import NORM_EPS, Affine, map_parameters
+from fairseq_lrn.modules.attention import AdditiveAttention
+from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.conditional import AlignedRecurrence, AttentiveRecurrence
 from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 
@@ -225,6 +228,38 @@ class RNMTDecoderLayer(nn.Module):
         """Keys ``B x S x M`` of the memory ``S x B x M``; None if the layer does not attend."""
         return None
 
+    @torch.jit.unused
+    def search_parameters(self) -> Optional[Dict[str, Optional[Tensor]]]:
+        """The parameters of the layer by their names in :class:`~fairseq_lrn.ops.RNMTBeamSearch`.
+
+        Returns:
+            the parameters, or None if the fused search cannot compute this layer: a part is of
+            another class or has hooks, or dropout stays active in generation.
+        """
+        parts = list(self.modules())
+        if any(type(part) not in SEARCHABLE_PARTS for part in parts) or not is_plain(*parts):
+            return None
+        dropout = self.branch.dropout_module
+        if dropout.p > 0.0 and dropout.apply_during_inference:
+            return None
+        norm = self.branch.layer_norm
+        has_norm = isinstance(norm, nn.LayerNorm)
+        return {
+            **self._cell_parameters(),
+            "out_weight": self.branch.out_proj.fastest_weight(),
+            "out_bias": self.branch.out_proj.bias,
+            "norm_gain": norm.weight if has_norm else None,
+            "norm_shift": norm.bias if has_norm else None,
+        }
+
+    @torch.jit.unused
+    def _cell_parameters(self) -> Dict[str, Optional[Tensor]]:
+        """The parameters of :meth:`search_parameters` that belong to the recurrence."""
+        return {
+            **map_parameters("lower_", self.recurrence.lower.projection),
+            **map_parameters("upper_", self.recurrence.upper.projection),
+        }
+
 
 class AttentiveDecoderLayer(RNMTDecoderLayer):
     """A decoder layer around an :class:`~fairseq_lrn.modules.AttentiveRecurrence`.
@@ -266,6 +301,15 @@ class AttentiveDecoderLayer(RNMTDecoderLayer):
     def keys(self, memory: Tensor) -> Optional[Tensor]:
         """Keys ``B x S x M`` of the memory ``S x B x M``."""
         return self.recurrence.attention.keys(memory)
+
+    @torch.jit.unused
+    def _cell_parameters(self) -> Dict[str, Optional[Tensor]]:
+        attention = self.recurrence.attention
+        return {
+            **super()._cell_parameters(),
+            **map_parameters("query_", attention.query_proj),
+            "score_vector": attention.score_proj.weight[0],
+        }
 
     def forward(
         self,
@@ -350,6 +394,10 @@ class PlainDecoderLayer(RNMTDecoderLayer):
         )
         super().__init__(recurrence, input_size, final_size, output_size, dropout, layer_norm)
 
+    @torch.jit.unused
+    def _cell_parameters(self) -> Dict[str, Optional[Tensor]]:
+        return map_parameters("lower_", self.recurrence.cells[0].projection)
+
     def forward(
         self,
         x: Tensor,
@@ -365,3 +413,23 @@ class PlainDecoderLayer(RNMTDecoderLayer):
         input_and_context = torch.cat([x, context], dim=-1)  # T x B x C+M
         h, states = self.recurrence(input_and_context, state.unsqueeze(0), padding_mask)
         return self.branch(h, x), context, states[0], None
+
+
+# The fused search computes exactly these classes; a subclass may compute something else.
+SEARCHABLE_PARTS = (
+    AttentiveDecoderLayer,
+    AlignedDecoderLayer,
+    PlainDecoderLayer,
+    AttentiveRecurrence,
+    AlignedRecurrence,
+    RecurrentLayer,
+    LRNCell,
+    Affine,
+    AdditiveAttention,
+    OutputBranch,
+    Linear,
+    Dropout,
+    nn.LayerNorm,
+    nn.Identity,
+    nn.ModuleList,
+)

@@ -2,7 +2,7 @@
 
 from fairseq_lrn.ops import cpp_backend  # noqa: F401  (registers itself, before the GPU's)
 from fairseq_lrn.ops.additive_attention import additive_attention, has_additive_attention
-from fairseq_lrn.ops.beam_search import BeamSearch
+from fairseq_lrn.ops.beam_search import BeamSearch, RNMTBeamSearch
 from fairseq_lrn.ops.checksum import checksum
 from fairseq_lrn.ops.cross_entropy import linear_cross_entropy
 from fairseq_lrn.ops.decoder_step import DecoderStep, has_decoder_step
@@ -16,6 +16,7 @@ __all__ = [
     "Backend",
     "BeamSearch",
     "DecoderStep",
+    "RNMTBeamSearch",
     "additive_attention",
     "backends",
     "checksum",

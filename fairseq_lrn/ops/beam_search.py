@@ -1,10 +1,10 @@
-"""A whole beam search in one call of C++, for decoders that :class:`.DecoderStep` computes.
+"""A whole beam search in one call of C++, for the decoders of ``lrn`` and of ``lrn_rnmt``.
 
 With one sentence at a time, a large part of a decoding step would be Python between the operators.
 :mod:`fairseq_lrn.generation.beam_search` is the reference, and says what the search does.
 """
 
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,23 @@ LIBRARY.define(
     " int[] sizes, float temperature, float unk_penalty, float[] normalisers)"
     " -> (Tensor sentences, Tensor lengths, Tensor totals, Tensor tokens, Tensor scores)"
 )
+# score_bias: B x S. parameters: those of each layer in the order of LAYER_PARAMETERS, None for an
+# absent one. feature: those of the layer over output and context, in the order of MAP_PARAMETERS.
+# The other arguments and the results are as above.
+LIBRARY.define(
+    "rnmt_beam_search(Tensor[] states, Tensor[] memory, Tensor score_bias, Tensor?[] parameters,"
+    " Tensor?[] feature, int heads, str activation, float eps, Tensor embedding,"
+    " Tensor embed_bias, Tensor output, int vocabulary, int[] symbols, int[] sizes,"
+    " float temperature, float unk_penalty, float[] normalisers)"
+    " -> (Tensor sentences, Tensor lengths, Tensor totals, Tensor tokens, Tensor scores)"
+)
+# An affine map with a layer norm before its bias.
+MAP_PARAMETERS = ("weight", "gain", "shift", "bias")
+# csrc/beam_search/rnmt_beam_search.cpp has the same order.
+LAYER_PARAMETERS = (
+    *(f"{name}_{part}" for name in ("lower", "query", "upper") for part in MAP_PARAMETERS),
+    *("out_weight", "out_bias", "score_vector", "norm_gain", "norm_shift"),
+)
 
 
 class Hypothesis(NamedTuple):
@@ -44,7 +61,7 @@ class Hypothesis(NamedTuple):
 
 
 class BeamSearch:
-    """Beam search with a decoder whose steps are :class:`.DecoderStep`. It has no gradients.
+    """Beam search with a decoder of ``lrn``. It has no gradients.
 
     Args:
         step: the layers.
@@ -62,9 +79,11 @@ class BeamSearch:
         norm: Optional[torch.nn.LayerNorm],
         output: Tensor,
     ):
-        self._step = step
         gain, shift, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
-        self._arguments = (*(embedding, embed_scale, gain, shift, eps, output, embedding.size(0)),)
+        self._arguments = (
+            *(*step.arguments, embedding, embed_scale, gain, shift, eps, output),
+            embedding.size(0),
+        )
 
     def __call__(
         self,
@@ -81,7 +100,9 @@ class BeamSearch:
 
         Args:
             states: initial state of each layer, ``B x H``.
-            memory: keys and values of each layer, ``S x B x C``.
+            memory: what the decoder reads of each sentence, ``S x B x ...`` each. For ``lrn``, keys
+                and values of each layer; for ``lrn_rnmt``, the encoder's output and the keys of
+                each layer with attention.
             padding_mask: ``B x S``, true at padding of the source.
             symbols: indices of the first token, EOS, padding and the unknown word.
             sizes: width of the beam, smallest and largest number of tokens without EOS.
@@ -96,11 +117,84 @@ class BeamSearch:
         Raises:
             RuntimeError: shapes do not fit, or a tensor has an unsuitable type.
         """
-        sentences, lengths, totals, tokens, scores = torch.ops.fairseq_lrn.lrn_beam_search(
-            states, memory, padding_mask, *self._step.arguments, *self._arguments, symbols, sizes,
-            temperature, unk_penalty, normalisers,
-        )  # fmt: skip
+        sentences, lengths, totals, tokens, scores = self._search(
+            states, memory, padding_mask, symbols, sizes, temperature, unk_penalty, normalisers
+        )
         pieces = lengths.tolist()
         return list(
             map(Hypothesis, sentences.tolist(), tokens.split(pieces), scores.split(pieces), totals)
+        )
+
+    def _search(
+        self,
+        states: List[Tensor],
+        memory: List[Tensor],
+        padding_mask: Optional[Tensor],
+        *options: Any,
+    ) -> Tuple[Tensor, ...]:
+        return torch.ops.fairseq_lrn.lrn_beam_search(
+            states, memory, padding_mask, *self._arguments, *options
+        )
+
+
+class RNMTBeamSearch(BeamSearch):
+    """Beam search with a decoder of ``lrn_rnmt`` whose cells are LRN or oLRN.
+
+    Every layer has an affine map *lower* for the first cell, unless it has no attention an affine
+    map *query*, and for the second cell *upper*; *out* for the output, with a norm after the
+    residual connection. A layer without a second cell reads input and context together.
+
+    Args:
+        layers: parameters of each layer by their names in :data:`LAYER_PARAMETERS`; an absent one
+            is None or left out. Weights may be packed, as in :class:`.DecoderStep`.
+        feature: parameters of the layer over output and context, by their names in
+            :data:`MAP_PARAMETERS`; empty if there is none.
+        heads: number of attention heads.
+        activation: ``"tanh"`` or ``"identity"``.
+        eps: epsilon of the layer norms.
+        masked_score: added to the attention scores of padding.
+        embedding: embedding matrix, ``V x E``, float32.
+        embed_bias: added to every embedding, ``E``.
+        output: weight of the output layer for V tokens.
+
+    Raises:
+        ValueError: a layer has an unknown parameter.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Mapping[str, Optional[Tensor]]],
+        feature: Mapping[str, Optional[Tensor]],
+        heads: int,
+        activation: str,
+        eps: float,
+        masked_score: float,
+        embedding: Tensor,
+        embed_bias: Tensor,
+        output: Tensor,
+    ):
+        for index, layer in enumerate(layers):
+            unknown = layer.keys() - set(LAYER_PARAMETERS)
+            if unknown:
+                raise ValueError(f"layer {index} has unknown parameters: {', '.join(unknown)}")
+        self._masked_score = masked_score
+        self._arguments = (
+            [layer.get(name) for layer in layers for name in LAYER_PARAMETERS],
+            [feature.get(name) for name in MAP_PARAMETERS],
+            *(heads, activation, eps, embedding, embed_bias, output, embedding.size(0)),
+        )
+
+    def _search(
+        self,
+        states: List[Tensor],
+        memory: List[Tensor],
+        padding_mask: Optional[Tensor],
+        *options: Any,
+    ) -> Tuple[Tensor, ...]:
+        length, sentences = memory[0].shape[:2]
+        score_bias = memory[0].new_zeros(sentences, length)
+        if padding_mask is not None:
+            score_bias += padding_mask * self._masked_score
+        return torch.ops.fairseq_lrn.rnmt_beam_search(
+            states, memory, score_bias, *self._arguments, *options
         )

@@ -159,6 +159,43 @@ def test_every_hook_is_called(builders, task, batch, name):
 
 
 @needs_cpp
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name, options, fused",
+    [
+        ("lrn", {}, True),
+        ("lrn", {"decoder_normalize_before": True}, True),
+        ("transformer_lrn", {"cell": "olrn"}, True),
+        ("lrn", {"cell": "gru"}, False),
+        ("lrn_rnmt", {}, True),
+        ("lrn_rnmt", {"cell": "olrn", "deep_attention": True}, True),
+        ("lrn_rnmt", {"no_context_aware_encoder": True, "no_feature_layer": True}, True),
+        ("lrn_rnmt", {"no_layer_norm": True}, True),
+        ("lrn_rnmt", {"cell": "gru"}, False),
+        ("lrn_rnmt", {"mask_extra_symbols": True}, False),
+    ],
+)
+def test_fused_search_is_used_if_it_is_available(builders, batch, name, options, fused):
+    model = builders[name](**options)
+    source = batch(LENGTHS)
+    decoder, encoder_out = model.decoder, model.encoder(source, torch.tensor(LENGTHS))
+
+    def is_fused():
+        return decoder.start_search(encoder_out).fused_search is not None
+
+    assert is_fused() == fused
+    # Not if somebody changed what the search would not call.
+    original = decoder.output_layer
+    decoder.output_layer = lambda features: original(features)
+    assert not is_fused()
+    del decoder.output_layer
+    handle = decoder.embed_tokens.register_forward_hook(lambda *_: None)
+    assert not is_fused()
+    handle.remove()
+    assert is_fused() == fused
+
+
+@needs_cpp
 def test_fused_step_is_used_if_it_is_available(builders, batch, monkeypatch):
     for backend, name, options, fused in (
         ("cpp", "lrn", {}, True),

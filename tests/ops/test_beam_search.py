@@ -56,7 +56,7 @@ def test_hypotheses(norm):
     [
         ({"symbols": (2, 2, 1)}, "four symbols"),
         ({"symbols": (2, 2, 1, 40)}, "symbols must be indices of the vocabulary"),
-        ({"sizes": (4, 11, 10)}, "lrn_beam_search needs states"),
+        ({"sizes": (4, 11, 10)}, "min_len up to longest"),
         ({"sizes": (20, 0, 10)}, "V above 2"),
         ({"normalisers": [1.0]}, "a normaliser for each length"),
     ],

@@ -18,9 +18,11 @@ from fairseq_lrn.models.base import (
 )
 from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 from fairseq_lrn.modules import RecurrentStack
-from fairseq_lrn.modules.affine import NORM_EPS, Affine
+from fairseq_lrn.modules.affine import NORM_EPS, Affine, map_parameters
 from fairseq_lrn.modules.cells import SRUCell
 from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.fingerprint import derived
+from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.modules.linear import Linear, repack_changed_weights
 from fairseq_lrn.modules.output_table import plain_output_table
 from fairseq_lrn.modules.rnmt_layers import (
@@ -31,6 +33,7 @@ from fairseq_lrn.modules.rnmt_layers import (
     RNMTEncoderLayer,
 )
 from fairseq_lrn.modules.search import SearchState
+from fairseq_lrn.ops import RNMTBeamSearch, has_additive_attention
 
 
 @register_model("lrn_rnmt", dataclass=RNMTConfig)
@@ -286,11 +289,54 @@ class RNMTDecoder(RecurrentDecoder):
         memory, final_state = encoder_out["encoder_out"][0], encoder_out["encoder_state"][0]
         padding_mask = encoder_out["encoder_padding_mask"][0]
         keys = [layer.keys(memory) for layer in self.layers]
-        return SearchState(
+        state = SearchState(
             [layer.initial_state(final_state) for layer in self.layers],
             # B x S x M to S x B x M
             [memory, *(one.transpose(0, 1) for one in keys if one is not None)],
             padding_mask if bool(padding_mask.any()) else None,
+        )
+        # Not if somebody replaced a method that the search would not call.
+        methods = (self.search_step, self.output_layer)
+        own = (RNMTDecoder.search_step, RNMTDecoder.output_layer)
+        if tuple(getattr(method, "__func__", None) for method in methods) == own:
+            if not self.training and has_additive_attention(memory):
+                state.fused_search = derived(self, self._fused_search)
+        return state
+
+    @torch.jit.unused
+    def _fused_search(self) -> Optional[RNMTBeamSearch]:
+        """The whole search in one operator; None if it would not do what :meth:`search_step` does.
+
+        That is so if a part is replaced or has hooks, if tokens are masked, or if dropout stays
+        active.
+        """
+        parts = (self.embed_tokens, self.output_projection, self.feature_proj, self.dropout_module)
+        classes = [nn.Embedding, Linear, Affine if self.has_feature_layer else nn.Identity, Dropout]
+        dropout = self.dropout_module
+        table, attention = self.embed_tokens.weight, self.layers[0].recurrence.attention
+        layers = [layer.search_parameters() for layer in self.layers]
+        if (
+            None in layers
+            or self.masks_extra_symbols
+            or [type(part) for part in parts] != classes
+            or (dropout.p > 0.0 and dropout.apply_during_inference)
+            or not is_plain(*parts, *self.feature_proj.modules())
+            or table.dtype != torch.float32
+            or table.shape != self.output_projection.weight.shape
+        ):
+            return None
+        feature = map_parameters("", self.feature_proj) if self.has_feature_layer else {}
+        packed = self.output_projection.packed_weight()
+        return RNMTBeamSearch(
+            layers,
+            feature,
+            attention.num_heads,
+            self.layers[0].recurrence.lower.activation,
+            NORM_EPS,
+            attention.masked_score,
+            table.detach(),
+            self.embed_bias.detach(),
+            self.output_projection.weight.detach() if packed is None else packed,
         )
 
     @torch.jit.unused

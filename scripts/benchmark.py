@@ -2,6 +2,7 @@
 """Measure speed and memory against peers, in turns, and print a Markdown table of medians.
 
 scan: the recurrence; layer: a recurrent layer; products: matrix products in two libraries;
+cells: a training step of lrn_rnmt with each cell;
 train: fairseq-train; generate: fairseq-generate; step: the parts of a decoding step;
 scaling: training and generating as sentences grow.
 
@@ -16,6 +17,7 @@ import os
 import torch
 
 from benchmarks import (
+    cell_speed,
     decoding_step,
     generation_speed,
     operator_speed,
@@ -27,6 +29,7 @@ from benchmarks.machine import describe_machine, format_machine
 from fairseq_lrn.commands.entry import run
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.files import atomic_write
+from fairseq_lrn.modules.cells import CELLS
 
 OPERATORS = {"scan": operator_speed.scan, "layer": operator_speed.layer}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -76,6 +79,8 @@ def parse() -> argparse.Namespace:
         measure.add_argument("--activation", choices=("tanh", "identity"), default="tanh")
         measure.add_argument("--plot", metavar="FILE", help="also draw a chart, e.g. scan.png")
     measures.add_parser("products", parents=[common])
+    measure = measures.add_parser("cells", parents=[common])
+    measure.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS, metavar="CELL")
     data_help = "directory of prepared data (fairseq-lrn prepare or fairseq-preprocess)"
     measure = measures.add_parser("train", parents=[common])
     measure.add_argument("data", help=data_help)
@@ -198,6 +203,12 @@ def measure_products(args: argparse.Namespace) -> tuple:
     return products.format_table(found), found
 
 
+def measure_cells(args: argparse.Namespace) -> tuple:
+    torch.manual_seed(1)
+    steps = cell_speed.measure(args.rounds or 3, cells=args.cells)
+    return cell_speed.format_table(steps), steps
+
+
 def measure_training(args: argparse.Namespace) -> tuple:
     for option, updates in (("--updates", args.updates), ("--skip", args.skip)):
         if updates < 1 or updates % training_speed.INTERVAL != 0:
@@ -254,6 +265,7 @@ def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
 
 MEASURES = {
     **dict.fromkeys(OPERATORS, measure_operators),
+    "cells": measure_cells,
     "products": measure_products,
     "train": measure_training,
     "generate": measure_generation,

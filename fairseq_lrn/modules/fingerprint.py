@@ -14,7 +14,9 @@ SCALARS = (bool, int, float, str)
 # dictionary does not keep it alive.
 _trees: "WeakKeyDictionary[nn.Module, Tuple[tuple, List[Tuple[nn.Module, tuple]]]]"
 _trees = WeakKeyDictionary()
-_derived: "WeakKeyDictionary[nn.Module, Tuple[tuple, Any]]" = WeakKeyDictionary()
+# For each root, a key, the result, and the objects whose identity is in the key: while they are
+# alive, no other object gets their identity.
+_derived: "WeakKeyDictionary[nn.Module, Tuple[tuple, Any, list]]" = WeakKeyDictionary()
 
 
 def submodules(root: nn.Module) -> List[nn.Module]:
@@ -37,11 +39,13 @@ def derived(root: nn.Module, build: Callable[[], T]) -> T:
         root: the module. Everything that *build* reads must lie below it.
         build: derives a result that holds no module.
     """
-    modules = submodules(root)
-    key = tuple(map(_fingerprint, (root, *modules)))
+    modules = (root, *submodules(root))
+    key = tuple(map(_fingerprint, modules))
     known = _derived.get(root)
     if known is None or known[0] != key:
-        known = _derived[root] = key, build()
+        held = [module.__dict__.get("_packed") for module in modules]
+        held += [tensor for module in modules for tensor in module._parameters.values()]
+        known = _derived[root] = key, build(), held
     return known[1]
 
 

@@ -79,6 +79,21 @@ def test_submodules(root, change):
         assert submodules(root) == list(root.modules())[1:]
 
 
+@pytest.mark.parametrize("kind", ["packed", "parameter"])
+def test_identities_are_not_used_again(root, kind):
+    """A new object often gets the address of one that was freed just before."""
+    calls = []
+    for _ in range(20):
+        derived(root, lambda: calls.append(1))
+        if kind == "packed":
+            root["inner"][0].__dict__["_packed"] = None
+            root["inner"][0].__dict__["_packed"] = object()
+        else:
+            root["norm"].weight = None
+            root["norm"].weight = nn.Parameter(torch.ones(3))
+    assert len(calls) == 20
+
+
 def test_nothing_is_kept_alive():
     module = nn.Sequential(Linear(2, 2))
     derived(module, lambda: 1)

@@ -33,4 +33,5 @@ export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 LD_PRELOAD="$libraries $("$compiler" -print-file-name=libstdc++.so)" \
   python -m pytest -p no:cacheprovider \
   tests/ops/lrn_scan/test_{agreement,interface}.py \
-  tests/ops/test_{decoder_step,top_log_probs,cross_entropy,int8_linear}.py "$@"
+  tests/ops/test_{decoder_step,top_log_probs,cross_entropy,int8_linear}.py \
+  tests/ops/test_{additive_attention,attentive_recurrence,beam_search,checksum}.py "$@"

@@ -29,7 +29,13 @@ class RecurrentSequenceGenerator(SequenceGenerator):
     It is used for a single model whose decoder has ``start_search`` and ``search_step``
     (:class:`~fairseq_lrn.modules.search.SearchableDecoder`), with plain beam search, greedy search
     included. Otherwise fairseq's own search runs; :meth:`unavailable_reason` says why.
+
+    Attributes:
+        returns_attention: whether the hypotheses must have attention weights if the decoder gives
+            them, as it does until it is made for generation.
     """
+
+    returns_attention = True
 
     def unavailable_reason(self, prefix_tokens=None, constraints=None) -> str:
         """Why fairseq's own search must run; empty if this search can.
@@ -42,7 +48,7 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             "an ensemble": self.model.models_size > 1,
             "a decoder without start_search": not hasattr(decoder, "start_search"),
             "an adaptive softmax": getattr(decoder, "adaptive_softmax", None) is not None,
-            "attention weights": getattr(decoder, "need_attn", False),
+            "attention weights": self.returns_attention and getattr(decoder, "need_attn", False),
             "a search other than beam search": type(self.search) is not BeamSearch,
             "constraints": constraints is not None,
             "a prefix": prefix_tokens is not None,

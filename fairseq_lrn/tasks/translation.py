@@ -139,6 +139,7 @@ class LRNTranslationTask(TranslationTask):
             return super()._inference_with_bleu(generator, sample, model)
         import sacrebleu  # takes time to import
 
+        generator.returns_attention = False  # it would need fairseq's search
         found = self.inference_step(generator, [model], sample)
         # Unknown words must not count as equal.
         translations = [

@@ -166,6 +166,7 @@ def test_validation_bleu(validate, prepared_data, caplog):
     """It is BLEU of the raw text; the first sentences of the validation set are logged."""
     translation, samples, found, bleu = validate()
     assert translation.sequence_generator.beam_size == 1
+    assert translation.sequence_generator.unavailable_reason() == ""  # the faster search
     lines = {
         lang: (prepared_data.parent / f"train.{lang}").read_text().splitlines()
         for lang in ("en", "de")

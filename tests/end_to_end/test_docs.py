@@ -54,9 +54,10 @@ CHANGES = [
 ]
 SERVE = """
 serve() {
+  rm -f serve.log  # of an earlier page
   fairseq-lrn serve "$@" --port 0 >serve.log &
   trap "kill $!" EXIT
-  for _ in {1..100}; do grep -q http serve.log && break; sleep 0.3; done
+  for _ in {1..100}; do grep -qs http serve.log && break; sleep 0.3; done
   grep -o "^http[^ ]*" serve.log >url.log
 }
 """

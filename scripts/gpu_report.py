@@ -71,9 +71,9 @@ class Outcome(NamedTuple):
 def steps(out: Path) -> List[Step]:
     """All steps, in order of worth. Those after ``data`` need its result."""
     data, benchmark = out / "data-bin", [PYTHON, str(ROOT / "scripts" / "benchmark.py")]
-    toy = f"{PYTHON} scripts/make_toy_corpus.py --destdir {out}/raw && fairseq-lrn prepare"
-    toy += f" -s en -t de --trainpref {out}/raw/train --validpref {out}/raw/valid"
-    toy += f" --testpref {out}/raw/test --vocab-size 800 --destdir {data}"
+    toy = f"[ -d {data} ] || {{ {PYTHON} scripts/make_toy_corpus.py --destdir {out}/raw"
+    toy += f" && fairseq-lrn prepare -s en -t de --trainpref {out}/raw/train"
+    toy += f" --validpref {out}/raw/valid --testpref {out}/raw/test --vocab-size 800 --destdir {data}; }}"
     tests = ["tests/ops", "tests/modules", "tests/end_to_end/test_fairseq_options.py"]
     chosen = [
         Step("data", "data", 120, ["bash", "-c", toy]),
@@ -92,17 +92,13 @@ def steps(out: Path) -> List[Step]:
         for model in MODELS:
             command = training_command(model, precision, data, out)
             chosen.append(Step("train", f"train-{model}-{precision}", 40, command))
-    generated = []
     for model in ("lrn_512", "lstm_512", "transformer_512"):
-        path = out / "checkpoints" / f"{model}-float32" / "checkpoint_last.pt"
-        generated.append(f"{model}={path}")
-    for model in generated:
-        name, path = model.split("=")
+        path = str(out / "checkpoints" / f"{model}-float32" / "checkpoint_last.pt")
         for size in (1, 16, 128):
             command = ["fairseq-generate", str(data), "--user-dir", str(ROOT / "fairseq_lrn")]
             command += ["--task", "translation_lrn", "--path", path, "--batch-size", str(size)]
             command += ["--beam", "5", "--max-len-b", "30", "--gen-subset", "valid"]
-            chosen.append(Step("generate", f"generate-{name}-{size}", 40, command))
+            chosen.append(Step("generate", f"generate-{model}-{size}", 40, command))
     for model in PROFILED:
         for precision in ("float32", "bf16"):
             command = training_command(model, precision, data, out)
@@ -112,18 +108,15 @@ def steps(out: Path) -> List[Step]:
 
 
 def training_command(model: str, precision: str, data: Path, out: Path) -> List[str]:
-    """A training run of 30 updates that logs JSON."""
+    """A training run of 30 updates that logs JSON, and never resumes an earlier one."""
     options = {**ARCHITECTURES, **MODELS}[model]
     return [
         *("fairseq-train", str(data), "--user-dir", str(ROOT / "fairseq_lrn"), *options),
         *("--optimizer", "adam", "--lr", "1e-4", "--criterion", "label_smoothed_cross_entropy"),
         *("--label-smoothing", "0.1", "--max-tokens", "8192", "--max-update", "30", "--seed", "1"),
         *("--log-format", "json", "--log-interval", "5", "--disable-validation"),
-        *(
-            "--no-epoch-checkpoints",
-            "--save-dir",
-            str(out / "checkpoints" / f"{model}-{precision}"),
-        ),
+        *("--no-epoch-checkpoints", "--restore-file", "none"),
+        *("--save-dir", str(out / "checkpoints" / f"{model}-{precision}")),
         *PRECISIONS[precision],
     ]
 

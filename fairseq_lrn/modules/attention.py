@@ -85,7 +85,10 @@ class AdditiveAttention(nn.Module):
             keys: ``B x S x M``, from :meth:`keys`.
             score_bias: ``B x S x 1``, from :meth:`score_bias`.
         """
-        projected = self.query_proj(query)
+        return self._weights(self.query_proj(query), keys, score_bias)
+
+    def _weights(self, projected: Tensor, keys: Tensor, score_bias: Tensor) -> Tensor:
+        """:meth:`weights` of projected queries, ``W*B x M``."""
         sentences, length, width = keys.shape
         # W*B x M to W x B x 1 x M
         hidden = torch.tanh(keys + projected.view(-1, sentences, 1, width))
@@ -130,11 +133,11 @@ class AdditiveAttention(nn.Module):
         Returns:
             contexts ``W*B x M`` and attention weights ``W*B x S x heads``.
         """
-        if is_plain(self.score_proj) and has_additive_attention(query):
-            projected, vector = self.query_proj(query), self.score_proj.weight[0]
+        projected, vector = self.query_proj(query), self.score_proj.weight[0]
+        if is_plain(self.score_proj) and has_additive_attention(projected, keys, memory, vector):
             bias = score_bias.squeeze(-1).contiguous()  # B x S x 1 to B x S
             return additive_attention(projected, keys, memory, vector, bias, self.num_heads)
-        weights = self.weights(query, keys, score_bias)
+        weights = self._weights(projected, keys, score_bias)
         by_hypothesis = weights.unflatten(0, (-1, keys.size(0)))  # W x B x S x heads
         return self.read(by_hypothesis, memory).flatten(0, 1), weights
 

@@ -26,9 +26,9 @@ LIBRARY.define(
 )
 
 
-def has_additive_attention(query: Tensor) -> bool:
-    """Whether :func:`additive_attention` computes tensors of the device and type of *query*."""
-    is_float = query.device.type == "cpu" and query.dtype == torch.float32
+def has_additive_attention(*inputs: Tensor) -> bool:
+    """Whether :func:`additive_attention` computes *inputs* of their devices and types."""
+    is_float = all(one.device.type == "cpu" and one.dtype == torch.float32 for one in inputs)
     return is_float and dispatch.choose("cpu") == "cpp"
 
 
@@ -38,6 +38,7 @@ def additive_attention(
     """Attend from W queries for each of B sentences. It has no gradients.
 
     The score of a source position is the product of *vector* and tanh(key + query), plus its bias.
+    Source: Bahdanau et al. (2015), with heads as in the authors' toolkit (bzhangGo/zero).
 
     Args:
         query: ``W*B x M``; row ``w * B + b`` is a query of sentence b.

@@ -60,7 +60,18 @@ def test_wrong_shapes():
         additive_attention(*good, 5)
 
 
+@torch.no_grad()
+def test_autocast():
+    """The query is in bfloat16 then, and the operator does not take it."""
+    module, query, keys, memory, bias = operands(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        context, _ = module.attend(query, keys, memory, bias)
+    expected, _ = module.attend(query, keys, memory, bias)
+    torch.testing.assert_close(context.float(), expected, rtol=0.05, atol=0.05)
+
+
 def test_where_it_works(monkeypatch):
+    assert not has_additive_attention(torch.zeros(1), torch.zeros(1, dtype=torch.bfloat16))
     assert not has_additive_attention(torch.zeros(1, dtype=torch.float64))
     assert not has_additive_attention(torch.zeros(1, dtype=torch.bfloat16))
     assert not has_additive_attention(torch.zeros(1, device="meta"))

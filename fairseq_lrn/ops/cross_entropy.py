@@ -122,7 +122,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         nll, target_logits, divergence = (x.new_zeros((), dtype=single) for _ in range(3))
         w = weight.to(products)
         half = products != single
-        in_onednn = multiplies_in_onednn(x[:, :rows].to(products), w)
+        in_onednn = not half and multiplies_in_onednn(x[:, :rows], w)
         # oneDNN returns a new tensor; the other products write into this one, block after block.
         logits = x.new_empty(0 if in_onednn else passes * rows, vocab_size, dtype=products)
         # On a CPU, products in half precision take longer if a factor is a transposed view.

@@ -30,8 +30,8 @@ KINDS = {
     ),
     "recurrence, attention, norms": (
         *("fairseq_lrn::lrn_decoder_step", "fairseq_lrn::lrn_scan", "aten::mkldnn_rnn_layer"),
-        *("fairseq_lrn::rnmt_decoder_step", "fairseq_lrn::additive_attention"),
-        *("aten::_scaled_dot_product", "aten::_softmax", "aten::native_layer_norm"),
+        *("fairseq_lrn::additive_attention", "aten::_scaled_dot_product"),
+        *("aten::_softmax", "aten::native_layer_norm"),
         *("aten::sigmoid", "aten::tanh", "aten::relu", "aten::lstm"),
     ),
     "search, top tokens": (

@@ -101,17 +101,21 @@ def _norm(kind: str, width: int, shift: bool) -> nn.Module:
     return nn.RMSNorm(width, eps=NORM_EPS)
 
 
-def map_parameters(name: str, module: Affine) -> Dict[str, Optional[Tensor]]:
-    """The parameters of a map with at most one norm, by their names in the fused operators.
+def affine_parameters(name: str, module: Packable) -> Dict[str, Optional[Tensor]]:
+    """Weight and bias of a map by their names in the fused operators, which begin with *name*."""
+    return {f"{name}_weight": module.fastest_weight(), f"{name}_bias": module.bias}
 
-    Args:
-        name: prefix of the names, with its separator.
-        module: the map.
-    """
-    norm = module.norms[0] if len(module.norms) == 1 else None
+
+def norm_parameters(name: str, module: Optional[nn.Module]) -> Dict[str, Optional[Tensor]]:
+    """Gain and shift of a norm by their names in the fused operators; None for what is absent."""
+    is_norm = isinstance(module, nn.LayerNorm)
     return {
-        f"{name}weight": module.fastest_weight(),
-        f"{name}gain": None if norm is None else norm.weight,
-        f"{name}shift": None if norm is None else norm.bias,
-        f"{name}bias": module.bias,
+        f"{name}_gain": module.weight if is_norm else None,
+        f"{name}_shift": module.bias if is_norm else None,
     }
+
+
+def map_parameters(name: str, module: Affine) -> Dict[str, Optional[Tensor]]:
+    """The parameters of a map with at most one norm, by their names in the fused operators."""
+    norm = module.norms[0] if len(module.norms) == 1 else None
+    return {**affine_parameters(name, module), **norm_parameters(name, norm)}

@@ -30,13 +30,13 @@ def submodules(root: nn.Module) -> List[nn.Module]:
 
 
 def derived(root: nn.Module, build: Callable[[], T]) -> T:
-    """What *build* derives from the modules below *root*. It is called again if they have changed.
+    """What *build* derives from *root*. It is called again if the module has changed.
 
-    A change is another module, another parameter or packed weight, a value that was written into a
-    parameter, a hook, or another number or string among the attributes of a module.
+    A change is, in it or below it, another module, another parameter or packed weight, a value that
+    was written into a parameter, a hook, or another number or string among the attributes.
 
     Args:
-        root: the module. Everything that *build* reads must lie below it.
+        root: the module. Everything that *build* reads must belong to it.
         build: derives a result that holds no module.
     """
     modules = (root, *submodules(root))
@@ -64,10 +64,11 @@ def _fingerprint(module: nn.Module) -> tuple:
         is_plain(module),
         id(attributes.get("_packed")),
         *[value for value in attributes.values() if value.__class__ in SCALARS],
-        *[_identity(tensor) for tensor in module._parameters.values() if tensor is not None],
+        *[identity(tensor) for tensor in module._parameters.values() if tensor is not None],
     )
 
 
-def _identity(tensor: Tensor) -> Tuple[int, int, int]:
+def identity(tensor: Tensor) -> Tuple[int, int, int]:
+    """Numbers that change with a tensor, except when its ``data`` is changed in place."""
     version = -1 if tensor.is_inference() else tensor._version
     return id(tensor), tensor.data_ptr(), version

@@ -23,6 +23,15 @@ def is_plain(*modules: nn.Module) -> bool:
     return not any(GLOBAL_HOOKS) and not any(map(_is_changed, modules))
 
 
+def has_own_methods(module: nn.Module, owner: type, *names: str) -> bool:
+    """Whether *module* has the methods that the class *owner* defines, none of them replaced.
+
+    A subclass may override a method, and an instance may have another in its place.
+    """
+    methods = [getattr(getattr(module, name), "__func__", None) for name in names]
+    return methods == [getattr(owner, name) for name in names]
+
+
 def computes_weights(module: nn.Module) -> bool:
     """Whether a parametrisation, or a hook such as ``weight_norm``, may compute the weights."""
     return bool(module._forward_pre_hooks or "parametrizations" in module._modules)

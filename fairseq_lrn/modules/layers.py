@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.affine import NORM_EPS, Affine
+from fairseq_lrn.modules.affine import NORM_EPS, Affine, affine_parameters, norm_parameters
 from fairseq_lrn.modules.attention import DotProductAttention
 from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.dropout import Dropout
@@ -336,24 +336,23 @@ class LRNDecoderLayer(RecurrentBlock):
             return None
         if not is_plain(*parts):
             return None
-        dropouts = [part for part in parts if isinstance(part, Dropout)]
-        if any(part.p > 0.0 and part.apply_during_inference for part in dropouts):
+        if any(isinstance(part, Dropout) and part.is_retained() for part in parts):
             return None
         gates, attention = self.recurrence.cells[0].projection, self.encoder_attn
         gates_norm = gates.norms[0] if len(gates.norms) == 1 else None
         parameters = {
-            **_affine_parameters("gates", gates),
-            **_norm_parameters("gates_norm", gates_norm),
-            **_affine_parameters("out", self.out_proj),
-            **_norm_parameters("residual_norm", self.residual.layer_norm),
-            **_affine_parameters("query", attention.q_proj),
-            **_affine_parameters("attention_out", attention.out_proj),
-            **_norm_parameters("attention_norm", self.encoder_attn_residual.layer_norm),
+            **affine_parameters("gates", gates),
+            **norm_parameters("gates_norm", gates_norm),
+            **affine_parameters("out", self.out_proj),
+            **norm_parameters("residual_norm", self.residual.layer_norm),
+            **affine_parameters("query", attention.q_proj),
+            **affine_parameters("attention_out", attention.out_proj),
+            **norm_parameters("attention_norm", self.encoder_attn_residual.layer_norm),
         }
         if isinstance(self.ffn, FeedForward):
-            parameters.update(_affine_parameters("ffn_in", self.ffn.fc1))
-            parameters.update(_affine_parameters("ffn_out", self.ffn.fc2))
-            parameters.update(_norm_parameters("ffn_norm", self.ffn.residual.layer_norm))
+            parameters.update(affine_parameters("ffn_in", self.ffn.fc1))
+            parameters.update(affine_parameters("ffn_out", self.ffn.fc2))
+            parameters.update(norm_parameters("ffn_norm", self.ffn.residual.layer_norm))
         return parameters
 
 
@@ -406,16 +405,6 @@ def _step_options(layer: LRNDecoderLayer) -> Dict[str, Any]:
         "gate_eps": NORM_EPS,
         "masked_score": layer.encoder_attn.masked_score,
     }
-
-
-def _affine_parameters(name: str, module: nn.Module) -> Dict[str, Optional[Tensor]]:
-    return {f"{name}_weight": module.fastest_weight(), f"{name}_bias": module.bias}
-
-
-def _norm_parameters(name: str, module: Optional[nn.Module]) -> Dict[str, Optional[Tensor]]:
-    if module is None:
-        return {f"{name}_gain": None, f"{name}_shift": None}
-    return {f"{name}_gain": module.weight, f"{name}_shift": module.bias}
 
 
 def xavier_linear(in_features: int, out_features: int) -> Linear:

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.fingerprint import submodules
+from fairseq_lrn.modules.fingerprint import identity, submodules
 from fairseq_lrn.modules.hooks import computes_weights
 from fairseq_lrn.ops import checksum, int8_kernel, int8_linear, quantised
 from fairseq_lrn.ops.cpu import has_bfloat16
 from fairseq_lrn.ops.int8_linear import OUT
-from fairseq_lrn.ops.products import linear
+from fairseq_lrn.ops.products import has_onednn, linear
 from fairseq_lrn.ops.transforms import is_transforming
 
 
@@ -21,13 +21,13 @@ class PackedCopy(NamedTuple):
     Attributes:
         weight: the packed weight.
         requested: the argument of :meth:`Packable.pack`.
-        identity: see :meth:`Packable._identity`.
+        identity: see :func:`~fairseq_lrn.modules.fingerprint.identity`.
         sums: see :func:`~fairseq_lrn.ops.checksum`.
     """
 
     weight: Tensor
     requested: Optional[torch.dtype]
-    identity: Tuple[int, int]
+    identity: Tuple[int, int, int]
     sums: Tensor
 
 
@@ -75,14 +75,14 @@ class Packable:
         else:
             # 64 is a hint to oneDNN: the number of rows that the layout should suit.
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
-        self._packed = PackedCopy(packed, requested, self._identity(), checksum(weight))
+        self._packed = PackedCopy(packed, requested, identity(self.weight), checksum(weight))
 
     def repack_if_changed(self) -> None:
         """Pack the weight again if it has changed, in whatever way, since it was packed."""
         packed = getattr(self, "_packed", None)
         if packed is None or not _may_use_packed_weights():
             return
-        if packed.identity != self._identity() or not torch.equal(
+        if packed.identity != identity(self.weight) or not torch.equal(
             packed.sums, checksum(self.weight)
         ):
             self.pack(packed.requested)
@@ -100,17 +100,12 @@ class Packable:
             self._packed = None
         return super().train(mode)
 
-    def _identity(self) -> Tuple[int, int]:
-        """Numbers that change with the weight, except when its ``data`` is changed in place."""
-        weight = self.weight
-        return weight.data_ptr(), -1 if weight.is_inference() else weight._version
-
     def packed_weight(self, device_type: str = "cpu") -> Optional[Tensor]:
         """The packed weight for inputs on *device_type*; None if it is missing or unusable now."""
         packed = getattr(self, "_packed", None)
         if packed is None or device_type != "cpu" or not _may_use_packed_weights():
             return None
-        if computes_weights(self) or packed.identity != self._identity():
+        if computes_weights(self) or packed.identity != identity(self.weight):
             return None
         return packed.weight
 
@@ -119,16 +114,18 @@ class Packable:
         packed = self.packed_weight()
         return packed is not None and packed.dtype == (dtype or self.weight.dtype)
 
-    def fastest_weight(self) -> Tensor:
+    def fastest_weight(self, may_be_padded: bool = False) -> Tensor:
         """The packed weight if it can be used on a CPU, otherwise the weight itself.
 
-        An 8-bit weight is padded to a multiple of 16 outputs. If it has padding, its shape does not
-        tell the number of outputs, so the weight itself is returned.
+        Args:
+            may_be_padded: whether an 8-bit weight may have padding, to a multiple of 16 outputs.
+                Its shape then does not tell the number of outputs.
         """
         packed = self.packed_weight()
-        if packed is None or (packed.dtype == torch.int8 and self.weight.size(0) % OUT != 0):
+        if packed is None:
             return self.weight
-        return packed
+        is_padded = packed.dtype == torch.int8 and self.weight.size(0) % OUT != 0
+        return self.weight if is_padded and not may_be_padded else packed
 
     def product_dtype(self, device_type: str) -> torch.dtype:
         """The input type that :meth:`multiply` does not have to convert.
@@ -196,13 +193,8 @@ def can_pack(dtype: torch.dtype) -> bool:
     """Whether weights can be packed for products in *dtype* with this processor and torch."""
     if dtype == torch.int8:
         return int8_kernel() != ""
-    if not (
-        torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        # Since torch 2.3. It tells packed_weight whether torch.compile is tracing.
-        and hasattr(torch.compiler, "is_compiling")
-    ):
+    # is_compiling, since torch 2.3, tells packed_weight whether torch.compile is tracing.
+    if not (has_onednn() and hasattr(torch.compiler, "is_compiling")):
         return False
     if dtype == torch.bfloat16:
         supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)

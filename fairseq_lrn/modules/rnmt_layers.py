@@ -8,7 +8,13 @@ from typing import Dict, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.affine import NORM_EPS, Affine, map_parameters
+from fairseq_lrn.modules.affine import (
+    NORM_EPS,
+    Affine,
+    affine_parameters,
+    map_parameters,
+    norm_parameters,
+)
 from fairseq_lrn.modules.attention import AdditiveAttention
 from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.conditional import AlignedRecurrence, AttentiveRecurrence
@@ -239,25 +245,20 @@ class RNMTDecoderLayer(nn.Module):
         parts = list(self.modules())
         if any(type(part) not in SEARCHABLE_PARTS for part in parts) or not is_plain(*parts):
             return None
-        dropout = self.branch.dropout_module
-        if dropout.p > 0.0 and dropout.apply_during_inference:
+        if self.branch.dropout_module.is_retained():
             return None
-        norm = self.branch.layer_norm
-        has_norm = isinstance(norm, nn.LayerNorm)
         return {
             **self._cell_parameters(),
-            "out_weight": self.branch.out_proj.fastest_weight(),
-            "out_bias": self.branch.out_proj.bias,
-            "norm_gain": norm.weight if has_norm else None,
-            "norm_shift": norm.bias if has_norm else None,
+            **affine_parameters("out", self.branch.out_proj),
+            **norm_parameters("norm", self.branch.layer_norm),
         }
 
     @torch.jit.unused
     def _cell_parameters(self) -> Dict[str, Optional[Tensor]]:
         """The parameters of :meth:`search_parameters` that belong to the recurrence."""
         return {
-            **map_parameters("lower_", self.recurrence.lower.projection),
-            **map_parameters("upper_", self.recurrence.upper.projection),
+            **map_parameters("lower", self.recurrence.lower.projection),
+            **map_parameters("upper", self.recurrence.upper.projection),
         }
 
 
@@ -307,7 +308,7 @@ class AttentiveDecoderLayer(RNMTDecoderLayer):
         attention = self.recurrence.attention
         return {
             **super()._cell_parameters(),
-            **map_parameters("query_", attention.query_proj),
+            **map_parameters("query", attention.query_proj),
             "score_vector": attention.score_proj.weight[0],
         }
 
@@ -396,7 +397,7 @@ class PlainDecoderLayer(RNMTDecoderLayer):
 
     @torch.jit.unused
     def _cell_parameters(self) -> Dict[str, Optional[Tensor]]:
-        return map_parameters("lower_", self.recurrence.cells[0].projection)
+        return map_parameters("lower", self.recurrence.cells[0].projection)
 
     def forward(
         self,

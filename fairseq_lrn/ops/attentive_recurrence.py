@@ -62,7 +62,8 @@ def attentive_recurrence(
     """Run the recurrence over a sequence of at least one step.
 
     At each step, the lower cell reads its projection, attention reads the memory with the new state
-    as the query, and the upper cell reads the context.
+    as the query, and the upper cell reads the context. Source: the authors' toolkit (bzhangGo/zero,
+    ``rnns/rnn.py: cond_rnn``).
 
     Args:
         projected: projections of the lower cell, ``T x B x G``, for 3H (LRN) or 4H (oLRN) gates G.

@@ -4,7 +4,7 @@ With one sentence at a time, a large part of a decoding step would be Python bet
 :mod:`fairseq_lrn.generation.beam_search` is the reference, and says what the search does.
 """
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Mapping, NamedTuple, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -71,6 +71,8 @@ class BeamSearch:
         output: weight of the output layer for V tokens, in a format that *step* allows.
     """
 
+    _operator = "lrn_beam_search"
+
     def __init__(
         self,
         step: DecoderStep,
@@ -117,37 +119,34 @@ class BeamSearch:
         Raises:
             RuntimeError: shapes do not fit, or a tensor has an unsuitable type.
         """
-        sentences, lengths, totals, tokens, scores = self._search(
-            states, memory, padding_mask, symbols, sizes, temperature, unk_penalty, normalisers
+        search = getattr(torch.ops.fairseq_lrn, self._operator)
+        sentences, lengths, totals, tokens, scores = search(
+            *(states, memory, self._mask(memory, padding_mask), *self._arguments),
+            *(symbols, sizes, temperature, unk_penalty, normalisers),
         )
         pieces = lengths.tolist()
         return list(
             map(Hypothesis, sentences.tolist(), tokens.split(pieces), scores.split(pieces), totals)
         )
 
-    def _search(
-        self,
-        states: List[Tensor],
-        memory: List[Tensor],
-        padding_mask: Optional[Tensor],
-        *options: Any,
-    ) -> Tuple[Tensor, ...]:
-        return torch.ops.fairseq_lrn.lrn_beam_search(
-            states, memory, padding_mask, *self._arguments, *options
-        )
+    def _mask(self, memory: List[Tensor], padding_mask: Optional[Tensor]) -> Optional[Tensor]:
+        """The padding in the form that the operator takes."""
+        return padding_mask
 
 
 class RNMTBeamSearch(BeamSearch):
     """Beam search with a decoder of ``lrn_rnmt`` whose cells are LRN or oLRN.
 
-    Every layer has an affine map *lower* for the first cell, unless it has no attention an affine
-    map *query*, and for the second cell *upper*; *out* for the output, with a norm after the
-    residual connection. A layer without a second cell reads input and context together.
+    A layer has affine maps: *lower* for its first cell, *query* for its attention, *upper* for its
+    second cell, and *out* for its output, which is followed by a residual connection and a norm. A
+    layer without *query* takes the context of the layer below. A layer without *upper* has a single
+    cell, which reads input and context together. Source: the authors' toolkit (bzhangGo/zero,
+    ``models/deepnmt.py``).
 
     Args:
         layers: parameters of each layer by their names in :data:`LAYER_PARAMETERS`; an absent one
             is None or left out. Weights may be packed, as in :class:`.DecoderStep`.
-        feature: parameters of the layer over output and context, by their names in
+        feature: parameters of the layer over output and context, ``feature_`` and their names in
             :data:`MAP_PARAMETERS`; empty if there is none.
         heads: number of attention heads.
         activation: ``"tanh"`` or ``"identity"``.
@@ -160,6 +159,8 @@ class RNMTBeamSearch(BeamSearch):
     Raises:
         ValueError: a layer has an unknown parameter.
     """
+
+    _operator = "rnmt_beam_search"
 
     def __init__(
         self,
@@ -180,21 +181,13 @@ class RNMTBeamSearch(BeamSearch):
         self._masked_score = masked_score
         self._arguments = (
             [layer.get(name) for layer in layers for name in LAYER_PARAMETERS],
-            [feature.get(name) for name in MAP_PARAMETERS],
+            [feature.get(f"feature_{part}") for part in MAP_PARAMETERS],
             *(heads, activation, eps, embedding, embed_bias, output, embedding.size(0)),
         )
 
-    def _search(
-        self,
-        states: List[Tensor],
-        memory: List[Tensor],
-        padding_mask: Optional[Tensor],
-        *options: Any,
-    ) -> Tuple[Tensor, ...]:
+    def _mask(self, memory: List[Tensor], padding_mask: Optional[Tensor]) -> Tensor:
         length, sentences = memory[0].shape[:2]
         score_bias = memory[0].new_zeros(sentences, length)
-        if padding_mask is not None:
-            score_bias += padding_mask * self._masked_score
-        return torch.ops.fairseq_lrn.rnmt_beam_search(
-            states, memory, score_bias, *self._arguments, *options
+        return (
+            score_bias if padding_mask is None else score_bias + padding_mask * self._masked_score
         )

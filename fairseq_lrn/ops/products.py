@@ -1,7 +1,7 @@
 """Matrix products in float32, through the faster of the two libraries that torch carries on x86.
 
-torch gives them to MKL, which uses AVX-512 on Intel's processors alone. On AMD's processors with
-AVX-512, oneDNN takes about half the time. torch itself uses oneDNN for float32 in nn.LSTM only.
+torch gives them to MKL, which uses AVX-512 on Intel's processors alone; oneDNN uses it on AMD's,
+too. torch itself multiplies float32 by oneDNN in nn.LSTM only.
 
 The library follows from the processor and never from a measurement: a training run that is resumed
 must compute the same as one that was not interrupted.
@@ -64,7 +64,9 @@ def choose_library() -> ProductLibrary:
 
 def has_onednn() -> bool:
     """Whether this version of torch has oneDNN's products."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.backends.mkldnn.is_available() and all(
+        hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
+    )
 
 
 # A constant, so that torch.compile needs no guard that reads files.
@@ -99,8 +101,7 @@ def mm(a: Tensor, b: Tensor) -> Tensor:
 class PackedProduct:
     """The product x W^T with a weight that is used in many steps. It has no gradients.
 
-    Packing takes about as long as two products with few rows; torch's own product takes about
-    twice as long as one with a packed weight.
+    The weight is packed for oneDNN once, if it is large and used often enough.
 
     Args:
         weight: ``D x C``, float32 on a CPU.
@@ -114,7 +115,6 @@ class PackedProduct:
             times >= MIN_TIMES_TO_PACK
             and weight.numel() * rows >= MIN_PACKED_MULTIPLICATIONS
             and has_onednn()
-            and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
         )
         if self.is_packed:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous(), rows)

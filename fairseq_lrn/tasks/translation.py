@@ -134,12 +134,12 @@ class LRNTranslationTask(TranslationTask):
 
     def _inference_with_bleu(self, generator, sample, model):
         """BLEU of the translations of a batch; fairseq's ``valid_step`` adds up its counts."""
+        generator.returns_attention = False  # it would need fairseq's search
         raw = self._raw_text()
         if raw is None:
             return super()._inference_with_bleu(generator, sample, model)
         import sacrebleu  # takes time to import
 
-        generator.returns_attention = False  # it would need fairseq's search
         found = self.inference_step(generator, [model], sample)
         # Unknown words must not count as equal.
         translations = [

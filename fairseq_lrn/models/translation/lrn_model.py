@@ -21,7 +21,7 @@ from fairseq_lrn.modules import LRNDecoderLayer, LRNEncoderLayer, RecurrentStack
 from fairseq_lrn.modules.cells import Cell, LRNCell
 from fairseq_lrn.modules.dropout import Dropout, WordDropout
 from fairseq_lrn.modules.fingerprint import derived
-from fairseq_lrn.modules.hooks import is_plain
+from fairseq_lrn.modules.hooks import has_own_methods, is_plain
 from fairseq_lrn.modules.layers import build_decoder_step
 from fairseq_lrn.modules.linear import Linear, repack_changed_weights
 from fairseq_lrn.modules.output_table import plain_output_table
@@ -285,11 +285,8 @@ class LRNDecoder(RecurrentDecoder):
         )
         if not self.training and has_decoder_step(state.recurrent[0]):
             state.fused_step, search = derived(self, self._fuse)
-            # Not if somebody replaced a method that the search would not call.
-            methods = (self.search_step, self.output_layer)
-            own = (LRNDecoder.search_step, LRNDecoder.output_layer)
-            if tuple(getattr(method, "__func__", None) for method in methods) == own:
-                state.fused_search = search
+            if has_own_methods(self, LRNDecoder, "search_step", "output_layer"):
+                state.fused_search = search  # which calls neither
         return state
 
     @torch.jit.unused
@@ -311,17 +308,15 @@ class LRNDecoder(RecurrentDecoder):
             or [type(part) for part in parts]
             not in ([nn.Embedding, kind, Linear] for kind in (nn.LayerNorm, nn.Identity))
             or [type(part) for part in dropouts] != [WordDropout, Dropout]
-            or any(part.p > 0.0 and part.apply_during_inference for part in dropouts)
+            or any(part.is_retained() for part in dropouts)
             or not is_plain(*parts, *dropouts)
             or self.embed_tokens.weight.dtype != torch.float32
             or self.embed_tokens.weight.shape != self.output_projection.weight.shape
         ):
             return None
         norm = self.layer_norm if isinstance(self.layer_norm, nn.LayerNorm) else None
-        table = self.embed_tokens.weight.detach()
-        packed = self.output_projection.packed_weight()
-        output = self.output_projection.weight.detach() if packed is None else packed
-        return BeamSearch(step, table, self.embed_scale, norm, output)
+        output = self.output_projection.fastest_weight(may_be_padded=True)
+        return BeamSearch(step, self.embed_tokens.weight, self.embed_scale, norm, output)
 
     @torch.jit.unused
     def search_step(self, tokens: Tensor, state: SearchState) -> Tensor:

@@ -22,7 +22,7 @@ from fairseq_lrn.modules.affine import NORM_EPS, Affine, map_parameters
 from fairseq_lrn.modules.cells import SRUCell
 from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.fingerprint import derived
-from fairseq_lrn.modules.hooks import is_plain
+from fairseq_lrn.modules.hooks import has_own_methods, is_plain
 from fairseq_lrn.modules.linear import Linear, repack_changed_weights
 from fairseq_lrn.modules.output_table import plain_output_table
 from fairseq_lrn.modules.rnmt_layers import (
@@ -295,12 +295,9 @@ class RNMTDecoder(RecurrentDecoder):
             [memory, *(one.transpose(0, 1) for one in keys if one is not None)],
             padding_mask if bool(padding_mask.any()) else None,
         )
-        # Not if somebody replaced a method that the search would not call.
-        methods = (self.search_step, self.output_layer)
-        own = (RNMTDecoder.search_step, RNMTDecoder.output_layer)
-        if tuple(getattr(method, "__func__", None) for method in methods) == own:
-            if not self.training and has_additive_attention(memory):
-                state.fused_search = derived(self, self._fused_search)
+        if not self.training and has_additive_attention(memory):
+            if has_own_methods(self, RNMTDecoder, "search_step", "output_layer"):
+                state.fused_search = derived(self, self._fused_search)  # which calls neither
         return state
 
     @torch.jit.unused
@@ -312,21 +309,19 @@ class RNMTDecoder(RecurrentDecoder):
         """
         parts = (self.embed_tokens, self.output_projection, self.feature_proj, self.dropout_module)
         classes = [nn.Embedding, Linear, Affine if self.has_feature_layer else nn.Identity, Dropout]
-        dropout = self.dropout_module
         table, attention = self.embed_tokens.weight, self.layers[0].recurrence.attention
         layers = [layer.search_parameters() for layer in self.layers]
         if (
             None in layers
             or self.masks_extra_symbols
             or [type(part) for part in parts] != classes
-            or (dropout.p > 0.0 and dropout.apply_during_inference)
+            or self.dropout_module.is_retained()
             or not is_plain(*parts, *self.feature_proj.modules())
             or table.dtype != torch.float32
             or table.shape != self.output_projection.weight.shape
         ):
             return None
-        feature = map_parameters("", self.feature_proj) if self.has_feature_layer else {}
-        packed = self.output_projection.packed_weight()
+        feature = map_parameters("feature", self.feature_proj) if self.has_feature_layer else {}
         return RNMTBeamSearch(
             layers,
             feature,
@@ -334,9 +329,9 @@ class RNMTDecoder(RecurrentDecoder):
             self.layers[0].recurrence.lower.activation,
             NORM_EPS,
             attention.masked_score,
-            table.detach(),
-            self.embed_bias.detach(),
-            self.output_projection.weight.detach() if packed is None else packed,
+            table,
+            self.embed_bias,
+            self.output_projection.fastest_weight(may_be_padded=True),
         )
 
     @torch.jit.unused

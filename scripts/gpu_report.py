@@ -73,7 +73,8 @@ def steps(out: Path) -> List[Step]:
     data, benchmark = out / "data-bin", [PYTHON, str(ROOT / "scripts" / "benchmark.py")]
     toy = f"[ -d {data} ] || {{ {PYTHON} scripts/make_toy_corpus.py --destdir {out}/raw"
     toy += f" && fairseq-lrn prepare -s en -t de --trainpref {out}/raw/train"
-    toy += f" --validpref {out}/raw/valid --testpref {out}/raw/test --vocab-size 800 --destdir {data}; }}"
+    toy += f" --validpref {out}/raw/valid --testpref {out}/raw/test"
+    toy += f" --vocab-size 800 --destdir {data}; }}"
     tests = ["tests/ops", "tests/modules", "tests/end_to_end/test_fairseq_options.py"]
     chosen = [
         Step("data", "data", 120, ["bash", "-c", toy]),

@@ -41,9 +41,9 @@ class Dropout(nn.Module):
         return f"p={self.p}, locked={self.locked}"
 
     @torch.jit.unused
-    def is_retained(self) -> bool:
-        """Whether this module drops elements in generation."""
-        return self.p > 0.0 and self.apply_during_inference
+    def is_active(self) -> bool:
+        """Whether a call drops elements: in training, or if dropout is retained in generation."""
+        return self.p > 0.0 and (self.training or self.apply_during_inference)
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
         """Drop elements of *x*, ``T x B x C``, during training or if dropout is retained.

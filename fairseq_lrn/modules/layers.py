@@ -14,7 +14,7 @@ from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 from fairseq_lrn.modules.stack import RecurrentStack
-from fairseq_lrn.ops import DecoderStep
+from fairseq_lrn.ops import DecoderStep, EncoderPass
 
 
 class ResidualNorm(nn.Module):
@@ -221,6 +221,39 @@ class RecurrentBlock(nn.Module):
         branch = self.out_proj(y).view_as(x)  # 1 x W*B x C to W x B x C
         return self.residual(x, branch), h_n[0]
 
+    def fused_parameters(self) -> Optional[Dict[str, Optional[Tensor]]]:
+        """The parameters of the layer by name, see :mod:`fairseq_lrn.ops.layer_parameters`.
+
+        Returns:
+            the parameters, or None if the fused operators cannot compute this layer: a part is of
+            another class or has hooks, or dropout stays active in generation.
+        """
+        parts = list(self.modules())
+        if any(type(part) not in FUSED_PARTS for part in parts) or not is_plain(*parts):
+            return None
+        if any(isinstance(part, Dropout) and part.is_active() for part in parts):
+            return None
+        parameters = {
+            **affine_parameters("out", self.out_proj),
+            **norm_parameters("residual_norm", self.residual.layer_norm),
+        }
+        for prefix, cell in zip(("", "backward_"), self.recurrence.cells):
+            gates = cell.projection
+            norm = gates.norms[0] if len(gates.norms) == 1 else None
+            parameters.update(affine_parameters(f"{prefix}gates", gates))
+            parameters.update(norm_parameters(f"{prefix}gates_norm", norm))
+        if self.attends:
+            attention = self.encoder_attn
+            parameters.update(affine_parameters("query", attention.q_proj))
+            parameters.update(affine_parameters("attention_out", attention.out_proj))
+            norm = self.encoder_attn_residual.layer_norm
+            parameters.update(norm_parameters("attention_norm", norm))
+        if isinstance(self.ffn, FeedForward):
+            parameters.update(affine_parameters("ffn_in", self.ffn.fc1))
+            parameters.update(affine_parameters("ffn_out", self.ffn.fc2))
+            parameters.update(norm_parameters("ffn_norm", self.ffn.residual.layer_norm))
+        return parameters
+
 
 class LRNEncoderLayer(RecurrentBlock):
     """Bidirectional recurrence with an output projection, then an optional feed-forward block.
@@ -323,41 +356,10 @@ class LRNDecoderLayer(RecurrentBlock):
             x = residual(x, context)
         return self.ffn(x), h_n, attn
 
-    def step_parameters(self) -> Optional[Dict[str, Optional[Tensor]]]:
-        """The parameters of the layer by their names in :class:`~fairseq_lrn.ops.DecoderStep`.
 
-        Returns:
-            the parameters, or None if the fused step cannot compute this layer: a part is of
-            another class or has hooks, the layer does not attend, or dropout stays active in
-            generation.
-        """
-        parts = list(self.modules())
-        if not self.attends or any(type(part) not in FUSED_PARTS for part in parts):
-            return None
-        if not is_plain(*parts):
-            return None
-        if any(isinstance(part, Dropout) and part.is_retained() for part in parts):
-            return None
-        gates, attention = self.recurrence.cells[0].projection, self.encoder_attn
-        gates_norm = gates.norms[0] if len(gates.norms) == 1 else None
-        parameters = {
-            **affine_parameters("gates", gates),
-            **norm_parameters("gates_norm", gates_norm),
-            **affine_parameters("out", self.out_proj),
-            **norm_parameters("residual_norm", self.residual.layer_norm),
-            **affine_parameters("query", attention.q_proj),
-            **affine_parameters("attention_out", attention.out_proj),
-            **norm_parameters("attention_norm", self.encoder_attn_residual.layer_norm),
-        }
-        if isinstance(self.ffn, FeedForward):
-            parameters.update(affine_parameters("ffn_in", self.ffn.fc1))
-            parameters.update(affine_parameters("ffn_out", self.ffn.fc2))
-            parameters.update(norm_parameters("ffn_norm", self.ffn.residual.layer_norm))
-        return parameters
-
-
-# The fused step computes exactly these classes; a subclass may compute something else.
+# The fused operators compute exactly these classes; a subclass may compute something else.
 FUSED_PARTS = (
+    LRNEncoderLayer,
     LRNDecoderLayer,
     RecurrentLayer,
     LRNCell,
@@ -386,24 +388,44 @@ def build_decoder_step(layers: RecurrentStack) -> Optional[DecoderStep]:
     Raises:
         RuntimeError: the C++ kernels are unavailable.
     """
-    parameters = [layer.step_parameters() for layer in layers]
-    if None in parameters:
+    fused = _fused_layers(layers)
+    attending = [layer.encoder_attn for layer in layers if layer.attends]
+    scores = {(attention.num_heads, attention.masked_score) for attention in attending}
+    if fused is None or len(scores) > 1:
         return None
-    options = [_step_options(layer) for layer in layers]
+    heads, masked_score = scores.pop() if scores else (1, 0.0)
+    return DecoderStep(**fused, heads=heads, masked_score=masked_score)
+
+
+def build_encoder_pass(layers: RecurrentStack) -> Optional[EncoderPass]:
+    """The fused pass of a stack of :class:`LRNEncoderLayer`. It has no dropout and no gradients.
+
+    Args, returns and raises: see :func:`build_decoder_step`.
+    """
+    fused = _fused_layers(layers)
+    if fused is None or len({layer.recurrence.hidden_size for layer in layers}) > 1:
+        return None
+    return EncoderPass(**fused, hidden=layers[0].recurrence.hidden_size)
+
+
+def _fused_layers(layers: RecurrentStack) -> Optional[Dict[str, Any]]:
+    """What describes the layers to a fused operator; None if it cannot compute one of them."""
+    parameters = [layer.fused_parameters() for layer in layers]
+    if not parameters or None in parameters:
+        return None
+    options = [_fused_options(layer) for layer in layers]
     if any(option != options[0] for option in options):
         return None
-    return DecoderStep(parameters, **options[0])
+    return {"layers": parameters, **options[0]}
 
 
-def _step_options(layer: LRNDecoderLayer) -> Dict[str, Any]:
-    """The arguments of :class:`DecoderStep` that all layers share."""
+def _fused_options(layer: RecurrentBlock) -> Dict[str, Any]:
+    """The arguments of a fused operator that all layers share."""
     return {
-        "heads": layer.encoder_attn.num_heads,
         "activation": layer.recurrence.cells[0].activation,
         "normalize_before": layer.residual.normalize_before,
         "eps": layer.residual.layer_norm.eps,
         "gate_eps": NORM_EPS,
-        "masked_score": layer.encoder_attn.masked_score,
     }
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fairseq_lrn.modules.fingerprint import identity, submodules
 from fairseq_lrn.modules.hooks import computes_weights
-from fairseq_lrn.ops import checksum, int8_kernel, int8_linear, quantised
+from fairseq_lrn.ops import checksums, int8_kernel, int8_linear, quantised
 from fairseq_lrn.ops.cpu import has_bfloat16
 from fairseq_lrn.ops.int8_linear import OUT
 from fairseq_lrn.ops.products import has_onednn, linear
@@ -22,7 +22,7 @@ class PackedCopy(NamedTuple):
         weight: the packed weight.
         requested: the argument of :meth:`Packable.pack`.
         identity: see :func:`~fairseq_lrn.modules.fingerprint.identity`.
-        sums: see :func:`~fairseq_lrn.ops.checksum`.
+        sums: see :func:`~fairseq_lrn.ops.checksums`.
     """
 
     weight: Tensor
@@ -75,17 +75,7 @@ class Packable:
         else:
             # 64 is a hint to oneDNN: the number of rows that the layout should suit.
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
-        self._packed = PackedCopy(packed, requested, identity(self.weight), checksum(weight))
-
-    def repack_if_changed(self) -> None:
-        """Pack the weight again if it has changed, in whatever way, since it was packed."""
-        packed = getattr(self, "_packed", None)
-        if packed is None or not _may_use_packed_weights():
-            return
-        if packed.identity != identity(self.weight) or not torch.equal(
-            packed.sums, checksum(self.weight)
-        ):
-            self.pack(packed.requested)
+        self._packed = PackedCopy(packed, requested, identity(self.weight), checksums([weight])[0])
 
     def has_packed_copy(self) -> bool:
         """Whether :meth:`pack` has stored a packed weight, up to date or not."""
@@ -103,7 +93,7 @@ class Packable:
     def packed_weight(self, device_type: str = "cpu") -> Optional[Tensor]:
         """The packed weight for inputs on *device_type*; None if it is missing or unusable now."""
         packed = getattr(self, "_packed", None)
-        if packed is None or device_type != "cpu" or not _may_use_packed_weights():
+        if packed is None or device_type != "cpu" or not may_use_packed_weights():
             return None
         if computes_weights(self) or packed.identity != identity(self.weight):
             return None
@@ -162,14 +152,25 @@ def repack_changed_weights(module: nn.Module) -> None:
     So this reads every packed weight once, at the speed of memory. Encoders and decoders call it
     once for each batch of sentences.
     """
-    if module.training or torch.is_grad_enabled():
+    if module.training or not may_use_packed_weights():
         return
+    unchanged = []
     for part in (module, *submodules(module)):
-        if isinstance(part, Packable):
-            part.repack_if_changed()
+        packed = part.__dict__.get("_packed")
+        if packed is None or not isinstance(part, Packable):
+            continue
+        if packed.identity == identity(part.weight):
+            unchanged.append((part, packed))
+        else:
+            part.pack(packed.requested)
+    now = checksums([part.weight for part, _ in unchanged])
+    for (part, packed), sums in zip(unchanged, now):
+        if not torch.equal(packed.sums, sums):
+            part.pack(packed.requested)
 
 
-def _may_use_packed_weights() -> bool:
+def may_use_packed_weights() -> bool:
+    """Whether nothing needs the operators of the modules: no gradient, no tracing, no transform."""
     return not (
         torch.is_grad_enabled()
         or torch.compiler.is_compiling()

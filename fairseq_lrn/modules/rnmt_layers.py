@@ -245,7 +245,7 @@ class RNMTDecoderLayer(nn.Module):
         parts = list(self.modules())
         if any(type(part) not in SEARCHABLE_PARTS for part in parts) or not is_plain(*parts):
             return None
-        if self.branch.dropout_module.is_retained():
+        if self.branch.dropout_module.is_active():
             return None
         return {
             **self._cell_parameters(),

@@ -3,10 +3,11 @@
 from fairseq_lrn.ops import cpp_backend  # noqa: F401  (registers itself, before the GPU's)
 from fairseq_lrn.ops.additive_attention import additive_attention, has_additive_attention
 from fairseq_lrn.ops.beam_search import BeamSearch, RNMTBeamSearch
-from fairseq_lrn.ops.checksum import checksum
+from fairseq_lrn.ops.checksum import checksums
 from fairseq_lrn.ops.cross_entropy import linear_cross_entropy
 from fairseq_lrn.ops.decoder_step import DecoderStep, has_decoder_step
 from fairseq_lrn.ops.dispatch import Backend, backends
+from fairseq_lrn.ops.encoder_pass import EncoderPass
 from fairseq_lrn.ops.int8_linear import int8_kernel, int8_linear, quantised
 from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, lrn_scan
 from fairseq_lrn.ops.top_log_probs import top_log_probs
@@ -16,10 +17,11 @@ __all__ = [
     "Backend",
     "BeamSearch",
     "DecoderStep",
+    "EncoderPass",
     "RNMTBeamSearch",
     "additive_attention",
     "backends",
-    "checksum",
+    "checksums",
     "has_additive_attention",
     "has_decoder_step",
     "int8_kernel",

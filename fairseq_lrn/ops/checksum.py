@@ -1,6 +1,7 @@
-"""A checksum of a tensor's memory, to notice changes of which torch keeps no record."""
+"""Checksums of tensors' memory, to notice changes of which torch keeps no record."""
 
 from functools import cache
+from typing import List, Sequence
 
 import torch
 from torch import Tensor
@@ -8,24 +9,33 @@ from torch import Tensor
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.library import LIBRARY
 
-LIBRARY.define("checksum(Tensor tensor) -> Tensor")
+LIBRARY.define("checksums(Tensor[] tensors) -> Tensor")
 
 
-def checksum(weight: Tensor) -> Tensor:
-    """Numbers that are different for different contents of a matrix.
+def checksums(weights: Sequence[Tensor]) -> List[Tensor]:
+    """For each matrix, numbers that are different for different contents.
 
     With the C++ kernels, any change of a single element changes them, at about the speed of memory.
     Otherwise they are a sum of each row in which the columns count differently.
 
     Args:
-        weight: ``D x C``, on a CPU.
+        weights: ``D x C`` each, on a CPU.
 
     Returns:
-        a vector. Only equality with another result for a tensor of this shape has a meaning.
+        a vector for each matrix. Only equality with another result for a tensor of this shape has a
+        meaning.
     """
-    weight = weight.detach()
-    if weight.is_contiguous() and dispatch.choose("cpu") == "cpp":
-        return torch.ops.fairseq_lrn.checksum(weight)
+    weights = [weight.detach() for weight in weights]
+    has_kernel = dispatch.choose("cpu") == "cpp"
+    fused = [weight for weight in weights if has_kernel and weight.is_contiguous()]
+    sums = iter(torch.ops.fairseq_lrn.checksums(fused) if fused else [])
+    return [
+        next(sums) if has_kernel and weight.is_contiguous() else _weighted_row_sums(weight)
+        for weight in weights
+    ]
+
+
+def _weighted_row_sums(weight: Tensor) -> Tensor:
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
     return torch.mv(weight, _column_factors(weight.size(1), weight.dtype))
 

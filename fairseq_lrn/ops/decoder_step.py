@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
+from fairseq_lrn.ops.layer_parameters import flat_parameters
 from fairseq_lrn.ops.library import LIBRARY
 
-# csrc/decoder_step/parameters.h owns the list of a layer's parameters: names, order and shapes.
-LIBRARY.define("decoder_step_parameter_names() -> str[]")
-# The required parameters that a layer with the parameters `given` lacks.
-LIBRARY.define("decoder_step_missing_parameter_names(str[] given) -> str[]")
 # parameters: all parameters of the first layer, then of the next one; None for an absent parameter.
 # The other arguments and the results are those of DecoderStep.
 LIBRARY.define(
@@ -34,26 +31,9 @@ def has_decoder_step(x: Tensor) -> bool:
 class DecoderStep:
     """One position through all layers of an LRN decoder, in one call of C++. It has no gradients.
 
-    A layer has these parameters, for a residual stream of width C, a state of size H, 3H or 4H
-    gates G, and a feed-forward block of width F:
-
-    - ``gates_weight`` (``G x C``), ``gates_bias`` (``G``), ``gates_norm_gain`` and
-      ``gates_norm_shift`` (``G``): projection of the gates and its layer norm; with a norm, the
-      bias is ignored
-    - ``out_weight`` (``C x H``), ``out_bias`` (``C``), ``residual_norm_gain`` and
-      ``residual_norm_shift`` (``C``): output projection of the recurrence and its layer norm
-    - ``query_weight`` and ``attention_out_weight`` (``C x C``), ``query_bias`` and
-      ``attention_out_bias`` (``C``), ``attention_norm_gain`` and ``attention_norm_shift`` (``C``):
-      attention over the source and its layer norm
-    - ``ffn_in_weight`` (``F x C``), ``ffn_in_bias`` (``F``), ``ffn_out_weight`` (``C x F``),
-      ``ffn_out_bias`` (``C``), ``ffn_norm_gain`` and ``ffn_norm_shift`` (``C``): feed-forward block
-      and its layer norm, all absent in a layer without this block
-
-    Biases and the norm of the gates are optional. All parameters are float32; a weight may also be
-    in oneDNN's layout (float32 or bfloat16), or in 8 bits (:func:`.int8_linear.quantised`).
-
     Args:
-        layers: parameters of each layer by name; an absent parameter is None or left out.
+        layers: parameters of each layer by name, see :mod:`fairseq_lrn.ops.layer_parameters`. A
+            layer need not attend.
         heads: number of attention heads.
         activation: ``"tanh"`` or ``"identity"``.
         normalize_before: pre-norm (layer norms at the entry of the branches) instead of post-norm.
@@ -78,10 +58,7 @@ class DecoderStep:
     ):
         if dispatch.choose("cpu") != "cpp":
             raise RuntimeError("DecoderStep needs the C++ kernels: see python -m fairseq_lrn.ops")
-        names = torch.ops.fairseq_lrn.decoder_step_parameter_names()
-        for index, layer in enumerate(layers):
-            _check_names(index, layer, names)
-        self._parameters = [layer.get(name) for layer in layers for name in names]
+        self._parameters = flat_parameters(layers)
         self._options = (heads, activation, normalize_before, eps, gate_eps, masked_score)
 
     def __call__(
@@ -96,7 +73,7 @@ class DecoderStep:
         Args:
             x: embeddings, ``W*B x C``; row ``w * B + b`` is hypothesis w of sentence b.
             states: state of each layer, ``W*B x H``.
-            memory: keys and values of each layer, ``S x B x C``.
+            memory: keys and values of each layer that attends, ``S x B x C``.
             padding_mask: ``B x S``, true at padding of the source.
 
         Returns:
@@ -113,16 +90,3 @@ class DecoderStep:
     def arguments(self) -> Tuple[Any, ...]:
         """The arguments of the operator that stay the same in every step."""
         return (self._parameters, *self._options)
-
-
-def _check_names(index: int, layer: Mapping[str, Optional[Tensor]], names: Sequence[str]) -> None:
-    unknown = [name for name in layer if name not in names]
-    if unknown:
-        raise ValueError(
-            f"layer {index} has unknown parameters: {', '.join(unknown)}; "
-            f"the parameters of a layer are {', '.join(names)}"
-        )
-    given = [name for name in names if layer.get(name) is not None]
-    missing = torch.ops.fairseq_lrn.decoder_step_missing_parameter_names(given)
-    if missing:
-        raise ValueError(f"layer {index} lacks required parameters: {', '.join(missing)}")

@@ -57,7 +57,7 @@ def test_dropout_is_for_training():
 
 
 @pytest.mark.parametrize(
-    "options, is_retained",
+    "options, is_active",
     [
         ({}, False),
         ({"retain_dropout": True}, True),
@@ -66,11 +66,11 @@ def test_dropout_is_for_training():
         ({"retain_dropout_modules": ["Layer"]}, False),
     ],
 )
-def test_retained_dropout(options, is_retained):
+def test_retained_dropout(options, is_active):
     x = torch.ones(5, 2, 30)
     dropout = Dropout(0.4, module_name="Layer").eval()
     dropout.make_generation_fast_("decoder.layers.0", **options)
-    assert torch.equal(dropout(x), x) != is_retained
+    assert torch.equal(dropout(x), x) != is_active
 
 
 def test_dropout_without_a_name_cannot_be_selected(caplog):

@@ -181,13 +181,13 @@ def test_heads_must_divide_the_width():
 def test_parameters_of_the_fused_step():
     """See tests/ops/test_decoder_step.py for the step itself."""
     layer = decoder_layer(cell="olrn", ffn_dim=9, norm="layer")
-    parameters = layer.step_parameters()
+    parameters = layer.fused_parameters()
     assert parameters["gates_weight"].shape == (4 * H, C)
     assert parameters["gates_bias"] is None  # the shift of the norm is the bias
     assert parameters["gates_norm_gain"].shape == (4 * H,)
     assert parameters["ffn_in_weight"].shape == (9, C)
     assert parameters["attention_norm_shift"] is layer.encoder_attn_residual.layer_norm.bias
-    without_ffn = decoder_layer().step_parameters()
+    without_ffn = decoder_layer().fused_parameters()
     assert not any(name.startswith("ffn") for name in without_ffn)
     assert without_ffn["gates_norm_gain"] is None
 
@@ -201,28 +201,27 @@ def retained_dropout():
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: LRNDecoderLayer(C, H, "lrn"),
         lambda: decoder_layer(cell="gru"),
         lambda: decoder_layer(parts=replace(LayerParts(), residual=DoubledResidual)),
         lambda: decoder_layer(parts=replace(LayerParts(), attention=NoAttention)),
         retained_dropout,
     ],
-    ids=["no attention", "another cell", "another residual", "another attention", "dropout"],
+    ids=["another cell", "another residual", "another attention", "dropout"],
 )
 def test_layers_that_the_fused_step_cannot_compute(build):
     layer = build()
-    assert layer.step_parameters() is None
+    assert layer.fused_parameters() is None
     assert build_decoder_step(RecurrentStack([decoder_layer(), layer])) is None
 
 
 def test_rms_norm_is_not_in_the_fused_step():
     if not hasattr(nn, "RMSNorm"):
         pytest.skip("this version of torch has no RMS norm")
-    assert decoder_layer(norm="rms").step_parameters() is None
+    assert decoder_layer(norm="rms").fused_parameters() is None
 
 
 @pytest.mark.parametrize("option", [{"normalize_before": True}, {"activation": "identity"}])
 def test_layers_of_different_options_have_no_fused_step(option):
     layers = [decoder_layer(), decoder_layer(**option)]
-    assert all(layer.step_parameters() is not None for layer in layers)
+    assert all(layer.fused_parameters() is not None for layer in layers)
     assert build_decoder_step(RecurrentStack(layers)) is None

@@ -3,13 +3,17 @@
 import pytest
 import torch
 
-from fairseq_lrn.ops import checksum
+from fairseq_lrn.ops import checksums
 from kernels import CPP
 
 
 @pytest.fixture(params=[CPP, "reference"], autouse=True)
 def backend(request, monkeypatch):
     monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", request.param)
+
+
+def checksum(weight):
+    return checksums([weight])[0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -38,3 +42,9 @@ def test_strided_and_parameters():
     weight = torch.nn.Parameter(torch.randn(5, 6))
     assert not checksum(weight).requires_grad
     assert checksum(weight.t()).dim() == 1
+
+
+def test_several_matrices():
+    weights = [torch.randn(3, 4), torch.randn(8, 70), torch.randn(3, 4).t()]
+    assert all(map(torch.equal, checksums(weights), map(checksum, weights)))
+    assert checksums([]) == []

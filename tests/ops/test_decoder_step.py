@@ -52,7 +52,7 @@ def build_step(layers, parameters=None, **changes):
 
 
 def parameters_of(layers):
-    return [layer.step_parameters() for layer in layers]
+    return [layer.fused_parameters() for layer in layers]
 
 
 def operands(layers, width=WIDTH, hidden=HIDDEN):
@@ -83,6 +83,21 @@ def test_agrees_with_the_layers(layers):
     torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
     for state, expected_state in zip(states, expected_states):
         torch.testing.assert_close(state, expected_state, rtol=0, atol=1e-5)
+
+
+def test_a_layer_without_attention(layers):
+    options = {"normalize_before": layers[0].residual.normalize_before}
+    cell = layers[0].recurrence.cells[0]
+    norm = "layer" if len(cell.projection.norms) > 0 else None
+    kind = "olrn" if cell.projection.weight.size(0) == 4 * HIDDEN else "lrn"
+    without = LRNDecoderLayer(WIDTH, HIDDEN, kind, None, HIDDEN, norm=norm, **options).eval()
+    layers = [layers[0], without]
+    x, states, memory, mask = operands(layers)
+    given = x, states, memory[:2], mask
+    features, next_states = build_decoder_step(RecurrentStack(layers))(*given)
+    expected, expected_states = step_by_layers(layers, *given)
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(next_states[1], expected_states[1], rtol=0, atol=1e-5)
 
 
 def test_build_decoder_step(layers):
@@ -166,50 +181,34 @@ def test_any_number_of_threads():
         torch.testing.assert_close(result, results[0], rtol=0, atol=1e-5)
 
 
-NAMES = (
-    "gates_weight gates_bias gates_norm_gain gates_norm_shift out_weight out_bias"
-    " residual_norm_gain residual_norm_shift query_weight query_bias"
-    " attention_out_weight attention_out_bias attention_norm_gain attention_norm_shift"
-    " ffn_in_weight ffn_in_bias ffn_out_weight ffn_out_bias ffn_norm_gain ffn_norm_shift"
-).split()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_parameter_of_the_wrong_size(layers, name):
-    parameters = parameters_of(layers)
-    if parameters[1].get(name) is None:
-        pytest.skip("this layer has no such parameter")
-    parameters[1][name] = parameters[1][name][..., :-1]
-    with pytest.raises(RuntimeError, match="must"):
-        build_step(layers, parameters)(*operands(layers))
-
-
-@pytest.mark.parametrize("name", ["gates_weight", "residual_norm_gain", "query_weight"])
-def test_a_parameter_that_is_missing(layers, name):
-    parameters = parameters_of(layers)
-    parameters[1][name] = None
-    with pytest.raises((RuntimeError, ValueError), match=name):
-        build_step(layers, parameters)(*operands(layers))
-
-
-def test_an_unknown_parameter(layers):
-    parameters = parameters_of(layers)
-    parameters[0]["abacus"] = torch.zeros(1)
-    with pytest.raises(ValueError, match="abacus"):
-        build_step(layers, parameters)
+def test_a_parameter_of_the_wrong_size(layers):
+    for name, tensor in parameters_of(layers)[1].items():
+        if tensor is None:
+            continue
+        parameters = parameters_of(layers)
+        parameters[1][name] = tensor[..., :-1]
+        with pytest.raises(RuntimeError, match="must"):
+            build_step(layers, parameters)(*operands(layers))
 
 
 def test_other_arguments_that_do_not_fit(layers):
+    memory = torch.randn(LENGTH, SENTENCES, WIDTH)
     for index, wrong, message in (
-        (0, torch.randn(20, WIDTH), "N a multiple of B"),
+        (0, torch.randn(20, WIDTH), "a row for each row of x"),
         (0, torch.randn(21, WIDTH).double(), "x must be N x C, contiguous and float32"),
         (1, [torch.randn(3, HIDDEN)] * 2, "states must be N x H"),
-        (1, [torch.randn(21, HIDDEN)], "two memor.* for each of 1 layers"),
+        (1, [torch.randn(21, HIDDEN)], "parameters for each of 1 layers"),
+        (2, [memory] * 3, "two memories for each layer with attention"),
+        (2, [memory] * 5, "was given 5 memories"),
         (3, torch.zeros(SENTENCES, 2, dtype=torch.bool), "padding_mask must be boolean and B x S"),
     ):
         given = operands(layers)
         given[index] = wrong
         with pytest.raises(RuntimeError, match=message):
             build_step(layers)(*given)
-    with pytest.raises(RuntimeError, match="states must be N x H"):
+    given = operands(layers)
+    rows = torch.randn(20, WIDTH), [torch.randn(20, HIDDEN) for _ in layers]
+    with pytest.raises(RuntimeError, match="N a multiple of B"):
+        build_step(layers)(*rows, *given[2:])
+    with pytest.raises(RuntimeError, match="multiple of the number of heads"):
         build_step(layers, heads=5)(*operands(layers))

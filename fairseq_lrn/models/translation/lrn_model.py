@@ -22,11 +22,16 @@ from fairseq_lrn.modules.cells import Cell, LRNCell
 from fairseq_lrn.modules.dropout import Dropout, WordDropout
 from fairseq_lrn.modules.fingerprint import derived
 from fairseq_lrn.modules.hooks import has_own_methods, is_plain
-from fairseq_lrn.modules.layers import build_decoder_step
-from fairseq_lrn.modules.linear import Linear, repack_changed_weights
+from fairseq_lrn.modules.layers import build_decoder_step, build_encoder_pass
+from fairseq_lrn.modules.linear import (
+    Linear,
+    Packable,
+    may_use_packed_weights,
+    repack_changed_weights,
+)
 from fairseq_lrn.modules.output_table import plain_output_table
 from fairseq_lrn.modules.search import SearchState
-from fairseq_lrn.ops import BeamSearch, DecoderStep, has_decoder_step
+from fairseq_lrn.ops import BeamSearch, DecoderStep, EncoderPass, has_decoder_step
 
 
 @register_model("lrn", dataclass=LRNConfig)
@@ -128,18 +133,56 @@ class LRNEncoder(RecurrentEncoder):
         # B x S to S x B x C
         x = self.embed_scale * self.word_dropout(self.embed_tokens(src_tokens.t()))
         x = self.dropout_in(x)
-        x, final_states, encoder_states = self.layers(x, None, padding_mask.t(), return_all_hiddens)
-        final_output = final_states[-1][..., : self.hidden_size]  # 2 x B x H
+        encoded: Optional[Tuple[Tensor, Tensor]] = None
+        if not (torch.jit.is_scripting() or return_all_hiddens):
+            encoded = self._encode_in_one_call(x, padding_mask)
+        encoder_states: List[Tensor] = []
+        if encoded is None:
+            x, final_states, encoder_states = self.layers(
+                x, None, padding_mask.t(), return_all_hiddens
+            )
+            final_output = final_states[-1][..., : self.hidden_size]  # 2 x B x H
+            state = torch.cat([final_output[0], final_output[1]], dim=-1)  # B x 2H
+        else:
+            x, state = encoded
         x = self.layer_norm(x)
         lengths = (~padding_mask).sum(dim=1, dtype=torch.int32).unsqueeze(1)  # B x 1
         return {
             "encoder_out": [x],
             "encoder_padding_mask": [padding_mask],
-            "encoder_state": [torch.cat([final_output[0], final_output[1]], dim=-1)],  # B x 2H
+            "encoder_state": [state],
             "encoder_states": encoder_states,
             "src_tokens": [src_tokens],
             "src_lengths": [lengths],
         }
+
+    @torch.jit.unused
+    def _encode_in_one_call(
+        self, x: Tensor, padding_mask: Tensor
+    ) -> Optional[Tuple[Tensor, Tensor]]:
+        """The layers' output ``S x B x C`` and final states ``B x 2H``, in generation on a CPU.
+
+        Args:
+            x: embeddings, ``S x B x C``.
+            padding_mask: ``B x S``, true at padding.
+
+        Returns:
+            output and states, or None if the layers have to be called.
+        """
+        if self.training or not may_use_packed_weights() or not has_decoder_step(x):
+            return None
+        encoder_pass = derived(self, self._fuse)
+        if encoder_pass is None or x.numel() == 0:
+            return None
+        return encoder_pass(x, padding_mask.t())  # B x S to S x B
+
+    @torch.jit.unused
+    def _fuse(self) -> Optional[EncoderPass]:
+        # Between bfloat16 products, the layers keep bfloat16, and the fused pass would not.
+        weights = [part for part in self.layers.modules() if isinstance(part, Packable)]
+        if any(part.fastest_weight().dtype == torch.bfloat16 for part in weights):
+            return None
+        return build_encoder_pass(self.layers)
 
 
 class LRNDecoder(RecurrentDecoder):
@@ -308,7 +351,7 @@ class LRNDecoder(RecurrentDecoder):
             or [type(part) for part in parts]
             not in ([nn.Embedding, kind, Linear] for kind in (nn.LayerNorm, nn.Identity))
             or [type(part) for part in dropouts] != [WordDropout, Dropout]
-            or any(part.is_retained() for part in dropouts)
+            or any(part.is_active() for part in dropouts)
             or not is_plain(*parts, *dropouts)
             or self.embed_tokens.weight.dtype != torch.float32
             or self.embed_tokens.weight.shape != self.output_projection.weight.shape

@@ -315,7 +315,7 @@ class RNMTDecoder(RecurrentDecoder):
             None in layers
             or self.masks_extra_symbols
             or [type(part) for part in parts] != classes
-            or self.dropout_module.is_retained()
+            or self.dropout_module.is_active()
             or not is_plain(*parts, *self.feature_proj.modules())
             or table.dtype != torch.float32
             or table.shape != self.output_projection.weight.shape

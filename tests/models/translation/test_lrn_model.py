@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+from fairseq_lrn.modules import RecurrentStack
+from kernels import needs_cpp
+
 LENGTHS = [4, 7, 2, 7, 1]
 
 
@@ -169,3 +172,42 @@ def test_onnx_export(build):
     assert "only the cells lrn and olrn" in build(cell="gru").export_unavailable_reason()
     reason = build(adaptive_softmax_cutoff="10").export_unavailable_reason()
     assert "adaptive softmax" in reason
+
+
+@needs_cpp
+@pytest.mark.parametrize("options", [{}, {"encoder_normalize_before": True, "dropout": 0.2}])
+def test_encoder_in_one_call(build, batch, options, monkeypatch):
+    """Without gradients the encoder is one operator, which computes what its layers compute."""
+    encoder = build(encoder_ffn_embed_dim=9, **options).eval().encoder
+    tokens = batch(LENGTHS)
+    calls = []
+    monkeypatch.setattr(type(encoder.layers), "forward", counted(RecurrentStack.forward, calls))
+    expected = encoder(tokens)
+    assert len(calls) == 1
+    with torch.no_grad():
+        for _ in range(2):
+            found = encoder(tokens)
+            assert len(calls) == 1
+            for name in ("encoder_out", "encoder_state"):
+                torch.testing.assert_close(found[name][0], expected[name][0], rtol=0, atol=1e-5)
+        assert len(encoder(tokens, return_all_hiddens=True)["encoder_states"]) == 2
+        encoder.layers[1].out_proj.register_forward_hook(lambda *_: None)
+        encoder(tokens)
+        assert len(calls) == 3
+
+
+@needs_cpp
+def test_encoder_with_active_dropout(build, batch):
+    encoder = build(dropout=0.5).eval().encoder
+    with torch.no_grad():
+        expected = encoder(batch(LENGTHS))["encoder_out"][0]
+        encoder.layers.train()
+        assert not torch.equal(encoder(batch(LENGTHS))["encoder_out"][0], expected)
+
+
+def counted(method, calls):
+    def count(*args):
+        calls.append(1)
+        return method(*args)
+
+    return count

@@ -22,7 +22,9 @@ def apply_patches(package: Iterable[str]) -> None:
     """
     require_fairseq()
     from fairseq_lrn.compat import (
+        averaged_weights,
         batch_order,
+        broadcast,
         checkpoint_loading,
         checkpoint_saving,
         copying,
@@ -39,7 +41,9 @@ def apply_patches(package: Iterable[str]) -> None:
     checkpoint_loading.allow_checkpoint_types()
     checkpoint_loading.patch_checkpoint_loading()
     checkpoint_saving.patch_checkpoint_saving()
+    averaged_weights.patch_averaged_weights()
     batch_order.patch_batch_order()
+    broadcast.patch_broadcast()
     copying.patch_copying()
     criterion_updates.patch_criterion_updates()
     fused_loss.patch_output_layers()

@@ -7,8 +7,15 @@ require_fairseq()
 from fairseq_lrn.criterions.fused_label_smoothed_cross_entropy import (  # noqa: E402
     FusedLabelSmoothedCrossEntropy,
 )
+from fairseq_lrn.criterions.language_model_cross_entropy import (  # noqa: E402
+    LanguageModelCrossEntropy,
+)
 from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import (  # noqa: E402
     SentenceLabelSmoothedCrossEntropy,
 )
 
-__all__ = ["FusedLabelSmoothedCrossEntropy", "SentenceLabelSmoothedCrossEntropy"]
+__all__ = [
+    "FusedLabelSmoothedCrossEntropy",
+    "LanguageModelCrossEntropy",
+    "SentenceLabelSmoothedCrossEntropy",
+]

@@ -127,7 +127,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
                 return self._fused(model, sample, weight)
             if self.rdrop_alpha > 0.0 and model.training:
                 remedy = "use --criterion label_smoothed_cross_entropy_with_rdrop"
-                if _batch_features(_unwrapped(model)) is not None:
+                if _batch_features(unwrapped(model)) is not None:
                     # The encoder of fairseq's lstm refuses the unsorted batches of that criterion.
                     remedy = (
                         "train lstm in one process, with --share-decoder-input-output-embed and "
@@ -204,18 +204,18 @@ def output_table(model: nn.Module) -> Tuple[Optional[Tensor], str]:
     Returns:
         the matrix and an empty string, or None and the reason why the loss cannot be fused.
     """
-    unwrapped = _unwrapped(model)
-    decoder = getattr(unwrapped, "decoder", None)
+    inner = unwrapped(model)
+    decoder = getattr(inner, "decoder", None)
     if not hasattr(decoder, "output_table"):
         return None, "the model's decoder does not name its output matrix"
     table, reason = decoder.output_table()
     if table is None:
         return None, reason
-    if _takes_features_only(unwrapped):
+    if _takes_features_only(inner):
         return table, ""
-    if _batch_features(unwrapped) is None:
+    if _batch_features(inner) is None:
         return None, "the model does not return its features"
-    if model is not unwrapped:
+    if model is not inner:
         return None, "the model is wrapped for several processes and does not return its features"
     return table, ""
 
@@ -231,13 +231,13 @@ def _batch_features(model: nn.Module) -> Optional[Callable]:
 
 def _features(model: nn.Module, net_input) -> Tuple[Tensor, Any]:
     """The input of the output layer, ``B x T x C``, and the other results of the decoder."""
-    unwrapped = _unwrapped(model)
-    if _takes_features_only(unwrapped):
+    inner = unwrapped(model)
+    if _takes_features_only(inner):
         return model(**net_input, features_only=True)
-    return _batch_features(unwrapped)(net_input)
+    return _batch_features(inner)(net_input)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside its wrappers for data-parallel training."""
     while isinstance(getattr(model, "module", None), nn.Module):
         model = model.module

@@ -4,10 +4,11 @@ from fairseq_lrn.compat import require_fairseq
 
 require_fairseq()
 
+from fairseq_lrn.models.language_modeling import LRNLanguageModel  # noqa: E402
 from fairseq_lrn.models.translation import (  # noqa: E402
     LRNModel,
     RNMTModel,
     TransformerLRNModel,
 )
 
-__all__ = ["LRNModel", "RNMTModel", "TransformerLRNModel"]
+__all__ = ["LRNLanguageModel", "LRNModel", "RNMTModel", "TransformerLRNModel"]

@@ -376,7 +376,12 @@ class LSTMCell(Cell):
         if bias is None:
             bias = torch.zeros_like(self.recurrent.weight[:, 0])
         weights: List[Tensor] = []
-        for parameter in (self.projection.weight, self.recurrent.weight, bias, self.recurrent.bias):
+        for parameter in (
+            self.projection.current_weight(),
+            self.recurrent.current_weight(),
+            bias,
+            self.recurrent.bias,
+        ):
             assert parameter is not None
             i, f, o, candidate = parameter.chunk(4)  # H x ... each
             weights.append(torch.cat([i, f, candidate, o]))

@@ -95,6 +95,26 @@ class WordDropout(Dropout):
         return x
 
 
+class TypeDropout(Dropout):
+    """Type dropout: sets the embeddings of all occurrences of a word in a batch to zero.
+
+    Source: Gal and Ghahramani (2016), section 4.2; Merity et al. (2018), section 4.3.
+    """
+
+    def forward(self, x: Tensor, tokens: Tensor, num_types: int) -> Tensor:  # type: ignore[override]
+        """Drop types.
+
+        Args:
+            x: embeddings, ``... x C``.
+            tokens: their tokens, ``...``, from 0 to *num_types* - 1.
+            num_types: number of types.
+        """
+        if self.p > 0 and (self.training or self.apply_during_inference):
+            mask = dropout_mask(x.new_empty(num_types), self.p)
+            return x * mask[tokens].unsqueeze(-1)
+        return x
+
+
 def dropout_mask(like: Tensor, p: float) -> Tensor:
     """A mask with the shape, type and device of *like*: 0 with probability p, else 1 / (1 - p)."""
     if not torch.jit.is_scripting():

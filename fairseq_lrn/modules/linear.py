@@ -1,11 +1,13 @@
 """Affine maps whose weights can be packed for generation."""
 
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq_lrn.modules.dropout import dropout_mask
 from fairseq_lrn.modules.fingerprint import identity, submodules
 from fairseq_lrn.modules.hooks import computes_weights
 from fairseq_lrn.ops import checksums, int8_kernel, int8_linear, quantised
@@ -137,8 +139,16 @@ class Packable:
                 return int8_linear(supported, weight, self.weight.size(0), bias).to(x.dtype)
             if weight is not None:
                 return _packed_product(x, weight, bias).to(x.dtype)
-            return linear(x, self.weight, bias)
+            return linear(x, self.current_weight(), bias)
         return F.linear(x, self.weight, bias)
+
+    def current_weight(self) -> Tensor:
+        """The weight, with the elements set to zero that :func:`dropped_weights` chose."""
+        if not torch.jit.is_scripting():
+            dropped = self.__dict__.get("_dropped")
+            if dropped is not None:
+                return dropped
+        return self.weight
 
     def __getstate__(self) -> Dict[str, Any]:
         # A packed weight can be neither copied nor saved.
@@ -167,6 +177,27 @@ def repack_changed_weights(module: nn.Module) -> None:
     for (part, packed), sums in zip(unchanged, now):
         if not torch.equal(packed.sums, sums):
             part.pack(packed.requested)
+
+
+@contextmanager
+def dropped_weights(modules: Sequence["Packable"], p: float) -> Iterator[None]:
+    """DropConnect: inside of the context, the maps *modules* miss elements of their weights.
+
+    One mask is drawn for each weight, so all time steps of a sequence share it.
+
+    Args:
+        modules: the maps.
+        p: probability of dropping an element; the others are scaled by 1 / (1 - p).
+
+    Source: Wan et al. (2013); for recurrent networks Merity et al. (2018), section 2.
+    """
+    for module in modules if p > 0.0 else ():
+        module.__dict__["_dropped"] = module.weight * dropout_mask(module.weight, p)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.__dict__.pop("_dropped", None)
 
 
 def may_use_packed_weights() -> bool:

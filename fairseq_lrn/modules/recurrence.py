@@ -1,13 +1,15 @@
 """A recurrent layer: one cell over a sequence, in one direction or in both directions."""
 
-from typing import List, Optional, Tuple
+from contextlib import contextmanager
+from typing import Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.affine import is_plain_affine
+from fairseq_lrn.modules.affine import Affine, is_plain_affine
 from fairseq_lrn.modules.cells import build_cell
 from fairseq_lrn.modules.hooks import is_plain
+from fairseq_lrn.modules.linear import dropped_weights
 from fairseq_lrn.ops.lrn_scan import scan_directions
 
 
@@ -19,15 +21,28 @@ class RecurrentLayer(nn.Module):
         input_size: width C of the input.
         hidden_size: width H of the output of each direction.
         bidirectional: run a second cell backward and concatenate the outputs.
+        weight_dropout: probability of dropping an element of the weights of the input projections
+            in training (DropConnect); one mask for all time steps.
+        recurrent_weight_dropout: the same for the weights that multiply the state; the cells
+            ``lrn``, ``olrn`` and ``sru`` have none.
         **options: passed to :func:`~fairseq_lrn.modules.cells.build_cell`.
     """
 
     is_one_scan: torch.jit.Final[bool]
 
     def __init__(
-        self, cell: str, input_size: int, hidden_size: int, bidirectional: bool = False, **options
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        bidirectional: bool = False,
+        weight_dropout: float = 0.0,
+        recurrent_weight_dropout: float = 0.0,
+        **options,
     ):
         super().__init__()
+        self.weight_dropout = weight_dropout
+        self.recurrent_weight_dropout = recurrent_weight_dropout
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_directions = 2 if bidirectional else 1
@@ -57,6 +72,28 @@ class RecurrentLayer(nn.Module):
         Returns:
             output ``T x B x D*H`` and final states ``D x B x state_size``.
         """
+        if not torch.jit.is_scripting():
+            if self.training and (self.weight_dropout > 0 or self.recurrent_weight_dropout > 0):
+                with self._dropped_weights():
+                    return self._run(x, h_0, padding_mask)
+        return self._run(x, h_0, padding_mask)
+
+    @torch.jit.unused
+    @contextmanager
+    def _dropped_weights(self) -> Iterator[None]:
+        """A context in which elements of the cells' weights are dropped."""
+        projections = [cell.projection for cell in self.cells]
+        recurrent = [
+            module
+            for module in self.cells.modules()
+            if isinstance(module, Affine) and module not in projections
+        ]
+        with dropped_weights(projections, self.weight_dropout):
+            with dropped_weights(recurrent, self.recurrent_weight_dropout):
+                yield
+
+    def _run(self, x: Tensor, h_0: Tensor, padding_mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        """See :meth:`forward`."""
         if self.is_one_scan:
             if not torch.jit.is_scripting():
                 projections = [cell.projection for cell in self.cells]

@@ -49,8 +49,8 @@ class TorchAdam(FairseqOptimizer):
         return {
             "lr": lr[0] if isinstance(lr, Collection) else lr,
             "betas": _checked_betas(betas),
-            "eps": _checked_minimum("--adam-eps", self.cfg.adam_eps),
-            "weight_decay": _checked_minimum("--weight-decay", self.cfg.weight_decay),
+            "eps": checked_minimum("--adam-eps", self.cfg.adam_eps),
+            "weight_decay": checked_minimum("--weight-decay", self.cfg.weight_decay),
         }
 
     @property
@@ -74,7 +74,7 @@ def _checked_betas(betas: Any) -> Tuple[float, float]:
     return first, second
 
 
-def _checked_minimum(option: str, value: float) -> float:
+def checked_minimum(option: str, value: float) -> float:
     """The value, which must be at least 0."""
     if not value >= 0.0:
         raise ValueError(f"{option} must be at least 0, not {value}")

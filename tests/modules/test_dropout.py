@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from fairseq_lrn.modules.dropout import Dropout, WordDropout, dropout_mask
+from fairseq_lrn.modules.dropout import Dropout, TypeDropout, WordDropout, dropout_mask
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -101,3 +101,25 @@ def test_torchscript():
     y = scripted(torch.ones(6, 3, 40))
     assert torch.equal(y, y[:1].expand_as(y)) and {0.0, 2.0} == set(y.flatten().tolist())
     assert torch.equal(scripted.eval()(torch.ones(2, 2, 2)), torch.ones(2, 2, 2))
+
+
+def test_type_dropout():
+    """All occurrences of a type are dropped, or none."""
+    tokens = torch.randint(20, (9, 30))
+    dropout = TypeDropout(0.4)
+    y = dropout(torch.ones(9, 30, 5), tokens, 20)
+    for kind in range(20):
+        values = y[tokens == kind]
+        assert (values == 0).all() or (values > 1).all()
+    kept = [bool((y[tokens == kind] > 0).all()) for kind in range(20)]
+    assert 4 < sum(kept) < 20
+    assert torch.equal(dropout.eval()(y, tokens, 20), y)
+
+
+def test_type_dropout_is_dropout_of_the_embedding_matrix():
+    tokens, table = torch.randint(20, (9, 4)), torch.randn(20, 5)
+    torch.manual_seed(3)
+    found = TypeDropout(0.4)(table[tokens], tokens, 20)
+    torch.manual_seed(3)
+    mask = dropout_mask(torch.empty(20), 0.4)
+    assert torch.equal(found, (table * mask.unsqueeze(1))[tokens])

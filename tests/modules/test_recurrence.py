@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from fairseq_lrn.modules import CELLS, RecurrentLayer
+from fairseq_lrn.modules.affine import Affine
+from fairseq_lrn.modules.dropout import dropout_mask
 
 T, B, C, H = 6, 5, 3, 4
 
@@ -56,3 +58,39 @@ def test_torchscript(name, bidirectional, padding_mask):
     expected = layer(x, h_0, padding_mask)
     for result, reference in zip(torch.jit.script(layer)(x, h_0, padding_mask), expected):
         torch.testing.assert_close(result, reference, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("option", ["weight_dropout", "recurrent_weight_dropout"])
+def test_dropped_weights(cell, option):
+    """A run with dropped weights is a run with these elements of the weights set to zero."""
+    layer = RecurrentLayer(cell, 6, 8, **{option: 0.5})
+    x = torch.randn(5, 3, 6)
+    state = layer.initial_state(x)
+    torch.manual_seed(4)
+    dropped, _ = layer(x, state)
+    has_recurrent = cell in ("atr", "gru", "lstm")
+    whole, _ = layer.eval()(x, state)
+    if option == "recurrent_weight_dropout" and not has_recurrent:
+        torch.testing.assert_close(dropped, whole)
+        return
+    assert not torch.allclose(dropped, whole)
+    torch.manual_seed(4)
+    projection = layer.cells[0].projection
+    maps = [part for part in layer.modules() if isinstance(part, Affine)]
+    with torch.no_grad():
+        for part in maps:
+            if (part is projection) == (option == "weight_dropout"):
+                mask = dropout_mask(part.weight, 0.5)
+                assert set(mask.flatten().tolist()) == {0.0, 2.0}
+                part.weight.mul_(mask)
+    expected, _ = layer(x, state)
+    torch.testing.assert_close(dropped, expected, rtol=0, atol=1e-6)
+
+
+def test_gradients_of_dropped_weights():
+    layer = RecurrentLayer("lrn", 6, 8, weight_dropout=0.5)
+    x = torch.randn(5, 3, 6)
+    layer(x, layer.initial_state(x))[0].sum().backward()
+    gradient = layer.cells[0].projection.weight.grad
+    assert 0.3 < (gradient == 0).float().mean() < 0.7

@@ -1,11 +1,9 @@
 """Translation model ``lrn``: a bidirectional LRN encoder and an LRN decoder with attention."""
 
-import math
 from typing import Dict, List, Optional, Tuple
 
 import torch
 from fairseq.models import register_model
-from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
 from fairseq_lrn.models.ablations import layer_parts
@@ -14,6 +12,12 @@ from fairseq_lrn.models.base import (
     RecurrentEncoder,
     RecurrentModel,
     model_options,
+)
+from fairseq_lrn.models.decoder_parts import (
+    build_adaptive_softmax,
+    build_output_projection,
+    embedding_scale,
+    recurrence_options,
 )
 from fairseq_lrn.models.embedding import build_embeddings
 from fairseq_lrn.models.translation.lrn_config import LRNConfig, LRNDecoderConfig
@@ -416,42 +420,6 @@ class LRNDecoder(RecurrentDecoder):
         return incremental_state
 
 
-def build_output_projection(
-    cfg: LRNDecoderConfig, embed_tokens: nn.Embedding, num_tokens: int
-) -> Linear:
-    """The map from features to the logits of *num_tokens* tokens.
-
-    Its matrix is the embedding matrix of the decoder if the options share it.
-    """
-    projection = Linear(cfg.decoder_embed_dim, num_tokens, bias=False)
-    if cfg.share_all_embeddings or cfg.share_decoder_input_output_embed:
-        projection.weight = embed_tokens.weight
-    else:
-        nn.init.normal_(projection.weight, std=cfg.decoder_embed_dim**-0.5)
-    return projection
-
-
-def build_adaptive_softmax(cfg: LRNDecoderConfig, num_tokens: int) -> AdaptiveSoftmax:
-    """fairseq's adaptive softmax over *num_tokens* tokens.
-
-    Raises:
-        ValueError: a cutoff exceeds the number of tokens.
-    """
-    cutoffs = cfg.adaptive_softmax_cutoffs()
-    if cutoffs[-1] > num_tokens:
-        raise ValueError(
-            f"--adaptive-softmax-cutoff {cfg.adaptive_softmax_cutoff} exceeds the {num_tokens} "
-            "tokens of the dictionary: lower it"
-        )
-    return AdaptiveSoftmax(
-        num_tokens,
-        cfg.decoder_embed_dim,
-        cutoffs,
-        dropout=cfg.adaptive_softmax_dropout,
-        factor=cfg.adaptive_softmax_factor,
-    )
-
-
 def mean_over_time(memory: Tensor, padding_mask: Tensor) -> Tensor:
     """The mean ``B x C`` of the memory ``S x B x C`` over the positions that are not padding.
 
@@ -461,18 +429,3 @@ def mean_over_time(memory: Tensor, padding_mask: Tensor) -> Tensor:
     """
     kept = (~padding_mask).t().unsqueeze(-1).to(memory.dtype)  # B x S to S x B x 1
     return (memory * kept).sum(0) / kept.sum(0).clamp(min=1.0)
-
-
-def embedding_scale(cfg: LRNDecoderConfig, embed_tokens: nn.Embedding) -> float:
-    """The factor of the embeddings, as in fairseq's transformer."""
-    return 1.0 if cfg.no_scale_embedding else math.sqrt(embed_tokens.embedding_dim)
-
-
-def recurrence_options(cfg: LRNDecoderConfig) -> Dict[str, object]:
-    """The arguments of :class:`~fairseq_lrn.modules.RecurrentLayer` for the options *cfg*."""
-    return {
-        "cell": str(cfg.cell),
-        "activation": str(cfg.activation_fn),
-        "bias": not cfg.no_projection_bias,
-        "norm": "layer" if cfg.layernorm_projection else None,
-    }

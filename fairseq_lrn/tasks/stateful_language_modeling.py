@@ -1,0 +1,306 @@
+"""Language modelling on one stream of text: the state is carried from segment to segment."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Tuple
+
+import torch
+import torch.distributed as dist
+from fairseq import utils
+from fairseq.data import data_utils
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.tasks import register_task
+from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
+from omegaconf import II
+from torch import Tensor, nn
+
+from fairseq_lrn.data.text_stream import Segments, Text, TextStream
+from fairseq_lrn.errors import InputError
+
+# Options of fairseq's task that say how lines are cut into blocks, and their only value here.
+FIXED = {
+    "sample_break_mode": "none",
+    "output_dictionary_size": -1,
+    "self_target": False,
+    "future_target": False,
+    "past_target": False,
+    "add_bos_token": False,
+    "shorten_method": "none",
+    "pad_to_fixed_length": False,
+    "pad_to_fixed_bsz": False,
+}
+
+
+@dataclass
+class StatefulLanguageModelingConfig(LanguageModelingConfig):
+    """Options of ``--task stateful_language_modeling``, besides those of ``language_modeling``."""
+
+    tokens_per_sample: int = field(
+        default=70, metadata={"help": "tokens of a segment, per column, in training"}
+    )
+    vary_segments: bool = field(
+        default=False,
+        metadata={"help": "draw the length of each segment, around --tokens-per-sample"},
+    )
+    max_segment_excess: int = field(
+        default=40,
+        metadata={"help": "a varied segment is at most so much longer than --tokens-per-sample"},
+    )
+    scale_lr_by_length: bool = field(
+        default=False,
+        metadata={"help": "multiply the learning rate by segment length / --tokens-per-sample"},
+    )
+    eval_tokens_per_sample: int = field(
+        default=512,
+        metadata={"help": "tokens of a segment in evaluation; the result does not depend on it"},
+    )
+    train_subset: str = II("dataset.train_subset")
+
+
+@register_task("stateful_language_modeling", dataclass=StatefulLanguageModelingConfig)
+class StatefulLanguageModelingTask(LanguageModelingTask):
+    """Language modelling with truncated backpropagation through time.
+
+    The lines of a subset, each with its ``</s>``, are one text. In training, the text is cut into
+    ``--batch-size`` columns per process. Each batch is a segment of all columns. It begins with the
+    state after the previous segment, without gradients through that state. In evaluation there is
+    one column, so the perplexity is that of one pass over the text, whatever the batch size and
+    the length of segments. Every token is predicted exactly once.
+
+    The state is saved in checkpoints, so a training run can be resumed inside of an epoch.
+
+    Raises:
+        InputError: an option of ``language_modeling`` does not apply, or a number is out of range.
+
+    Source: Merity et al. (2018), "Regularizing and optimizing LSTM language models", section 4.1.
+    """
+
+    def __init__(self, args, dictionary, output_dictionary=None, targets=None):
+        super().__init__(args, dictionary, output_dictionary, targets)
+        for name, value in FIXED.items():
+            given = getattr(args, name, value)
+            if str(given) != str(value):
+                raise InputError(
+                    f"--{name.replace('_', '-')} {given} does not apply to --task "
+                    "stateful_language_modeling: leave it out, or use --task language_modeling"
+                )
+        for name in ("tokens_per_sample", "eval_tokens_per_sample"):
+            if getattr(args, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1")
+        if args.max_segment_excess < 0:
+            raise InputError("--max-segment-excess must be at least 0")
+        self._carried = CarriedStates()
+        self._length = args.tokens_per_sample  # of the last segment
+
+    def load_dataset(self, split: str, epoch=1, combine=False, **kwargs) -> None:
+        """Load a subset.
+
+        Raises:
+            FileNotFoundError: there is no such subset.
+            InputError: it is empty.
+        """
+        paths = utils.split_paths(self.args.data)
+        path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
+        if os.path.isfile(f"{path}.bin") and os.path.getsize(f"{path}.bin") == 0:
+            raise InputError(f"{path}.bin is empty: prepare the data again with some text")
+        lines = data_utils.load_indexed_dataset(
+            path, self.dictionary, self.args.dataset_impl, combine=combine
+        )
+        if lines is None:
+            raise FileNotFoundError(f"Dataset not found: {split} ({path})")
+        # fairseq's trainer gives data_selector, for training data only.
+        text = Text([lines[index] for index in range(len(lines))], "data_selector" in kwargs)
+        largest = int(text.tokens.max())
+        if largest >= len(self.dictionary):
+            raise InputError(
+                f"{path} has token {largest}, but the dictionary has {len(self.dictionary)} "
+                "entries: it belongs to other data; prepare them together"
+            )
+        self.datasets[split] = text
+
+    def get_batch_iterator(
+        self,
+        dataset,
+        max_tokens=None,
+        max_sentences=None,
+        seed=1,
+        num_shards=1,
+        shard_id=0,
+        num_workers=0,
+        epoch=1,
+        data_buffer_size=0,
+        **kwargs,
+    ) -> EpochBatchIterator:
+        """The segments of a text in their order. The arguments are those of fairseq."""
+        args = self.args
+        if not dataset.is_training:
+            segments = Segments(1, args.eval_tokens_per_sample)
+        elif max_sentences is None:
+            raise InputError(
+                "--task stateful_language_modeling needs --batch-size, the number of columns that "
+                "are read side by side, e.g. --batch-size 20"
+            )
+        else:
+            segments = Segments(
+                max_sentences, args.tokens_per_sample, args.vary_segments,
+                args.max_segment_excess, seed,
+            )  # fmt: skip
+        stream = TextStream(
+            dataset.tokens,
+            segments,
+            self.dictionary.eos(),
+            self.dictionary.pad(),
+            (shard_id, num_shards),
+            shares_targets=not dataset.is_training,
+        )
+        return SegmentIterator(
+            stream,
+            self._carried,
+            epoch=epoch,
+            num_workers=num_workers,
+            buffer_size=data_buffer_size,
+        )
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        """As in fairseq. The first step after loading a checkpoint restores the carried state."""
+        decoder = _decoder(model)
+        tokens = sample["net_input"]["src_tokens"]
+        saved, self._carried.saved = self._carried.saved, []
+        if saved and sample["net_input"]["is_continued"]:
+            decoder.carry_states(_own_columns(saved, tokens))
+        self._length = tokens.size(1)
+        result = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+        self._carried.now = [_gathered(state) for state in decoder.carried_states()]
+        return result
+
+    def optimizer_step(self, optimizer, model, update_num):
+        """As in fairseq, with a learning rate in proportion to the length of the segment."""
+        lr = optimizer.get_lr()
+        if self.args.scale_lr_by_length:
+            optimizer.set_lr(lr * self._length / self.args.tokens_per_sample)
+        super().optimizer_step(optimizer, model, update_num)
+        optimizer.set_lr(lr)
+
+    def eval_lm_dataloader(self, dataset, num_shards=1, shard_id=0, num_workers=1, **kwargs):
+        """The batches of ``fairseq-eval-lm``. The arguments are those of fairseq.
+
+        Raises:
+            InputError: ``--context-window`` is given.
+        """
+        if kwargs.get("context_window", 0) > 0:
+            raise InputError(
+                "--context-window does not apply to --task stateful_language_modeling, which "
+                "carries the whole context: leave it out"
+            )
+        return self.get_batch_iterator(
+            dataset, num_shards=num_shards, shard_id=shard_id, num_workers=num_workers
+        ).next_epoch_itr(shuffle=False)
+
+
+@dataclass
+class CarriedStates:
+    """The states after the last segment, of all processes' columns, ``1 x B x state_size`` each.
+
+    Attributes:
+        now: after the last update of this run.
+        saved: from a checkpoint, until the first update.
+    """
+
+    now: List[Tensor] = field(default_factory=list)
+    saved: List[Tensor] = field(default_factory=list)
+
+
+class SegmentIterator(EpochBatchIterator):
+    """The segments of a text in their order.
+
+    Its state, which fairseq saves in checkpoints, is the position in the text and the states of the
+    recurrence there.
+    """
+
+    def __init__(
+        self,
+        stream: TextStream,
+        carried: CarriedStates,
+        epoch: int,
+        num_workers: int,
+        buffer_size: int,
+    ):
+        self.carried = carried
+        super().__init__(
+            stream,
+            stream.collater,
+            batch_sampler=(),  # see frozen_batches
+            num_workers=num_workers,
+            epoch=epoch,
+            buffer_size=buffer_size,
+            disable_shuffling=True,
+        )
+
+    @property
+    def frozen_batches(self):
+        """The indices of the present epoch's segments; another epoch may have more or fewer."""
+        self.dataset.set_epoch(self.epoch)
+        return tuple([index] for index in range(len(self.dataset)))
+
+    def state_dict(self) -> Dict[str, Any]:
+        """As in fairseq, with the carried states."""
+        return {**super().state_dict(), "carried": [state.cpu() for state in self.carried.now]}
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """As in fairseq, with the carried states.
+
+        Raises:
+            InputError: they are the states of another number of columns.
+        """
+        saved = state_dict.get("carried", [])
+        columns = self.dataset.segments.columns * self.dataset.shard[1]
+        if saved and state_dict["iterations_in_epoch"] > 0 and saved[0].size(1) != columns:
+            raise InputError(
+                f"the checkpoint has the states of {saved[0].size(1)} columns, but --batch-size "
+                f"times the number of processes is {columns}: keep their product, or start the "
+                "epoch again with --reset-dataloader"
+            )
+        self.carried.saved = saved
+        super().load_state_dict(state_dict)
+
+
+def _decoder(model: nn.Module) -> nn.Module:
+    """The decoder of a model inside of its wrappers, which carries states.
+
+    Raises:
+        InputError: the model carries none.
+    """
+    while isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module
+    decoder = getattr(model, "decoder", None)
+    if not hasattr(decoder, "carry_states"):
+        raise InputError(
+            f"--task stateful_language_modeling needs a model that carries its state, such as "
+            f"--arch lrn_lm, not {type(model).__name__}: use --task language_modeling"
+        )
+    return decoder
+
+
+def _process() -> Tuple[int, int]:
+    """Index of this process, and number of processes."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def _own_columns(states: List[Tensor], tokens: Tensor) -> List[Tensor]:
+    """The states of this process' columns, for a batch *tokens*, ``B x T``, of these columns."""
+    index, _ = _process()
+    columns = tokens.size(0)
+    mine = slice(index * columns, (index + 1) * columns)
+    return [state[:, mine].to(tokens.device) for state in states]
+
+
+def _gathered(state: Tensor) -> Tensor:
+    """The states of all processes' columns, ``1 x B x state_size``."""
+    _, number = _process()
+    if number == 1:
+        return state
+    parts = [torch.empty_like(state) for _ in range(number)]
+    dist.all_gather(parts, state.contiguous())
+    return torch.cat(parts, dim=1)

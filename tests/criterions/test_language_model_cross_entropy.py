@@ -1,0 +1,148 @@
+"""The loss of a language model: fairseq's cross entropy, and the regularisers in numpy."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion
+from fairseq.data import Dictionary
+from fairseq.logging import metrics
+
+from fairseq_lrn.criterions import LanguageModelCrossEntropy
+from fairseq_lrn.models import LRNLanguageModel
+from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
+
+KINDS = {
+    "plain product": {"share_decoder_input_output_embed": True},
+    "bias": {"output_bias": True},
+    "mixture": {"mixture_of_softmaxes": 3},
+}
+
+
+@pytest.fixture
+def task():
+    dictionary = Dictionary()
+    for number in range(30):
+        dictionary.add_symbol(f"word{number}")
+    dictionary.finalize(padding_factor=8)
+    return SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
+
+
+@pytest.fixture
+def sample():
+    torch.manual_seed(2)
+    tokens = torch.randint(2, 34, (3, 8))
+    target = tokens[:, 1:].clone()
+    target[2, 4:] = 1
+    return {
+        "net_input": {"src_tokens": tokens[:, :-1], "src_lengths": torch.full((3,), 7)},
+        "target": target,
+        "ntokens": int(target.ne(1).sum()),
+    }
+
+
+def build(task, **options):
+    torch.manual_seed(1)
+    config = LRNLanguageModelConfig(decoder_embed_dim=12, decoder_hidden_size=10, **options)
+    return LRNLanguageModel.build_model(config, task)
+
+
+def test_registered_with_fairseq():
+    assert CRITERION_REGISTRY["language_model_cross_entropy"] is LanguageModelCrossEntropy
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("training", [True, False])
+def test_agrees_with_fairseqs_cross_entropy(task, sample, kind, training):
+    model = build(task, dropout=0.0, **KINDS[kind]).train(training)
+    results, gradients = [], []
+    for criterion in (
+        CrossEntropyCriterion(task, False),
+        LanguageModelCrossEntropy(task, False),
+    ):
+        loss, sample_size, log = criterion(model, sample)
+        results.append((loss.detach(), sample_size, log["ntokens"]))
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_not_reduced(task, sample, kind):
+    model = build(task, dropout=0.0, **KINDS[kind])
+    expected, _, _ = CrossEntropyCriterion(task, False)(model, sample, reduce=False)
+    loss, _, _ = LanguageModelCrossEntropy(task, False)(model, sample, reduce=False)
+    assert loss.shape == (21,)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_regularisers_in_numpy(task, sample):
+    """Values and gradients with respect to the features, from the definitions."""
+    features = torch.randn(3, 7, 5, dtype=torch.float64, requires_grad=True)
+    outputs = torch.randn(3, 7, 5, dtype=torch.float64, requires_grad=True)
+    criterion = LanguageModelCrossEntropy(
+        task, False, activation_reg=2.0, temporal_activation_reg=3.0
+    )
+    total = criterion._regularisation(features, {"features": outputs})
+    found = torch.autograd.grad(total, [features, outputs])
+    dropped, whole = features.detach().numpy(), outputs.detach().numpy()
+    expected = 2.0 * np.mean(dropped**2)
+    change = np.diff(whole, axis=1)
+    expected += 3.0 * np.mean(change**2)
+    assert abs(float(total.detach()) - expected) < 1e-5
+    np.testing.assert_allclose(found[0], 4.0 * dropped / dropped.size, atol=1e-6)
+    gradient = np.zeros_like(whole)
+    gradient[:, 1:] += 6.0 * change / change.size
+    gradient[:, :-1] -= 6.0 * change / change.size
+    np.testing.assert_allclose(found[1], gradient, atol=1e-6)
+
+
+def test_regularisers_count_in_training_only(task, sample):
+    model = build(task, dropout=0.0)
+    plain = LanguageModelCrossEntropy(task, False)
+    regularised = LanguageModelCrossEntropy(
+        task, False, activation_reg=2.0, temporal_activation_reg=1.0
+    )
+    difference = regularised(model, sample)[0] - plain(model, sample)[0]
+    features, extra = model(**sample["net_input"], features_only=True)
+    change = (extra["features"][:, 1:] - extra["features"][:, :-1]).pow(2).mean()
+    expected = sample["ntokens"] * (2 * features.pow(2).mean() + change)
+    torch.testing.assert_close(difference, expected, rtol=1e-3, atol=1e-3)
+    model.eval()
+    assert torch.equal(regularised(model, sample)[0], plain(model, sample)[0])
+
+
+def test_metrics(task, sample):
+    """Loss in base 2 with the regularisers, perplexity without."""
+    criterion = LanguageModelCrossEntropy(task, False, activation_reg=2.0)
+    _, _, log = criterion(build(task), sample)
+    with metrics.aggregate() as aggregator:
+        criterion.reduce_metrics([log, log])
+    values = aggregator.get_smoothed_values()
+    nll = float(log["nll_loss"]) / log["ntokens"]
+    assert abs(values["nll_loss"] - nll / np.log(2)) < 1e-3
+    assert abs(values["ppl"] - np.exp(nll)) < 0.05
+    assert values["loss"] > values["nll_loss"] + 0.1
+
+
+def test_nothing_to_predict(task, sample):
+    """A process that has no share of a segment in evaluation."""
+    sample["target"].fill_(1)
+    sample["ntokens"] = 0
+    loss, _, _ = LanguageModelCrossEntropy(task, False)(build(task).eval(), sample)
+    assert float(loss) == 0
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"activation_reg": -1.0}, "--activation-reg must be at least 0"),
+        ({"temporal_activation_reg": float("nan")}, "--temporal-activation-reg must be at least 0"),
+        ({"autocast": "float8"}, "--autocast must be one of"),
+    ],
+)
+def test_invalid_options(task, options, message):
+    with pytest.raises(ValueError, match=message):
+        LanguageModelCrossEntropy(task, False, **options)

@@ -1,0 +1,165 @@
+"""Language models with fairseq's commands: training, resuming, evaluation."""
+
+import pytest
+import torch
+from fairseq import checkpoint_utils
+
+from fairseq_lrn import checkpoints
+from text_corpus import binarised_text
+
+TRAIN = [
+    *("--task", "stateful_language_modeling", "--arch", "lrn_lm", "--decoder-embed-dim", "16"),
+    *("--decoder-hidden-size", "16", "--share-decoder-input-output-embed", "--locked-dropout"),
+    *("--criterion", "language_model_cross_entropy", "--activation-reg", "2"),
+    *("--temporal-activation-reg", "1", "--batch-size", "4", "--tokens-per-sample", "6"),
+    *("--vary-segments", "--scale-lr-by-length", "--optimizer", "averaged_sgd"),
+    *(
+        "--nonmonotone-interval",
+        "0",
+        "--lr",
+        "1",
+        "--clip-norm",
+        "0.25",
+        "--no-epoch-checkpoints",
+        "--num-workers",
+        "0",
+    ),
+    *("--weight-dropout", "0.1", "--cpu"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return binarised_text(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture(scope="module")
+def train(command, root, data):
+    """A function that trains in a directory, on one thread."""
+
+    def train(directory, *options, **kwargs):
+        return command(
+            *("env", "OMP_NUM_THREADS=1", "fairseq-train", data, "--save-dir", directory, *TRAIN),
+            *("--user-dir", root / "fairseq_lrn", *options),
+            **kwargs,
+        )
+
+    return train
+
+
+def last(directory):
+    return checkpoints.load(str(directory / "checkpoint_last.pt"))
+
+
+VALIDATED = "--validate-interval-updates", "15", "--save-interval-updates", "15"
+
+
+@pytest.fixture(scope="module")
+def trained(train, tmp_path_factory):
+    """A training run of 40 updates, which end inside of an epoch."""
+    directory = tmp_path_factory.mktemp("trained")
+    train(directory, "--max-update", "40", *VALIDATED)
+    return directory
+
+
+def test_resumed_run_is_the_same(train, trained, tmp_path):
+    """Bit for bit: parameters, their averages and the carried states, with validation between."""
+    for updates in ("15", "40"):
+        train(tmp_path, "--max-update", updates, *VALIDATED)
+    expected, found = last(trained), last(tmp_path)
+    iterator = found["extra_state"]["train_iterator"]
+    assert iterator["iterations_in_epoch"] > 0 and len(iterator["carried"]) == 2
+    assert any(state.abs().max() > 0 for state in iterator["carried"])
+    for key in ("model", "last_optimizer_state"):
+        torch.testing.assert_close(found[key], expected[key], rtol=0, atol=0)
+    carried = expected["extra_state"]["train_iterator"]["carried"]
+    torch.testing.assert_close(iterator["carried"], carried, rtol=0, atol=0)
+
+
+def test_checkpoints_have_the_averaged_weights(trained):
+    state = last(trained)
+    optimizer = state["last_optimizer_state"]
+    assert optimizer["param_groups"][0]["averaged_updates"] == 40
+    average = optimizer["state"][0]["average"]
+    assert torch.equal(state["model"]["decoder.embed_tokens.weight"], average)
+    assert not torch.equal(optimizer["state"][0]["trained"], average)
+
+
+def test_another_number_of_columns(train, trained, tmp_path):
+    options = "--restore-file", trained / "checkpoint_last.pt", "--batch-size", "3"
+    output = train(tmp_path, *options, "--max-update", "50", ok=False)
+    assert "has the states of 4 columns, but --batch-size times the number" in output
+    assert list(tmp_path.iterdir()) == []
+    train(tmp_path, *options, "--reset-dataloader", "--max-update", "50")
+
+
+@pytest.mark.parametrize("name", ["fairseq-eval-lm", "fairseq-validate"])
+def test_perplexity_of_one_pass(command, root, data, trained, name):
+    """At any number of columns and any length of segments."""
+    path = trained / "checkpoint_last.pt"
+    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+        [str(path)], arg_overrides={"data": str(data)}
+    )
+    task.load_dataset("valid")
+    tokens = task.dataset("valid").tokens
+    sources = torch.cat([tokens.new_tensor([2]), tokens[:-1]])
+    model.eval()
+    with torch.no_grad():
+        log_p = model.get_normalized_probs(model(sources.unsqueeze(0)), True)[0]
+    expected = float(torch.exp(-log_p.gather(1, tokens.unsqueeze(1)).mean()))
+    subset = "--gen-subset" if name == "fairseq-eval-lm" else "--valid-subset"
+    word = "Perplexity: " if name == "fairseq-eval-lm" else "| ppl "
+    for options in (("--batch-size", "1"), ("--batch-size", "7", "--eval-tokens-per-sample", "13")):
+        output = command(
+            *(name, data, "--user-dir", root / "fairseq_lrn", "--path", path, subset, "valid"),
+            *("--task", "stateful_language_modeling", *options),
+        )
+        assert abs(float(output.split(word)[1].split()[0]) - expected) < 0.006
+
+
+def test_two_processes_equal_one(start, data, tmp_path):
+    """Each process has columns of its own; together they have the columns of one process."""
+    exact = [*TRAIN, "--dropout", "0", "--weight-dropout", "0", "--save-dir"]
+
+    def run(name, updates, *options):
+        return start(
+            *(tmp_path / f"{name}.log", "train", data, *exact, tmp_path / name),
+            *("--max-update", updates, *options),
+        )
+
+    def run_pair(updates):
+        options = ["--distributed-world-size", "2", "--distributed-no-spawn", "--batch-size", "2"]
+        options += ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
+        options += ["--distributed-init-method", f"file://{tmp_path / f'meeting{updates}'}"]
+        pair = {
+            name: run(name, updates, *options, "--distributed-rank", rank)
+            for rank, name in enumerate(("first", "second"))
+        }
+        try:
+            for name, process in pair.items():
+                process.join(300)
+                assert process.exitcode == 0, (tmp_path / f"{name}.log").read_text()[-3000:]
+        finally:
+            for process in pair.values():
+                process.kill()
+
+    # The second part of the pair's run needs the carried states of both processes.
+    run_pair(13)
+    (tmp_path / "second").mkdir(exist_ok=True)
+    (tmp_path / "second" / "checkpoint_last.pt").symlink_to(
+        tmp_path / "first" / "checkpoint_last.pt"
+    )
+    run_pair(25)
+    single = run("single", 25)
+    single.join()
+    log = (tmp_path / "single.log").read_text()
+    assert single.exitcode == 0, log[-3000:]
+    pair, alone = last(tmp_path / "first"), last(tmp_path / "single")
+    torch.testing.assert_close(pair["model"], alone["model"], rtol=0, atol=1e-4)
+    carried = [state["extra_state"]["train_iterator"]["carried"] for state in (pair, alone)]
+    torch.testing.assert_close(*carried, rtol=0, atol=1e-3)
+    perplexities = [
+        (tmp_path / f"{name}.log").read_text().split("| ppl ")[-1].split()[0]
+        for name in ("first", "single")
+    ]
+    assert abs(float(perplexities[0]) - float(perplexities[1])) < 0.02

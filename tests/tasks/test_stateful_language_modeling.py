@@ -1,0 +1,110 @@
+"""The task stateful_language_modeling: texts, carried states, evaluation."""
+
+import pytest
+from fairseq.tasks import TASK_REGISTRY
+
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.tasks import StatefulLanguageModelingTask
+from fairseq_lrn.tasks.stateful_language_modeling import StatefulLanguageModelingConfig
+from text_corpus import binarised_text, preprocess
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Binarised training and validation text of eight words."""
+    return binarised_text(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture
+def build_task(data):
+    def build(**options):
+        cfg = StatefulLanguageModelingConfig(data=str(data))
+        for name, value in {"train_subset": "train", "dataset_impl": None, **options}.items():
+            setattr(cfg, name, value)
+        return StatefulLanguageModelingTask.setup_task(cfg)
+
+    return build
+
+
+def batches(task, is_training=False, **options):
+    kwargs = {"data_selector": None} if is_training else {}
+    task.load_dataset("valid", **kwargs)
+    return task.get_batch_iterator(task.dataset("valid"), **options).next_epoch_itr()
+
+
+def test_registered_with_fairseq():
+    assert TASK_REGISTRY["stateful_language_modeling"] is StatefulLanguageModelingTask
+
+
+def test_text_ends_each_line(build_task, data):
+    task = build_task()
+    task.load_dataset("valid")
+    text = (data.parent / "valid.txt").read_text()
+    expected = [word for line in text.splitlines() for word in [*line.split(), "</s>"]]
+    assert [task.dictionary[token] for token in task.dataset("valid").tokens] == expected
+
+
+def test_columns_in_training_one_column_in_evaluation(build_task):
+    task = build_task(tokens_per_sample=5, eval_tokens_per_sample=11)
+    shapes = [tuple(b["target"].shape) for b in batches(task, True, max_sentences=3)]
+    assert set(shapes[:-1]) == {(3, 5)}
+    for columns in (None, 1, 8):
+        shapes = [tuple(b["target"].shape) for b in batches(task, max_sentences=columns)]
+        assert set(shapes[:-1]) == {(1, 11)}
+
+
+def test_each_epoch_has_its_own_segments(build_task):
+    task = build_task(tokens_per_sample=6, vary_segments=True, max_segment_excess=3)
+    task.load_dataset("train", data_selector=None)
+    iterator = task.get_batch_iterator(task.dataset("train"), max_sentences=2, seed=3)
+    epochs = []
+    for _ in range(2):
+        epochs.append([batch["target"].size(1) for batch in iterator.next_epoch_itr()])
+    assert sum(epochs[0]) == sum(epochs[1]) and epochs[0] != epochs[1]
+    again = task.get_batch_iterator(task.dataset("train"), max_sentences=2, seed=3, epoch=2)
+    assert [batch["target"].size(1) for batch in again.next_epoch_itr()] == epochs[1]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"sample_break_mode": "eos"}, "--sample-break-mode eos does not apply"),
+        ({"add_bos_token": True}, "--add-bos-token True does not apply"),
+        ({"tokens_per_sample": 0}, "--tokens-per-sample must be at least 1"),
+        ({"max_segment_excess": -1}, "--max-segment-excess must be at least 0"),
+    ],
+)
+def test_options_that_do_not_apply(build_task, options, message):
+    with pytest.raises(InputError, match=message):
+        build_task(**options)
+
+
+def test_training_needs_a_number_of_columns(build_task):
+    with pytest.raises(InputError, match="needs --batch-size, the number of columns"):
+        batches(build_task(), True)
+
+
+def test_context_window(build_task):
+    task = build_task()
+    task.load_dataset("valid")
+    with pytest.raises(InputError, match="--context-window does not apply"):
+        task.eval_lm_dataloader(task.dataset("valid"), context_window=3)
+
+
+def test_missing_and_foreign_data(build_task):
+    task = build_task()
+    with pytest.raises(FileNotFoundError, match="Dataset not found: nothing"):
+        task.load_dataset("nothing")
+    del task.dictionary.symbols[6:]
+    with pytest.raises(InputError, match="the dictionary has 6 entries: it belongs to other data"):
+        task.load_dataset("valid")
+
+
+def test_empty_text(build_task, tmp_path, data):
+    (tmp_path / "valid.txt").write_text("")
+    preprocess(
+        *("--srcdict", data / "dict.txt", "--validpref", tmp_path / "valid.txt"),
+        *("--destdir", tmp_path / "bin"),
+    )
+    with pytest.raises(InputError, match="is empty: prepare the data again"):
+        build_task(data=str(tmp_path / "bin")).load_dataset("valid")

@@ -13,12 +13,15 @@ __version__ = "0.1.0"
 __all__ = [
     "InputError",
     "LRN",
+    "LRNLanguageModel",
     "LRNModel",
+    "LanguageModel",
     "RNMTModel",
     "TransformerLRNModel",
     "Translation",
     "Translator",
     "__version__",
+    "load_language_model",
     "load_translator",
 ]
 
@@ -40,5 +43,6 @@ else:
     import fairseq_lrn.generation.hub
     import fairseq_lrn.optim
     import fairseq_lrn.tasks  # noqa: F401
+    from fairseq_lrn.generation.language_model import LanguageModel, load_language_model
     from fairseq_lrn.generation.translator import Translation, Translator, load_translator
-    from fairseq_lrn.models import LRNModel, RNMTModel, TransformerLRNModel
+    from fairseq_lrn.models import LRNLanguageModel, LRNModel, RNMTModel, TransformerLRNModel

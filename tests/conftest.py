@@ -77,6 +77,14 @@ def batch(task):
 
 
 @pytest.fixture(scope="session")
+def lm_checkpoints(tmp_path_factory) -> Path:
+    """A directory with a checkpoint of an untrained language model; ``data`` is beside it."""
+    from toy_checkpoints import save_language_model
+
+    return save_language_model(tmp_path_factory.mktemp("language_model"))
+
+
+@pytest.fixture(scope="session")
 def prepared_data(tmp_path_factory) -> Path:
     """Data of ``fairseq-lrn prepare``, from ``train.en`` and ``train.de`` in its parent."""
     from toy_checkpoints import prepare_data

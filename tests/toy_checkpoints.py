@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 import fairseq_lrn  # noqa: F401  (registers the models)
 from fairseq_lrn.data.parallel import write_lines
 from fairseq_lrn.data.prepare import PrepareOptions, prepare
+from fairseq_lrn.data.prepare_monolingual import MonolingualOptions, prepare_monolingual
+from fairseq_lrn.data.text_files import keep
 from toy_grammar import generate
 
 SMALL = [
@@ -61,3 +63,32 @@ def save_checkpoint(path: Path, data: Path, *arguments: str, model: Sequence[str
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint_utils.torch_persistent_save(state, str(path))
+
+
+def save_language_model(directory: Path) -> Path:
+    """Prepare a small text in ``directory/data``, and save an untrained language model of it.
+
+    Returns:
+        the directory of its checkpoint, which has the files of raw text.
+    """
+    from text_corpus import write_text
+
+    write_text(directory / "train.txt", 120, 1)
+    data, checkpoints = directory / "data", directory / "checkpoints"
+    prepare_monolingual(
+        MonolingualOptions(
+            str(directory / "train.txt"),
+            str(data),
+            validpref=str(directory / "train.txt"),
+            words=True,
+        )
+    )
+    checkpoints.mkdir()
+    save_checkpoint(
+        checkpoints / "checkpoint_last.pt",
+        data,
+        *("--task", "stateful_language_modeling", "--batch-size", "4"),
+        model=["--arch", "lrn_lm", "--decoder-embed-dim", "16", "--decoder-hidden-size", "12"],
+    )
+    keep(str(data), str(checkpoints))
+    return checkpoints

@@ -10,7 +10,10 @@ from fairseq_lrn.commands.entry import build_parser, run
 from fairseq_lrn.compat import require_fairseq
 from fairseq_lrn.errors import InputError
 
-COMMANDS = ("prepare", "translate", "serve", "average", "score", "plot", "convert", "export")
+COMMANDS = (
+    *("prepare", "translate", "serve", "average", "score", "plot", "convert", "export"),
+    *("prepare-lm", "generate"),
+)
 
 
 def load_commands() -> Dict[str, ModuleType]:
@@ -24,7 +27,10 @@ def load_commands() -> Dict[str, ModuleType]:
     """
     try:
         require_fairseq()
-        return {name: import_module(f"fairseq_lrn.commands.{name}") for name in COMMANDS}
+        return {
+            name: import_module(f"fairseq_lrn.commands.{name.replace('-', '_')}")
+            for name in COMMANDS
+        }
     except ModuleNotFoundError as error:
         raise InputError(
             f"the module {error.name} is not installed: install the requirements of fairseq_lrn, "

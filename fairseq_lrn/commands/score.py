@@ -17,6 +17,10 @@ With --model, the arguments are a file of source sentences and a file of their t
 raw text with one sentence per line. Prints for each pair the log-probability (base 2) per token
 that the model gives to the translation, as fairseq-generate --score-reference does, or nan for a
 pair that is too long.
+
+With --model and one file, the model is a language model. Prints for each line of the file its
+log-probability (base 2), </s> included; the log says the perplexity of the lines one by one, and of
+the file as one text.
 """
 
 import argparse
@@ -25,6 +29,7 @@ import logging
 import math
 import subprocess
 import sys
+from pathlib import Path
 from typing import Iterator, List
 
 from fairseq_lrn.commands.model_arguments import MODEL_HELP, add_loading_arguments, load_model
@@ -37,6 +42,7 @@ from fairseq_lrn.data.languages import bleu_tokenizer
 from fairseq_lrn.data.parallel import read_lines, text_lines, write_lines
 from fairseq_lrn.data.tokenization import Detokenizer
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.language_model import load_language_model
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "reference",
         metavar="REFERENCE",
+        nargs="?",
         help="raw reference, one sentence per line; with --model the translations",
     )
     parser.add_argument(
@@ -79,7 +86,13 @@ def main(args: argparse.Namespace) -> None:
     if "--model" in args.options:  # the files are followed by options of sacreBLEU
         raise InputError("give --model and its options before the files")
     if args.model is None:
+        if args.reference is None:
+            raise InputError("give a reference, or --model with a language model")
         score_against_reference(args)
+        return
+    if args.reference is None:
+        for score in line_scores(args):
+            print(f"{score:.4f}")
         return
     if args.options:
         raise InputError(f"--model takes two files, not also {' '.join(args.options)}")
@@ -148,6 +161,36 @@ def pair_scores(args: argparse.Namespace) -> Iterator[float]:
         done += len(block)
     too_long = f", {unscored} too long" if unscored else ""
     logger.info("%d pairs%s, mean %.4f", done, too_long, total / max(done - unscored, 1))
+
+
+def line_scores(args: argparse.Namespace) -> Iterator[float]:
+    """The score that a language model gives to each line, and perplexities in the log.
+
+    Args:
+        args: arguments of the command.
+
+    Raises:
+        InputError: an option has no effect, or the model or the file cannot be used.
+    """
+    for name in ("generation_dtype", "max_length"):
+        if getattr(args, name) is not None:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} has no effect with a language model: leave it out")
+    model = load_language_model(args.model, data=args.data, device=args.device)
+    lines = text_lines(args.translations)
+    total, number, tokens = 0.0, 0, 0
+    while block := list(itertools.islice(lines, BLOCK)):
+        for score in model.score(block, progress=False):
+            total += score
+            yield score
+        number += len(block)
+        tokens += sum(model.number_of_tokens(line) for line in block)
+    if number == 0:
+        raise InputError(f"{args.translations} is empty: give a file with at least one line")
+    logger.info(
+        "%d lines, %d tokens, perplexity %.2f of the lines one by one, %.2f of the whole text",
+        *(number, tokens, 2 ** (-total / tokens), model.perplexity(Path(args.translations))),
+    )
 
 
 def read_generated(path: str, reference: str, language: str) -> List[str]:

@@ -17,6 +17,7 @@ from fairseq_lrn.files import atomic_write
 
 SENTENCEPIECE_MODEL = "sentencepiece.bpe.model"
 RECORD = "prepare.json"
+MONOLINGUAL_RECORD = "prepare_lm.json"
 
 
 def read_record(directory: str) -> Dict[str, Any]:
@@ -64,13 +65,46 @@ def files(directory: str) -> List[str]:
     return [RECORD, SENTENCEPIECE_MODEL, *dictionaries]
 
 
+def read_monolingual_record(directory: str) -> Dict[str, Any]:
+    """The options of ``fairseq-lrn prepare-lm``, as recorded in *directory*.
+
+    Raises:
+        InputError: *directory* has no such record, or it is damaged.
+    """
+    path = os.path.join(directory, MONOLINGUAL_RECORD)
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read {path}, which fairseq-lrn prepare-lm wrote: {error}"
+        ) from error
+    if not isinstance(record, dict) or not {"words", "lowercase"} <= record.keys():
+        raise InputError(
+            f"{path} was not written by fairseq-lrn prepare-lm: prepare the data again"
+        )
+    return record
+
+
+def monolingual_files(directory: str) -> List[str]:
+    """Names of the files that the raw text of a language model needs; see :func:`files`.
+
+    Raises:
+        InputError: see :func:`read_monolingual_record`.
+    """
+    if not os.path.isfile(os.path.join(directory, MONOLINGUAL_RECORD)):
+        return []
+    model = [] if read_monolingual_record(directory)["words"] else [SENTENCEPIECE_MODEL]
+    return [MONOLINGUAL_RECORD, "dict.txt", *model]
+
+
 def keep(data: str, directory: str) -> None:
     """Copy the files that raw text needs from prepared data to a directory of checkpoints.
 
     Raises:
         InputError: the files cannot be written; earlier files are unchanged.
     """
-    for name in files(data):
+    for name in (*files(data), *monolingual_files(data)):
         source, target = os.path.join(data, name), os.path.join(directory, name)
         if os.path.isfile(source) and not (
             os.path.isfile(target) and filecmp.cmp(source, target, shallow=False)

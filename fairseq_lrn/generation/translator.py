@@ -35,6 +35,7 @@ from fairseq_lrn.data.raw_text import RawText
 from fairseq_lrn.data.words import split_words
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.attention import merge, subword_attention
+from fairseq_lrn.generation.device import usable_device
 from fairseq_lrn.generation.inputs import (
     batches,
     count,
@@ -496,7 +497,7 @@ def load_translator(
         _check_task(file, checkpoints.task_name(state))
     directory = None if data is None else checkpoints.decoded("data", data)
     text_directory = _text_directory(files[0], states[0], directory)
-    torch_device = _usable_device(device)
+    torch_device = usable_device(device)
     text = RawText(text_directory, checkpoints.source_lang(states[0]))
     with checkpoints.readable(text_directory) as readable_directory:
         # A training run that inferred the languages from its data did not store them.
@@ -531,21 +532,6 @@ def _check_task(file: str, name: Optional[str]) -> None:
         f"{file} was trained with --task {name}, but only models of --task translation can be used "
         f"here: translate with fairseq-generate --task {name}"
     )
-
-
-def _usable_device(name: Optional[str]) -> torch.device:
-    """The device *name*, by default a GPU if there is one.
-
-    Raises:
-        InputError: torch cannot use the device.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {name!r} cannot be used: {reason}") from error
-    return device
 
 
 def _text_directory(file: str, state: Dict[str, Any], data: Optional[str]) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from fairseq_lrn.commands import score
 from fairseq_lrn.commands.main import main
+from fairseq_lrn.generation.language_model import load_language_model
 from fairseq_lrn.generation.translator import load_translator
 
 GENERATED = """\
@@ -184,3 +185,28 @@ def test_options_that_sacrebleu_refuses(refuse, files):
     message = refuse("score", *files, "de", "--frobnicate")
     assert "unrecognized arguments: --frobnicate" in message  # its own message
     assert "error: sacreBLEU failed" in message
+
+
+def test_language_model(lm_checkpoints, tmp_path, capfd):
+    """A score for each line; perplexities in the log."""
+    model = load_language_model(lm_checkpoints, device="cpu")
+    path = tmp_path / "text.txt"
+    path.write_text("a b c\n\nd a\n")
+    capfd.readouterr()
+    main(["score", "--model", str(lm_checkpoints), "--device", "cpu", str(path)])
+    printed, log = capfd.readouterr()
+    expected = model.score(["a b c", "", "d a"])
+    assert printed == "".join(f"{score:.4f}\n" for score in expected)
+    one_by_one, whole = 2 ** (-sum(expected) / 8), model.perplexity(path)
+    line = f"3 lines, 8 tokens, perplexity {one_by_one:.2f} of the lines one by one, {whole:.2f}"
+    assert line in log
+
+
+def test_language_model_refused(refuse, lm_checkpoints, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    lm = "score", "--model", lm_checkpoints
+    assert "is empty: give a file" in refuse(*lm, tmp_path / "empty.txt")
+    assert "--max-length has no effect with a language model" in refuse(
+        *lm, "--max-length", "5", tmp_path / "empty.txt"
+    )
+    assert "give a reference, or --model" in refuse("score", tmp_path / "empty.txt")

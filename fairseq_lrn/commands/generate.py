@@ -1,0 +1,101 @@
+"""Continue text with a language model.
+
+With --prompt, writes a continuation of --length tokens as they are made; </s> becomes a line break.
+Otherwise each line of the files or of standard input is the beginning of a line, and its end is
+written: one line for each line, of at most --length tokens. Line n of a run with --seed S has the
+seed S + n - 1.
+"""
+
+import argparse
+import sys
+from typing import Any, Dict
+
+from fairseq_lrn.commands.translate import read_lines
+from fairseq_lrn.generation.language_model import LanguageModel, load_language_model
+
+HELP = "continue text with a language model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("model", help="directory of checkpoints, or a checkpoint")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="beginnings of lines, in UTF-8")
+    parser.add_argument("--prompt", metavar="TEXT", help="text to continue; it may be empty")
+    parser.add_argument(
+        "--length", type=int, default=100, metavar="N", help="number of tokens (default: 100)"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="divides the logits; 0: always the most probable token (default: 1)",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=int,
+        default=0,
+        metavar="N",
+        help="choose among so many of the most probable tokens (default: all)",
+    )
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="choose among the most probable tokens that have this probability (default: 1)",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="random seed (default: none)")
+    parser.add_argument("--data", metavar="DIR", help="prepared data, if they were moved")
+    parser.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: an option has an invalid value, or the model or the input cannot be used.
+    """
+    model = load_language_model(args.model, data=args.data, device=args.device)
+    if args.prompt is not None:
+        write_continuation(model, args)
+        return
+    lines = (line for line in read_lines(args.files) if line is not None)
+    for number, line in enumerate(lines):
+        print(end_of_line(model, line, args, number), flush=True)
+
+
+def write_continuation(model: LanguageModel, args: argparse.Namespace) -> None:
+    """Write the text after the prompt, as it grows."""
+    tokens = []
+    written = ""
+    for token in model.generate_tokens(args.prompt, seed=args.seed, **sampling(args)):
+        tokens.append(token)
+        text = model.text_of(tokens)
+        sys.stdout.write(text[len(written) :])
+        sys.stdout.flush()
+        written = text
+    print()
+
+
+def end_of_line(model: LanguageModel, line: str, args: argparse.Namespace, number: int) -> str:
+    """The text after the beginning of a line, up to the end of the line.
+
+    Args:
+        model: the model.
+        line: the beginning.
+        args: arguments of the command.
+        number: index of the line, from 0.
+    """
+    tokens = []
+    seed = None if args.seed is None else args.seed + number
+    for token in model.generate_tokens(line, seed=seed, **sampling(args)):
+        if token == model.dictionary.eos():
+            break
+        tokens.append(token)
+    return model.text_of(tokens)
+
+
+def sampling(args: argparse.Namespace) -> Dict[str, Any]:
+    """The arguments of the model's ``generate`` that every line shares."""
+    return {name: getattr(args, name) for name in ("length", "temperature", "top_k", "top_p")}

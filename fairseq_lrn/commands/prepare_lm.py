@@ -1,0 +1,53 @@
+"""Prepare raw text of one language for language models.
+
+Learns a BPE (sentencepiece) on the training text, or with --words takes words as they are, and runs
+fairseq-preprocess, whose option names are used. Each line of the text ends with </s>.
+
+Example:
+    fairseq-lrn prepare-lm --trainpref train.txt --validpref valid.txt --destdir data-bin/mine
+"""
+
+import argparse
+import dataclasses
+import os
+
+from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE
+from fairseq_lrn.data.prepare_monolingual import MonolingualOptions, prepare_monolingual
+
+HELP = "prepare raw text for language models"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--trainpref", required=True, metavar="FILE", help="training text")
+    parser.add_argument("--validpref", metavar="FILE", help="validation text (default: none)")
+    parser.add_argument("--testpref", metavar="FILE", help="test text (default: none)")
+    parser.add_argument(
+        "--destdir", required=True, metavar="DIR", help="directory to make; must not exist"
+    )
+    parser.add_argument(
+        "--words",
+        action="store_true",
+        help="words are what is between spaces; all of them are in the dictionary",
+    )
+    parser.add_argument(
+        "--vocab-size",
+        type=int,
+        metavar="N",
+        help=f"number of subwords (default: {DEFAULT_VOCAB_SIZE})",
+    )
+    parser.add_argument("--lowercase", action="store_true", help="lower-case the text")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of processes (default: one per CPU, here %(default)s)",
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the command."""
+    names = {field.name for field in dataclasses.fields(MonolingualOptions)}
+    options = {name: value for name, value in vars(args).items() if name in names}
+    prepare_monolingual(MonolingualOptions(**options))

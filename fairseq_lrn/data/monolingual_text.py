@@ -1,0 +1,53 @@
+"""Between raw text and a language model's tokens, by the steps of ``fairseq-lrn prepare-lm``."""
+
+import os
+from typing import List, Sequence
+
+from fairseq_lrn.data.raw_text import check_line, load_bpe
+from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, read_monolingual_record
+from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
+
+
+class MonolingualText:
+    """Converts raw text to tokens, and tokens to raw text.
+
+    Args:
+        directory: data that ``fairseq-lrn prepare-lm`` made, or checkpoints of a training run on
+            them.
+
+    Attributes:
+        words: whether tokens are words; otherwise they are subwords.
+        lowercase: whether the data are lower-cased.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+
+    def __init__(self, directory: str):
+        record = read_monolingual_record(directory)
+        self.words: bool = record["words"]
+        self.lowercase: bool = record["lowercase"]
+        self.bpe = None
+        if not self.words:
+            self.bpe = load_bpe(os.path.join(directory, SENTENCEPIECE_MODEL))
+
+    def tokens(self, line: str, name: str = "the text") -> List[str]:
+        """The tokens of a line of raw text.
+
+        Args:
+            line: the text.
+            name: what to call it in error messages.
+
+        Raises:
+            InputError: *line* is not a string, has a line break between words, or has characters
+                that UTF-8 cannot hold.
+        """
+        check_line(line, name)
+        words = (line.lower() if self.lowercase else line).split()
+        return words if self.bpe is None else self.bpe.encode(" ".join(words), out_type=str)
+
+    def text(self, tokens: Sequence[str]) -> str:
+        """Raw text of tokens, which may begin inside of a word."""
+        if self.bpe is None:
+            return " ".join(tokens)
+        return "".join(tokens).replace(SENTENCEPIECE_SPACE, " ").strip()

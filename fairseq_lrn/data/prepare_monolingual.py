@@ -1,0 +1,130 @@
+"""Prepare raw text of one language for language models: words or subwords, and binarised data."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from typing import Dict, List, Optional
+
+from fairseq_lrn.data.monolingual_text import MonolingualText
+from fairseq_lrn.data.parallel import read_lines, write_lines
+from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, train_bpe
+from fairseq_lrn.data.text_files import MONOLINGUAL_RECORD, SENTENCEPIECE_MODEL
+from fairseq_lrn.errors import InputError, command_failed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MonolingualOptions:
+    """Options of :func:`prepare_monolingual`, with the names of ``fairseq-lrn prepare-lm``.
+
+    Attributes:
+        trainpref: file of the training text.
+        destdir: directory to create.
+        validpref: file of the validation text.
+        testpref: file of the test text.
+        words: words are what is between spaces, and the words of all files are in the dictionary.
+            Otherwise a BPE is learned.
+        vocab_size: number of subwords of the BPE.
+        lowercase: lower-case the text.
+        workers: number of processes.
+    """
+
+    trainpref: str
+    destdir: str
+    validpref: Optional[str] = None
+    testpref: Optional[str] = None
+    words: bool = False
+    vocab_size: Optional[int] = None
+    lowercase: bool = False
+    workers: int = 1
+
+
+def prepare_monolingual(options: MonolingualOptions) -> None:
+    """Prepare a text in ``options.destdir``, which must not exist yet.
+
+    The directory holds the binarised data and their dictionary, the BPE model if there is one, and
+    a record of the options. It is made under a temporary name, and renamed when it is complete.
+
+    Raises:
+        InputError: an option or a file cannot be used, or *destdir* exists.
+    """
+    check_options(options)
+    files = {
+        split: path
+        for split, path in (
+            ("train", options.trainpref),
+            ("valid", options.validpref),
+            ("test", options.testpref),
+        )
+        if path is not None
+    }
+    texts = {split: read_lines(path) for split, path in files.items()}
+    working = options.destdir.rstrip("/") + ".incomplete"
+    shutil.rmtree(working, ignore_errors=True)
+    try:
+        os.makedirs(working)
+        _prepare_into(working, texts, options)
+        os.rename(working, options.destdir)
+    except BaseException as error:
+        shutil.rmtree(working, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(f"cannot write {working}: {error.strerror or error}") from error
+        raise
+
+
+def check_options(options: MonolingualOptions) -> None:
+    """Check everything that needs no file except *destdir*.
+
+    Raises:
+        InputError: an option has an invalid value or conflicts with another, or *destdir* exists.
+    """
+    if os.path.exists(options.destdir):
+        raise InputError(f"{options.destdir} exists already: remove it or choose another --destdir")
+    if options.words and options.vocab_size is not None:
+        raise InputError(
+            "--words keeps all words: leave out --vocab-size, which is for subwords, or --words"
+        )
+    if options.vocab_size is not None and options.vocab_size < 1:
+        raise InputError(f"--vocab-size must be at least 1, not {options.vocab_size}")
+    if options.workers < 1:
+        raise InputError(f"--workers must be at least 1, not {options.workers}")
+
+
+def _prepare_into(working: str, texts: Dict[str, List[str]], options: MonolingualOptions) -> None:
+    if options.lowercase:
+        texts = {split: [line.lower() for line in lines] for split, lines in texts.items()}
+    with open(os.path.join(working, MONOLINGUAL_RECORD), "w", encoding="utf-8") as file:
+        json.dump(asdict(options), file, indent=1, sort_keys=True)
+        file.write("\n")
+    prefix = os.path.join(working, "text")
+    for split, lines in texts.items():
+        write_lines(f"{prefix}.{split}", lines)
+    if not options.words:
+        model = os.path.join(working, SENTENCEPIECE_MODEL)
+        train_bpe([f"{prefix}.train"], model, options.vocab_size or DEFAULT_VOCAB_SIZE)
+        text = MonolingualText(working)
+        for split, lines in texts.items():
+            write_lines(f"{prefix}.{split}", (" ".join(text.tokens(line)) for line in lines))
+    write_lines(f"{prefix}.all", (line for lines in texts.values() for line in lines))
+    common = ["--destdir", working, "--workers", str(options.workers), "--padding-factor", "1"]
+    dictionary = os.path.join(working, "dict.txt")
+    if options.words:
+        _preprocess("--dict-only", "--trainpref", f"{prefix}.all", *common)
+        common += ["--srcdict", dictionary]
+    splits = [word for split in texts for word in (f"--{split}pref", f"{prefix}.{split}")]
+    _preprocess(*splits, *common)
+    for split in (*texts, "all"):
+        os.remove(f"{prefix}.{split}")
+
+
+def _preprocess(*arguments: str) -> None:
+    logger.info("fairseq-preprocess")
+    command = [sys.executable, "-m", "fairseq_cli.preprocess", "--only-source", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise command_failed("fairseq-preprocess", result.stderr)

@@ -1,0 +1,343 @@
+"""Using a trained language model with raw text: :func:`load_language_model`."""
+
+import logging
+import math
+import os
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data import Dictionary
+from torch import Tensor
+
+from fairseq_lrn import checkpoints
+from fairseq_lrn.data import text_files
+from fairseq_lrn.data.monolingual_text import MonolingualText
+from fairseq_lrn.data.parallel import text_lines
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.device import usable_device
+from fairseq_lrn.generation.inputs import batches, count, items, lines_of
+
+logger = logging.getLogger(__name__)
+
+SEGMENT = 512  # tokens that are read at once; the logits of all of them are in memory
+TASKS = ("stateful_language_modeling", "language_modeling")
+
+PathLike = Union[str, bytes, "os.PathLike[Any]"]
+
+
+class LanguageModel:
+    """A trained language model. See :func:`load_language_model`.
+
+    Args:
+        model: a model ``lrn_lm``; it is moved to *device* and prepared for generation.
+        dictionary: its dictionary.
+        text: converts between raw text and tokens.
+        device: device of the model.
+    """
+
+    def __init__(
+        self, model: Any, dictionary: Dictionary, text: MonolingualText, device: torch.device
+    ):
+        self.model = model.eval().to(device)
+        self.model.make_generation_fast_()
+        self.dictionary, self.text, self.device = dictionary, text, device
+
+    @torch.no_grad()
+    def perplexity(self, text: Union[str, "os.PathLike[Any]"]) -> float:
+        """The perplexity of a text, read from its beginning to its end with the state carried.
+
+        Each line ends with ``</s>``, which counts as a token. The text may be of any length.
+
+        Args:
+            text: raw text, or a path (``pathlib.Path``) of a file of it.
+
+        Raises:
+            InputError: the text is empty, or the file cannot be read.
+        """
+        is_file = isinstance(text, os.PathLike)
+        lines: Iterable[str] = text_lines(os.fspath(text)) if is_file else lines_of(text)
+        total, number = 0.0, 0
+        states: Optional[List[Tensor]] = None
+        previous = self.dictionary.eos()
+        for segment in self._segments(lines):
+            sources = segment.new_tensor([previous, *segment[:-1].tolist()])
+            log_p, states = self._log_probs(sources.unsqueeze(1), states)  # T x 1 x V
+            total -= float(log_p[:, 0].gather(1, segment.unsqueeze(1)).double().sum())
+            number += len(segment)
+            previous = int(segment[-1])
+        if number == 0:
+            raise InputError("the text is empty: give at least one line")
+        return math.exp(total / number)
+
+    def score(
+        self, sentences: Iterable[str], batch_size: int = 64, progress: Optional[bool] = None
+    ) -> List[float]:
+        """The log-probability (base 2) of each sentence, ``</s>`` included.
+
+        Args:
+            sentences: raw text of one sentence each, without line breaks.
+            batch_size: number of sentences that are scored together; fewer if they are long.
+            progress: show a progress bar; None: on a terminal, from 100 sentences on.
+
+        Raises:
+            InputError: *batch_size* is not a number above 0, or a sentence is not a string, has
+                line breaks, or has code points that are not characters.
+        """
+        batch_size = count("batch_size", batch_size)
+        encoded = [
+            self._encode(line, f"sentence {number}")
+            for number, line in enumerate(items(sentences), 1)
+        ]
+        scores = [0.0] * len(encoded)
+        for indices in batches(list(map(len, encoded)), batch_size, progress):
+            found = self._score([encoded[index] for index in indices])
+            for index, score in zip(indices, found):
+                scores[index] = score
+        return scores
+
+    def generate(
+        self,
+        prompt: str = "",
+        length: int = 100,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: Optional[int] = None,
+    ) -> str:
+        """Continue a text. Time and memory per token do not depend on how long it is.
+
+        Args:
+            prompt: raw text to continue, of any number of lines; it is not repeated in the result.
+            length: number of tokens to write.
+            temperature: divides the logits; 0 always takes the most probable token.
+            top_k: choose among so many of the most probable tokens; 0: among all.
+            top_p: choose among the most probable tokens whose probabilities add up to this.
+            seed: of the choices; None: other choices in each call.
+
+        Returns:
+            the continuation; ``</s>`` is a line break.
+
+        Raises:
+            InputError: a number is out of range, or the prompt is not valid text.
+        """
+        return self.text_of(
+            list(self.generate_tokens(prompt, length, temperature, top_k, top_p, seed))
+        )
+
+    @torch.no_grad()
+    def generate_tokens(
+        self,
+        prompt: str = "",
+        length: int = 100,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: Optional[int] = None,
+    ) -> Iterator[int]:
+        """The tokens of :meth:`generate`, one by one."""
+        length = count("length", length)
+        check_sampling(temperature, top_k, top_p, len(self.dictionary))
+        generator = torch.Generator(device="cpu")
+        generator.seed() if seed is None else generator.manual_seed(seed)
+        tokens = [self.dictionary.eos(), *self._prompt(prompt)]
+        states: Optional[List[Tensor]] = None
+        for start in range(0, len(tokens) - 1, SEGMENT):  # all but the last token
+            part = tokens[start : min(start + SEGMENT, len(tokens) - 1)]
+            _, _, states = self.model.decoder.read(self._on_device(part).unsqueeze(1), states)
+        token = tokens[-1]
+        for _ in range(length):
+            log_p, states = self._log_probs(self._on_device([[token]]), states)
+            token = choose(log_p[0, 0].cpu(), temperature, top_k, top_p, generator)
+            yield token
+
+    def number_of_tokens(self, line: str) -> int:
+        """The number of tokens of a line, ``</s>`` included."""
+        return len(self._encode(line, "the line"))
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Raw text of tokens; ``</s>`` is a line break."""
+        lines: List[List[str]] = [[]]
+        for token in tokens:
+            if token == self.dictionary.eos():
+                lines.append([])
+            else:
+                lines[-1].append(self.dictionary[token])
+        return "\n".join(map(self.text.text, lines))
+
+    def _encode(self, line: str, name: str) -> Tensor:
+        """The tokens of a line and ``</s>``."""
+        symbols = self.text.tokens(line, name)
+        tokens = [*map(self.dictionary.index, symbols), self.dictionary.eos()]
+        return torch.tensor(tokens, device="cpu")
+
+    def _prompt(self, prompt: str) -> List[int]:
+        """The tokens of a prompt, whose last line does not end."""
+        if not isinstance(prompt, str):
+            raise InputError(f"prompt must be a string, not {type(prompt).__name__}")
+        lines = prompt.split("\n")
+        tokens = [
+            token
+            for number, line in enumerate(lines, 1)
+            for token in self._encode(line, f"line {number} of the prompt").tolist()
+        ]
+        return tokens[:-1]
+
+    def _segments(self, lines: Iterable[str]) -> Iterator[Tensor]:
+        """The tokens of a text in segments, on the device."""
+        pending: List[int] = []
+        for number, line in enumerate(lines, 1):
+            pending += self._encode(line, f"line {number}").tolist()
+            while len(pending) >= SEGMENT:
+                yield self._on_device(pending[:SEGMENT])
+                del pending[:SEGMENT]
+        if pending:
+            yield self._on_device(pending)
+
+    @torch.no_grad()
+    def _score(self, sentences: List[Tensor]) -> List[float]:
+        """The log-probability (base 2) of each sentence of a batch."""
+        pad, eos = self.dictionary.pad(), self.dictionary.eos()
+        targets = torch.nn.utils.rnn.pad_sequence(sentences, padding_value=pad).to(self.device)
+        sources = torch.cat([torch.full_like(targets[:1], eos), targets[:-1]])  # T x B
+        totals = torch.zeros(len(sentences), dtype=torch.float64)
+        states: Optional[List[Tensor]] = None
+        step = max(1, SEGMENT // len(sentences))
+        for source, target in zip(sources.split(step), targets.split(step)):
+            log_p, states = self._log_probs(source, states)
+            token_scores = log_p.gather(2, target.unsqueeze(2)).squeeze(2)  # T x B x 1 to T x B
+            totals += token_scores.masked_fill(target == pad, 0.0).double().sum(0).cpu()
+        return (totals / math.log(2)).tolist()
+
+    def _log_probs(
+        self, tokens: Tensor, states: Optional[List[Tensor]]
+    ) -> Tuple[Tensor, List[Tensor]]:
+        """Log-probabilities ``T x B x V`` after each of the tokens ``T x B``, and the states."""
+        decoder = self.model.decoder
+        features, _, states = decoder.read(tokens, states)
+        scores = decoder.output_layer(features.transpose(0, 1))  # T x B x C to B x T x C
+        log_p = self.model.get_normalized_probs((scores, {}), log_probs=True)
+        return log_p.transpose(0, 1), states  # B x T x V to T x B x V
+
+    def _on_device(self, tokens: Sequence[Any]) -> Tensor:
+        return torch.tensor(tokens, device=self.device)
+
+
+def check_sampling(temperature: float, top_k: int, top_p: float, num_tokens: int) -> None:
+    """Refuse numbers that are out of range.
+
+    Args:
+        temperature, top_k, top_p: see :meth:`LanguageModel.generate`.
+        num_tokens: size of the dictionary.
+
+    Raises:
+        InputError: names the argument.
+    """
+    if not (temperature >= 0.0 and math.isfinite(temperature)):
+        raise InputError(f"temperature must be a number of at least 0, not {temperature}")
+    if not (isinstance(top_k, int) and 0 <= top_k <= num_tokens):
+        raise InputError(
+            f"top_k must be from 0 to {num_tokens}, the dictionary's size, not {top_k}"
+        )
+    if not 0.0 < top_p <= 1.0:
+        raise InputError(f"top_p must be above 0 and at most 1, not {top_p}")
+
+
+def choose(
+    log_p: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator
+) -> int:
+    """A token.
+
+    Args:
+        log_p: log-probability of each token, ``V``.
+        temperature, top_k, top_p: see :meth:`LanguageModel.generate`.
+        generator: of random numbers.
+    """
+    if temperature == 0.0:
+        return int(log_p.argmax())
+    p = torch.softmax(log_p.double() / temperature, 0)
+    if top_k > 0 or top_p < 1.0:
+        p, order = p.sort(descending=True, stable=True)
+        if top_k > 0:
+            p[top_k:] = 0.0
+        # A token stays if those before it have less than top_p of the probability.
+        p = p.masked_fill(p.cumsum(0) - p >= top_p * p.sum(), 0.0)
+        return int(order[torch.multinomial(p, 1, generator=generator)])
+    return int(torch.multinomial(p, 1, generator=generator))
+
+
+def load_language_model(
+    path: PathLike,
+    checkpoint: Optional[PathLike] = None,
+    data: Optional[PathLike] = None,
+    device: Optional[str] = None,
+) -> LanguageModel:
+    """Load a trained language model, with its dictionary and BPE.
+
+    Args:
+        path: directory of checkpoints, or a checkpoint.
+        checkpoint: name of a checkpoint in the directory; by default the first of ``averaged.pt``,
+            ``checkpoint_best.pt`` and ``checkpoint_last.pt`` that exists. The choice is logged.
+        data: directory that ``fairseq-lrn prepare-lm`` made. It is needed only if the checkpoint's
+            directory lacks its files and the data were moved.
+        device: e.g. ``"cuda"``; by default a GPU if there is one.
+
+    Raises:
+        InputError: the checkpoint cannot be used, it is not of a model ``lrn_lm``, the files that
+            raw text needs are missing, or *device* cannot be used.
+
+    Example:
+        >>> model = load_language_model("ptb/lrn-1/checkpoints")  # doctest: +SKIP
+        >>> model.perplexity(pathlib.Path("valid.txt"))  # doctest: +SKIP
+        >>> model.generate("the company said", length=20, top_p=0.9)  # doctest: +SKIP
+    """
+    files = checkpoints.chosen(path, checkpoint)
+    if len(files) > 1:
+        raise InputError(f"give one checkpoint, not {len(files)}: ensembles are for translation")
+    state = checkpoints.load(files[0])
+    name = checkpoints.task_name(state)
+    if name not in TASKS:
+        raise InputError(
+            f"{files[0]} was trained with --task {name}, but a language model needs "
+            "--task stateful_language_modeling or language_modeling"
+        )
+    directory = text_directory(files[0], state, data)
+    torch_device = usable_device(device)
+    text = MonolingualText(directory)
+    with checkpoints.readable(directory) as readable_directory:
+        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+            files, arg_overrides={"data": readable_directory}
+        )
+    if not hasattr(model.decoder, "read"):
+        raise InputError(
+            f"{files[0]} is a {type(model).__name__}; only models trained with --arch lrn_lm can "
+            "be used here: evaluate others with fairseq-eval-lm"
+        )
+    return LanguageModel(model, task.source_dictionary, text, torch_device)
+
+
+def text_directory(file: str, state: Any, data: Optional[PathLike]) -> str:
+    """The directory with the files that raw text needs.
+
+    Args:
+        file: path of a checkpoint.
+        state: the checkpoint.
+        data: the directory, if the user gave it.
+
+    Raises:
+        InputError: neither the checkpoint's directory nor its training data have these files.
+    """
+    if data is not None:
+        return checkpoints.decoded("data", data)
+    directories = [os.path.dirname(file) or "."]
+    training_data = checkpoints.task_options(state).get("data")
+    if isinstance(training_data, str):
+        directories.append(training_data.split(os.pathsep)[0])
+    for directory in directories:
+        if text_files.monolingual_files(directory):
+            return directory
+    raise InputError(
+        f"there is no {text_files.MONOLINGUAL_RECORD} in {' and '.join(directories)}, so the "
+        "tokens of raw text are unknown: give the directory that fairseq-lrn prepare-lm made, as "
+        "data=DIR or --data DIR"
+    )

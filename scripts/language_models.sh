@@ -1,0 +1,127 @@
+# Sourced by ptb.sh and wikitext2.sh: preparing a text of words, and the training recipe of each
+# language model. All models see the same text. lrn is this project's recipe and paper the authors'.
+# The other cells are trained like lrn, and fairseq's models on blocks of the same text.
+
+LANGUAGE_MODELS="lrn paper lstm gru sru atr lstm_lm transformer_lm"
+
+# Sets raw, directory, model, seed, run_name, updates and options from a script's arguments.
+parse_language_model() { # name of the script, its default of --updates, arguments...
+  raw='' directory=$ROOT/$1 model=lrn seed=1 updates=$2 options=()
+  local script=$1
+  shift 2
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --dir) directory=${2:?--dir needs a directory} && shift ;;
+      --model) model=${2:?--model needs one of $LANGUAGE_MODELS} && shift ;;
+      --updates) updates=${2:?--updates needs a number} && shift ;;
+      --seed) seed=${2:?--seed needs a number} && shift ;;
+      --) shift && options=("$@") && break ;;
+      -*) fail "unknown option $1; put fairseq-train options after --" ;;
+      *) raw=$1 ;;
+    esac
+    shift
+  done
+  [[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
+  [[ " $LANGUAGE_MODELS " == *" $model "* ]] ||
+    fail "--model must be one of $LANGUAGE_MODELS, not $model"
+  [ -n "$raw" ] || fail "give a directory with train.txt and valid.txt: bash scripts/$script.sh RAW_DIR"
+  local file
+  for file in train.txt valid.txt; do
+    [ -s "$raw/$file" ] || fail "$raw/$file is missing or empty"
+  done
+  raw=$(cd "$raw" && pwd)
+  run_name=$model-$seed
+}
+
+# Binarises the text in DIRECTORY/data-bin.
+prepare_words() {
+  local data=$directory/data-bin test=()
+  mkdir -p "$directory"
+  lock "$directory"
+  if [ -d "$data" ]; then
+    grep -qF "\"$raw/train.txt\"" "$data/prepare_lm.json" ||
+      fail "$data was not prepared from $raw: choose another --dir, or remove $data"
+    echo "reusing $data"
+  else
+    [ ! -s "$raw/test.txt" ] || test=(--testpref "$raw/test.txt")
+    fairseq-lrn prepare-lm --words --trainpref "$raw/train.txt" --validpref "$raw/valid.txt" \
+      "${test[@]}" --destdir "$data"
+  fi
+  exec 9>&-
+}
+
+# Options of all models that carry their state: ordered columns, segments of varied length.
+STATEFUL="--task stateful_language_modeling --tokens-per-sample 70 --vary-segments
+  --criterion language_model_cross_entropy"
+
+# Prints the fairseq-train options of a model.
+language_model_options() { # model, architecture of paper, its options
+  local schedule="--optimizer torch_adam --adam-betas (0.9,0.99) --lr 0.003 --clip-norm 0.25
+    --lr-scheduler cosine --warmup-updates 500"
+  local regularised="--locked-dropout --dropout 0.4 --decoder-dropout-out 0.25 --type-dropout 0.1
+    --activation-reg 1 --temporal-activation-reg 1"
+  local common="--arch lrn_lm --share-decoder-input-output-embed --decoder-embed-dim 400
+    --decoder-layers 3 --batch-size 10"
+  case $1 in
+    lrn)
+      echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 400" \
+        "--activation-fn identity --layernorm-projection --weight-dropout 0.2 $BFLOAT16"
+      ;;
+    # The same residual layers around other cells, with the hidden size that gives as many parameters.
+    lstm) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 260 --cell lstm $BFLOAT16" ;;
+    gru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 302 --cell gru" ;;
+    sru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 320 --cell sru" ;;
+    atr) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 530 --cell atr" ;;
+    paper)
+      echo "$STATEFUL --arch $2 --optimizer averaged_sgd --nonmonotone-interval 5" \
+        "--weight-decay 1.2e-6 --clip-norm 0.25 --scale-lr-by-length --activation-reg 2" \
+        "--temporal-activation-reg 1 $3"
+      ;;
+    lstm_lm)
+      echo "--task language_modeling --tokens-per-sample 70 --arch lstm_lm --criterion cross_entropy" \
+        "--decoder-embed-dim 400 --decoder-out-embed-dim 400 --decoder-hidden-size 400" \
+        "--decoder-layers 2 --share-decoder-input-output-embed --dropout 0.4" \
+        "--batch-size 10 $schedule"
+      ;;
+    transformer_lm)
+      echo "--task language_modeling --tokens-per-sample 256 --arch transformer_lm" \
+        "--criterion cross_entropy --decoder-embed-dim 400 --decoder-ffn-embed-dim 800" \
+        "--decoder-layers 2 --decoder-attention-heads 8 --share-decoder-input-output-embed" \
+        "--dropout 0.3 --batch-size 3 ${schedule/0.003/0.001}"
+      ;;
+  esac
+}
+
+# Trains, and prints the perplexity of the validation text, and of the test text if there is one.
+run_language_model() { # architecture of paper, its options
+  local run=$directory/$run_name data=$directory/data-bin words task
+  read -rd '' -a words <<<"$(language_model_options "$model" "$1" "$2")" || true
+  mkdir -p "$run"
+  local trained_with="options: ${words[*]} --max-update $updates ${options[*]}"
+  if [ "$(cat "$run/trained-with" 2>/dev/null)" = "$trained_with" ]; then
+    echo "$model, seed $seed: trained already"
+  else
+    echo "$model, seed $seed: train"
+    train "$run" "$data" "${words[@]}" --max-update "$updates" --seed "$seed" \
+      --log-interval 200 --no-epoch-checkpoints "${options[@]}"
+    echo "$trained_with" >"$run/trained-with"
+  fi
+  task=stateful_language_modeling
+  [[ $model != *_lm ]] || task=language_modeling
+  perplexity "$run" "$task" valid
+  [ ! -s "$raw/test.txt" ] || perplexity "$run" "$task" test
+}
+
+# Prints "SUBSET ppl X". fairseq's models keep no state: lstm_lm reads 1,000 tokens before each block of
+# 70, and transformer_lm, whose samples have 256 tokens, 192 tokens before each block of 64.
+perplexity() { # run's directory, task, subset
+  local log=$1/eval-$3.log context=()
+  case $model in
+    lstm_lm) context=(--tokens-per-sample 1070 --context-window 1000 --max-tokens 1000) ;;
+    transformer_lm) context=(--tokens-per-sample 256 --context-window 192 --max-tokens 1000) ;;
+  esac
+  fairseq-eval-lm "$directory/data-bin" --user-dir "$USER_DIR" --task "$2" --gen-subset "$3" \
+    --path "$1/checkpoints/checkpoint_best.pt" "${context[@]}" >"$log" 2>&1 ||
+    fail_with "fairseq-eval-lm failed" "$log" "$1/checkpoints/checkpoint_best.pt"
+  echo "$3 ppl $(sed -nE 's/.*Perplexity: ([0-9.]+).*/\1/p' "$log" | tail -n 1)"
+}

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Train and evaluate a language model of the Penn Treebank (Mikolov's version).
+#
+#   bash scripts/ptb.sh RAW_DIR [--model MODEL] [--seed N] [--updates N] [--dir DIR]
+#                       [-- fairseq-train options]
+#
+# RAW_DIR       train.txt, valid.txt and, where there is one, test.txt, which is evaluated at the end
+# --model MODEL lrn (default); paper, the authors' model and training; the cells lstm, gru, sru and
+#               atr in the model of lrn; or fairseq's lstm_lm and transformer_lm
+# --seed N      random seed (default: 1)
+# --updates N   length of the training run
+# --dir DIR     where everything is written (default: ptb/ in the checkout); each model and seed has
+#               its own directory, DIR/MODEL-SEED
+#
+# The last lines are "valid ppl X" and, with test.txt, "test ppl Y". A second run reuses existing files
+# and resumes an interrupted training run.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+source "$ROOT/scripts/recipes.sh"
+source "$ROOT/scripts/language_models.sh"
+need_environment
+
+parse_language_model ptb 40000 "$@"
+echo "ptb: prepare"
+prepare_words
+run_language_model lrn_lm_ptb "--batch-size 12 --lr 10 --max-segment-excess 40"

@@ -1,0 +1,95 @@
+"""Preparing text of one language: words or subwords."""
+
+import pytest
+from fairseq.data import Dictionary, data_utils
+
+from fairseq_lrn.data.monolingual_text import MonolingualText
+from fairseq_lrn.data.prepare_monolingual import MonolingualOptions, prepare_monolingual
+from fairseq_lrn.errors import InputError
+
+TRAIN = "the cat sat on the mat\n\nthe Dog <unk> sat\n a cat \n" * 20
+VALID = "the cat met a zebra\nthe mat\n"
+
+
+@pytest.fixture
+def raw(tmp_path):
+    (tmp_path / "train.txt").write_text(TRAIN)
+    (tmp_path / "valid.txt").write_text(VALID)
+    return tmp_path
+
+
+def prepare(raw, name="data", **options):
+    directory = raw / name
+    prepare_monolingual(
+        MonolingualOptions(
+            str(raw / "train.txt"), str(directory), validpref=str(raw / "valid.txt"), **options
+        )
+    )
+    return directory
+
+
+def symbols(directory, split):
+    dictionary = Dictionary.load(str(directory / "dict.txt"))
+    lines = data_utils.load_indexed_dataset(str(directory / split), dictionary, None)
+    return [[dictionary[token] for token in lines[index]] for index in range(len(lines))]
+
+
+def test_words(raw):
+    directory = prepare(raw, words=True)
+    assert symbols(directory, "train")[:4] == [
+        ["the", "cat", "sat", "on", "the", "mat", "</s>"],
+        ["</s>"],
+        ["the", "Dog", "<unk>", "sat", "</s>"],
+        ["a", "cat", "</s>"],
+    ]
+    # A word of the validation text is in the dictionary as well.
+    assert symbols(directory, "valid")[0] == ["the", "cat", "met", "a", "zebra", "</s>"]
+    dictionary = Dictionary.load(str(directory / "dict.txt"))
+    assert not any(symbol.startswith("madeup") for symbol in dictionary.symbols)
+    assert sorted(path.name for path in directory.iterdir() if path.suffix != ".log") == [
+        *("dict.txt", "prepare_lm.json", "train.bin", "train.idx", "valid.bin", "valid.idx"),
+    ]
+
+
+def test_subwords(raw):
+    directory = prepare(raw, vocab_size=30, lowercase=True)
+    text = MonolingualText(str(directory))
+    found = [text.text(line[:-1]) for line in symbols(directory, "train")]
+    expected = [" ".join(line.lower().split()) for line in TRAIN.splitlines()]
+    assert [line for line in found if "unk" not in line] == [
+        line for line in expected if "unk" not in line
+    ]
+    assert any(
+        len(line) > 1 + len(words.split())
+        for line, words in zip(symbols(directory, "train"), expected)
+    )
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"words": True, "vocab_size": 9}, "--words keeps all words: leave out --vocab-size"),
+        ({"vocab_size": 0}, "--vocab-size must be at least 1"),
+        ({"vocab_size": 5000}, "sentencepiece cannot make 5000 subwords"),
+        ({"workers": 0}, "--workers must be at least 1"),
+    ],
+)
+def test_bad_options(raw, options, message):
+    with pytest.raises(InputError, match=message):
+        prepare(raw, **options)
+    assert not list(raw.glob("data*"))
+
+
+def test_files_that_cannot_be_used(raw):
+    (raw / "data").mkdir()
+    with pytest.raises(InputError, match="data exists already"):
+        prepare(raw)
+    (raw / "valid.txt").write_text("")
+    with pytest.raises(InputError, match="valid.txt is empty"):
+        prepare(raw, "other")
+    (raw / "valid.txt").write_bytes(b"ok\n\xff\n")
+    with pytest.raises(InputError, match=r"valid.txt is not UTF-8 \(line 2\)"):
+        prepare(raw, "other")
+    (raw / "train.txt").unlink()
+    with pytest.raises(InputError, match="cannot read .*train.txt"):
+        prepare(raw, "other")

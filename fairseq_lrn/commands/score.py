@@ -20,7 +20,8 @@ pair that is too long.
 
 With --model and one file, the model is a language model. Prints for each line of the file its
 log-probability (base 2), </s> included; the log says the perplexity of the lines one by one, and of
-the file as one text.
+the file as one text. With --dynamic-evaluation TRAIN, the log also says the perplexity of dynamic
+evaluation, in which the model, trained on the file TRAIN, goes on learning from the text.
 """
 
 import argparse
@@ -42,12 +43,18 @@ from fairseq_lrn.data.languages import bleu_tokenizer
 from fairseq_lrn.data.parallel import read_lines, text_lines, write_lines
 from fairseq_lrn.data.tokenization import Detokenizer
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.dynamic_evaluation import DynamicEvaluation
 from fairseq_lrn.generation.language_model import load_language_model
 
 logger = logging.getLogger(__name__)
 
 HELP = "score translations (BLEU, chrF, or log-probabilities of a model)"
 
+DYNAMIC_OPTIONS = {
+    "lr": "learning rate",
+    "decay": "rate of return to the trained weights",
+    "epsilon": "number added to the root of squared gradients",
+}
 BLOCK = 512  # pairs that are scored before their scores are printed
 
 
@@ -79,6 +86,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --model, longest source and longest translation to score, in subwords (default: "
         "10000, or what the model was built for if it is not recurrent)",
     )
+    parser.add_argument(
+        "--dynamic-evaluation",
+        metavar="TRAIN",
+        help="with a language model, evaluate it dynamically as well; TRAIN is its training text",
+    )
+    defaults = DynamicEvaluation()
+    for name, meaning in DYNAMIC_OPTIONS.items():
+        value = getattr(defaults, name)
+        parser.add_argument(
+            f"--dynamic-{name}",
+            type=float,
+            metavar="X",
+            help=f"{meaning} of dynamic evaluation (default: {value})",
+        )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -90,6 +111,8 @@ def main(args: argparse.Namespace) -> None:
             raise InputError("give a reference, or --model with a language model")
         score_against_reference(args)
         return
+    if args.dynamic_evaluation is not None and args.reference is not None:
+        raise InputError("--dynamic-evaluation is for language models, with one file")
     if args.reference is None:
         for score in line_scores(args):
             print(f"{score:.4f}")
@@ -191,6 +214,13 @@ def line_scores(args: argparse.Namespace) -> Iterator[float]:
         "%d lines, %d tokens, perplexity %.2f of the lines one by one, %.2f of the whole text",
         *(number, tokens, 2 ** (-total / tokens), model.perplexity(Path(args.translations))),
     )
+    if args.dynamic_evaluation is not None:
+        options = {name: getattr(args, f"dynamic_{name}") for name in DYNAMIC_OPTIONS}
+        given = {name: value for name, value in options.items() if value is not None}
+        files = Path(args.translations), Path(args.dynamic_evaluation)
+        logger.info(
+            "dynamic evaluation: perplexity %.2f", model.dynamic_perplexity(*files, **given)
+        )
 
 
 def read_generated(path: str, reference: str, language: str) -> List[str]:

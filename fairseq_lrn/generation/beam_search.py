@@ -9,7 +9,7 @@ read back through its parents.
 
 import logging
 import math
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import torch
@@ -52,7 +52,8 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             "a search other than beam search": type(self.search) is not BeamSearch,
             "constraints": constraints is not None,
             "a prefix": prefix_tokens is not None,
-            "a language model": self.lm_model is not None,
+            "a language model of another kind": self.lm_model is not None
+            and not hasattr(self.lm_model.decoder, "read"),
             "--no-repeat-ngram-size": self.repeat_ngram_blocker is not None,
             "tokens to suppress": self.token_indices_to_suppress is not None,
             "--match-source-len": self.match_source_len,
@@ -88,7 +89,7 @@ class RecurrentSequenceGenerator(SequenceGenerator):
         state = decoder.start_search(self.model.forward_encoder(net_input)[0])
         first = self.eos if bos_token is None else bos_token
         is_own = type(self)._candidates is RecurrentSequenceGenerator._candidates
-        if state.fused_search is not None and is_own:
+        if state.fused_search is not None and is_own and self.lm_model is None:
             finished = self._fused_search(state, src_tokens.size(0), first, longest)
         else:
             tokens = torch.full_like(src_tokens[:, 0], first)
@@ -138,13 +139,15 @@ class RecurrentSequenceGenerator(SequenceGenerator):
         hypotheses = Hypotheses(tokens.size(0), beam, self.eos, self.normaliser)
         tokens = tokens.unsqueeze(0)  # W x B, with W = 1
         scores = torch.zeros_like(tokens, dtype=torch.float32)
+        language_model = None if self.lm_model is None else Fusion(self.lm_model, self.lm_weight)
         for step in range(longest + 1):
             features = decoder.search_step(tokens, state)
             logits = decoder.output_layer(features.unsqueeze(0))[0]
             if self.temperature != 1.0:
                 logits = logits.float() / self.temperature
             is_last = step == longest
-            log_p, candidates = self._candidates(logits, step, is_last)
+            lm_scores = None if language_model is None else language_model.scores(tokens)
+            log_p, candidates = self._candidates(logits, step, is_last, lm_scores)
             # From hypotheses to sentences: W*B x k to W x B x k to B x W*k.
             width, batch = tokens.shape
             log_p = (log_p.view(width, batch, -1) + scores.unsqueeze(-1)).transpose(0, 1)
@@ -161,18 +164,35 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             )
             if rows is None:
                 break
-            state.select(_on(device, rows), None if sentences is None else _on(device, sentences))
+            rows = _on(device, rows)
+            state.select(rows, None if sentences is None else _on(device, sentences))
+            if language_model is not None:
+                language_model.select(rows)
             tokens = _on(device, hypotheses.tokens[-1])
             scores = _on(device, hypotheses.scores[-1])
         return best_first(hypotheses.finished)
 
-    def _candidates(self, logits: Tensor, step: int, is_last: bool):
-        """Log-probabilities and tokens, ``W*B x k``, that can be among the best."""
+    def _candidates(
+        self, logits: Tensor, step: int, is_last: bool, lm_scores: Optional[Tensor] = None
+    ):
+        """Log-probabilities and tokens, ``W*B x k``, that can be among the best.
+
+        Args:
+            logits: of the model, ``W*B x V``.
+            step: number of tokens before these.
+            is_last: only EOS may follow.
+            lm_scores: what a language model adds to the log-probabilities, ``W*B x V``.
+        """
+        if is_last or lm_scores is not None:
+            log_p = torch.log_softmax(logits.float(), -1)
+            if lm_scores is not None:
+                log_p = log_p + lm_scores
         if is_last:
-            log_p = torch.log_softmax(logits.float(), -1)[:, self.eos].unsqueeze(1)
+            log_p = log_p[:, self.eos].unsqueeze(1)
             return log_p, torch.full_like(log_p, self.eos, dtype=torch.long)
         # One hypothesis contributes at most 2 * beam; three more tokens may be barred below.
-        log_p, tokens = top_log_probs(logits, 2 * self.beam_size + 3)
+        k = 2 * self.beam_size + 3
+        log_p, tokens = top_log_probs(logits, k) if lm_scores is None else log_p.topk(k)
         barred = tokens == self.pad
         if step < self.min_len:
             barred |= tokens == self.eos
@@ -180,6 +200,38 @@ class RecurrentSequenceGenerator(SequenceGenerator):
         if self.unk_penalty != 0.0:
             log_p = torch.where(tokens == self.unk, log_p - self.unk_penalty, log_p)
         return log_p, tokens
+
+
+class Fusion:
+    """Shallow fusion with a language model ``lrn_lm``, which reads each token once.
+
+    Args:
+        model: the language model; its dictionary is the target dictionary.
+        weight: of its log-probabilities (``--lm-weight``).
+
+    Source: Gulcehre et al. (2015), section 4.1.
+    """
+
+    def __init__(self, model: Any, weight: float):
+        self.model, self.weight = model, weight
+        self.states: Optional[List[Tensor]] = None  # 1 x W*B x state_size each
+
+    def scores(self, tokens: Tensor) -> Tensor:
+        """What it adds to the log-probabilities of the next token, ``W*B x V``.
+
+        Args:
+            tokens: the newest tokens, ``W x B``.
+        """
+        decoder = self.model.decoder
+        features, _, self.states = decoder.read(tokens.reshape(1, -1), self.states)
+        logits = decoder.output_layer(features.transpose(0, 1))  # 1 x W*B x C to W*B x 1 x C
+        log_p = self.model.get_normalized_probs((logits, {}), log_probs=True)
+        return self.weight * log_p[:, 0].float()
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only the hypotheses *rows*, ``W'*B'``, in their given order."""
+        assert self.states is not None
+        self.states = [state.index_select(1, rows) for state in self.states]
 
 
 class Hypotheses:

@@ -16,6 +16,7 @@ from fairseq_lrn.data.monolingual_text import MonolingualText
 from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.device import usable_device
+from fairseq_lrn.generation.dynamic_evaluation import DynamicEvaluation, dynamic_perplexity
 from fairseq_lrn.generation.inputs import batches, count, items, lines_of
 
 logger = logging.getLogger(__name__)
@@ -55,12 +56,10 @@ class LanguageModel:
         Raises:
             InputError: the text is empty, or the file cannot be read.
         """
-        is_file = isinstance(text, os.PathLike)
-        lines: Iterable[str] = text_lines(os.fspath(text)) if is_file else lines_of(text)
         total, number = 0.0, 0
         states: Optional[List[Tensor]] = None
         previous = self.dictionary.eos()
-        for segment in self._segments(lines):
+        for segment in self._segments(lines_in(text)):
             sources = segment.new_tensor([previous, *segment[:-1].tolist()])
             log_p, states = self._log_probs(sources.unsqueeze(1), states)  # T x 1 x V
             total -= float(log_p[:, 0].gather(1, segment.unsqueeze(1)).double().sum())
@@ -69,6 +68,29 @@ class LanguageModel:
         if number == 0:
             raise InputError("the text is empty: give at least one line")
         return math.exp(total / number)
+
+    def dynamic_perplexity(
+        self,
+        text: Union[str, "os.PathLike[Any]"],
+        training_text: Union[str, "os.PathLike[Any]"],
+        **options: Any,
+    ) -> float:
+        """The perplexity of a text, while the model goes on learning from it.
+
+        Args:
+            text, training_text: raw texts, or paths of files; see :meth:`perplexity`. The model
+                was trained on the second one.
+            options: see :class:`~fairseq_lrn.generation.dynamic_evaluation.DynamicEvaluation`.
+
+        Raises:
+            InputError: a text is empty, too short or cannot be read, or an option is out of range.
+        """
+        try:
+            chosen = DynamicEvaluation(**options)
+        except TypeError as error:
+            raise InputError(str(error).removeprefix("DynamicEvaluation.")) from error
+        tokens, training = (self._tokens(given) for given in (text, training_text))
+        return dynamic_perplexity(self.model, tokens, training, chosen)
 
     def score(
         self, sentences: Iterable[str], batch_size: int = 64, progress: Optional[bool] = None
@@ -183,6 +205,13 @@ class LanguageModel:
         ]
         return tokens[:-1]
 
+    def _tokens(self, text: Union[str, "os.PathLike[Any]"]) -> Tensor:
+        """All tokens of a text, on the device."""
+        segments = list(self._segments(lines_in(text)))
+        if not segments:
+            raise InputError("the text is empty: give at least one line")
+        return torch.cat(segments)
+
     def _segments(self, lines: Iterable[str]) -> Iterator[Tensor]:
         """The tokens of a text in segments, on the device."""
         pending: List[int] = []
@@ -221,6 +250,11 @@ class LanguageModel:
 
     def _on_device(self, tokens: Sequence[Any]) -> Tensor:
         return torch.tensor(tokens, device=self.device)
+
+
+def lines_in(text: Union[str, "os.PathLike[Any]"]) -> Iterable[str]:
+    """The lines of raw text, or of a file whose path is given."""
+    return text_lines(os.fspath(text)) if isinstance(text, os.PathLike) else lines_of(text)
 
 
 def check_sampling(temperature: float, top_k: int, top_p: float, num_tokens: int) -> None:

@@ -1,6 +1,7 @@
 """The beam search against fairseq's own, with every model that supports it."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from fairseq.sequence_generator import SequenceGenerator
 from torch import nn
 
 from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
+from fairseq_lrn.models import LRNLanguageModel
+from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
 from fairseq_lrn.modules.attention import DotProductAttention
 from fairseq_lrn.modules.linear import can_pack
 from kernels import CPP, needs_cpp
@@ -289,7 +292,7 @@ def test_fairseqs_search_runs_for_everything_else(build, batch, task):
     diverse = search.DiverseBeamSearch(dictionary, 2, 0.5)
     assert reason(search_strategy=diverse) == "a search other than beam search"
     assert reason(no_repeat_ngram_size=2) == "--no-repeat-ngram-size"
-    assert reason(lm_model=model) == "a language model"
+    assert reason(lm_model=model) == "a language model of another kind"
     assert reason(tokens_to_suppress=("word3",)) == "tokens to suppress"
     assert reason(match_source_len=True) == "--match-source-len"
     assert reason(unk_penalty=-1.0) == "a negative --unkpen"
@@ -361,3 +364,52 @@ def test_hypotheses_of_a_sentence_share_its_memory(build, batch, task):
     generator.generate([model], sample_of(batch(LENGTHS)))
     assert sizes[0] == {len(LENGTHS)} and all(len(size) == 1 for size in sizes)
     assert max(sizes[-1]) < len(LENGTHS)
+
+
+def language_model(task, **options):
+    torch.manual_seed(5)
+    config = LRNLanguageModelConfig(decoder_embed_dim=12, decoder_hidden_size=10, **options)
+    return livelier(LRNLanguageModel.build_model(config, task)).eval()
+
+
+FUSIONS = {
+    "plain": ({}, {}),
+    "mixture, options": (
+        {"plain_layers": True, "mixture_of_softmaxes": 2},
+        {"temperature": 1.3, "min_len": 3, "unk_penalty": 1.0, "lm_weight": 0.7},
+    ),
+    "another cell": ({"cell": "gru"}, {"normalize_scores": False, "beam_size": 1}),
+}
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("name", ["lrn", "lrn_rnmt"])
+def test_shallow_fusion(builders, task, batch, backend, name, fusion):
+    """With a language model: the hypotheses and scores of fairseq's search."""
+    model = livelier(builders[name]())
+    model.decoder.need_attn = False
+    lm_options, options = FUSIONS[fusion]
+    lm = language_model(task, **lm_options)
+    options = {"beam_size": 4, "max_len_b": 15, "lm_weight": 0.4, **options, "lm_model": lm}
+    generators = [
+        kind([model], task.target_dictionary, **options)
+        for kind in (RecurrentSequenceGenerator, SequenceGenerator)
+    ]
+    assert generators[0].unavailable_reason() == ""
+    sample = sample_of(batch(LENGTHS))
+    found, expected = (generator.generate([model], sample) for generator in generators)
+    assert_same_hypotheses(found, expected)
+    options["lm_model"] = None
+    without = RecurrentSequenceGenerator([model], task.target_dictionary, **options)
+    others = without.generate([model], sample)
+    assert any(
+        one["tokens"].tolist() != other["tokens"].tolist()
+        for one, other in zip(sum(found, []), sum(others, []))
+    )
+
+
+def test_a_language_model_without_a_state_of_constant_size(build, task):
+    lm = SimpleNamespace(decoder=object(), eval=lambda: None)
+    generator = RecurrentSequenceGenerator([build()], task.target_dictionary, lm_model=lm)
+    generator.model.single_model.decoder.need_attn = False
+    assert generator.unavailable_reason() == "a language model of another kind"

@@ -18,10 +18,13 @@ from fairseq_lrn.models.embedding import build_embedding
 from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
 from fairseq_lrn.modules import LRNDecoderLayer, RecurrentStack
 from fairseq_lrn.modules.dropout import Dropout, TypeDropout, WordDropout
-from fairseq_lrn.modules.linear import Linear, repack_changed_weights
+from fairseq_lrn.modules.fingerprint import derived
+from fairseq_lrn.modules.layers import build_decoder_step
+from fairseq_lrn.modules.linear import Linear, may_use_packed_weights, repack_changed_weights
 from fairseq_lrn.modules.mixture_of_softmaxes import MixtureOfSoftmaxes
 from fairseq_lrn.modules.output_table import plain_output_table
 from fairseq_lrn.modules.plain_layer import PlainLayer
+from fairseq_lrn.ops import DecoderStep, has_decoder_step
 
 # The logit of a class that never occurs. Its probability is exactly 0, and products with label
 # smoothing stay finite.
@@ -243,9 +246,41 @@ class LanguageModelDecoder(RecurrentDecoder):
         )
         x = self.dropout_in(self.word_dropout(x))
         padding = tokens.eq(self.padding_idx)
-        x, new_states, _ = self.layers(x, states, padding if bool(padding.any()) else None)
+        is_padded = bool(padding.any())
+        stepped = None if is_padded else self._step(x, states)
+        if stepped is None:
+            x, new_states, _ = self.layers(x, states, padding if is_padded else None)
+        else:
+            x, new_states = stepped
         outputs = self.layer_norm(x)
         return self.dropout_out(outputs), outputs, new_states
+
+    def _step(
+        self, x: Tensor, states: Optional[List[Tensor]]
+    ) -> Optional[Tuple[Tensor, List[Tensor]]]:
+        """One token through all layers in one call of C++, in generation on a CPU.
+
+        Args:
+            x: embeddings, ``T x B x C``.
+            states: see :meth:`read`.
+
+        Returns:
+            output ``1 x B x C`` and states, or None if the layers have to be called.
+        """
+        if x.size(0) != 1 or x.numel() == 0 or states is None or self.training:
+            return None
+        if not may_use_packed_weights() or not has_decoder_step(x):
+            return None
+        step = derived(self, self._fuse)
+        if step is None:
+            return None
+        output, new_states = step(x[0], [state[0].contiguous() for state in states], [], None)
+        return output.unsqueeze(0), [state.unsqueeze(0) for state in new_states]
+
+    def _fuse(self) -> Optional[DecoderStep]:
+        if any(isinstance(layer, PlainLayer) for layer in self.layers):
+            return None
+        return build_decoder_step(self.layers)
 
     def _states_before(self, tokens: Tensor) -> List[Tensor]:
         """The states after the previous batch, for the batch *tokens*, ``B x T``."""

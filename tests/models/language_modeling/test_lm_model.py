@@ -7,6 +7,7 @@ import torch
 
 from fairseq_lrn.models.language_modeling.lm_model import ANY_LENGTH, class_range
 from fairseq_lrn.modules.cells import CELLS
+from kernels import needs_cpp
 
 KINDS = {
     "residual": {"layernorm_projection": True, "decoder_ffn_embed_dim": 10},
@@ -209,3 +210,29 @@ def test_a_copy_is_independent(model, text):
     other = copy.deepcopy(model)
     other(text[:2], is_continued=False)
     model(text, is_continued=True)
+
+
+@needs_cpp
+@pytest.mark.parametrize("options", [KINDS["residual"], KINDS["pre-norm"]])
+def test_a_token_in_one_call(build_lm, text, options, monkeypatch):
+    """Without gradients, all layers are one operator, which computes what they compute."""
+    decoder = build_lm(**options).decoder
+    expected, _, _ = decoder.read(text.t())
+    calls = []
+    forward = type(decoder.layers).forward
+
+    def counted(*args):
+        calls.append(1)
+        return forward(*args)
+
+    monkeypatch.setattr(type(decoder.layers), "forward", counted)
+    with torch.no_grad():
+        _, _, states = decoder.read(text.t()[:1])
+        for step in range(1, 9):
+            found, _, states = decoder.read(text.t()[step : step + 1], states)
+            close(found[0], expected[step])
+        assert len(calls) == 1
+        decoder.layers[0].register_forward_hook(lambda *_: None)
+        found, _, _ = decoder.read(text.t()[9:10], states)
+        close(found[0], expected[9])
+        assert len(calls) == 2

@@ -1,0 +1,134 @@
+"""Dynamic evaluation: a language model goes on learning from the text that it has predicted.
+
+Source: Krause et al. (2018), "Dynamic evaluation of neural sequence models", sections 4 and 5, as
+in the authors' release (bzhangGo/lrn, ``lm/dynamiceval.py``).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Iterator, List, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fairseq_lrn.errors import InputError
+
+
+@dataclass(frozen=True)
+class DynamicEvaluation:
+    """Options of dynamic evaluation; the defaults are the authors' for the Penn Treebank.
+
+    Attributes:
+        lr: learning rate eta.
+        decay: rate lambda at which weights return to what training made them.
+        epsilon: added to the root of the squared gradients.
+        segment: tokens between two updates.
+        columns: columns of the training text whose gradients are added up.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    lr: float = 0.002
+    decay: float = 0.075
+    epsilon: float = 0.001
+    segment: int = 5
+    columns: int = 100
+
+    def __post_init__(self):
+        for name, minimum in (("segment", 1), ("columns", 1), ("lr", 0), ("decay", 0)):
+            value = getattr(self, name)
+            if not value >= minimum:
+                raise InputError(f"{name} must be at least {minimum}, not {value}")
+        if not self.epsilon > 0.0:
+            raise InputError(f"epsilon must be above 0, not {self.epsilon}")
+
+
+def dynamic_perplexity(
+    model: Any, text: Tensor, training_text: Tensor, options: DynamicEvaluation
+) -> float:
+    r"""The perplexity of a text, while the model is updated after each segment::
+
+        s = sqrt(sum of g^2 over segments of the training text)
+        r = min(s / sum over parameters of mean(s), 1 / lambda)
+        theta <- theta + lambda r (theta_0 - theta) - eta g / (s + epsilon)
+
+    g is the gradient of the mean loss of a segment. The model's weights are what they were, when
+    the function returns.
+
+    Args:
+        model: a model ``lrn_lm`` in evaluation mode.
+        text: the tokens to predict, ``N``, on the model's device.
+        training_text: tokens of the training text.
+        options: see :class:`DynamicEvaluation`.
+
+    Raises:
+        InputError: the training text is shorter than ``columns * segment`` tokens.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    original = [parameter.detach().clone() for parameter in parameters]
+    scales = gradient_scales(model, parameters, training_text, options)
+    total_scale = sum(float(scale.mean()) for scale in scales)
+    rates = [(scale / total_scale).clamp(max=1.0 / max(options.decay, 1e-30)) for scale in scales]
+    total = 0.0
+    try:
+        for loss, count in segment_losses(model, text.unsqueeze(1), options.segment):
+            total += float(loss.detach()) * count
+            gradients = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                for parameter, start, rate, gradient, scale in zip(
+                    parameters, original, rates, gradients, scales
+                ):
+                    parameter += options.decay * rate * (start - parameter)
+                    parameter -= options.lr * gradient / (scale + options.epsilon)
+    finally:
+        with torch.no_grad():
+            for parameter, start in zip(parameters, original):
+                parameter.copy_(start)
+    return math.exp(total / len(text))
+
+
+def gradient_scales(
+    model: Any, parameters: List[nn.Parameter], text: Tensor, options: DynamicEvaluation
+) -> List[Tensor]:
+    """The root of the sum of squared gradients of each parameter, over the training text.
+
+    Raises:
+        InputError: see :func:`dynamic_perplexity`.
+    """
+    length = len(text) // options.columns
+    if length < options.segment:
+        raise InputError(
+            f"the training text has {len(text)} tokens, which are too few for {options.columns} "
+            f"columns of {options.segment}: give a longer text, or fewer columns"
+        )
+    columns = text[: length * options.columns].view(options.columns, length).t()  # T x B
+    squares = [torch.zeros_like(parameter) for parameter in parameters]
+    for loss, _ in segment_losses(model, columns, options.segment):
+        for square, gradient in zip(squares, torch.autograd.grad(loss, parameters)):
+            square += gradient.pow(2)
+    return [square.sqrt() for square in squares]
+
+
+def segment_losses(model: Any, columns: Tensor, segment: int) -> Iterator[Tuple[Tensor, int]]:
+    """The mean loss of each segment, in nats, with its number of steps; the state is carried.
+
+    Args:
+        model: a model ``lrn_lm``.
+        columns: tokens, ``T x B``.
+        segment: number of steps of a segment.
+    """
+    decoder = model.decoder
+    eos = torch.full_like(columns[:1], decoder.dictionary.eos())
+    sources = torch.cat([eos, columns[:-1]])
+    states: Optional[List[Tensor]] = None
+    for source, target in zip(sources.split(segment), columns.split(segment)):
+        with torch.enable_grad():
+            features, _, new_states = decoder.read(source, states)
+            scores = decoder.output_layer(features.transpose(0, 1))  # T x B x C to B x T x C
+            log_p = model.get_normalized_probs((scores, {}), log_probs=True)
+            # B x T x V to B*T x V, and T x B to B*T
+            loss = F.nll_loss(log_p.flatten(0, 1), target.t().flatten())
+        yield loss, len(source)
+        states = [state.detach() for state in new_states]

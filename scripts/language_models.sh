@@ -81,13 +81,13 @@ language_model_options() { # model, architecture of paper, its options
       echo "--task language_modeling --tokens-per-sample 70 --arch lstm_lm --criterion cross_entropy" \
         "--decoder-embed-dim 400 --decoder-out-embed-dim 400 --decoder-hidden-size 400" \
         "--decoder-layers 2 --share-decoder-input-output-embed --dropout 0.4" \
-        "--batch-size 10 $schedule"
+        "--batch-size 10 --required-batch-size-multiple 1 $schedule"
       ;;
     transformer_lm)
       echo "--task language_modeling --tokens-per-sample 256 --arch transformer_lm" \
         "--criterion cross_entropy --decoder-embed-dim 400 --decoder-ffn-embed-dim 800" \
         "--decoder-layers 2 --decoder-attention-heads 8 --share-decoder-input-output-embed" \
-        "--dropout 0.3 --batch-size 3 ${schedule/0.003/0.001}"
+        "--dropout 0.3 --batch-size 3 --required-batch-size-multiple 1 ${schedule/0.003/0.001}"
       ;;
   esac
 }
@@ -121,7 +121,8 @@ perplexity() { # run's directory, task, subset
     transformer_lm) context=(--tokens-per-sample 256 --context-window 192 --max-tokens 1000) ;;
   esac
   fairseq-eval-lm "$directory/data-bin" --user-dir "$USER_DIR" --task "$2" --gen-subset "$3" \
-    --path "$1/checkpoints/checkpoint_best.pt" "${context[@]}" >"$log" 2>&1 ||
+    --path "$1/checkpoints/checkpoint_best.pt" --required-batch-size-multiple 1 \
+    "${context[@]}" >"$log" 2>&1 ||
     fail_with "fairseq-eval-lm failed" "$log" "$1/checkpoints/checkpoint_best.pt"
   echo "$3 ppl $(sed -nE 's/.*Perplexity: ([0-9.]+).*/\1/p' "$log" | tail -n 1)"
 }

@@ -12,10 +12,12 @@ import pytest
 from fairseq_lrn.criterions.fused_label_smoothed_cross_entropy import (
     FusedLabelSmoothedCrossEntropyConfig,
 )
+from fairseq_lrn.criterions.language_model_cross_entropy import LanguageModelCrossEntropyConfig
 from fairseq_lrn.data.parallel import write_lines
 from fairseq_lrn.models.translation.lrn_config import LRNConfig
 from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 from fairseq_lrn.models.translation.transformer_lrn_config import TransformerLRNConfig
+from fairseq_lrn.optim.averaged_sgd import AveragedSGDConfig
 from toy_grammar import generate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +30,8 @@ ELSEWHERE = {
     "bash scripts/test.sh": ".ci/run",
     "bash scripts/multi30k.sh": "tests/end_to_end/test_multi30k.py",
     "bash scripts/tatoeba.sh": "tests/end_to_end/test_multi30k.py",
+    "bash scripts/ptb.sh": "tests/end_to_end/test_language_model.py",
+    "bash scripts/wikitext2.sh": "tests/end_to_end/test_language_model.py",
     "bash scripts/wmt14_en_de.sh": "tests/end_to_end/test_wmt14.py",
     "bash scripts/compare_cells.sh": "tests/end_to_end/test_compare_cells.py",
     "fairseq-lrn convert": "tests/end_to_end/test_convert.py",
@@ -38,12 +42,14 @@ ELSEWHERE = {
 # Changes that make the other commands short enough for a test.
 CHANGES = [
     (r"^source \.venv/bin/activate$", "true"),
-    (r"(fairseq-lrn prepare)", r"\1 --vocab-size 300 --workers 1"),
+    (r"(fairseq-lrn prepare(-lm)?) ", r"\1 --vocab-size 300 --workers 1 "),
     (r"--max-update \d+", "--max-update 10"),
     (r"--cooldown-updates \d+", "--cooldown-updates 2"),
     (r"--rdrop-from-update \d+", "--rdrop-from-update 5"),
     (r"--num-epoch-checkpoints \d+", "--num-epoch-checkpoints 2"),
     (r"--arch lrn ", "--arch lrn_tiny "),
+    (r"--warmup-updates 500", "--warmup-updates 2"),
+    (r"--arch lrn_lm ", "--arch lrn_lm --decoder-embed-dim 32 --decoder-hidden-size 32 "),
     (
         r"^(fairseq-hydra-train .*)",
         r"\1 optimization.max_update=10 lr_scheduler.cooldown_updates=2 "
@@ -148,7 +154,8 @@ def trained(checkout, command):
 
 pytestmark = pytest.mark.xdist_group("docs")
 RUN = [page for page in PAGES if any(not elsewhere(command) for command in commands(page))]
-OTHERS = [page for page in RUN if page.name not in ("README.md", "your_data.md")]
+TESTED_BELOW = "README.md", "your_data.md", "language_models.md"
+OTHERS = [page for page in RUN if page.name not in TESTED_BELOW]
 
 
 @pytest.mark.parametrize("page", OTHERS, ids=lambda page: page.stem)
@@ -170,6 +177,17 @@ def test_python(trained, monkeypatch, capsys):
     assert len(lines) == 1 + 2 + 2 * 3 + 1
 
 
+def test_language_model_in_python(trained, command, monkeypatch, capsys):
+    run_page(ROOT / "docs" / "language_models.md", trained, command)
+    monkeypatch.chdir(trained)
+    (block,) = blocks(ROOT / "docs" / "language_models.md", "python")
+    exec(block, {})
+    perplexity, scores, text = capsys.readouterr().out.split("\n", 2)
+    assert float(perplexity) > 1 and scores.startswith("[-") and len(text.split()) > 3
+    assert (trained / "scores.txt").read_text().count("\n") == 40
+    assert (trained / "fused.out").read_text().count("\nH-") == 16  # a multiple of 8
+
+
 def test_classification(capsys):
     page = ROOT / "docs" / "python.md"
     (block,) = [block for block in blocks(page, "python") if "torch.manual_seed" in block]
@@ -188,19 +206,24 @@ def test_classification(capsys):
         (TransformerLRNConfig, "model"),
         (RNMTConfig, "paper"),
         (FusedLabelSmoothedCrossEntropyConfig, "training"),
+        (LanguageModelCrossEntropyConfig, "language_models"),
+        (AveragedSGDConfig, "language_models"),
     ],
 )
 def test_every_option(config, page):
     text = (ROOT / "docs" / f"{page}.md").read_text()
     for field in dataclasses.fields(config):
-        if field.metadata.get("help"):
+        if field.metadata.get("help") and field.name != "weight_decay":
             assert f"`--{field.name.replace('_', '-')}`" in text, field.name
+
+
+MODELS = "model", "language_models"
 
 
 def test_every_architecture():
     from fairseq.models import ARCH_MODEL_REGISTRY
 
-    text = (ROOT / "docs" / "model.md").read_text()
+    text = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in MODELS)
     registry = ARCH_MODEL_REGISTRY.items()
     ours = [name for name, model in registry if model.__module__.startswith("fairseq_lrn")]
     assert len(ours) > 10

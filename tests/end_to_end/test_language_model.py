@@ -1,11 +1,13 @@
 """Language models with fairseq's commands: training, resuming, evaluation."""
 
+import re
+
 import pytest
 import torch
 from fairseq import checkpoint_utils
 
 from fairseq_lrn import checkpoints
-from text_corpus import binarised_text
+from text_corpus import binarised_text, write_text
 
 TRAIN = [
     *("--task", "stateful_language_modeling", "--arch", "lrn_lm", "--decoder-embed-dim", "16"),
@@ -163,3 +165,45 @@ def test_two_processes_equal_one(start, data, tmp_path):
         for name in ("first", "single")
     ]
     assert abs(float(perplexities[0]) - float(perplexities[1])) < 0.02
+
+
+@pytest.fixture(scope="module")
+def raw(data):
+    """The directory of the raw text, with a test text."""
+    write_text(data.parent / "test.txt", 20, 3)
+    return data.parent
+
+
+@pytest.mark.parametrize("model", ["lrn", "paper", "lstm", "lstm_lm", "transformer_lm"])
+def test_script(command, raw, tmp_path, model):
+    """scripts/ptb.sh, for each way of training; a second run reads what the first one wrote."""
+    small = "--batch-size", "2", "--num-workers", "0"
+    options = "--dir", tmp_path, "--model", model, "--updates", "3", "--", *small
+    output = command("bash", "scripts/ptb.sh", raw, *options)
+    perplexities = re.findall(r"^(valid|test) ppl ([\d.]+)$", output, re.MULTILINE)
+    assert [subset for subset, _ in perplexities] == ["valid", "test"]
+    assert all(float(perplexity) > 1.5 for _, perplexity in perplexities)
+    again = command("bash", "scripts/ptb.sh", raw, *options)
+    assert f"{model}, seed 1: trained already" in again
+    assert re.findall(r"^(valid|test) ppl ([\d.]+)$", again, re.MULTILINE) == perplexities
+
+
+def test_script_of_wikitext2(command, raw, tmp_path):
+    (raw / "other").mkdir()
+    for name in ("train.txt", "valid.txt"):
+        (raw / "other" / name).symlink_to(raw / name)
+    options = "--dir", tmp_path, "--updates", "2", "--seed", "3", "--", "--batch-size", "2"
+    output = command("bash", "scripts/wikitext2.sh", raw / "other", *options)
+    assert re.search(r"^valid ppl [\d.]+$", output, re.MULTILINE)
+    assert (tmp_path / "lrn-3" / "checkpoints" / "prepare_lm.json").is_file()
+
+
+def test_script_refuses(command, raw, tmp_path):
+    for arguments, message in (
+        ([], "give a directory with train.txt and valid.txt"),
+        ([tmp_path], "train.txt is missing or empty"),
+        ([raw, "--model", "abacus"], "--model must be one of lrn paper"),
+        ([raw, "--updates", "0"], "--updates must be a number above 0"),
+        ([raw, "--frobnicate"], "unknown option --frobnicate"),
+    ):
+        assert message in command("bash", "scripts/ptb.sh", *arguments, ok=False)

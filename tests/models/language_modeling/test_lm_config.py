@@ -5,6 +5,10 @@ import pytest
 from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
 
 
+def test_every_option_is_documented(undocumented):
+    assert undocumented(LRNLanguageModelConfig, "language_models.md") == []
+
+
 def test_defaults_are_valid():
     LRNLanguageModelConfig().check()
 

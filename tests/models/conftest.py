@@ -1,4 +1,4 @@
-"""Fixtures for tests of translation models."""
+"""Fixtures for tests of models."""
 
 import dataclasses
 

@@ -2,7 +2,7 @@
 """Measure speed and memory against peers, in turns, and print a Markdown table of medians.
 
 scan: the recurrence; layer: a recurrent layer; products: matrix products in two libraries;
-cells: a training step of lrn_rnmt with each cell;
+cells: a training step of lrn_rnmt with each cell; lm: language models;
 train: fairseq-train; generate: fairseq-generate; step: the parts of a decoding step;
 scaling: training and generating as sentences grow.
 
@@ -20,6 +20,7 @@ from benchmarks import (
     cell_speed,
     decoding_step,
     generation_speed,
+    lm_speed,
     operator_speed,
     products,
     scaling,
@@ -30,6 +31,7 @@ from fairseq_lrn.commands.entry import run
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.files import atomic_write
 from fairseq_lrn.modules.cells import CELLS
+from fairseq_lrn.ops.cpu import has_bfloat16
 
 OPERATORS = {"scan": operator_speed.scan, "layer": operator_speed.layer}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -81,6 +83,17 @@ def parse() -> argparse.Namespace:
     measures.add_parser("products", parents=[common])
     measure = measures.add_parser("cells", parents=[common])
     measure.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS, metavar="CELL")
+    measure = measures.add_parser("lm", parents=[common])
+    measure.add_argument("--models", nargs="+", choices=lm_speed.MODELS, metavar="NAME")
+    measure.add_argument(
+        "--positions",
+        type=positive,
+        nargs="*",
+        default=lm_speed.POSITIONS,
+        metavar="N",
+        help="lengths of text behind which generated tokens are timed; none: do not time them",
+    )
+    measure.add_argument("--plot", metavar="FILE", help="also draw a chart, e.g. tokens.png")
     data_help = "directory of prepared data (fairseq-lrn prepare or fairseq-preprocess)"
     measure = measures.add_parser("train", parents=[common])
     measure.add_argument("data", help=data_help)
@@ -209,6 +222,15 @@ def measure_cells(args: argparse.Namespace) -> tuple:
     return cell_speed.format_table(steps), steps
 
 
+def measure_language_models(args: argparse.Namespace) -> tuple:
+    check_plot(args)
+    speeds = lm_speed.measure(args.rounds or 5, args.models, bfloat16=has_bfloat16())
+    times = lm_speed.measure_generation(sorted(args.positions)) if args.positions else []
+    if args.plot:
+        lm_speed.plot(times, args.plot)
+    return lm_speed.format_table(speeds, times), [*speeds, *times]
+
+
 def measure_training(args: argparse.Namespace) -> tuple:
     for option, updates in (("--updates", args.updates), ("--skip", args.skip)):
         if updates < 1 or updates % training_speed.INTERVAL != 0:
@@ -266,6 +288,7 @@ def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
 MEASURES = {
     **dict.fromkeys(OPERATORS, measure_operators),
     "cells": measure_cells,
+    "lm": measure_language_models,
     "products": measure_products,
     "train": measure_training,
     "generate": measure_generation,

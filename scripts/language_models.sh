@@ -65,13 +65,13 @@ language_model_options() { # model, architecture of paper, its options
   case $1 in
     lrn)
       echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 400" \
-        "--activation-fn identity --layernorm-projection --weight-dropout 0.2 $BFLOAT16"
+        "--layernorm-projection --weight-dropout 0.2 $BFLOAT16"
       ;;
     # The same residual layers around other cells, with the hidden size that gives as many parameters.
-    lstm) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 260 --cell lstm $BFLOAT16" ;;
-    gru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 302 --cell gru" ;;
+    lstm) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 222 --cell lstm $BFLOAT16" ;;
+    gru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 267 --cell gru" ;;
     sru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 320 --cell sru" ;;
-    atr) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 530 --cell atr" ;;
+    atr) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 495 --cell atr" ;;
     paper)
       echo "$STATEFUL --arch $2 --optimizer averaged_sgd --nonmonotone-interval 5" \
         "--weight-decay 1.2e-6 --clip-norm 0.25 --scale-lr-by-length --activation-reg 2" \
@@ -79,13 +79,14 @@ language_model_options() { # model, architecture of paper, its options
       ;;
     lstm_lm)
       echo "--task language_modeling --tokens-per-sample 70 --arch lstm_lm --criterion cross_entropy" \
-        "--decoder-embed-dim 400 --decoder-out-embed-dim 400 --decoder-hidden-size 400" \
+        "--decoder-embed-dim 400 --decoder-out-embed-dim 400 --decoder-hidden-size 330" \
         "--decoder-layers 2 --share-decoder-input-output-embed --dropout 0.4" \
         "--batch-size 10 --required-batch-size-multiple 1 $schedule"
       ;;
     transformer_lm)
       echo "--task language_modeling --tokens-per-sample 256 --arch transformer_lm" \
-        "--criterion cross_entropy --decoder-embed-dim 400 --decoder-ffn-embed-dim 800" \
+        "--criterion cross_entropy --decoder-embed-dim 400 --decoder-ffn-embed-dim 400" \
+        "--decoder-input-dim 400 --decoder-output-dim 400" \
         "--decoder-layers 2 --decoder-attention-heads 8 --share-decoder-input-output-embed" \
         "--dropout 0.3 --batch-size 3 --required-batch-size-multiple 1 ${schedule/0.003/0.001}"
       ;;

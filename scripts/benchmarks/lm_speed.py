@@ -1,0 +1,281 @@
+"""Time language models: ``scripts/benchmark.py lm``.
+
+The models have about the same number of parameters, and read the same number of random tokens of
+the same vocabulary. Each is trained with the loss and the optimiser that its users have: fairseq's
+for fairseq's models, and this project's for the others.
+"""
+
+import contextlib
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from fairseq import optim, options, tasks
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from torch import Tensor
+
+from benchmarks.operator_speed import take_turns
+
+OURS = [
+    *("--task", "stateful_language_modeling", "--arch", "lrn_lm", "--batch-size", "11"),
+    *("--decoder-embed-dim", "400", "--decoder-layers", "3", "--locked-dropout"),
+    *("--share-decoder-input-output-embed", "--criterion", "language_model_cross_entropy"),
+    *("--optimizer", "torch_adam", "--dropout", "0.3"),
+]
+FAIRSEQ = [
+    *("--task", "language_modeling", "--decoder-embed-dim", "400", "--dropout", "0.3"),
+    *("--share-decoder-input-output-embed", "--criterion", "cross_entropy", "--optimizer", "adam"),
+    *("--decoder-layers", "2", "--batch-size", "3"),
+]
+LRN = [*OURS, "--decoder-hidden-size", "400"]
+# Options of each model, and columns and tokens of a batch.
+MODELS: Dict[str, Tuple[List[str], Tuple[int, int]]] = {
+    "lrn": (LRN, (11, 70)),
+    "lrn, bfloat16": ([*LRN, "--autocast", "bfloat16"], (11, 70)),
+    "the same with torch's LSTM": (
+        [*OURS, "--cell", "lstm", "--decoder-hidden-size", "236"],
+        (11, 70),
+    ),
+    "lstm_lm": (
+        [
+            *(*FAIRSEQ, "--arch", "lstm_lm", "--decoder-out-embed-dim", "400"),
+            *("--decoder-hidden-size", "330"),
+        ],
+        (11, 70),
+    ),
+    "transformer_lm": (
+        [
+            *(*FAIRSEQ, "--arch", "transformer_lm", "--decoder-ffn-embed-dim", "400"),
+            *("--decoder-attention-heads", "8", "--tokens-per-sample", "256"),
+            *("--decoder-input-dim", "400", "--decoder-output-dim", "400"),
+        ],
+        (3, 256),
+    ),
+}
+GENERATING = ("lrn", "transformer_lm")
+VOCABULARY = 10_000
+POSITIONS = (16, 256, 4096, 16_384)
+COUNTED = 20  # tokens that are timed at each position
+CLIP_NORM = 0.25
+
+
+class Speed(NamedTuple):
+    """The speed of a model.
+
+    Attributes:
+        model: a name in :data:`MODELS`.
+        parameters: number of parameters.
+        training, evaluation: tokens per second; None for evaluation in the type of training.
+    """
+
+    model: str
+    parameters: int
+    training: float
+    evaluation: float
+
+
+class TokenTime(NamedTuple):
+    """The time of generating a token.
+
+    Attributes:
+        model: a name in :data:`GENERATING`.
+        position: number of tokens before it.
+        milliseconds: median time.
+    """
+
+    model: str
+    position: int
+    milliseconds: float
+
+
+@dataclass
+class Setup:
+    """A model with everything that fairseq's trainer uses."""
+
+    model: torch.nn.Module
+    criterion: torch.nn.Module
+    optimizer: optim.FairseqOptimizer
+    sample: dict
+
+
+@contextlib.contextmanager
+def dictionary_directory(size: int) -> Iterator[str]:
+    """A directory with a dictionary of *size* words."""
+    with tempfile.TemporaryDirectory() as directory:
+        with open(os.path.join(directory, "dict.txt"), "w", encoding="utf-8") as file:
+            file.writelines(f"word{number} 1\n" for number in range(size))
+        yield directory
+
+
+def build(name: str, data: str, vocabulary: int) -> Setup:
+    """Build a model and a batch of random tokens.
+
+    Args:
+        name: a name in :data:`MODELS`.
+        data: directory with a dictionary.
+        vocabulary: number of words in it.
+    """
+    arguments, (columns, tokens) = MODELS[name]
+    parser = options.get_training_parser()
+    args = options.parse_args_and_arch(parser, [data, *arguments, "--lr", "0"])
+    cfg = convert_namespace_to_omegaconf(args)
+    task = tasks.setup_task(cfg.task)
+    torch.manual_seed(1)
+    model = task.build_model(cfg.model)
+    criterion = task.build_criterion(cfg.criterion)
+    optimizer = optim.build_optimizer(cfg.optimizer, list(model.parameters()))
+    text = torch.randint(4, vocabulary + 4, (columns, tokens + 1))
+    sample = {
+        "net_input": {"src_tokens": text[:, :-1], "src_lengths": torch.full((columns,), tokens)},
+        "target": text[:, 1:].contiguous(),
+        "ntokens": columns * tokens,
+        "nsentences": columns,
+    }
+    return Setup(model, criterion, optimizer, sample)
+
+
+def measure(
+    rounds: int = 5,
+    names: Optional[Sequence[str]] = None,
+    vocabulary: int = VOCABULARY,
+    bfloat16: bool = True,
+) -> List[Speed]:
+    """Time training steps and evaluation, in turns.
+
+    Args:
+        rounds: turns of each model.
+        names: models to measure; None: all.
+        vocabulary: number of words.
+        bfloat16: whether this processor has bfloat16.
+    """
+    chosen = [name for name in names or MODELS if bfloat16 or "bfloat16" not in name]
+    with dictionary_directory(vocabulary) as data:
+        setups = {name: build(name, data, vocabulary) for name in chosen}
+    results = []
+    times = {}
+    for kind, make in (("train", _training_step), ("evaluate", _evaluation)):
+        candidates = {name: make(setup) for name, setup in setups.items()}
+        times[kind] = take_turns(candidates, rounds, torch.device("cpu"))
+    for name, setup in setups.items():
+        tokens = setup.sample["ntokens"]
+        training, evaluation = (1e3 * tokens / times[kind][name] for kind in ("train", "evaluate"))
+        count = sum(parameter.numel() for parameter in setup.model.parameters())
+        results.append(Speed(name, count, training, evaluation))
+    return results
+
+
+def _training_step(setup: Setup) -> Callable[[], None]:
+    def train() -> None:
+        setup.model.train()
+        setup.optimizer.zero_grad()
+        loss, sample_size, _ = setup.criterion(setup.model, setup.sample)
+        setup.optimizer.backward(loss)
+        setup.optimizer.multiply_grads(1.0 / sample_size)
+        setup.optimizer.clip_grad_norm(CLIP_NORM)
+        setup.optimizer.step()
+
+    return train
+
+
+def _evaluation(setup: Setup) -> Callable[[], None]:
+    @torch.no_grad()
+    def evaluate() -> None:
+        setup.model.eval()
+        setup.criterion(setup.model, setup.sample)
+
+    return evaluate
+
+
+@torch.no_grad()
+def measure_generation(
+    positions: Sequence[int] = POSITIONS, vocabulary: int = VOCABULARY
+) -> List[TokenTime]:
+    """Time generated tokens behind texts of different lengths.
+
+    Args:
+        positions: lengths of the texts, ascending.
+        vocabulary: number of words.
+    """
+    results = []
+    with dictionary_directory(vocabulary) as data:
+        for name in GENERATING:
+            model = build(name, data, vocabulary).model.eval()
+            model.make_generation_fast_()
+            tokens = torch.randint(4, vocabulary + 4, (1, max(positions) + COUNTED + 1))
+            times = _token_times(model, tokens)
+            for position in positions:
+                window = sorted(times[position : position + COUNTED])
+                results.append(TokenTime(name, position, 1e3 * window[len(window) // 2]))
+    return results
+
+
+def _token_times(model: torch.nn.Module, tokens: Tensor) -> List[float]:
+    """The seconds that the model takes for each token, with its log-probabilities."""
+    incremental_state: dict = {}
+    times = []
+    for length in range(1, tokens.size(1) + 1):
+        start = time.perf_counter()
+        output = model.decoder(tokens[:, :length], incremental_state=incremental_state)
+        model.get_normalized_probs(output, log_probs=True)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def format_table(speeds: Sequence[Speed], times: Sequence[TokenTime]) -> str:
+    """Two Markdown tables: tokens per second, and the time of a generated token."""
+    first = speeds[0]
+    rows = [
+        "| model | parameters, millions | training, tokens/s | first row / this row "
+        "| evaluation, tokens/s | first row / this row |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, parameters, training, evaluation in speeds:
+        rows.append(
+            f"| {name} | {parameters / 1e6:.2f} | {training:.0f} | {first.training / training:.2f} "
+            f"| {evaluation:.0f} | {first.evaluation / evaluation:.2f} |"
+        )
+    positions = sorted({one.position for one in times})
+    if positions:
+        rows += [
+            "",
+            "| ms per generated token, after | " + " | ".join(map(str, positions)) + " |",
+            "| --- |" + " ---: |" * len(positions),
+        ]
+    for name in dict.fromkeys(one.model for one in times):
+        cells = [f"{one.milliseconds:.2f}" for one in times if one.model == name]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def plot(times: Sequence[TokenTime], path: str) -> None:
+    """Draw the time of a generated token against the length of the text before it.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        ValueError: matplotlib does not know the format of the file's suffix.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(6, 3.2), layout="constrained")
+    for name in dict.fromkeys(one.model for one in times):
+        line = [one for one in times if one.model == name]
+        axis.plot(
+            [one.position for one in line],
+            [one.milliseconds for one in line],
+            marker="o",
+            label=name,
+        )
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xlabel("tokens before it")
+    axis.set_ylabel("ms per generated token")
+    axis.legend()
+    axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

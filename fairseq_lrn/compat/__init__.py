@@ -32,6 +32,7 @@ def apply_patches(package: Iterable[str]) -> None:
         fused_loss,
         hydra_architectures,
         language_pair,
+        numpy_names,
         transformer_fast_path,
         unusable_options,
         user_directory,
@@ -49,5 +50,6 @@ def apply_patches(package: Iterable[str]) -> None:
     fused_loss.patch_output_layers()
     hydra_architectures.patch_architectures()
     language_pair.patch_language_pair()
+    numpy_names.patch_numpy_names()
     transformer_fast_path.patch_transformer_fast_path()
     unusable_options.patch_unusable_options()

@@ -109,7 +109,8 @@ class TextStream(Dataset):
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """The batch of a segment, in fairseq's form."""
         part = slice(int(self.starts[index]), int(self.starts[index + 1]))
-        sources, targets = self.sources[:, part], self.targets[:, part]
+        # fairseq's losses view targets as a vector.
+        sources, targets = self.sources[:, part].contiguous(), self.targets[:, part].contiguous()
         if self.shares_targets and index % self.shard[1] != self.shard[0]:
             targets = torch.full_like(targets, self.pad)
         return {

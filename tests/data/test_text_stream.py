@@ -18,6 +18,7 @@ def read(streams):
     pairs = []
     for part in streams:
         batches = [part[index] for index in range(len(part))]
+        assert all(batch["target"].is_contiguous() for batch in batches)
         sources = torch.cat([batch["net_input"]["src_tokens"] for batch in batches], dim=1)
         targets = torch.cat([batch["target"] for batch in batches], dim=1)
         assert [batch["net_input"]["is_continued"] for batch in batches] == [

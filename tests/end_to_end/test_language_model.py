@@ -119,6 +119,48 @@ def test_perplexity_of_one_pass(command, root, data, trained, name):
         assert abs(float(output.split(word)[1].split()[0]) - expected) < 0.006
 
 
+@pytest.mark.parametrize(
+    "criterion, model",
+    [
+        ("cross_entropy", ["--output-bias"]),
+        ("label_smoothed_cross_entropy", ["--share-decoder-input-output-embed"]),
+        ("adaptive_loss", ["--adaptive-softmax-cutoff", "4,8", "--ddp-backend", "legacy_ddp"]),
+        ("language_model_cross_entropy", ["--plain-layers", "--mixture-of-softmaxes", "2"]),
+    ],
+)
+@pytest.mark.parametrize("task", ["language_modeling", "stateful_language_modeling"])
+def test_losses_and_tasks(command, root, data, tmp_path, criterion, model, task):
+    """fairseq's losses train the model as well, in both tasks."""
+    common = [data, "--user-dir", root / "fairseq_lrn", "--task", task]
+    command(
+        *("fairseq-train", *common, "--arch", "lrn_lm", "--decoder-embed-dim", "16"),
+        *("--decoder-hidden-size", "16", *model, "--criterion", criterion, "--optimizer", "adam"),
+        *("--lr", "0.01", "--batch-size", "4", "--tokens-per-sample", "16", "--max-update", "4"),
+        *("--save-dir", tmp_path, "--required-batch-size-multiple", "1", "--num-workers", "0"),
+    )
+    path = tmp_path / "checkpoint_last.pt"
+    output = command(
+        *("fairseq-eval-lm", *common, "--path", path, "--gen-subset", "valid"),
+        *("--tokens-per-sample", "16", "--required-batch-size-multiple", "1"),
+    )
+    assert 1.5 < float(output.split("Perplexity: ")[1].split()[0]) < 1e4
+
+
+def test_generation_with_fairseqs_commands(command, root, data, trained):
+    """Continuing the beginnings of lines; the task of blocks has it, whatever task trained."""
+    options = [data, "--user-dir", root / "fairseq_lrn", "--task", "language_modeling"]
+    options += ["--path", trained / "checkpoint_last.pt", "--beam", "2", "--max-len-b", "8"]
+    output = command(
+        *("fairseq-generate", *options, "--gen-subset", "valid", "--batch-size", "4"),
+        *("--sample-break-mode", "eos", "--prefix-size", "1"),
+        *("--required-batch-size-multiple", "1"),
+    )
+    assert output.count("\nH-") == 30
+    output = command("fairseq-interactive", *options, input="a b\nc\n")
+    found = [line.split("\t")[2] for line in output.splitlines() if line.startswith("H-")]
+    assert found[0].startswith("a b") and found[1].startswith("c")
+
+
 def test_two_processes_equal_one(start, data, tmp_path):
     """Each process has columns of its own; together they have the columns of one process."""
     exact = [*TRAIN, "--dropout", "0", "--weight-dropout", "0", "--save-dir"]

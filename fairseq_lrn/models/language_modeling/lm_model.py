@@ -226,8 +226,12 @@ class LanguageModelDecoder(RecurrentDecoder):
             }
             recurrence["num_steps"] = torch.tensor(num_seen + tokens.size(1))
             self.set_incremental_state(incremental_state, "recurrence", recurrence)
-        # T x B x C to B x T x C
-        return x.transpose(0, 1), {"states": new_states, "features": outputs.transpose(0, 1)}
+        extra = {
+            "states": new_states,
+            "features": outputs.transpose(0, 1),  # T x B x C to B x T x C
+            "attn": [None],  # fairseq's search reads it
+        }
+        return x.transpose(0, 1), extra  # T x B x C to B x T x C
 
     def read(
         self, tokens: Tensor, states: Optional[List[Tensor]] = None

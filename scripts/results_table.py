@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Print a Markdown table of training runs: lowest validation loss, BLEU and training time.
+"""Print a Markdown table of training runs: lowest validation loss, BLEU or perplexity, time.
 
-DIR is the directory of a run of scripts/multi30k.sh, tatoeba.sh or ablations.sh. Directories
-without a training log are skipped.
+DIR is the directory of a run of scripts/multi30k.sh, tatoeba.sh, ablations.sh, ptb.sh or
+wikitext2.sh. Directories without a training log are skipped.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Losses, BLEU and training time from the logs of ``fairseq-train`` and ``fairseq-generate``."""
+"""Losses, scores and training time from the logs of fairseq's commands."""
 
 import contextlib
 import os
@@ -9,6 +9,8 @@ from fairseq_lrn.errors import InputError
 
 DONE = re.compile(r"done training in ([\d.]+) seconds")
 GENERATE = re.compile(r"Generate .*BLEU4 = ([\d.]+)")
+PERPLEXITY = re.compile(r"Perplexity: ([\d.]+)")
+PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
 VALID = re.compile(r"epoch (\d+) \| valid on '\w+' subset \| (.+)")
 # A mean over the updates since the last such line, or over the epoch.
 TRAIN_INTERVAL = re.compile(r"train_inner \| epoch (\d+):\s+\d+ / \d+ (.+)")
@@ -97,9 +99,14 @@ def table(rows: List[Statistics]) -> str:
     for row in rows:
         lines.append(
             f"| {row['epoch']:.0f} | {row['num_updates']:.0f} | {row['loss']:.3f} "
-            f"| {row['nll_loss']:.3f} | {row['ppl']:.2f} |"
+            f"| {_nll_loss(row):.3f} | {row['ppl']:.2f} |"
         )
     return "\n".join(lines)
+
+
+def _nll_loss(row: Statistics) -> float:
+    """The loss without label smoothing; a criterion without smoothing logs the loss alone."""
+    return row.get("nll_loss", row["loss"])
 
 
 class Result(NamedTuple):
@@ -114,6 +121,8 @@ class Result(NamedTuple):
         test_bleu: tokenised BLEU on the test set; None if it was not generated.
         seconds: training time, validation and checkpoints included. It is the sum over all
             processes that finished (a process that was killed logs no time); None if none did.
+        parameters: number of parameters; None if the log does not say it.
+        valid_ppl, test_ppl: perplexities of ``fairseq-eval-lm``; None if it was not run.
     """
 
     name: str
@@ -123,6 +132,9 @@ class Result(NamedTuple):
     valid_bleu: Optional[float]
     test_bleu: Optional[float]
     seconds: Optional[float]
+    parameters: Optional[float] = None
+    valid_ppl: Optional[float] = None
+    test_ppl: Optional[float] = None
 
 
 def results(directories: Sequence[str]) -> List[Result]:
@@ -150,10 +162,13 @@ def results(directories: Sequence[str]) -> List[Result]:
                 os.path.basename(os.path.normpath(directory)),
                 int(history[-1]["num_updates"]),
                 best["loss"],
-                best["nll_loss"],
+                _nll_loss(best),
                 _optional_bleu(directory, "valid"),
                 _optional_bleu(directory, "test"),
                 sum(map(float, seconds)) if seconds else None,
+                _last_number(PARAMETERS, lines),
+                _optional_perplexity(directory, "valid"),
+                _optional_perplexity(directory, "test"),
             )
         )
     if not rows:
@@ -169,6 +184,17 @@ def _optional_bleu(directory: str, subset: str) -> Optional[float]:
     return read_bleu(path) if os.path.isfile(path) else None
 
 
+def _optional_perplexity(directory: str, subset: str) -> Optional[float]:
+    path = os.path.join(directory, f"eval-{subset}.log")
+    return _last_number(PERPLEXITY, read_log(path)) if os.path.isfile(path) else None
+
+
+def _last_number(pattern: "re.Pattern[str]", lines: Iterable[str]) -> Optional[float]:
+    """The number in the last line that has one; None if there is no such line."""
+    found = list(filter(None, map(pattern.search, lines)))
+    return float(found[-1].group(1).replace(",", "")) if found else None
+
+
 def read_bleu(path: str) -> float:
     """Tokenised BLEU from the output of ``fairseq-generate``.
 
@@ -182,16 +208,41 @@ def read_bleu(path: str) -> float:
 
 
 def results_table(rows: Sequence[Result]) -> str:
-    """A Markdown table of results."""
+    """Markdown tables of results: one of translation models, and one of language models."""
+    language_models = [row for row in rows if row.valid_ppl is not None]
+    others = [row for row in rows if row.valid_ppl is None]
+    tables = [_translation_table(others)] if others else []
+    if language_models:
+        tables.append(_language_model_table(language_models))
+    return "\n\n".join(tables)
+
+
+def _translation_table(rows: Sequence[Result]) -> str:
     lines = [
         "| run | updates | valid loss | valid nll_loss | valid BLEU | test BLEU | training, s |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
-        bleu = ("" if score is None else f"{score:.2f}" for score in (row[4], row[5]))
-        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+        cells = [_cell(row.valid_bleu, 2), _cell(row.test_bleu, 2), _cell(row.seconds, 0)]
         lines.append(
             f"| {row.name} | {row.updates} | {row.loss:.3f} | {row.nll_loss:.3f} "
-            f"| {' | '.join(bleu)} | {seconds} |"
+            f"| {' | '.join(cells)} |"
         )
     return "\n".join(lines)
+
+
+def _language_model_table(rows: Sequence[Result]) -> str:
+    lines = [
+        "| run | parameters, millions | updates | valid ppl | test ppl | training, s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        millions = None if row.parameters is None else row.parameters / 1e6
+        cells = [_cell(millions, 2), str(row.updates), _cell(row.valid_ppl, 2)]
+        cells += [_cell(row.test_ppl, 2), _cell(row.seconds, 0)]
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(value: Optional[float], digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -15,6 +15,8 @@ SUPPORTED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     "diverse_beam_strength": (math.isfinite, "a finite number"),
     "diversity_rate": (lambda value: -1 < value < math.inf, "a number above -1"),
     "lenpen": (math.isfinite, "a finite number"),
+    "lm_path": (lambda value: True, "a checkpoint of a language model"),
+    "lm_weight": (math.isfinite, "a finite number"),
     "match_source_len": (lambda value: True, "a truth value"),
     "max_len_a": (lambda value: 0 <= value < math.inf, "a number from 0"),
     "max_len_b": (lambda value: value >= 0, "a whole number from 0"),
@@ -42,8 +44,6 @@ REFUSED = {
     "iter_decode_with_beam": REFINEMENT,
     "iter_decode_with_external_reranker": REFINEMENT,
     "lenpen_mt": TWO_PASSES,
-    "lm_path": f"{COMMAND}, which loads the language model",
-    "lm_weight": f"{COMMAND}, which loads the language model",
     "max_len_a_mt": TWO_PASSES,
     "max_len_b_mt": TWO_PASSES,
     "no_beamable_mm": "it has no effect in fairseq",
@@ -61,6 +61,7 @@ REFUSED = {
 }
 # Options that do nothing without another one.
 NEEDED = {
+    "lm_weight": "lm_path",
     "diverse_beam_strength": "diverse_beam_groups",
     "sampling_topk": "sampling",
     "sampling_topp": "sampling",

@@ -8,9 +8,10 @@ import torch
 from fairseq import hub_utils
 from fairseq.hub_utils import GeneratorHubInterface
 from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_lrn import checkpoints
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.models.config_checks import check_layers_to_keep
 from fairseq_lrn.modules.linear import Packable
 
@@ -91,6 +92,15 @@ class RecurrentModel(FairseqEncoderDecoderModel):
             loaded["task"].cfg.data = data
         return _hub_interface(loaded["args"], loaded["task"], loaded["models"])
 
+    def upgrade_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
+        """Called by fairseq before it loads a checkpoint.
+
+        Raises:
+            InputError: the checkpoint has other dictionaries than the data.
+        """
+        super().upgrade_state_dict(state_dict)
+        check_dictionaries(self, state_dict)
+
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Restore a copy, and pack its weights again if the original was made for generation."""
         super().__setstate__(state)
@@ -135,6 +145,28 @@ class RecurrentModel(FairseqEncoderDecoderModel):
     def export_unavailable_reason(self) -> str:
         """Why this model cannot be exported to ONNX; empty if it can."""
         return f"{type(self).__name__} does not support it"
+
+
+def check_dictionaries(model: nn.Module, state_dict: Dict[str, Tensor]) -> None:
+    """Refuse the parameters of a checkpoint whose dictionaries have other sizes.
+
+    Args:
+        model: a model, built for the data at hand.
+        state_dict: the parameters of the checkpoint.
+
+    Raises:
+        InputError: names the sizes.
+    """
+    for name, module in model.named_modules():
+        saved = state_dict.get(f"{name}.weight")
+        # Not of positions: those are a subclass.
+        if type(module) is nn.Embedding and saved is not None and saved.dim() == 2:
+            if saved.size(0) != module.num_embeddings and saved.size(1) == module.embedding_dim:
+                raise InputError(
+                    f"the checkpoint has a dictionary of {saved.size(0)} entries, but the data "
+                    f"have one of {module.num_embeddings} ({name}): give the data that the model "
+                    "was trained on, or prepare the new data with their dictionary"
+                )
 
 
 class RecurrentEncoder(FairseqEncoder):

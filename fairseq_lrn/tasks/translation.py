@@ -1,16 +1,20 @@
 """Translation with a faster beam search, the paper's length penalty, and BLEU of raw text."""
 
 import logging
+import os
+import tempfile
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Dict, Optional
 
-from fairseq import utils
+from fairseq import checkpoint_utils, utils
 from fairseq.data import Dictionary
 from fairseq.data.data_utils import post_process
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from torch import nn
 
+from fairseq_lrn import checkpoints
 from fairseq_lrn.data import text_files
 from fairseq_lrn.data.languages import bleu_tokenizer
 from fairseq_lrn.data.raw_text import RawText
@@ -70,6 +74,10 @@ class LRNTranslationTask(TranslationTask):
     _raw: Optional[RawText] = None
     _bleu_tokenizer = ""  # of sacreBLEU
 
+    def __init__(self, cfg, src_dict, tgt_dict):
+        super().__init__(cfg, src_dict, tgt_dict)
+        self._language_models: Dict[str, nn.Module] = {}  # by path
+
     @classmethod
     def setup_task(cls, cfg, dictionaries=None, **kwargs):
         """The task for some data.
@@ -108,6 +116,11 @@ class LRNTranslationTask(TranslationTask):
         Raises:
             InputError: a weight is not finite, so it cannot be quantised to 8 bits.
         """
+        extra_gen_cls_kwargs = dict(extra_gen_cls_kwargs or {})
+        path = getattr(args, "lm_path", None)
+        if path and "lm_model" not in extra_gen_cls_kwargs:  # only fairseq-generate loads it
+            extra_gen_cls_kwargs["lm_model"] = self._language_model(path, models[0])
+            extra_gen_cls_kwargs["lm_weight"] = args.lm_weight
         # A model that is being trained keeps float32 for the translations of --eval-bleu.
         finished = [model for model in models if not model.training]
         name = str(self.cfg.generation_dtype)
@@ -124,13 +137,26 @@ class LRNTranslationTask(TranslationTask):
                 seq_gen_cls = GNMTSequenceGenerator if is_gnmt else RecurrentSequenceGenerator
             elif is_gnmt:
                 seq_gen_cls = GNMTSequenceGeneratorWithAlignment
-                extra_gen_cls_kwargs = {
-                    **(extra_gen_cls_kwargs or {}),
-                    "print_alignment": args.print_alignment,
-                }
+                extra_gen_cls_kwargs["print_alignment"] = args.print_alignment
         return super().build_generator(
             models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn
         )
+
+    def _language_model(self, path: str, model: nn.Module) -> nn.Module:
+        """The language model of ``--lm-path``, on the device of *model*.
+
+        Raises:
+            InputError: it cannot be read, or its dictionary is not the target dictionary.
+        """
+        if path not in self._language_models:
+            checkpoints.load(path)  # raises clearer errors than fairseq
+            with tempfile.TemporaryDirectory() as directory:
+                self.tgt_dict.save(os.path.join(directory, "dict.txt"))
+                (found,), _ = checkpoint_utils.load_model_ensemble(
+                    [path], arg_overrides={"data": directory}
+                )
+            self._language_models[path] = found.eval()
+        return self._language_models[path].to(next(model.parameters()).device)
 
     def _inference_with_bleu(self, generator, sample, model):
         """BLEU of the translations of a batch; fairseq's ``valid_step`` adds up its counts."""

@@ -72,6 +72,27 @@ def test_results(tmp_path):
     assert table[2:] == ["| lrn-1 | 300 | 3.500 | 2.500 | 41.50 |  | 62 |"]
 
 
+def test_results_of_language_models(tmp_path):
+    """fairseq's cross entropy logs no nll_loss."""
+    line = LINE.replace("| nll_loss 2.5 ", "")
+    for name, loss in (("lrn-1", 7.0), ("lstm_lm-1", 7.5)):
+        (tmp_path / name).mkdir()
+        parameters = "| num. shared model params: 5,931,600 (num. trained: 5,931,600)\n"
+        (tmp_path / name / "train.log").write_text(parameters + line.format(1, loss, 100))
+        (tmp_path / name / "eval-valid.log").write_text("Loss (base 2): 7.0, Perplexity: 128.50\n")
+    (tmp_path / "lrn-1" / "eval-test.log").write_text("Perplexity: 1.00\nPerplexity: 120.25\n")
+    found = training_log.results([str(tmp_path / name) for name in ("lrn-1", "lstm_lm-1")])
+    assert [(row.loss, row.nll_loss) for row in found] == [(7.0, 7.0), (7.5, 7.5)]
+    table = training_log.results_table(found).splitlines()
+    assert table[2:] == [
+        "| lrn-1 | 5.93 | 100 | 128.50 | 120.25 |  |",
+        "| lstm_lm-1 | 5.93 | 100 | 128.50 |  |  |",
+    ]
+    translation = training_log.Result("lrn-2", 300, 3.5, 2.5, 41.5, None, 61.5)
+    both = training_log.results_table([*found, translation]).split("\n\n")
+    assert ["BLEU" in both[0], "ppl" in both[1]] == [True, True]
+
+
 def test_no_results(tmp_path):
     with pytest.raises(
         InputError, match="no directory has a train.log with a validation: give directories"

@@ -40,9 +40,9 @@ def test_refused_options(field):
 
 
 def test_an_option_of_a_later_fairseq_is_refused(monkeypatch):
-    monkeypatch.delitem(options.REFUSED, "lm_path")
-    with pytest.raises(InputError, match="lm_path is not supported: this version of fairseq_lrn"):
-        generation_settings({"lm_path": "lm.pt"})
+    monkeypatch.delitem(options.REFUSED, "replace_unk")
+    with pytest.raises(InputError, match="replace_unk is not supported: this version of fairseq"):
+        generation_settings({"replace_unk": "dict"})
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,23 @@ def test_ensemble(untrained, translator, source):
     assert load_translator(f"{path}:{path}")(source, **SHORT) == translator(source, **SHORT)
 
 
+def test_language_model(translator, source, prepared_data, tmp_path):
+    """Shallow fusion: with a large weight, the language model decides."""
+    (tmp_path / "dict.txt").symlink_to(prepared_data / "dict.de.txt")
+    path = tmp_path / "lm.pt"
+    sizes = ["--decoder-embed-dim", "8", "--decoder-hidden-size", "8"]
+    save_checkpoint(
+        path,
+        tmp_path,
+        *("--task", "stateful_language_modeling", "--batch-size", "2"),
+        model=["--arch", "lrn_lm", *sizes],
+    )
+    alone = translator(source, **SHORT)
+    assert translator(source, lm_path=str(path), lm_weight=0.0, **SHORT) == alone
+    fused = translator(source, lm_path=str(path), lm_weight=1000.0, **SHORT)
+    assert fused != alone and len(set(fused)) == 1
+
+
 def test_opposite_direction(prepared_data, tmp_path):
     """A model from de to en, on data that were prepared from en to de."""
     save_checkpoint(tmp_path / "checkpoint_last.pt", prepared_data, "-s", "de", "-t", "en")
@@ -283,7 +300,8 @@ def test_opposite_direction(prepared_data, tmp_path):
         ({"nbest": 6}, "nbest=6 needs a beam of at least 6, not beam=5"),
         ({"batch_size": "x"}, "batch_size must be a whole number above 0, not 'x'"),
         ({"beams": 5}, "beams is not a generation option of fairseq: choose from beam, "),
-        ({"lm_path": "lm.pt"}, "the generation option lm_path is not supported: "),
+        ({"lm_weight": 0.3}, "lm_weight has no effect without lm_path"),
+        ({"lm_path": "no.pt"}, "cannot read checkpoint no.pt"),
         ({"sampling": True, "sampling_topk": 10_000}, "sampling_topk=10000 exceeds the"),
         ({"min_len": 300}, "min_len=300 exceeds the longest translation, 200 subwords: lower"),
         ({"match_source_len": True, "min_len": 5}, "min_len=5 exceeds the longest translation, 2"),

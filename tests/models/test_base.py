@@ -10,6 +10,7 @@ from fairseq.criterions.label_smoothed_cross_entropy_with_alignment import (
 
 import small_models
 from fairseq_lrn.commands.convert import save_for_fairseq
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.models import RNMTModel, base
 from fairseq_lrn.models.base import model_options, register_hub_completion
 from fairseq_lrn.models.translation.lrn_config import LRNConfig
@@ -148,3 +149,16 @@ def test_hub_completion(build_rnmt, monkeypatch, tmp_path):
     assert hub.cfg.generation.beam == 7
     loaded = hub.models[0].state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in model.state_dict().items())
+
+
+@MODELS
+def test_a_checkpoint_with_another_dictionary(name):
+    def build(size):
+        words = dictionary(size)
+        task = SimpleNamespace(source_dictionary=words, target_dictionary=words)
+        return small_models.builders(task)[name]()
+
+    state = build(30).state_dict()
+    build(30).load_state_dict(state)
+    with pytest.raises(InputError, match="a dictionary of 34 entries, but the data have one of 44"):
+        build(40).load_state_dict(state)

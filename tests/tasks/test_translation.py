@@ -26,7 +26,7 @@ from fairseq_lrn.tasks import LRNTranslationTask
 from fairseq_lrn.tasks.translation import EXAMPLES, LRNTranslationConfig
 from kernels import needs_int8
 from searching import LENGTHS, livelier, sample_of
-from toy_checkpoints import SMALL
+from toy_checkpoints import SMALL, save_checkpoint
 
 
 def test_registered_with_fairseq():
@@ -203,3 +203,37 @@ def test_bleu_of_data_without_a_record(task):
     """Only fairseq-lrn prepare says how to restore raw text."""
     config = LRNTranslationConfig(data="data-bin", eval_bleu=True)
     assert LRNTranslationTask(config, *2 * [task.target_dictionary])._raw_text() is None
+
+
+@pytest.fixture
+def language_model(task, tmp_path):
+    """A checkpoint of a language model of the target dictionary."""
+    task.target_dictionary.save(str(tmp_path / "dict.txt"))
+    path = tmp_path / "lm.pt"
+    options = "--task", "stateful_language_modeling", "--batch-size", "2"
+    sizes = ["--decoder-embed-dim", "8", "--decoder-hidden-size", "8"]
+    save_checkpoint(path, tmp_path, *options, model=["--arch", "lrn_lm", *sizes])
+    return str(path)
+
+
+def test_language_model(build, task, language_model):
+    """fairseq-interactive and the translator do not load it, so the task does, once."""
+    translation = LRNTranslationTask(LRNTranslationConfig(), *2 * [task.target_dictionary])
+    args = Namespace(beam=3, lm_path=language_model, lm_weight=0.4)
+    generators = [translation.build_generator([build()], args) for _ in range(2)]
+    assert generators[0].lm_model is generators[1].lm_model is not None
+    assert generators[0].lm_weight == 0.4 and not generators[0].lm_model.training
+    assert type(generators[0].lm_model).__name__ == "LRNLanguageModel"
+    given = translation.build_generator([build()], args, extra_gen_cls_kwargs={"lm_model": None})
+    assert given.lm_model is None  # fairseq-generate loads it
+
+
+def test_language_model_that_does_not_fit(build, task, language_model, tmp_path):
+    translation = LRNTranslationTask(LRNTranslationConfig(), *2 * [task.target_dictionary])
+    args = Namespace(beam=3, lm_path=str(tmp_path / "no.pt"), lm_weight=0.4)
+    with pytest.raises(InputError, match="cannot read checkpoint .*no.pt"):
+        translation.build_generator([build()], args)
+    task.target_dictionary.add_symbol("another")
+    args.lm_path = language_model
+    with pytest.raises(InputError, match="a dictionary of 34 entries, but the data have one of 35"):
+        translation.build_generator([build()], args)

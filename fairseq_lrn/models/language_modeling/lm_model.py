@@ -8,7 +8,7 @@ from fairseq.models import FairseqLanguageModel, register_model
 from torch import Tensor, nn
 
 from fairseq_lrn.models.ablations import layer_parts
-from fairseq_lrn.models.base import RecurrentDecoder
+from fairseq_lrn.models.base import RecurrentDecoder, check_dictionaries
 from fairseq_lrn.models.decoder_parts import (
     build_adaptive_softmax,
     embedding_scale,
@@ -96,6 +96,15 @@ class LRNLanguageModel(FairseqLanguageModel):
             is_continued=is_continued,
             features_only=features_only,
         )
+
+    def upgrade_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
+        """Called by fairseq before it loads a checkpoint.
+
+        Raises:
+            InputError: the checkpoint has another dictionary than the data.
+        """
+        super().upgrade_state_dict(state_dict)
+        check_dictionaries(self, state_dict)
 
     def get_normalized_probs(self, net_output, log_probs: bool, sample=None) -> Tensor:
         """(Log) probabilities ``B x T x V`` from the result of :meth:`forward`."""

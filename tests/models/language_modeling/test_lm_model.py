@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.models.language_modeling.lm_model import ANY_LENGTH, class_range
 from fairseq_lrn.modules.cells import CELLS
 from kernels import needs_cpp
@@ -236,3 +237,10 @@ def test_a_token_in_one_call(build_lm, text, options, monkeypatch):
         found, _, _ = decoder.read(text.t()[9:10], states)
         close(found[0], expected[9])
         assert len(calls) == 2
+
+
+def test_a_checkpoint_with_another_dictionary(build_lm, lm_task):
+    state = build_lm().state_dict()
+    lm_task.source_dictionary.add_symbol("another")
+    with pytest.raises(InputError, match="a dictionary of 48 entries, but the data have one of 49"):
+        build_lm().load_state_dict(state)

@@ -13,6 +13,7 @@ from torch import Tensor
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.layer_parameters import flat_parameters
 from fairseq_lrn.ops.library import LIBRARY
+from fairseq_lrn.ops.precision import matmul_dtype
 
 # parameters: all parameters of the first layer, then of the next one; None for an absent parameter.
 # The other arguments and the results are those of DecoderStep.
@@ -24,8 +25,12 @@ LIBRARY.define(
 
 
 def has_decoder_step(x: Tensor) -> bool:
-    """Whether :class:`DecoderStep` computes tensors of the device and type of *x*."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and dispatch.choose("cpu") == "cpp"
+    """Whether :class:`DecoderStep` computes tensors of the device and type of *x*.
+
+    Under autocast it does not, because torch would change the type of its products.
+    """
+    is_float32 = x.dtype == torch.float32 and matmul_dtype(x) == torch.float32
+    return x.device.type == "cpu" and is_float32 and dispatch.choose("cpu") == "cpp"
 
 
 class DecoderStep:

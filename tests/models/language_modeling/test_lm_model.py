@@ -244,3 +244,14 @@ def test_a_checkpoint_with_another_dictionary(build_lm, lm_task):
     lm_task.source_dictionary.add_symbol("another")
     with pytest.raises(InputError, match="a dictionary of 48 entries, but the data have one of 49"):
         build_lm().load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", ["residual", "pre-norm"])
+def test_a_token_under_autocast(build_lm, text, kind):
+    decoder = build_lm(**KINDS[kind]).decoder
+    with torch.no_grad():
+        _, _, states = decoder.read(text.t()[:3])
+        expected, _, _ = decoder.read(text.t()[3:4], states)
+        with torch.autocast("cpu", torch.bfloat16):
+            found, _, _ = decoder.read(text.t()[3:4], states)
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1)

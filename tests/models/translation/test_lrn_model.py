@@ -211,3 +211,13 @@ def counted(method, calls):
         return method(*args)
 
     return count
+
+
+def test_encoder_under_autocast(build, batch):
+    encoder = build().eval().encoder
+    with torch.no_grad():
+        expected = encoder(batch(LENGTHS))["encoder_out"][0]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = encoder(batch(LENGTHS))["encoder_out"][0]
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1)
+    assert not torch.equal(found.float(), expected)

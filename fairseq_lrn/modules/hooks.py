@@ -1,7 +1,5 @@
 """Whether a call of a module does more than its ``forward``."""
 
-from operator import itemgetter
-
 from torch import nn
 from torch.nn.modules import module as torch_module
 
@@ -13,8 +11,6 @@ GLOBAL_HOOKS = (
     torch_module._global_backward_hooks,
     torch_module._global_backward_pre_hooks,
 )
-# From the attributes of a module, its dictionaries of hooks.
-HOOKS = itemgetter("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def is_plain(*modules: nn.Module) -> bool:
@@ -42,9 +38,11 @@ def computes_weights(module: nn.Module) -> bool:
 
 
 def _is_changed(module: nn.Module) -> bool:
-    attributes = module.__dict__
-    return (
-        any(HOOKS(attributes))
-        or "parametrizations" in attributes["_modules"]
-        or "forward" in attributes
+    # torch.compile traces this, and does not know shorter forms.
+    return bool(
+        module._forward_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or computes_weights(module)
+        or "forward" in module.__dict__
     )

@@ -71,7 +71,7 @@ def test_wrong_tensors():
     states, memory, _ = inputs()
     with torch.no_grad(), pytest.raises(RuntimeError, match="an embedding matrix V x E in float32"):
         build(dtype=torch.float64)(states, memory, None, **OPTIONS)
-    with torch.no_grad(), pytest.raises(RuntimeError, match="states must be N x H"):
+    with torch.no_grad(), pytest.raises(RuntimeError, match="keys and values must be S x B x C"):
         build()(states, [one[:, :2] for one in memory], None, **OPTIONS)
 
 

@@ -7,7 +7,6 @@ seed S + n - 1.
 """
 
 import argparse
-import sys
 from typing import Any, Dict
 
 from fairseq_lrn.commands.translate import read_lines
@@ -67,14 +66,12 @@ def main(args: argparse.Namespace) -> None:
 
 def write_continuation(model: LanguageModel, args: argparse.Namespace) -> None:
     """Write the text after the prompt, as it grows."""
-    tokens = []
-    written = ""
+    is_first = True  # in its line
     for token in model.generate_tokens(args.prompt, seed=args.seed, **sampling(args)):
-        tokens.append(token)
-        text = model.text_of(tokens)
-        sys.stdout.write(text[len(written) :])
-        sys.stdout.flush()
-        written = text
+        ends = token == model.dictionary.eos()
+        piece = "\n" if ends else model.text.piece(model.dictionary[token], is_first)
+        print(piece, end="", flush=True)
+        is_first = ends
     print()
 
 

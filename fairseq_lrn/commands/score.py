@@ -18,10 +18,10 @@ raw text with one sentence per line. Prints for each pair the log-probability (b
 that the model gives to the translation, as fairseq-generate --score-reference does, or nan for a
 pair that is too long.
 
-With --model and one file, the model is a language model. Prints for each line of the file its
-log-probability (base 2), </s> included; the log says the perplexity of the lines one by one, and of
-the file as one text. With --dynamic-evaluation TRAIN, the log also says the perplexity of dynamic
-evaluation, in which the model, trained on the file TRAIN, goes on learning from the text.
+With --model and one file (-: standard input), the model is a language model. Prints for each line
+its log-probability (base 2), </s> included; the log says the perplexity of the lines one by one,
+and of all of them as one text. With --dynamic-evaluation TRAIN, the log also says the perplexity of
+dynamic evaluation, in which the model, trained on the file TRAIN, goes on learning from the text.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Iterator, List
 
 from fairseq_lrn.commands.model_arguments import MODEL_HELP, add_loading_arguments, load_model
+from fairseq_lrn.commands.translate import read_lines as arriving_lines
 from fairseq_lrn.data.generate_output import (
     is_generate_output,
     moses_rules_of,
@@ -104,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run the command."""
+    check_dynamic_options(args)
     if "--model" in args.options:  # the files are followed by options of sacreBLEU
         raise InputError("give --model and its options before the files")
     if args.model is None:
@@ -111,8 +113,6 @@ def main(args: argparse.Namespace) -> None:
             raise InputError("give a reference, or --model with a language model")
         score_against_reference(args)
         return
-    if args.dynamic_evaluation is not None and args.reference is not None:
-        raise InputError("--dynamic-evaluation is for language models, with one file")
     if args.reference is None:
         for score in line_scores(args):
             print(f"{score:.4f}")
@@ -121,6 +121,19 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--model takes two files, not also {' '.join(args.options)}")
     for score in pair_scores(args):
         print(f"{score:.4f}")
+
+
+def check_dynamic_options(args: argparse.Namespace) -> None:
+    """Refuse options of dynamic evaluation that would have no effect.
+
+    Raises:
+        InputError: names the option.
+    """
+    if args.dynamic_evaluation is not None and (args.model is None or args.reference is not None):
+        raise InputError("--dynamic-evaluation is for language models: give --model and one file")
+    for name in DYNAMIC_OPTIONS:
+        if args.dynamic_evaluation is None and getattr(args, f"dynamic_{name}") is not None:
+            raise InputError(f"--dynamic-{name} has no effect without --dynamic-evaluation")
 
 
 def score_against_reference(args: argparse.Namespace) -> None:
@@ -200,27 +213,26 @@ def line_scores(args: argparse.Namespace) -> Iterator[float]:
             option = name.replace("_", "-")
             raise InputError(f"--{option} has no effect with a language model: leave it out")
     model = load_language_model(args.model, data=args.data, device=args.device)
-    lines = text_lines(args.translations)
-    total, number, tokens = 0.0, 0, 0
-    while block := list(itertools.islice(lines, BLOCK)):
+    remaining = (line for line in arriving_lines([args.translations]) if line is not None)
+    lines: List[str] = []
+    total, tokens = 0.0, 0
+    while block := list(itertools.islice(remaining, BLOCK)):
         for score in model.score(block, progress=False):
             total += score
             yield score
-        number += len(block)
+        lines += block
         tokens += sum(model.number_of_tokens(line) for line in block)
-    if number == 0:
+    if not lines:
         raise InputError(f"{args.translations} is empty: give a file with at least one line")
     logger.info(
         "%d lines, %d tokens, perplexity %.2f of the lines one by one, %.2f of the whole text",
-        *(number, tokens, 2 ** (-total / tokens), model.perplexity(Path(args.translations))),
+        *(len(lines), tokens, 2 ** (-total / tokens), model.perplexity(lines)),
     )
     if args.dynamic_evaluation is not None:
         options = {name: getattr(args, f"dynamic_{name}") for name in DYNAMIC_OPTIONS}
         given = {name: value for name, value in options.items() if value is not None}
-        files = Path(args.translations), Path(args.dynamic_evaluation)
-        logger.info(
-            "dynamic evaluation: perplexity %.2f", model.dynamic_perplexity(*files, **given)
-        )
+        found = model.dynamic_perplexity(lines, Path(args.dynamic_evaluation), **given)
+        logger.info("dynamic evaluation: perplexity %.2f", found)
 
 
 def read_generated(path: str, reference: str, language: str) -> List[str]:

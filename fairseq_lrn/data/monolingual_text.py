@@ -46,6 +46,18 @@ class MonolingualText:
         words = (line.lower() if self.lowercase else line).split()
         return words if self.bpe is None else self.bpe.encode(" ".join(words), out_type=str)
 
+    def piece(self, token: str, is_first: bool) -> str:
+        """What a token adds to the text of the tokens before it.
+
+        Args:
+            token: the token.
+            is_first: whether it is the first one of its line.
+        """
+        if self.bpe is None:
+            return token if is_first else f" {token}"
+        text = token.replace(SENTENCEPIECE_SPACE, " ")
+        return text.lstrip() if is_first else text
+
     def text(self, tokens: Sequence[str]) -> str:
         """Raw text of tokens, which may begin inside of a word."""
         if self.bpe is None:

@@ -215,6 +215,7 @@ class Fusion:
     def __init__(self, model: Any, weight: float):
         self.model, self.weight = model, weight
         self.states: Optional[List[Tensor]] = None  # 1 x W*B x state_size each
+        self.step = model.decoder.fused_step()
 
     def scores(self, tokens: Tensor) -> Tensor:
         """What it adds to the log-probabilities of the next token, ``W*B x V``.
@@ -223,7 +224,7 @@ class Fusion:
             tokens: the newest tokens, ``W x B``.
         """
         decoder = self.model.decoder
-        features, _, self.states = decoder.read(tokens.reshape(1, -1), self.states)
+        features, _, self.states = decoder.read(tokens.reshape(1, -1), self.states, self.step)
         logits = decoder.output_layer(features.transpose(0, 1))  # 1 x W*B x C to W*B x 1 x C
         log_p = self.model.get_normalized_probs((logits, {}), log_probs=True)
         return self.weight * log_p[:, 0].float()

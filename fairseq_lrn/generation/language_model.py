@@ -25,6 +25,7 @@ SEGMENT = 512  # tokens that are read at once; the logits of all of them are in 
 TASKS = ("stateful_language_modeling", "language_modeling")
 
 PathLike = Union[str, bytes, "os.PathLike[Any]"]
+Text = Union[str, "os.PathLike[Any]", Iterable[str]]
 
 
 class LanguageModel:
@@ -45,13 +46,13 @@ class LanguageModel:
         self.dictionary, self.text, self.device = dictionary, text, device
 
     @torch.no_grad()
-    def perplexity(self, text: Union[str, "os.PathLike[Any]"]) -> float:
+    def perplexity(self, text: Text) -> float:
         """The perplexity of a text, read from its beginning to its end with the state carried.
 
         Each line ends with ``</s>``, which counts as a token. The text may be of any length.
 
         Args:
-            text: raw text, or a path (``pathlib.Path``) of a file of it.
+            text: raw text; a path (``pathlib.Path``) of a file of it; or its lines.
 
         Raises:
             InputError: the text is empty, or the file cannot be read.
@@ -71,15 +72,14 @@ class LanguageModel:
 
     def dynamic_perplexity(
         self,
-        text: Union[str, "os.PathLike[Any]"],
-        training_text: Union[str, "os.PathLike[Any]"],
+        text: Text,
+        training_text: Text,
         **options: Any,
     ) -> float:
         """The perplexity of a text, while the model goes on learning from it.
 
         Args:
-            text, training_text: raw texts, or paths of files; see :meth:`perplexity`. The model
-                was trained on the second one.
+            text, training_text: see :meth:`perplexity`. The model was trained on the second one.
             options: see :class:`~fairseq_lrn.generation.dynamic_evaluation.DynamicEvaluation`.
 
         Raises:
@@ -167,9 +167,9 @@ class LanguageModel:
         for start in range(0, len(tokens) - 1, SEGMENT):  # all but the last token
             part = tokens[start : min(start + SEGMENT, len(tokens) - 1)]
             _, _, states = self.model.decoder.read(self._on_device(part).unsqueeze(1), states)
-        token = tokens[-1]
+        token, step = tokens[-1], self.model.decoder.fused_step()
         for _ in range(length):
-            log_p, states = self._log_probs(self._on_device([[token]]), states)
+            log_p, states = self._log_probs(self._on_device([[token]]), states, step)
             token = choose(log_p[0, 0].cpu(), temperature, top_k, top_p, generator)
             yield token
 
@@ -205,7 +205,7 @@ class LanguageModel:
         ]
         return tokens[:-1]
 
-    def _tokens(self, text: Union[str, "os.PathLike[Any]"]) -> Tensor:
+    def _tokens(self, text: Text) -> Tensor:
         """All tokens of a text, on the device."""
         segments = list(self._segments(lines_in(text)))
         if not segments:
@@ -239,11 +239,14 @@ class LanguageModel:
         return (totals / math.log(2)).tolist()
 
     def _log_probs(
-        self, tokens: Tensor, states: Optional[List[Tensor]]
+        self, tokens: Tensor, states: Optional[List[Tensor]], step: Any = None
     ) -> Tuple[Tensor, List[Tensor]]:
-        """Log-probabilities ``T x B x V`` after each of the tokens ``T x B``, and the states."""
+        """Log-probabilities ``T x B x V`` after each of the tokens ``T x B``, and the states.
+
+        *step* is that of the decoder's method ``read``.
+        """
         decoder = self.model.decoder
-        features, _, states = decoder.read(tokens, states)
+        features, _, states = decoder.read(tokens, states, step)
         scores = decoder.output_layer(features.transpose(0, 1))  # T x B x C to B x T x C
         log_p = self.model.get_normalized_probs((scores, {}), log_probs=True)
         return log_p.transpose(0, 1), states  # B x T x V to T x B x V
@@ -252,9 +255,11 @@ class LanguageModel:
         return torch.tensor(tokens, device=self.device)
 
 
-def lines_in(text: Union[str, "os.PathLike[Any]"]) -> Iterable[str]:
-    """The lines of raw text, or of a file whose path is given."""
-    return text_lines(os.fspath(text)) if isinstance(text, os.PathLike) else lines_of(text)
+def lines_in(text: Text) -> Iterable[str]:
+    """The lines of a text; see :meth:`LanguageModel.perplexity`."""
+    if isinstance(text, str):
+        return lines_of(text)
+    return text_lines(os.fspath(text)) if isinstance(text, os.PathLike) else items(text)
 
 
 def check_sampling(temperature: float, top_k: int, top_p: float, num_tokens: int) -> None:

@@ -1,5 +1,6 @@
 """fairseq-lrn score."""
 
+import io
 import re
 import subprocess
 import sys
@@ -202,6 +203,20 @@ def test_language_model(lm_checkpoints, tmp_path, capfd):
     assert line in log
 
 
+def test_language_model_reads_standard_input(lm_checkpoints, tmp_path, capfd, monkeypatch):
+    path = tmp_path / "text.txt"
+    path.write_text("a b c\n\n")
+    command = ["score", "--model", str(lm_checkpoints), "--device", "cpu"]
+    capfd.readouterr()
+    main([*command, str(path)])
+    expected = capfd.readouterr()
+    with open(path) as file:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file.buffer))
+        main([*command, "-"])
+    found = capfd.readouterr()
+    assert found.out == expected.out and found.err.splitlines()[-1] == expected.err.splitlines()[-1]
+
+
 def test_language_model_refused(refuse, lm_checkpoints, tmp_path):
     (tmp_path / "empty.txt").write_text("")
     lm = "score", "--model", lm_checkpoints
@@ -210,3 +225,8 @@ def test_language_model_refused(refuse, lm_checkpoints, tmp_path):
         *lm, "--max-length", "5", tmp_path / "empty.txt"
     )
     assert "give a reference, or --model" in refuse("score", tmp_path / "empty.txt")
+    for arguments, message in (
+        (["--dynamic-lr", "1", tmp_path / "a"], "--dynamic-lr has no effect without"),
+        (["--dynamic-evaluation", "a", tmp_path / "a", tmp_path / "b"], "is for language models"),
+    ):
+        assert message in refuse(*lm, *arguments)

@@ -55,6 +55,11 @@ def test_subwords(raw):
     directory = prepare(raw, vocab_size=30, lowercase=True)
     text = MonolingualText(str(directory))
     found = [text.text(line[:-1]) for line in symbols(directory, "train")]
+    pieces = [
+        "".join(text.piece(token, index == 0) for index, token in enumerate(line[:-1]))
+        for line in symbols(directory, "train")
+    ]
+    assert pieces == found
     expected = [" ".join(line.lower().split()) for line in TRAIN.splitlines()]
     assert [line for line in found if "unk" not in line] == [
         line for line in expected if "unk" not in line

@@ -71,6 +71,9 @@ def test_perplexity_is_that_of_one_pass(model, lines, tmp_path, monkeypatch):
         path = tmp_path / "text.txt"
         path.write_text("\n".join(lines) + "\n")
         assert model.perplexity(path) == pytest.approx(expected, rel=1e-5)
+        assert model.perplexity(lines) == pytest.approx(expected, rel=1e-5)
+        with open(path) as file:
+            assert model.perplexity(file) == pytest.approx(expected, rel=1e-5)
 
 
 def test_scores_do_not_depend_on_the_batch(model, lines, monkeypatch):
@@ -176,8 +179,8 @@ def test_time_and_memory_of_a_token_do_not_grow(model):
     sizes = []
     read = model.model.decoder.read
 
-    def recorded(tokens, states=None):
-        result = read(tokens, states)
+    def recorded(tokens, *given):
+        result = read(tokens, *given)
         sizes.append((tokens.numel(), sum(state.numel() for state in result[2])))
         return result
 

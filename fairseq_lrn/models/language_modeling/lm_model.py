@@ -221,12 +221,11 @@ class LanguageModelDecoder(RecurrentDecoder):
             # A caller may pass the whole prefix, as fairseq does, or the last token alone.
             num_seen = min(int(cached["num_steps"]), tokens.size(1) - 1)
             states = [cached[f"state{index}"] for index in range(len(self.layers))]
-        else:
-            repack_changed_weights(self)
-            if is_continued:
-                states = self._states_before(tokens)
+        elif is_continued:
+            states = self._states_before(tokens)
         tokens = tokens[:, num_seen:]
-        x, outputs, new_states = self.read(tokens.t(), states)
+        step = None if cached is None else self.fused_step()
+        x, outputs, new_states = self.read(tokens.t(), states, step)
         if is_continued is not None:
             self._carried[self.training] = [state.detach() for state in new_states]
         if incremental_state is not None:
@@ -243,52 +242,48 @@ class LanguageModelDecoder(RecurrentDecoder):
         return x.transpose(0, 1), extra  # T x B x C to B x T x C
 
     def read(
-        self, tokens: Tensor, states: Optional[List[Tensor]] = None
+        self,
+        tokens: Tensor,
+        states: Optional[List[Tensor]] = None,
+        step: Optional[DecoderStep] = None,
     ) -> Tuple[Tensor, Tensor, List[Tensor]]:
         """Read tokens, from given states.
 
         Args:
             tokens: ``T x B``.
-            states: of each layer, ``1 x B x state_size``; None: zeros.
+            states: of each layer, ``1 x B x state_size``; None: zeros, at the beginning of a text.
+            step: the result of :meth:`fused_step` since the weights last changed; it reads a single
+                token of each text faster.
 
         Returns:
             features after and before dropout, ``T x B x C`` each, and the states after the tokens.
         """
+        if states is None:
+            repack_changed_weights(self)
         x = self.embed_scale * self.type_dropout(
             self.embed_tokens(tokens), tokens, self.embed_tokens.num_embeddings
         )
         x = self.dropout_in(self.word_dropout(x))
         padding = tokens.eq(self.padding_idx)
         is_padded = bool(padding.any())
-        stepped = None if is_padded else self._step(x, states)
-        if stepped is None:
+        if step is None or states is None or is_padded or x.size(0) != 1 or x.size(1) == 0:
             x, new_states, _ = self.layers(x, states, padding if is_padded else None)
         else:
-            x, new_states = stepped
+            # From 1 x B x ... to B x ..., and back.
+            output, found = step(x[0], [state[0].contiguous() for state in states], [], None)
+            x, new_states = output.unsqueeze(0), [state.unsqueeze(0) for state in found]
         outputs = self.layer_norm(x)
         return self.dropout_out(outputs), outputs, new_states
 
-    def _step(
-        self, x: Tensor, states: Optional[List[Tensor]]
-    ) -> Optional[Tuple[Tensor, List[Tensor]]]:
-        """One token through all layers in one call of C++, in generation on a CPU.
+    def fused_step(self) -> Optional[DecoderStep]:
+        """One token through all layers in one call of C++, for generation on a CPU.
 
-        Args:
-            x: embeddings, ``T x B x C``.
-            states: see :meth:`read`.
-
-        Returns:
-            output ``1 x B x C`` and states, or None if the layers have to be called.
+        None if the layers have to be called: in training, with gradients, or with parts that the
+        operator does not know.
         """
-        if x.size(0) != 1 or x.numel() == 0 or states is None or self.training:
+        if self.training or not may_use_packed_weights():
             return None
-        if not may_use_packed_weights() or not has_decoder_step(x):
-            return None
-        step = derived(self, self._fuse)
-        if step is None:
-            return None
-        output, new_states = step(x[0], [state[0].contiguous() for state in states], [], None)
-        return output.unsqueeze(0), [state.unsqueeze(0) for state in new_states]
+        return derived(self, self._fuse) if has_decoder_step(self.embed_tokens.weight) else None
 
     def _fuse(self) -> Optional[DecoderStep]:
         if any(isinstance(layer, PlainLayer) for layer in self.layers):

@@ -229,14 +229,14 @@ def test_a_token_in_one_call(build_lm, text, options, monkeypatch):
     monkeypatch.setattr(type(decoder.layers), "forward", counted)
     with torch.no_grad():
         _, _, states = decoder.read(text.t()[:1])
+        fused = decoder.fused_step()
         for step in range(1, 9):
-            found, _, states = decoder.read(text.t()[step : step + 1], states)
+            found, _, states = decoder.read(text.t()[step : step + 1], states, fused)
             close(found[0], expected[step])
         assert len(calls) == 1
         decoder.layers[0].register_forward_hook(lambda *_: None)
-        found, _, _ = decoder.read(text.t()[9:10], states)
-        close(found[0], expected[9])
-        assert len(calls) == 2
+        assert decoder.fused_step() is None
+    assert build_lm(**options).decoder.fused_step() is None  # with gradients
 
 
 def test_a_checkpoint_with_another_dictionary(build_lm, lm_task):
@@ -253,5 +253,19 @@ def test_a_token_under_autocast(build_lm, text, kind):
         _, _, states = decoder.read(text.t()[:3])
         expected, _, _ = decoder.read(text.t()[3:4], states)
         with torch.autocast("cpu", torch.bfloat16):
+            assert decoder.fused_step() is None
             found, _, _ = decoder.read(text.t()[3:4], states)
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1)
+
+
+def test_a_weight_that_changed_between_texts(build_lm, text):
+    """Also if it was written through ``data``, of which torch keeps no record."""
+    decoder = build_lm().decoder
+    for module in decoder.modules():
+        if hasattr(module, "pack"):
+            module.pack()
+    with torch.no_grad():
+        decoder.layers[0].out_proj.weight.data.mul_(-3)
+        found, _, _ = decoder.read(text.t())
+    expected, _, _ = decoder.read(text.t())  # with gradients, packed weights are not used
+    close(found, expected)

@@ -44,6 +44,12 @@ def check_training_options(cfg: Any) -> None:
         raise InputError(
             f"--fp16 needs a GPU: leave it out. On a CPU, {AUTOCAST} is possible (docs/training.md)"
         )
+    if (common.fp16 or common.bf16) and getattr(cfg.optimizer, "_name", "") == "averaged_sgd":
+        option = "--fp16" if common.fp16 else "--bf16"
+        raise InputError(
+            f"--optimizer averaged_sgd averages float32 weights, which {option} hides from it: "
+            f"leave {option} out; for bfloat16, give --autocast bfloat16"
+        )
     if cfg.checkpoint.write_checkpoints_asynchronously and not _is_installed("iopath"):
         raise InputError(
             "--write-checkpoints-asynchronously needs iopath: install it (pip install iopath), or "

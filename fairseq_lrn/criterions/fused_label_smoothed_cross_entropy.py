@@ -1,6 +1,5 @@
 """fairseq's label-smoothed cross entropy, fused with the output layer."""
 
-import contextlib
 import inspect
 import logging
 import math
@@ -17,26 +16,24 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 from torch import Tensor, nn
 
+from fairseq_lrn.criterions.autocast import (
+    AUTOCAST_HELP,
+    AUTOCAST_TYPES,
+    checked_autocast,
+    training_precision,
+)
 from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import check_label_smoothing
+from fairseq_lrn.modules.hooks import unwrapped
 from fairseq_lrn.ops import linear_cross_entropy
-from fairseq_lrn.ops.cpu import keep_onednn_kernels
 
 logger = logging.getLogger(__name__)
-
-AUTOCAST_TYPES = ("none", "bfloat16")
 
 
 @dataclass
 class FusedLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
     """Options of ``--criterion fused_label_smoothed_cross_entropy``, in addition to fairseq's."""
 
-    autocast: ChoiceEnum(AUTOCAST_TYPES) = field(
-        default="none",
-        metadata={
-            "help": "bfloat16: matrix products in training use bfloat16 (torch's autocast); "
-            "parameters, recurrence and loss stay in float32"
-        },
-    )
+    autocast: ChoiceEnum(AUTOCAST_TYPES) = field(default="none", metadata={"help": AUTOCAST_HELP})
     rdrop_alpha: float = field(
         default=0.0,
         metadata={"help": "weight of R-Drop; 0: no R-Drop. R-Drop runs each batch twice"},
@@ -87,8 +84,6 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         rdrop_from_update=0,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        if str(autocast) not in AUTOCAST_TYPES:
-            raise ValueError(f"--autocast must be one of {AUTOCAST_TYPES}, not {autocast}")
         check_label_smoothing(label_smoothing)
         if rdrop_alpha < 0.0:
             raise ValueError(f"--rdrop-alpha must be at least 0, not {rdrop_alpha}")
@@ -99,9 +94,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
                 f"--rdrop-from-update {rdrop_from_update} has no effect without --rdrop-alpha: "
                 "give --rdrop-alpha, too"
             )
-        self.autocast = str(autocast)
-        if self.autocast != "none":
-            keep_onednn_kernels()
+        self.autocast = checked_autocast(autocast)
         self.rdrop_alpha = rdrop_alpha
         self.rdrop_from_update = rdrop_from_update
         self.num_updates = 0
@@ -113,13 +106,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
 
     def forward(self, model, sample, reduce=True):
         """Loss, sample size, logging output: see :class:`fairseq.criterions.FairseqCriterion`."""
-        # Not torch.autocast(enabled=False): it would turn off the autocast of fairseq's --amp.
-        precision = contextlib.nullcontext()
-        if self.autocast != "none" and model.training:
-            if any(parameter.dtype == torch.float16 for parameter in model.parameters()):
-                raise ValueError("--autocast bfloat16 conflicts with --fp16: leave one out")
-            precision = torch.autocast(sample["target"].device.type, torch.bfloat16)
-        with precision:
+        with training_precision(self.autocast, model, sample["target"].device):
             weight, reason = output_table(model)
             if self.report_accuracy:
                 reason = "--report-accuracy reads the logits"
@@ -235,10 +222,3 @@ def _features(model: nn.Module, net_input) -> Tuple[Tensor, Any]:
     if _takes_features_only(inner):
         return model(**net_input, features_only=True)
     return _batch_features(inner)(net_input)
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside its wrappers for data-parallel training."""
-    while isinstance(getattr(model, "module", None), nn.Module):
-        model = model.module
-    return model

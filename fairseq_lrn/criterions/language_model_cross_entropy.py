@@ -1,10 +1,8 @@
 """Cross entropy of a language model, with regularisation of its activations."""
 
-import contextlib
 from dataclasses import dataclass, field
 from typing import Any, Dict
 
-import torch
 import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
@@ -12,9 +10,14 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 from fairseq.dataclass import ChoiceEnum
 from torch import Tensor
 
-from fairseq_lrn.criterions.fused_label_smoothed_cross_entropy import AUTOCAST_TYPES, unwrapped
+from fairseq_lrn.criterions.autocast import (
+    AUTOCAST_HELP,
+    AUTOCAST_TYPES,
+    checked_autocast,
+    training_precision,
+)
+from fairseq_lrn.modules.hooks import unwrapped
 from fairseq_lrn.ops import linear_cross_entropy
-from fairseq_lrn.ops.cpu import keep_onednn_kernels
 
 
 @dataclass
@@ -32,13 +35,7 @@ class LanguageModelCrossEntropyConfig(CrossEntropyCriterionConfig):
             "features' change from token to token"
         },
     )
-    autocast: ChoiceEnum(AUTOCAST_TYPES) = field(
-        default="none",
-        metadata={
-            "help": "bfloat16: matrix products in training use bfloat16 (torch's autocast); "
-            "parameters, recurrence and loss stay in float32"
-        },
-    )
+    autocast: ChoiceEnum(AUTOCAST_TYPES) = field(default="none", metadata={"help": AUTOCAST_HELP})
 
 
 @register_criterion("language_model_cross_entropy", dataclass=LanguageModelCrossEntropyConfig)
@@ -73,20 +70,13 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
         ):
             if not value >= 0.0:
                 raise ValueError(f"{option} must be at least 0, not {value}")
-        if str(autocast) not in AUTOCAST_TYPES:
-            raise ValueError(f"--autocast must be one of {AUTOCAST_TYPES}, not {autocast}")
         self.activation_reg = activation_reg
         self.temporal_activation_reg = temporal_activation_reg
-        self.autocast = str(autocast)
-        if self.autocast != "none":
-            keep_onednn_kernels()
+        self.autocast = checked_autocast(autocast)
 
     def forward(self, model, sample, reduce=True):
         """Loss, sample size, logging output: see :class:`fairseq.criterions.FairseqCriterion`."""
-        precision = contextlib.nullcontext()
-        if self.autocast != "none" and model.training:
-            precision = torch.autocast(sample["target"].device.type, torch.bfloat16)
-        with precision:
+        with training_precision(self.autocast, model, sample["target"].device):
             features, extra = model(**sample["net_input"], features_only=True)  # B x T x C
             nll = self._nll(model, features, extra, sample, reduce)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]

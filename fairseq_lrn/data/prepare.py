@@ -5,6 +5,7 @@ optional lower-casing, cleaning, a joint BPE (sentencepiece), optionally with a 
 language, and ``fairseq-preprocess``.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -110,12 +111,24 @@ def prepare(options: PrepareOptions) -> None:
     if options.vocab_from is not None:
         check_earlier_data(options, options.vocab_from)
         options = with_earlier_options(options, options.vocab_from)
-    working = options.destdir.rstrip("/") + ".incomplete"
-    shutil.rmtree(working, ignore_errors=True)
-    try:
+    with new_directory(options.destdir) as working:
         os.makedirs(os.path.join(working, "text"))
         _prepare_into(working, options)
-        os.rename(working, options.destdir)
+
+
+@contextlib.contextmanager
+def new_directory(destdir: str) -> Iterator[str]:
+    """A temporary directory that becomes *destdir* if the context ends without an error.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    working = destdir.rstrip("/") + ".incomplete"
+    shutil.rmtree(working, ignore_errors=True)
+    try:
+        os.makedirs(working)
+        yield working
+        os.rename(working, destdir)
     except BaseException as error:
         shutil.rmtree(working, ignore_errors=True)
         if isinstance(error, OSError):
@@ -130,21 +143,7 @@ def check_options(options: PrepareOptions) -> None:
         InputError: an option has an invalid value or conflicts with another, or *destdir* exists.
     """
     check_languages(options)
-    if os.path.exists(options.destdir):
-        raise InputError(f"{options.destdir} exists already: remove it or choose another --destdir")
-    for name, character in (("comma", ","), ("colon", ":")):
-        if character in options.destdir:
-            raise InputError(
-                f"--destdir {options.destdir} has a {name}, which separates names in fairseq: "
-                "choose another name"
-            )
-    try:
-        options.destdir.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"--destdir {options.destdir} is not UTF-8, which sentencepiece needs: choose another "
-            "name"
-        ) from error
+    check_destdir(options.destdir)
     if options.trainpref is None and options.vocab_from is None:
         raise InputError("give --trainpref, or --vocab-from with data prepared earlier")
     if not (options.trainpref or options.validpref or options.testpref):
@@ -167,6 +166,28 @@ def check_options(options: PrepareOptions) -> None:
         raise InputError("--vocab-size and --bpe-merges both set the size of the BPE: give one")
     if options.workers < 1:
         raise InputError(f"--workers must be at least 1, not {options.workers}")
+
+
+def check_destdir(destdir: str) -> None:
+    """Check that data can be made in a directory of this name, and that fairseq can read them.
+
+    Raises:
+        InputError: the directory exists, or its name has characters that separate names.
+    """
+    if os.path.exists(destdir):
+        raise InputError(f"{destdir} exists already: remove it or choose another --destdir")
+    for name, character in (("comma", ","), ("colon", ":")):
+        if character in destdir:
+            raise InputError(
+                f"--destdir {destdir} has a {name}, which separates names in fairseq: "
+                "choose another name"
+            )
+    try:
+        destdir.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"--destdir {destdir} is not UTF-8, which sentencepiece needs: choose another name"
+        ) from error
 
 
 def check_languages(options: PrepareOptions) -> None:
@@ -450,8 +471,7 @@ def preprocess(working: str, splits: Collection[str], options: PrepareOptions) -
     Raises:
         InputError: ``fairseq-preprocess`` fails.
     """
-    command = [sys.executable, "-m", "fairseq_cli.preprocess"]
-    command += ["--source-lang", options.source_lang, "--target-lang", options.target_lang]
+    command = ["--source-lang", options.source_lang, "--target-lang", options.target_lang]
     command += ["--destdir", working, "--workers", str(options.workers)]
     text = os.path.join(working, "text")
     for split in ("train", "valid"):
@@ -465,7 +485,20 @@ def preprocess(working: str, splits: Collection[str], options: PrepareOptions) -
     else:
         for side, lang in (("src", options.source_lang), ("tgt", options.target_lang)):
             command += [f"--{side}dict", os.path.join(options.vocab_from, f"dict.{lang}.txt")]
+    run_preprocess(command)
+
+
+def run_preprocess(arguments: List[str]) -> None:
+    """Run ``fairseq-preprocess``.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: it fails.
+    """
     logger.info("fairseq-preprocess")
+    command = [sys.executable, "-m", "fairseq_cli.preprocess", *arguments]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         raise command_failed("fairseq-preprocess", result.stderr)

@@ -1,21 +1,21 @@
 """Prepare raw text of one language for language models: words or subwords, and binarised data."""
 
 import json
-import logging
 import os
-import shutil
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from typing import Dict, List, Optional
 
 from fairseq_lrn.data.monolingual_text import MonolingualText
 from fairseq_lrn.data.parallel import read_lines, write_lines
-from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, train_bpe
+from fairseq_lrn.data.prepare import (
+    DEFAULT_VOCAB_SIZE,
+    check_destdir,
+    new_directory,
+    run_preprocess,
+    train_bpe,
+)
 from fairseq_lrn.data.text_files import MONOLINGUAL_RECORD, SENTENCEPIECE_MODEL
-from fairseq_lrn.errors import InputError, command_failed
-
-logger = logging.getLogger(__name__)
+from fairseq_lrn.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,8 @@ def prepare_monolingual(options: MonolingualOptions) -> None:
         if path is not None
     }
     texts = {split: read_lines(path) for split, path in files.items()}
-    working = options.destdir.rstrip("/") + ".incomplete"
-    shutil.rmtree(working, ignore_errors=True)
-    try:
-        os.makedirs(working)
+    with new_directory(options.destdir) as working:
         _prepare_into(working, texts, options)
-        os.rename(working, options.destdir)
-    except BaseException as error:
-        shutil.rmtree(working, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise InputError(f"cannot write {working}: {error.strerror or error}") from error
-        raise
 
 
 def check_options(options: MonolingualOptions) -> None:
@@ -83,8 +74,7 @@ def check_options(options: MonolingualOptions) -> None:
     Raises:
         InputError: an option has an invalid value or conflicts with another, or *destdir* exists.
     """
-    if os.path.exists(options.destdir):
-        raise InputError(f"{options.destdir} exists already: remove it or choose another --destdir")
+    check_destdir(options.destdir)
     if options.words and options.vocab_size is not None:
         raise InputError(
             "--words keeps all words: leave out --vocab-size, which is for subwords, or --words"
@@ -111,20 +101,20 @@ def _prepare_into(working: str, texts: Dict[str, List[str]], options: Monolingua
         for split, lines in texts.items():
             write_lines(f"{prefix}.{split}", (" ".join(text.tokens(line)) for line in lines))
     write_lines(f"{prefix}.all", (line for lines in texts.values() for line in lines))
-    common = ["--destdir", working, "--workers", str(options.workers), "--padding-factor", "1"]
+    common = [
+        "--only-source",
+        "--destdir",
+        working,
+        "--workers",
+        str(options.workers),
+        "--padding-factor",
+        "1",
+    ]
     dictionary = os.path.join(working, "dict.txt")
     if options.words:
-        _preprocess("--dict-only", "--trainpref", f"{prefix}.all", *common)
+        run_preprocess(["--dict-only", "--trainpref", f"{prefix}.all", *common])
         common += ["--srcdict", dictionary]
     splits = [word for split in texts for word in (f"--{split}pref", f"{prefix}.{split}")]
-    _preprocess(*splits, *common)
+    run_preprocess([*splits, *common])
     for split in (*texts, "all"):
         os.remove(f"{prefix}.{split}")
-
-
-def _preprocess(*arguments: str) -> None:
-    logger.info("fairseq-preprocess")
-    command = [sys.executable, "-m", "fairseq_cli.preprocess", "--only-source", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        raise command_failed("fairseq-preprocess", result.stderr)

@@ -9,7 +9,7 @@ import filecmp
 import json
 import os
 import shutil
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
 from fairseq_lrn.checkpoints import task_options
 from fairseq_lrn.errors import InputError
@@ -26,14 +26,32 @@ def read_record(directory: str) -> Dict[str, Any]:
     Raises:
         InputError: *directory* has no such record, or it is damaged.
     """
-    path = os.path.join(directory, RECORD)
+    return _read_json(directory, RECORD, "prepare", {"source_lang", "target_lang"})
+
+
+def read_monolingual_record(directory: str) -> Dict[str, Any]:
+    """The options of ``fairseq-lrn prepare-lm``, as recorded in *directory*.
+
+    Raises:
+        InputError: *directory* has no such record, or it is damaged.
+    """
+    return _read_json(directory, MONOLINGUAL_RECORD, "prepare-lm", {"words", "lowercase"})
+
+
+def _read_json(directory: str, name: str, command: str, needed: Set[str]) -> Dict[str, Any]:
+    path = os.path.join(directory, name)
     try:
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}, which fairseq-lrn prepare wrote: {error}") from error
-    if not isinstance(record, dict) or not {"source_lang", "target_lang"} <= record.keys():
-        raise InputError(f"{path} was not written by fairseq-lrn prepare: it names no languages")
+        raise InputError(
+            f"cannot read {path}, which fairseq-lrn {command} wrote: {error}"
+        ) from error
+    if not isinstance(record, dict) or not needed <= record.keys():
+        missing = " and ".join(sorted(needed))
+        raise InputError(
+            f"{path} was not written by fairseq-lrn {command}: it does not have {missing}"
+        )
     return record
 
 
@@ -63,27 +81,6 @@ def files(directory: str) -> List[str]:
     record = read_record(directory)
     dictionaries = [f"dict.{record[side]}.txt" for side in ("source_lang", "target_lang")]
     return [RECORD, SENTENCEPIECE_MODEL, *dictionaries]
-
-
-def read_monolingual_record(directory: str) -> Dict[str, Any]:
-    """The options of ``fairseq-lrn prepare-lm``, as recorded in *directory*.
-
-    Raises:
-        InputError: *directory* has no such record, or it is damaged.
-    """
-    path = os.path.join(directory, MONOLINGUAL_RECORD)
-    try:
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot read {path}, which fairseq-lrn prepare-lm wrote: {error}"
-        ) from error
-    if not isinstance(record, dict) or not {"words", "lowercase"} <= record.keys():
-        raise InputError(
-            f"{path} was not written by fairseq-lrn prepare-lm: prepare the data again"
-        )
-    return record
 
 
 def monolingual_files(directory: str) -> List[str]:

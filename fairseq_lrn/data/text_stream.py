@@ -97,10 +97,14 @@ class TextStream(Dataset):
         mine = slice(index * segments.columns, (index + 1) * segments.columns)
         self.sources = _columns(sources, columns, pad)[mine]  # B x T
         self.targets = _columns(tokens, columns, pad)[mine]
+        self._epoch = 0
         self.set_epoch(1)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the lengths of the segments of an epoch, which begins with 1."""
+        if epoch == self._epoch:
+            return
+        self._epoch = epoch
         self.starts = segment_starts(self.sources.size(1), self.segments, epoch)
 
     def __len__(self) -> int:

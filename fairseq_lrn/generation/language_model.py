@@ -15,9 +15,9 @@ from fairseq_lrn.data import text_files
 from fairseq_lrn.data.monolingual_text import MonolingualText
 from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.generation.device import usable_device
 from fairseq_lrn.generation.dynamic_evaluation import DynamicEvaluation, dynamic_perplexity
 from fairseq_lrn.generation.inputs import batches, count, items, lines_of
+from fairseq_lrn.generation.loading import find_text_directory, usable_device
 
 logger = logging.getLogger(__name__)
 
@@ -340,7 +340,13 @@ def load_language_model(
             f"{files[0]} was trained with --task {name}, but a language model needs "
             "--task stateful_language_modeling or language_modeling"
         )
-    directory = text_directory(files[0], state, data)
+    if data is not None:
+        directory = checkpoints.decoded("data", data)
+    else:
+        directory = find_text_directory(
+            *(files[0], state, text_files.monolingual_files),
+            *(text_files.MONOLINGUAL_RECORD, "prepare-lm"),
+        )
     torch_device = usable_device(device)
     text = MonolingualText(directory)
     with checkpoints.readable(directory) as readable_directory:
@@ -353,30 +359,3 @@ def load_language_model(
             "be used here: evaluate others with fairseq-eval-lm"
         )
     return LanguageModel(model, task.source_dictionary, text, torch_device)
-
-
-def text_directory(file: str, state: Any, data: Optional[PathLike]) -> str:
-    """The directory with the files that raw text needs.
-
-    Args:
-        file: path of a checkpoint.
-        state: the checkpoint.
-        data: the directory, if the user gave it.
-
-    Raises:
-        InputError: neither the checkpoint's directory nor its training data have these files.
-    """
-    if data is not None:
-        return checkpoints.decoded("data", data)
-    directories = [os.path.dirname(file) or "."]
-    training_data = checkpoints.task_options(state).get("data")
-    if isinstance(training_data, str):
-        directories.append(training_data.split(os.pathsep)[0])
-    for directory in directories:
-        if text_files.monolingual_files(directory):
-            return directory
-    raise InputError(
-        f"there is no {text_files.MONOLINGUAL_RECORD} in {' and '.join(directories)}, so the "
-        "tokens of raw text are unknown: give the directory that fairseq-lrn prepare-lm made, as "
-        "data=DIR or --data DIR"
-    )

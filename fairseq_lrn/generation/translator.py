@@ -35,7 +35,6 @@ from fairseq_lrn.data.raw_text import RawText
 from fairseq_lrn.data.words import split_words
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.attention import merge, subword_attention
-from fairseq_lrn.generation.device import usable_device
 from fairseq_lrn.generation.inputs import (
     batches,
     count,
@@ -45,6 +44,7 @@ from fairseq_lrn.generation.inputs import (
     longest_source,
     longest_target,
 )
+from fairseq_lrn.generation.loading import find_text_directory, usable_device
 from fairseq_lrn.generation.options import generation_settings
 from fairseq_lrn.models.base import RecurrentEncoder, RecurrentModel
 from fairseq_lrn.modules.precision import MATMUL_DTYPES
@@ -496,7 +496,9 @@ def load_translator(
     for file, state in zip(files, states):
         _check_task(file, checkpoints.task_name(state))
     directory = None if data is None else checkpoints.decoded("data", data)
-    text_directory = _text_directory(files[0], states[0], directory)
+    text_directory = directory or find_text_directory(
+        files[0], states[0], text_files.files, text_files.RECORD, "prepare"
+    )
     torch_device = usable_device(device)
     text = RawText(text_directory, checkpoints.source_lang(states[0]))
     with checkpoints.readable(text_directory) as readable_directory:
@@ -531,31 +533,4 @@ def _check_task(file: str, name: Optional[str]) -> None:
     raise InputError(
         f"{file} was trained with --task {name}, but only models of --task translation can be used "
         f"here: translate with fairseq-generate --task {name}"
-    )
-
-
-def _text_directory(file: str, state: Dict[str, Any], data: Optional[str]) -> str:
-    """The directory with the files that raw text needs.
-
-    Args:
-        file: path of a checkpoint.
-        state: the checkpoint.
-        data: the directory, if the user gave it.
-
-    Raises:
-        InputError: neither the checkpoint's directory nor its training data have these files.
-    """
-    if data is not None:
-        return data
-    directories = [os.path.dirname(file) or "."]
-    training_data = checkpoints.task_options(state).get("data")
-    if isinstance(training_data, str):
-        directories.append(training_data.split(os.pathsep)[0])
-    for directory in directories:
-        if text_files.files(directory):
-            return directory
-    raise InputError(
-        f"there is no {text_files.RECORD} in {' and '.join(directories)}, so the tokenisation of "
-        "raw text is unknown: give the directory that fairseq-lrn prepare made, as data=DIR or "
-        "--data DIR"
     )

@@ -32,6 +32,13 @@ def has_own_methods(module: nn.Module, owner: type, *names: str) -> bool:
     return methods == [getattr(owner, name) for name in names]
 
 
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside its wrappers for data-parallel training."""
+    while isinstance(getattr(module, "module", None), nn.Module):
+        module = module.module
+    return module
+
+
 def computes_weights(module: nn.Module) -> bool:
     """Whether a parametrisation, or a hook such as ``weight_norm``, may compute the weights."""
     return bool(module._forward_pre_hooks or "parametrizations" in module._modules)

@@ -11,11 +11,11 @@ from fairseq.data import data_utils
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
-from omegaconf import II
 from torch import Tensor, nn
 
 from fairseq_lrn.data.text_stream import Segments, Text, TextStream
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.modules.hooks import unwrapped
 
 # Options of fairseq's task that say how lines are cut into blocks, and their only value here.
 FIXED = {
@@ -54,7 +54,6 @@ class StatefulLanguageModelingConfig(LanguageModelingConfig):
         default=512,
         metadata={"help": "tokens of a segment in evaluation; the result does not depend on it"},
     )
-    train_subset: str = II("dataset.train_subset")
 
 
 @register_task("stateful_language_modeling", dataclass=StatefulLanguageModelingConfig)
@@ -270,8 +269,7 @@ def _decoder(model: nn.Module) -> nn.Module:
     Raises:
         InputError: the model carries none.
     """
-    while isinstance(getattr(model, "module", None), nn.Module):
-        model = model.module
+    model = unwrapped(model)
     decoder = getattr(model, "decoder", None)
     if not hasattr(decoder, "carry_states"):
         raise InputError(

@@ -68,7 +68,7 @@ class Speed(NamedTuple):
     Attributes:
         model: a name in :data:`MODELS`.
         parameters: number of parameters.
-        training, evaluation: tokens per second; None for evaluation in the type of training.
+        training, evaluation: tokens per second.
     """
 
     model: str

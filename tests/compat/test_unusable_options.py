@@ -144,3 +144,13 @@ def test_train_is_called():
     """The function of the tests above stands for fairseq's program."""
     with pytest.raises(AssertionError, match="training starts"):
         distributed_utils.call_main(configure(), train)
+
+
+def test_averaged_weights_in_half_precision(monkeypatch):
+    """fairseq's wrapper for float16 would hide the averages from validation."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    cfg = configure(fp16=True)
+    check_training_options(cfg)
+    cfg.optimizer = OmegaConf.create({"_name": "averaged_sgd"})
+    with pytest.raises(InputError, match="averages float32 weights, which --fp16 hides from it"):
+        check_training_options(cfg)

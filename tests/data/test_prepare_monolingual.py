@@ -86,6 +86,8 @@ def test_bad_options(raw, options, message):
 
 
 def test_files_that_cannot_be_used(raw):
+    with pytest.raises(InputError, match="--destdir .* has a colon, which separates names"):
+        prepare(raw, "a:b")
     (raw / "data").mkdir()
     with pytest.raises(InputError, match="data exists already"):
         prepare(raw)

@@ -225,5 +225,5 @@ def test_loading_without_the_files_of_raw_text(lm_checkpoints, tmp_path):
     state = checkpoints.load(str(lm_checkpoints / "checkpoint_last.pt"))
     state["cfg"]["task"]["data"] = str(tmp_path / "moved")
     checkpoints.save(state, str(path))
-    with pytest.raises(InputError, match="there is no prepare_lm.json in .*moved, so the tokens"):
+    with pytest.raises(InputError, match="there is no prepare_lm.json in .*moved, so the token"):
         load_language_model(path)

@@ -19,7 +19,7 @@ def data(tmp_path_factory):
 def build_task(data):
     def build(**options):
         cfg = StatefulLanguageModelingConfig(data=str(data))
-        for name, value in {"train_subset": "train", "dataset_impl": None, **options}.items():
+        for name, value in {"dataset_impl": None, **options}.items():
             setattr(cfg, name, value)
         return StatefulLanguageModelingTask.setup_task(cfg)
 

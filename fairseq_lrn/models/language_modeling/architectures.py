@@ -2,19 +2,15 @@
 
 from fairseq.models import register_model_architecture
 
+from fairseq_lrn.models.defaults import set_defaults
+
 # The authors' LSTM and GRU have one bias per gate, and this one is with the recurrent matrix.
 CELLS_WITH_RECURRENT_BIAS = ("gru", "lstm")
 
 
-def _set_defaults(args, **defaults) -> None:
-    """Set the options that *args* does not have."""
-    for name, value in defaults.items():
-        setattr(args, name, getattr(args, name, value))
-
-
 def _paper(args, **sizes) -> None:
     """The options that both of the paper's language models share."""
-    _set_defaults(
+    set_defaults(
         args,
         plain_layers=True,
         decoder_layers=3,

@@ -3,7 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Optional
 
-from fairseq_lrn.models.config_checks import check_counts, check_probabilities, check_widths
+from fairseq_lrn.models.config_checks import (
+    check_counts,
+    check_probabilities,
+    check_widths,
+    option_name,
+)
 from fairseq_lrn.models.decoder_config import DecoderConfig
 
 
@@ -94,8 +99,9 @@ class LRNLanguageModelConfig(DecoderConfig):
             check_counts(self, "decoder_out_embed_dim")
         for name in ("decoder_normalize_before", "decoder_ffn_embed_dim", "ablation"):
             if getattr(self, name):
-                option = "--" + name.replace("_", "-")
-                raise ValueError(f"{option} has no effect with --plain-layers: leave one out")
+                raise ValueError(
+                    f"{option_name(name)} has no effect with --plain-layers: leave one out"
+                )
 
     def check_output_layer(self) -> None:
         """Refuse an output layer whose parts do not fit."""

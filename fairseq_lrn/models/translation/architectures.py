@@ -5,21 +5,14 @@ As in fairseq, an architecture sets the options that the command line does not s
 
 from fairseq.models import register_model_architecture
 
+from fairseq_lrn.models.defaults import set_defaults
 from fairseq_lrn.modules.cells import CELLS_WITH_ACTIVATION
-
-
-def _set_defaults(args, **defaults) -> None:
-    """Set the options that *args* does not have."""
-    for name, value in defaults.items():
-        if name.startswith("share_") and getattr(args, "adaptive_softmax_cutoff", None):
-            value = False  # adaptive softmax cannot share the output embeddings
-        setattr(args, name, getattr(args, name, value))
 
 
 @register_model_architecture("lrn", "lrn_tiny")
 def lrn_tiny(args) -> None:
     """Quick start and tests: width 128, 1 + 1 layers."""
-    _set_defaults(
+    set_defaults(
         args,
         encoder_embed_dim=128,
         encoder_hidden_size=128,
@@ -34,8 +27,8 @@ def lrn_tiny(args) -> None:
 def _multi30k(args) -> None:
     """Set the options that both architectures for Multi30k share."""
     if getattr(args, "cell", "lrn") in CELLS_WITH_ACTIVATION:
-        _set_defaults(args, activation_fn="identity")
-    _set_defaults(
+        set_defaults(args, activation_fn="identity")
+    set_defaults(
         args,
         encoder_embed_dim=128,
         encoder_layers=4,
@@ -53,7 +46,7 @@ def _multi30k(args) -> None:
 def lrn_multi30k(args) -> None:
     """Very small corpora (around 30k pairs): width 128, 4 + 4 layers, one embedding matrix."""
     _multi30k(args)
-    _set_defaults(args, encoder_hidden_size=128)
+    set_defaults(args, encoder_hidden_size=128)
 
 
 @register_model_architecture("transformer_lrn", "transformer_lrn_multi30k")
@@ -65,7 +58,7 @@ def transformer_lrn_multi30k(args) -> None:
     recipe (docs/appendix.md).
     """
     _multi30k(args)
-    _set_defaults(
+    set_defaults(
         args,
         encoder_ffn_embed_dim=256,
         encoder_attention_heads=4,
@@ -76,7 +69,7 @@ def transformer_lrn_multi30k(args) -> None:
 @register_model_architecture("lrn", "lrn_iwslt_de_en")
 def lrn_iwslt_de_en(args) -> None:
     """Small corpora (around 160k pairs): width 512, 4 + 4 layers."""
-    _set_defaults(
+    set_defaults(
         args,
         encoder_layers=4,
         decoder_layers=4,
@@ -89,7 +82,7 @@ def lrn_iwslt_de_en(args) -> None:
 @register_model_architecture("lrn", "lrn_wmt_en_de")
 def lrn_wmt_en_de(args) -> None:
     """Large corpora: width 1024, 6 + 6 layers, layer norm on the projections of the recurrence."""
-    _set_defaults(
+    set_defaults(
         args,
         encoder_embed_dim=1024,
         encoder_hidden_size=1024,
@@ -106,8 +99,8 @@ def lrn_wmt_en_de(args) -> None:
 def _rnmt_wmt_en_de(cell: str):
     """Register the paper's WMT14 English-German model with the cell *cell*."""
 
-    def set_defaults(args) -> None:
-        _set_defaults(
+    def architecture(args) -> None:
+        set_defaults(
             args,
             cell=cell,
             embed_dim=1024,
@@ -118,9 +111,9 @@ def _rnmt_wmt_en_de(cell: str):
         )
 
     name = f"{cell}_rnmt_wmt_en_de"
-    set_defaults.__name__ = name
-    set_defaults.__doc__ = f"The paper's WMT14 English-German model with the cell {cell}."
-    return register_model_architecture("lrn_rnmt", name)(set_defaults)
+    architecture.__name__ = name
+    architecture.__doc__ = f"The paper's WMT14 English-German model with the cell {cell}."
+    return register_model_architecture("lrn_rnmt", name)(architecture)
 
 
 lrn_rnmt_wmt_en_de, olrn_rnmt_wmt_en_de = _rnmt_wmt_en_de("lrn"), _rnmt_wmt_en_de("olrn")

@@ -1,10 +1,10 @@
-"""The device of a trained model."""
+"""The device of a trained model; the files of raw text are in test_translator.py and others."""
 
 import pytest
 import torch
 
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.generation.device import usable_device
+from fairseq_lrn.generation.loading import usable_device
 
 
 def test_devices():

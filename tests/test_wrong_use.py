@@ -103,7 +103,7 @@ COOLDOWN = "--lr-scheduler inverse_sqrt_cooldown --cooldown-updates "
         (
             "--adaptive-softmax-cutoff 9 --share-decoder-input-output-embed",
             "--adaptive-softmax-cutoff",
-            "leave out .*--share-decoder-input-output-embed",
+            "add --adaptive-softmax-factor 1, or leave out .*--share-decoder-input-output-embed",
         ),
         (
             "--adaptive-softmax-cutoff 9 --adaptive-softmax-factor 0",

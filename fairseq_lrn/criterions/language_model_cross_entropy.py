@@ -96,6 +96,8 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
         """The negative log-likelihood in nats: a sum, or ``B*T`` if not *reduce*."""
         decoder = unwrapped(model).decoder
         target = unwrapped(model).get_targets(sample, None)  # B x T
+        if reduce and decoder.adaptive_softmax is not None:
+            return decoder.adaptive_softmax.nll(features, target, self.padding_idx)
         if not reduce or not decoder.has_plain_output_layer():
             logits = decoder.output_layer(features)
             lprobs = unwrapped(model).get_normalized_probs((logits, extra), True, sample)

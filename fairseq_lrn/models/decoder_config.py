@@ -57,8 +57,7 @@ class DecoderConfig(FairseqDataclass):
     adaptive_softmax_cutoff: Optional[str] = field(
         default=None,
         metadata={
-            "help": "cutoffs of fairseq's adaptive softmax, e.g. 2000,8000; "
-            "for --criterion adaptive_loss"
+            "help": "cutoffs of adaptive softmax, e.g. 2000,8000; for --criterion adaptive_loss"
         },
     )
     adaptive_softmax_dropout: float = field(
@@ -127,6 +126,11 @@ class DecoderConfig(FairseqDataclass):
         check_choices(self, cell=CELLS, activation_fn=ACTIVATIONS)
         check_activation(self)
 
+    def shares_output_embeddings(self) -> bool:
+        """Whether the output layer uses the embedding matrix of the decoder."""
+        shared = ("share_all_embeddings", "share_decoder_input_output_embed")
+        return any(getattr(self, name, False) for name in shared)
+
     def adaptive_softmax_cutoffs(self) -> List[int]:
         """``--adaptive-softmax-cutoff`` as numbers."""
         return [int(cutoff) for cutoff in self.adaptive_softmax_cutoff.split(",")]
@@ -156,9 +160,9 @@ class DecoderConfig(FairseqDataclass):
                 f"--decoder-embed-dim {self.decoder_embed_dim}, the width of the last tail would "
                 "be 0; give fewer cutoffs or a smaller factor"
             )
-        shared = ("share_all_embeddings", "share_decoder_input_output_embed")
-        if any(getattr(self, name, False) for name in shared):
+        if self.shares_output_embeddings() and self.adaptive_softmax_factor != 1.0:
             raise ValueError(
-                "--adaptive-softmax-cutoff cannot share the output embeddings: leave out "
+                "--adaptive-softmax-cutoff can share the output embeddings only if all tails are "
+                "as wide as them: add --adaptive-softmax-factor 1, or leave out "
                 "--share-all-embeddings and --share-decoder-input-output-embed"
             )

@@ -3,7 +3,6 @@
 import math
 from typing import Dict
 
-from fairseq.modules import AdaptiveSoftmax
 from torch import nn
 
 from fairseq_lrn.models.decoder_config import DecoderConfig
@@ -33,30 +32,8 @@ def build_output_projection(
     Its matrix is the embedding matrix of the decoder if the options share it.
     """
     projection = Linear(cfg.decoder_embed_dim, num_tokens, bias=False)
-    shared = cfg.share_decoder_input_output_embed or getattr(cfg, "share_all_embeddings", False)
-    if shared:
+    if cfg.shares_output_embeddings():
         projection.weight = embed_tokens.weight
     else:
         nn.init.normal_(projection.weight, std=cfg.decoder_embed_dim**-0.5)
     return projection
-
-
-def build_adaptive_softmax(cfg: DecoderConfig, num_tokens: int) -> AdaptiveSoftmax:
-    """fairseq's adaptive softmax over *num_tokens* tokens.
-
-    Raises:
-        ValueError: a cutoff exceeds the number of tokens.
-    """
-    cutoffs = cfg.adaptive_softmax_cutoffs()
-    if cutoffs[-1] > num_tokens:
-        raise ValueError(
-            f"--adaptive-softmax-cutoff {cfg.adaptive_softmax_cutoff} exceeds the {num_tokens} "
-            "tokens of the dictionary: lower it"
-        )
-    return AdaptiveSoftmax(
-        num_tokens,
-        cfg.decoder_embed_dim,
-        cutoffs,
-        dropout=cfg.adaptive_softmax_dropout,
-        factor=cfg.adaptive_softmax_factor,
-    )

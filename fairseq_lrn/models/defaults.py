@@ -7,5 +7,6 @@ def set_defaults(args: Any, **defaults: Any) -> None:
     """Set the options that *args* does not have."""
     for name, value in defaults.items():
         if name.startswith("share_") and getattr(args, "adaptive_softmax_cutoff", None):
-            value = False  # adaptive softmax cannot share the output embeddings
+            # Adaptive softmax shares the output embeddings only if all tails are as wide.
+            value = value and getattr(args, "adaptive_softmax_factor", None) == 1.0
         setattr(args, name, getattr(args, name, value))

@@ -78,6 +78,27 @@ def test_not_reduced(task, sample, kind):
     torch.testing.assert_close(loss, expected)
 
 
+@pytest.mark.parametrize("factor, is_shared", [(2.0, False), (1.0, True)])
+def test_adaptive_softmax(task, sample, factor, is_shared):
+    model = build(
+        task,
+        dropout=0.0,
+        adaptive_softmax_cutoff="10,20",
+        adaptive_softmax_factor=factor,
+        share_decoder_input_output_embed=is_shared,
+    )
+    expected, _, _ = CrossEntropyCriterion(task, False)(model, sample)
+    criterion = LanguageModelCrossEntropy(task, False, activation_reg=1.0)
+    torch.testing.assert_close(criterion(model.eval(), sample)[0], expected)
+    each, _, _ = criterion(model, sample, reduce=False)
+    torch.testing.assert_close(each.sum(), expected)
+    loss, _, log = criterion(model.train(), sample)
+    torch.testing.assert_close(log["nll_loss"], expected.detach())
+    assert loss > expected
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 def test_regularisers_in_numpy(task, sample):
     """Values and gradients with respect to the features, from the definitions."""
     features = torch.randn(3, 7, 5, dtype=torch.float64, requires_grad=True)

@@ -125,6 +125,11 @@ def test_perplexity_of_one_pass(command, root, data, trained, name):
         ("cross_entropy", ["--output-bias"]),
         ("label_smoothed_cross_entropy", ["--share-decoder-input-output-embed"]),
         ("adaptive_loss", ["--adaptive-softmax-cutoff", "4,8", "--ddp-backend", "legacy_ddp"]),
+        (
+            "language_model_cross_entropy",
+            "--adaptive-softmax-cutoff 4,8 --adaptive-softmax-factor 1 "
+            "--share-decoder-input-output-embed".split(),
+        ),
         ("language_model_cross_entropy", ["--plain-layers", "--mixture-of-softmaxes", "2"]),
     ],
 )

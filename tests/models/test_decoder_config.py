@@ -16,7 +16,7 @@ from fairseq_lrn.models.translation.lrn_config import LRNDecoderConfig
         ({"decoder_ffn_embed_dim": -1}, "--decoder-ffn-embed-dim must be at least 0"),
         (
             {"adaptive_softmax_cutoff": "10", "share_decoder_input_output_embed": True},
-            "cannot share the output embeddings",
+            "add --adaptive-softmax-factor 1",
         ),
     ],
 )

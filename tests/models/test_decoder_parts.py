@@ -1,11 +1,9 @@
 """Parts of decoders that options choose."""
 
-import pytest
 from torch import nn
 
 from fairseq_lrn.models.decoder_config import DecoderConfig
 from fairseq_lrn.models.decoder_parts import (
-    build_adaptive_softmax,
     build_output_projection,
     embedding_scale,
     recurrence_options,
@@ -30,10 +28,3 @@ def test_output_projection():
     assert build_output_projection(shared, table, 9).weight is table.weight
     own = build_output_projection(DecoderConfig(decoder_embed_dim=16), table, 9)
     assert own.weight is not table.weight and own.weight.shape == (9, 16)
-
-
-def test_adaptive_softmax_cutoff_beyond_the_dictionary():
-    config = DecoderConfig(adaptive_softmax_cutoff="5,10")
-    with pytest.raises(ValueError, match="exceeds the 9 tokens of the dictionary: lower it"):
-        build_adaptive_softmax(config, 9)
-    assert build_adaptive_softmax(config, 11).cutoff[-1] == 11

@@ -2,6 +2,8 @@
 
 from argparse import Namespace
 
+import pytest
+
 from fairseq_lrn.models.defaults import set_defaults
 
 
@@ -11,7 +13,10 @@ def test_given_options_win():
     assert vars(args) == {"dropout": 0.2, "decoder_layers": 4}
 
 
-def test_adaptive_softmax_shares_no_embeddings():
+@pytest.mark.parametrize("factor, shared", [(None, False), (4.0, False), (1.0, True)])
+def test_adaptive_softmax_shares_embeddings_of_its_width_only(factor, shared):
     args = Namespace(adaptive_softmax_cutoff="10")
+    if factor is not None:
+        args.adaptive_softmax_factor = factor
     set_defaults(args, share_all_embeddings=True)
-    assert args.share_all_embeddings is False
+    assert args.share_all_embeddings is shared

@@ -8,12 +8,9 @@ from fairseq.models import FairseqLanguageModel, register_model
 from torch import Tensor, nn
 
 from fairseq_lrn.models.ablations import layer_parts
+from fairseq_lrn.models.adaptive_softmax import NEVER, build_adaptive_softmax
 from fairseq_lrn.models.base import RecurrentDecoder, check_dictionaries
-from fairseq_lrn.models.decoder_parts import (
-    build_adaptive_softmax,
-    embedding_scale,
-    recurrence_options,
-)
+from fairseq_lrn.models.decoder_parts import embedding_scale, recurrence_options
 from fairseq_lrn.models.embedding import build_embedding
 from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
 from fairseq_lrn.modules import LRNDecoderLayer, RecurrentStack
@@ -26,9 +23,6 @@ from fairseq_lrn.modules.output_table import plain_output_table
 from fairseq_lrn.modules.plain_layer import PlainLayer
 from fairseq_lrn.ops import DecoderStep, has_decoder_step
 
-# The logit of a class that never occurs. Its probability is exactly 0, and products with label
-# smoothing stay finite.
-NEVER = -1e4
 # A recurrent model reads texts of any length. fairseq's commands want a number.
 ANY_LENGTH = 10**9
 
@@ -150,7 +144,9 @@ class LanguageModelDecoder(RecurrentDecoder):
         )
         self.mixture: Optional[MixtureOfSoftmaxes] = None
         if cfg.adaptive_softmax_cutoff is not None:
-            self.adaptive_softmax = build_adaptive_softmax(cfg, len(dictionary))
+            self.adaptive_softmax = build_adaptive_softmax(
+                cfg, embed_tokens, len(dictionary), self.classes
+            )
             # fairseq's loss for adaptive softmax takes features instead of logits.
             self.output_projection = nn.Identity()
         else:

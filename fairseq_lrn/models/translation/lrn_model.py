@@ -7,6 +7,7 @@ from fairseq.models import register_model
 from torch import Tensor, nn
 
 from fairseq_lrn.models.ablations import layer_parts
+from fairseq_lrn.models.adaptive_softmax import build_adaptive_softmax
 from fairseq_lrn.models.base import (
     RecurrentDecoder,
     RecurrentEncoder,
@@ -14,7 +15,6 @@ from fairseq_lrn.models.base import (
     model_options,
 )
 from fairseq_lrn.models.decoder_parts import (
-    build_adaptive_softmax,
     build_output_projection,
     embedding_scale,
     recurrence_options,
@@ -245,7 +245,7 @@ class LRNDecoder(RecurrentDecoder):
         if cfg.adaptive_softmax_cutoff is None:
             self.output_projection = build_output_projection(cfg, embed_tokens, len(dictionary))
         else:
-            self.adaptive_softmax = build_adaptive_softmax(cfg, len(dictionary))
+            self.adaptive_softmax = build_adaptive_softmax(cfg, embed_tokens, len(dictionary))
             # fairseq's loss for adaptive softmax takes features instead of logits.
             self.output_projection = nn.Identity()
 

@@ -182,6 +182,7 @@ def test_adaptive_softmax(build_lm, text):
     close(probabilities.sum(-1), torch.ones(4, 25))
     of_targets = model.get_normalized_probs(model(text), False, {"target": text})
     close(*(found.gather(-1, text.unsqueeze(-1)) for found in (of_targets, probabilities)))
+    assert torch.all(probabilities[..., :2] == 0)  # <s> and <pad>
     assert model.decoder.masked_tokens() is None
 
 

@@ -8,6 +8,7 @@ from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
 from fairseq_lrn.models.decoder_config import DecoderConfig
+from fairseq_lrn.ops import linear_cross_entropy
 
 # The logit of a class that never occurs. Its probability is exactly 0, and products with label
 # smoothing stay finite.
@@ -78,15 +79,18 @@ class ClassAdaptiveSoftmax(AdaptiveSoftmax):
         super().__init__(num_tokens, width, cutoffs, dropout, factor=factor)
         # The tokens of the head and of each tail. fairseq has added the last end.
         bands = list(zip([0, *self.cutoff], self.cutoff))
+        self.classes = classes or (0, num_tokens)
+        self.table = shared
         if shared is not None:
             self.head = SharedHead(shared, bands[0], len(self.tail))
             self.tail = nn.ModuleList(
                 nn.Sequential(nn.Dropout(dropout), SharedTail(shared, band)) for band in bands[1:]
             )
-        if classes is not None:
-            self.head = nn.Sequential(self.head, KeepClasses(bands[0], classes, len(self.tail)))
+        if shared is not None or classes is not None:
+            kept = self.classes
+            self.head = nn.Sequential(self.head, KeepClasses(bands[0], kept, len(self.tail)))
             for tail, band in zip(self.tail, bands[1:]):
-                tail.append(KeepClasses(band, classes))
+                tail.append(KeepClasses(band, kept))
 
     def nll(self, features: Tensor, target: Tensor, ignore_index: int) -> Tensor:
         """The negative log-likelihood of the target tokens in nats, summed.
@@ -99,6 +103,8 @@ class ClassAdaptiveSoftmax(AdaptiveSoftmax):
             target: tokens, ``...``.
             ignore_index: a target without a loss; a token of the head.
         """
+        if self.table is not None:
+            return self._shared_nll(features, target, ignore_index)
         total = features.new_zeros((), dtype=torch.float32)
         ignored = ignore_index
         for logits, wanted in zip(*self(features, target)):
@@ -107,6 +113,28 @@ class ClassAdaptiveSoftmax(AdaptiveSoftmax):
                     logits.float(), wanted, ignore_index=ignored, reduction="sum"
                 )
             ignored = -100  # the tails count their tokens from 0
+        return total
+
+    def _shared_nll(self, features: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+        """:meth:`nll` with a shared matrix, without the logits in memory."""
+        features = self.dropout_module(features.flatten(0, -2))  # N x C
+        targets, rows = self.adapt_target(target)
+        start, end = self.classes
+        ends = [start, *(min(max(cutoff, start), end) for cutoff in self.cutoff), len(self.table)]
+        # A single split has a much cheaper gradient than a slice for each tail.
+        _, head, *tails, _ = self.table.split(
+            [last - first for first, last in zip([0, *ends], ends)]
+        )
+        total, _, _ = linear_cross_entropy(
+            features,
+            torch.cat([head, self.head[0].tails.weight]),
+            targets[0] - start,
+            ignore_index=ignore_index - start,
+        )
+        for index, wanted in enumerate(targets[1:]):
+            if wanted is not None:
+                hidden = self.tail[index][0](features.index_select(0, rows[index]))  # dropout
+                total = total + linear_cross_entropy(hidden, tails[index], wanted)[0]
         return total
 
 

@@ -11,17 +11,27 @@ from fairseq_lrn.modules import LRN
 
 __version__ = "0.1.0"
 __all__ = [
+    "Classification",
+    "Classifier",
+    "Entity",
     "InputError",
     "LRN",
+    "LRNClassifier",
     "LRNLanguageModel",
     "LRNModel",
+    "LRNPairClassifier",
+    "LRNTagger",
     "LanguageModel",
     "RNMTModel",
+    "Tagger",
+    "Tagging",
     "TransformerLRNModel",
     "Translation",
     "Translator",
     "__version__",
+    "load_classifier",
     "load_language_model",
+    "load_tagger",
     "load_translator",
 ]
 
@@ -43,6 +53,16 @@ else:
     import fairseq_lrn.generation.hub
     import fairseq_lrn.optim
     import fairseq_lrn.tasks  # noqa: F401
+    from fairseq_lrn.generation.classifier import Classification, Classifier, load_classifier
     from fairseq_lrn.generation.language_model import LanguageModel, load_language_model
+    from fairseq_lrn.generation.tagger import Entity, Tagger, Tagging, load_tagger
     from fairseq_lrn.generation.translator import Translation, Translator, load_translator
-    from fairseq_lrn.models import LRNLanguageModel, LRNModel, RNMTModel, TransformerLRNModel
+    from fairseq_lrn.models import (
+        LRNClassifier,
+        LRNLanguageModel,
+        LRNModel,
+        LRNPairClassifier,
+        LRNTagger,
+        RNMTModel,
+        TransformerLRNModel,
+    )

@@ -3,6 +3,7 @@
 
 scan: the recurrence; layer: a recurrent layer; products: matrix products in two libraries;
 cells: a training step of lrn_rnmt with each cell; lm: language models;
+classify: classifiers and taggers with each cell;
 train: fairseq-train; generate: fairseq-generate; step: the parts of a decoding step;
 scaling: training and generating as sentences grow.
 
@@ -20,6 +21,8 @@ from benchmarks import (
     cell_speed,
     decoding_step,
     generation_speed,
+    labelled_recipes,
+    labelled_speed,
     lm_speed,
     operator_speed,
     products,
@@ -94,6 +97,16 @@ def parse() -> argparse.Namespace:
         help="lengths of text behind which generated tokens are timed; none: do not time them",
     )
     measure.add_argument("--plot", metavar="FILE", help="also draw a chart, e.g. tokens.png")
+    measure = measures.add_parser("classify", parents=[common])
+    measure.add_argument("data", help="data that the script of the recipe prepared, e.g. imdb/data")
+    measure.add_argument("--recipe", choices=labelled_recipes.RECIPES, required=True)
+    measure.add_argument(
+        "--cells",
+        nargs="+",
+        choices=labelled_speed.CELLS,
+        default=labelled_speed.CELLS,
+        metavar="CELL",
+    )
     data_help = "directory of prepared data (fairseq-lrn prepare or fairseq-preprocess)"
     measure = measures.add_parser("train", parents=[common])
     measure.add_argument("data", help=data_help)
@@ -231,6 +244,11 @@ def measure_language_models(args: argparse.Namespace) -> tuple:
     return lm_speed.format_table(speeds, times), [*speeds, *times]
 
 
+def measure_labelled(args: argparse.Namespace) -> tuple:
+    speeds = labelled_speed.measure(args.recipe, args.data, args.cells, args.rounds or 5)
+    return labelled_speed.format_table(speeds), speeds
+
+
 def measure_training(args: argparse.Namespace) -> tuple:
     for option, updates in (("--updates", args.updates), ("--skip", args.skip)):
         if updates < 1 or updates % training_speed.INTERVAL != 0:
@@ -288,6 +306,7 @@ def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
 MEASURES = {
     **dict.fromkeys(OPERATORS, measure_operators),
     "cells": measure_cells,
+    "classify": measure_labelled,
     "lm": measure_language_models,
     "products": measure_products,
     "train": measure_training,

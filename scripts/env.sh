@@ -39,6 +39,60 @@ fail_with() { # message log [checkpoint]
   fail "$1; the full log is $2"
 }
 
+# Sets raw, directory, model, seed, updates, options and run_name from the arguments of a script that
+# trains a model, and a variable of the same name for each further option, e.g. tokenizer for
+# --tokenizer. The caller sets the defaults of directory and updates.
+parse_arguments() { # names of models, further options, arguments...
+  local models=$1 further=$2
+  raw='' model=${models%% *} seed=1 options=()
+  shift 2
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --dir) directory=${2:?--dir needs a directory} && shift ;;
+      --model) model=${2:?--model needs one of $models} && shift ;;
+      --updates) updates=${2:?--updates needs a number} && shift ;;
+      --seed) seed=${2:?--seed needs a number} && shift ;;
+      --) shift && options=("$@") && break ;;
+      -*)
+        [[ " $further " == *" $1 "* ]] ||
+          fail "unknown option $1; put fairseq-train options after --"
+        printf -v "${1#--}" %s "${2:?$1 needs a value}" && shift
+        ;;
+      *) raw=$1 ;;
+    esac
+    shift
+  done
+  [[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
+  [[ " $models " == *" $model "* ]] || fail "--model must be one of $models, not $model"
+  run_name=$model-$seed
+}
+
+# Makes raw absolute, after checking that it has the files.
+check_raw() { # command to show, files...
+  local file files="${*:2}"
+  [ -n "$raw" ] || fail "give a directory with ${files// / and }: $1"
+  for file in "${@:2}"; do
+    [ -s "$raw/$file" ] || fail "$raw/$file is missing or empty"
+  done
+  raw=$(cd "$raw" && pwd)
+}
+
+# Trains a model unless it is trained already. If a finished run is started again, fairseq makes one more
+# update: skip it. With other options, training continues.
+train_once() { # run's directory, data, options of the model, further options...
+  local words trained_with
+  read -rd '' -a words <<<"$3" || true
+  trained_with="options: ${words[*]} --max-update $updates ${options[*]}"
+  mkdir -p "$1"
+  if [ "$(cat "$1/trained-with" 2>/dev/null)" = "$trained_with" ]; then
+    echo "$model, seed $seed: trained already"
+    return
+  fi
+  echo "$model, seed $seed: train"
+  train "$1" "$2" "${words[@]}" "${@:4}" --max-update "$updates" --seed "$seed" "${options[@]}"
+  echo "$trained_with" >"$1/trained-with"
+}
+
 # Trains and shows progress line by line. The run's directory holds the checkpoints and train.log,
 # to which all output is appended. An interrupted training run is resumed.
 train() { # run's directory, data, options...

@@ -6,31 +6,9 @@ LANGUAGE_MODELS="lrn paper lstm gru sru atr lstm_lm transformer_lm"
 
 # Sets raw, directory, model, seed, run_name, updates and options from a script's arguments.
 parse_language_model() { # name of the script, its default of --updates, arguments...
-  raw='' directory=$ROOT/$1 model=lrn seed=1 updates=$2 options=()
-  local script=$1
-  shift 2
-  while [ $# -gt 0 ]; do
-    case $1 in
-      --dir) directory=${2:?--dir needs a directory} && shift ;;
-      --model) model=${2:?--model needs one of $LANGUAGE_MODELS} && shift ;;
-      --updates) updates=${2:?--updates needs a number} && shift ;;
-      --seed) seed=${2:?--seed needs a number} && shift ;;
-      --) shift && options=("$@") && break ;;
-      -*) fail "unknown option $1; put fairseq-train options after --" ;;
-      *) raw=$1 ;;
-    esac
-    shift
-  done
-  [[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
-  [[ " $LANGUAGE_MODELS " == *" $model "* ]] ||
-    fail "--model must be one of $LANGUAGE_MODELS, not $model"
-  [ -n "$raw" ] || fail "give a directory with train.txt and valid.txt: bash scripts/$script.sh RAW_DIR"
-  local file
-  for file in train.txt valid.txt; do
-    [ -s "$raw/$file" ] || fail "$raw/$file is missing or empty"
-  done
-  raw=$(cd "$raw" && pwd)
-  run_name=$model-$seed
+  directory=$ROOT/$1 updates=$2
+  parse_arguments "$LANGUAGE_MODELS" "" "${@:3}"
+  check_raw "bash scripts/$1.sh RAW_DIR" train.txt valid.txt
 }
 
 # Binarises the text in DIRECTORY/data-bin.
@@ -95,18 +73,9 @@ language_model_options() { # model, architecture of paper, its options
 
 # Trains, and prints the perplexity of the validation text, and of the test text if there is one.
 run_language_model() { # architecture of paper, its options
-  local run=$directory/$run_name data=$directory/data-bin words task
-  read -rd '' -a words <<<"$(language_model_options "$model" "$1" "$2")" || true
-  mkdir -p "$run"
-  local trained_with="options: ${words[*]} --max-update $updates ${options[*]}"
-  if [ "$(cat "$run/trained-with" 2>/dev/null)" = "$trained_with" ]; then
-    echo "$model, seed $seed: trained already"
-  else
-    echo "$model, seed $seed: train"
-    train "$run" "$data" "${words[@]}" --max-update "$updates" --seed "$seed" \
-      --log-interval 200 --no-epoch-checkpoints "${options[@]}"
-    echo "$trained_with" >"$run/trained-with"
-  fi
+  local run=$directory/$run_name task
+  train_once "$run" "$directory/data-bin" "$(language_model_options "$model" "$1" "$2")" \
+    --log-interval 200 --no-epoch-checkpoints
   task=stateful_language_modeling
   [[ $model != *_lm ]] || task=language_modeling
   perplexity "$run" "$task" valid

@@ -49,7 +49,6 @@ model_options() { # model, updates
         "--dropout 0.3 --share-all-embeddings --clip-norm 1.0" \
         "$FAST $BFLOAT16 $schedule --lr 0.002"
       ;;
-    *) fail "--model must be one of $MODELS, not $1" ;;
   esac
 }
 
@@ -57,47 +56,19 @@ architecture() { python "$ROOT/scripts/benchmarks/model_options.py" "$1"; }
 
 # Sets raw, directory, model, seed, run_name, updates, tokenizer and options from a script's arguments.
 parse_recipe() { # default of --dir, arguments...
-  raw='' directory=$1 model=lrn seed=1 updates=8000 tokenizer=moses options=()
-  shift
-  while [ $# -gt 0 ]; do
-    case $1 in
-      --dir) directory=${2:?--dir needs a directory} && shift ;;
-      --model) model=${2:?--model needs one of $MODELS} && shift ;;
-      --updates) updates=${2:?--updates needs a number} && shift ;;
-      --seed) seed=${2:?--seed needs a number} && shift ;;
-      --tokenizer) tokenizer=${2:?--tokenizer needs moses or none} && shift ;;
-      --) shift && options=("$@") && break ;;
-      -*) fail "unknown option $1; put fairseq-train options after --" ;;
-      *) raw=$1 ;;
-    esac
-    shift
-  done
-  [[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
-  model_options "$model" "$updates" >/dev/null
-  run_name=$model-$seed
+  directory=$1 updates=8000 tokenizer=moses
+  parse_arguments "$MODELS" --tokenizer "${@:2}"
 }
 
 # Trains, averages checkpoints, and translates each subset with beam 5, in $directory/$run_name. Batches
 # have at most 4096 tokens. With 8000 updates or more, the last 10 epochs are averaged, an incomplete
 # one included; shorter runs average fewer, because early checkpoints would make the average worse.
 run_recipe() { # source language, target language, subsets...
-  local run=$directory/$run_name data=$directory/data-bin subset model_words
-  read -ra model_words <<<"$(model_options "$model" "$updates")"
-  mkdir -p "$run"
-  # If a finished run is started again, fairseq makes one more update: skip it. With other options,
-  # continue training.
-  local trained_with="options: ${model_words[*]} --max-update $updates ${options[*]}"
-  if [ "$(cat "$run/trained-with" 2>/dev/null)" = "$trained_with" ]; then
-    echo "$model, seed $seed: trained already"
-  else
-    echo "$model, seed $seed: train"
-    train "$run" "$data" --source-lang "$1" --target-lang "$2" "${model_words[@]}" \
-      --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
-      --warmup-updates "$((updates < 8000 ? (updates + 3) / 4 : 2000))" --warmup-init-lr 1e-7 \
-      --max-tokens 4096 --max-update "$updates" --seed "$seed" --log-interval 100 \
-      --keep-last-epochs 10 "${options[@]}"
-    echo "$trained_with" >"$run/trained-with"
-  fi
+  local run=$directory/$run_name data=$directory/data-bin subset
+  train_once "$run" "$data" "$(model_options "$model" "$updates")" \
+    --source-lang "$1" --target-lang "$2" --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
+    --warmup-updates "$((updates < 8000 ? (updates + 3) / 4 : 2000))" --warmup-init-lr 1e-7 \
+    --max-tokens 4096 --log-interval 100 --keep-last-epochs 10
   average_last "$run/checkpoints" "$((updates < 8000 ? (updates + 799) / 800 : 10))"
   for subset in "${@:3}"; do
     echo "$model, seed $seed: generate $subset (beam 5)"

@@ -9,7 +9,7 @@ seed S + n - 1.
 import argparse
 from typing import Any, Dict
 
-from fairseq_lrn.commands.translate import read_lines
+from fairseq_lrn.commands.streams import read_lines
 from fairseq_lrn.generation.language_model import LanguageModel, load_language_model
 
 HELP = "continue text with a language model"

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Iterator, List
 
 from fairseq_lrn.commands.model_arguments import MODEL_HELP, add_loading_arguments, load_model
-from fairseq_lrn.commands.translate import read_lines as arriving_lines
+from fairseq_lrn.commands.streams import read_lines as arriving_lines
 from fairseq_lrn.data.generate_output import (
     is_generate_output,
     moses_rules_of,

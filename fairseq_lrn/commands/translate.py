@@ -10,24 +10,15 @@ the command is interrupted, a message says where the translations so far are.
 """
 
 import argparse
-import contextlib
-import io
 import json
-import select
-import sys
-from typing import IO, Any, Dict, Iterable, Iterator, List, Optional
+from typing import IO, Any, Dict, List
 
-from fairseq_lrn.commands.entry import output_failed
 from fairseq_lrn.commands.model_arguments import add_model_arguments, load_model
-from fairseq_lrn.data.parallel import not_utf8
+from fairseq_lrn.commands.streams import blocks, output_file, read_lines
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.files import atomic_write
 from fairseq_lrn.generation.translator import Translation
 
 HELP = "translate raw text"
-
-CHUNK = 1 << 16  # bytes that are read at once
-PAUSE = 0.1  # seconds without input, after which the lines so far are translated
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,80 +105,6 @@ def main(args: argparse.Namespace) -> None:
             done += len(block)
 
 
-def blocks(lines: Iterable[Optional[str]], size: int) -> Iterator[List[str]]:
-    """Group lines in blocks of *size*, which end early where the input pauses or fails.
-
-    Args:
-        lines: result of :func:`read_lines`.
-        size: number of lines in a block.
-    """
-    block: List[str] = []
-    try:
-        for line in lines:
-            if line is not None:
-                block.append(line)
-            if len(block) == size or (line is None and block):
-                yield block
-                block = []
-    except InputError:
-        if block:
-            yield block
-        raise
-    if block:
-        yield block
-
-
-def read_lines(files: List[str]) -> Iterator[Optional[str]]:
-    """The lines of the files, or of standard input. Only a line feed ends a line.
-
-    Args:
-        files: names of files; ``-`` or an empty list is standard input.
-
-    Yields:
-        a line without its line feed, or None if the next line has not arrived yet.
-
-    Raises:
-        InputError: a file cannot be read or is not UTF-8.
-    """
-    for name in files or ["-"]:
-        is_stdin = name == "-"
-        label = "standard input" if is_stdin else name
-        number = 0
-        try:
-            source = sys.stdin.fileno() if is_stdin else name
-            with open(source, "rb", buffering=0, closefd=not is_stdin) as file:
-                for line in split_lines(file):
-                    if line is None:
-                        yield None
-                        continue
-                    yield line.decode("utf-8" if number else "utf-8-sig")
-                    number += 1
-        except UnicodeDecodeError as error:
-            raise not_utf8(label, number + 1) from error
-        except OSError as error:
-            raise InputError(f"cannot read {label}: {error.strerror or error}") from error
-
-
-def split_lines(file: io.RawIOBase) -> Iterator[Optional[bytes]]:
-    """The lines of an unbuffered file without their line feeds, and None where input pauses."""
-    rest = bytearray()  # of a line that is not complete yet
-    while True:
-        if not select.select([file], [], [], PAUSE)[0]:
-            yield None
-            select.select([file], [], [])
-        chunk = file.read(CHUNK)
-        if chunk is None:  # a file in non-blocking mode
-            continue
-        if not chunk:
-            break
-        rest += chunk
-        if b"\n" in chunk:
-            lines, _, rest = rest.rpartition(b"\n")
-            yield from bytes(lines).split(b"\n")
-    if rest:
-        yield bytes(rest)
-
-
 def write_translations(
     number: int,
     line: str,
@@ -241,28 +158,3 @@ def as_json(translation: Translation, alignment: bool) -> Dict[str, Any]:
         "positional_scores": translation.positional_scores,
     }
     return {**fields, "alignment": translation.alignment} if alignment else fields
-
-
-@contextlib.contextmanager
-def output_file(path: Optional[str]) -> Iterator[IO[str]]:
-    """Standard output, or the file *path*, which gets its name when it is complete.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    if path is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")
-        try:
-            yield sys.stdout
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise output_failed(error) from error
-        return
-    with atomic_write(path, keep_incomplete=True) as binary:
-        file = io.TextIOWrapper(binary, encoding="utf-8")
-        try:
-            yield file
-        finally:
-            file.detach()  # which flushes it; atomic_write closes the binary file

@@ -13,9 +13,11 @@ from fairseq_lrn.criterions.language_model_cross_entropy import (  # noqa: E402
 from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import (  # noqa: E402
     SentenceLabelSmoothedCrossEntropy,
 )
+from fairseq_lrn.criterions.sequence_tagging import SequenceTaggingCriterion  # noqa: E402
 
 __all__ = [
     "FusedLabelSmoothedCrossEntropy",
     "LanguageModelCrossEntropy",
     "SentenceLabelSmoothedCrossEntropy",
+    "SequenceTaggingCriterion",
 ]

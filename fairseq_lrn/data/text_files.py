@@ -18,6 +18,8 @@ from fairseq_lrn.files import atomic_write
 SENTENCEPIECE_MODEL = "sentencepiece.bpe.model"
 RECORD = "prepare.json"
 MONOLINGUAL_RECORD = "prepare_lm.json"
+LABELLED_RECORD = "prepare_labelled.json"
+LABELLED_VERSION = 1  # of the format of labelled data
 
 
 def read_record(directory: str) -> Dict[str, Any]:
@@ -36,6 +38,23 @@ def read_monolingual_record(directory: str) -> Dict[str, Any]:
         InputError: *directory* has no such record, or it is damaged.
     """
     return _read_json(directory, MONOLINGUAL_RECORD, "prepare-lm", {"words", "lowercase"})
+
+
+def read_labelled_record(directory: str) -> Dict[str, Any]:
+    """The options of ``fairseq-lrn prepare-labelled``, as recorded in *directory*.
+
+    Raises:
+        InputError: *directory* has no such record, it is damaged, or it has a later format.
+    """
+    needed = {"kind", "tokenizer", "language", "lowercase", "characters", "labels", "version"}
+    record = _read_json(directory, LABELLED_RECORD, "prepare-labelled", needed)
+    if record["version"] != LABELLED_VERSION:
+        raise InputError(
+            f"{os.path.join(directory, LABELLED_RECORD)} has the format {record['version']}, but "
+            f"this version of fairseq_lrn reads {LABELLED_VERSION}: prepare the data again, or "
+            "install the version that made them"
+        )
+    return record
 
 
 def _read_json(directory: str, name: str, command: str, needed: Set[str]) -> Dict[str, Any]:
@@ -95,19 +114,43 @@ def monolingual_files(directory: str) -> List[str]:
     return [MONOLINGUAL_RECORD, "dict.txt", *model]
 
 
+def labelled_files(directory: str) -> List[str]:
+    """Names of the files that the raw text of classifiers and taggers needs; see :func:`files`.
+
+    Some are in directories, beside checkpoints as well.
+
+    Raises:
+        InputError: see :func:`read_labelled_record`.
+    """
+    if not os.path.isfile(os.path.join(directory, LABELLED_RECORD)):
+        return []
+    record = read_labelled_record(directory)
+    dictionaries = ["input0", "label", *(["characters"] if record["characters"] else [])]
+    model = [SENTENCEPIECE_MODEL] if record["tokenizer"] == "sentencepiece" else []
+    return [LABELLED_RECORD, *(os.path.join(name, "dict.txt") for name in dictionaries), *model]
+
+
 def keep(data: str, directory: str) -> None:
     """Copy the files that raw text needs from prepared data to a directory of checkpoints.
 
     Raises:
         InputError: the files cannot be written; earlier files are unchanged.
     """
-    for name in (*files(data), *monolingual_files(data)):
+    for name in (*files(data), *monolingual_files(data), *labelled_files(data)):
         source, target = os.path.join(data, name), os.path.join(directory, name)
         if os.path.isfile(source) and not (
             os.path.isfile(target) and filecmp.cmp(source, target, shallow=False)
         ):
+            _make_directory(os.path.dirname(target))
             with open(source, "rb") as original, atomic_write(target) as copy:
                 shutil.copyfileobj(original, copy)
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path or ".", exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def keep_beside_checkpoint(state: Dict[str, Any], directory: str) -> None:

@@ -1,4 +1,4 @@
-"""The words of raw text, and the subwords that belong to each of them."""
+"""The words of raw text, the subwords that belong to each of them, and places of tokens."""
 
 import difflib
 import itertools
@@ -47,6 +47,30 @@ def split_words(text: str, subwords: Sequence[str]) -> Tuple[List[str], List[int
             indices += [len(words)] * len(parts)
             words.append(word)
     return words, indices or [0] * len(pieces)
+
+
+def token_offsets(text: str, tokens: Sequence[str]) -> List[Tuple[int, int]]:
+    """The place of each token in the text that it was made from.
+
+    Args:
+        text: raw text.
+        tokens: its tokens, or subwords in sentencepiece's notation, in their order. Normalisation
+            may have changed some of their characters.
+
+    Returns:
+        for each token the position of its first character, and the position after its last one.
+    """
+    pieces = [token.replace(SENTENCEPIECE_SPACE, "") for token in tokens]
+    places = [place for place, character in enumerate(text) if not character.isspace()]
+    if not places:
+        return [(0, 0)] * len(pieces)
+    positions = _positions("".join(pieces), "".join(text.split()))
+    ends = list(itertools.accumulate(map(len, pieces), initial=0))
+    offsets = []
+    for start, end in zip(ends, ends[1:]):
+        first = places[positions[min(start, len(positions) - 1)]]
+        offsets.append((first, places[positions[end - 1]] + 1 if end > start else first))
+    return offsets
 
 
 def _owners(pieces: Sequence[str], words: Sequence[str]) -> List[int]:

@@ -6,25 +6,24 @@ import os
 from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
-from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_lrn import checkpoints
 from fairseq_lrn.data import text_files
 from fairseq_lrn.data.monolingual_text import MonolingualText
 from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.dynamic_evaluation import DynamicEvaluation, dynamic_perplexity
 from fairseq_lrn.generation.inputs import batches, count, items, lines_of
-from fairseq_lrn.generation.loading import find_text_directory, usable_device
+from fairseq_lrn.generation.loading import PathLike, RawTextFiles, load_one, usable_device
 
 logger = logging.getLogger(__name__)
 
 SEGMENT = 512  # tokens that are read at once; the logits of all of them are in memory
 TASKS = ("stateful_language_modeling", "language_modeling")
 
-PathLike = Union[str, bytes, "os.PathLike[Any]"]
+RAW_TEXT = RawTextFiles(text_files.monolingual_files, text_files.MONOLINGUAL_RECORD, "prepare-lm")
+
 Text = Union[str, "os.PathLike[Any]", Iterable[str]]
 
 
@@ -330,32 +329,13 @@ def load_language_model(
         >>> model.perplexity(pathlib.Path("valid.txt"))  # doctest: +SKIP
         >>> model.generate("the company said", length=20, top_p=0.9)  # doctest: +SKIP
     """
-    files = checkpoints.chosen(path, checkpoint)
-    if len(files) > 1:
-        raise InputError(f"give one checkpoint, not {len(files)}: ensembles are for translation")
-    state = checkpoints.load(files[0])
-    name = checkpoints.task_name(state)
-    if name not in TASKS:
-        raise InputError(
-            f"{files[0]} was trained with --task {name}, but a language model needs "
-            "--task stateful_language_modeling or language_modeling"
-        )
-    if data is not None:
-        directory = checkpoints.decoded("data", data)
-    else:
-        directory = find_text_directory(
-            *(files[0], state, text_files.monolingual_files),
-            *(text_files.MONOLINGUAL_RECORD, "prepare-lm"),
-        )
     torch_device = usable_device(device)
-    text = MonolingualText(directory)
-    with checkpoints.readable(directory) as readable_directory:
-        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
-            files, arg_overrides={"data": readable_directory}
-        )
+    file, model, task, directory = load_one(
+        path, checkpoint, data, RAW_TEXT, TASKS, "a language model"
+    )
     if not hasattr(model.decoder, "read"):
         raise InputError(
-            f"{files[0]} is a {type(model).__name__}; only models trained with --arch lrn_lm can "
+            f"{file} is a {type(model).__name__}; only models trained with --arch lrn_lm can "
             "be used here: evaluate others with fairseq-eval-lm"
         )
-    return LanguageModel(model, task.source_dictionary, text, torch_device)
+    return LanguageModel(model, task.source_dictionary, MonolingualText(directory), torch_device)

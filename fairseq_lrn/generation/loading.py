@@ -1,12 +1,88 @@
 """What loading a trained model needs: its device, and the files of its raw text."""
 
 import os
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import torch
+from fairseq import checkpoint_utils
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.errors import InputError
+
+PathLike = Union[str, bytes, "os.PathLike[Any]"]
+
+
+class RawTextFiles(NamedTuple):
+    """The files that the raw text of a kind of model needs.
+
+    Attributes:
+        names: gives their names in a directory; an empty list if it has none.
+        record: the one of them that tells whether it has.
+        command: the command of ``fairseq-lrn`` that makes them.
+    """
+
+    names: Callable[[str], List[str]]
+    record: str
+    command: str
+
+
+class Loaded(NamedTuple):
+    """A model that was loaded.
+
+    Attributes:
+        file: its checkpoint.
+        model: the model.
+        task: its task.
+        directory: directory of the files that raw text needs.
+    """
+
+    file: str
+    model: Any
+    task: Any
+    directory: str
+
+
+def load_one(
+    path: PathLike,
+    checkpoint: Optional[PathLike],
+    data: Optional[PathLike],
+    files: RawTextFiles,
+    tasks: Sequence[str],
+    kind: str,
+) -> Loaded:
+    """Load a checkpoint that is no ensemble.
+
+    Args:
+        path: directory of checkpoints, or a checkpoint.
+        checkpoint: name of a checkpoint in the directory; None: the preferred one.
+        data: directory of the files that raw text needs; None: find it.
+        files: these files.
+        tasks: names of the tasks that train this kind of model.
+        kind: what the model is, e.g. ``"a language model"``, for messages.
+
+    Raises:
+        InputError: the checkpoint cannot be used, it was trained for another task, or there are no
+            files of raw text.
+    """
+    found = checkpoints.chosen(path, checkpoint)
+    if len(found) > 1:
+        raise InputError(f"give one checkpoint, not {len(found)}: ensembles are for translation")
+    state = checkpoints.load(found[0])
+    name = checkpoints.task_name(state)
+    if name not in tasks:
+        raise InputError(
+            f"{found[0]} was trained with --task {name}, but {kind} needs "
+            f"--task {' or '.join(tasks)}"
+        )
+    if data is not None:
+        directory = checkpoints.decoded("data", data)
+    else:
+        directory = find_text_directory(found[0], state, files)
+    with checkpoints.readable(directory) as readable_directory:
+        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+            found, arg_overrides={"data": readable_directory}
+        )
+    return Loaded(found[0], model, task, directory)
 
 
 def usable_device(name: Optional[str]) -> torch.device:
@@ -24,21 +100,13 @@ def usable_device(name: Optional[str]) -> torch.device:
     return device
 
 
-def find_text_directory(
-    file: str,
-    state: Dict[str, Any],
-    files: Callable[[str], List[str]],
-    record: str,
-    command: str,
-) -> str:
+def find_text_directory(file: str, state: Dict[str, Any], files: RawTextFiles) -> str:
     """The directory with the files that raw text needs: the checkpoint's, or that of its data.
 
     Args:
         file: path of the checkpoint.
         state: the checkpoint.
-        files: names of these files in a directory; an empty list if it has none.
-        record: the one of them that tells whether it has.
-        command: the command of ``fairseq-lrn`` that makes it.
+        files: these files.
 
     Raises:
         InputError: neither directory has these files.
@@ -48,9 +116,10 @@ def find_text_directory(
     if isinstance(training_data, str):
         directories.append(training_data.split(os.pathsep)[0])
     for directory in directories:
-        if files(directory):
+        if files.names(directory):
             return directory
     raise InputError(
-        f"there is no {record} in {' and '.join(directories)}, so the tokenisation of raw text is "
-        f"unknown: give the directory that fairseq-lrn {command} made, as data=DIR or --data DIR"
+        f"there is no {files.record} in {' and '.join(directories)}, so the tokenisation of raw "
+        f"text is unknown: give the directory that fairseq-lrn {files.command} made, as data=DIR "
+        "or --data DIR"
     )

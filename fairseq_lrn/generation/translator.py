@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import logging
 import math
-import os
 import threading
 from dataclasses import dataclass, field
 from typing import (
@@ -44,7 +43,12 @@ from fairseq_lrn.generation.inputs import (
     longest_source,
     longest_target,
 )
-from fairseq_lrn.generation.loading import find_text_directory, usable_device
+from fairseq_lrn.generation.loading import (
+    PathLike,
+    RawTextFiles,
+    find_text_directory,
+    usable_device,
+)
 from fairseq_lrn.generation.options import generation_settings
 from fairseq_lrn.models.base import RecurrentEncoder, RecurrentModel
 from fairseq_lrn.modules.precision import MATMUL_DTYPES
@@ -55,7 +59,7 @@ EMPTY_ATTENTION = torch.ones(1, 1, device="cpu")  # EOS to EOS, for a sentence w
 # fairseq's modules outside of this package keep buffers that grow with the input.
 _turns = threading.RLock()
 
-PathLike = Union[str, bytes, "os.PathLike[Any]"]
+RAW_TEXT = RawTextFiles(text_files.files, text_files.RECORD, "prepare")
 Segmented = Tuple[str, List[str]]  # raw text and its subwords
 
 
@@ -496,9 +500,7 @@ def load_translator(
     for file, state in zip(files, states):
         _check_task(file, checkpoints.task_name(state))
     directory = None if data is None else checkpoints.decoded("data", data)
-    text_directory = directory or find_text_directory(
-        files[0], states[0], text_files.files, text_files.RECORD, "prepare"
-    )
+    text_directory = directory or find_text_directory(files[0], states[0], RAW_TEXT)
     torch_device = usable_device(device)
     text = RawText(text_directory, checkpoints.source_lang(states[0]))
     with checkpoints.readable(text_directory) as readable_directory:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+# The authors' LSTM and GRU have one bias per gate, and this one is with the recurrent matrix.
+CELLS_WITH_RECURRENT_BIAS = ("gru", "lstm")
+
 
 def set_defaults(args: Any, **defaults: Any) -> None:
     """Set the options that *args* does not have."""

@@ -41,6 +41,11 @@ OPTIONS = {
         *("model", "FILE", "--prompt", "--length", "--temperature", "--top-k", "--top-p"),
         *("--seed", "--data", "--device"),
     ],
+    "prepare-labelled": [
+        *("--kind", "--trainpref", "--validpref", "--testpref", "--destdir", "--tokenizer"),
+        *("--language", "--vocab-size", "--lowercase", "--threshold", "--vectors"),
+        *("--all-vectors", "--no-characters", "--workers"),
+    ],
 }
 
 
@@ -77,7 +82,8 @@ def test_every_argument_is_explained():
 def test_help_of_the_whole(capsys):
     text = output_of(capsys, "--help")
     for command, module in load_commands().items():
-        assert re.search(rf" {command}\s", text) and module.HELP in text
+        # A long line of help is broken.
+        assert re.search(rf" {command}\s", text) and module.HELP in " ".join(text.split())
 
 
 def test_version(capsys):

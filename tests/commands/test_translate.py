@@ -8,11 +8,8 @@ import threading
 import pytest
 
 from fairseq_lrn import Translation, Translator, load_translator
-from fairseq_lrn.commands import translate
 from fairseq_lrn.commands.main import main
-from fairseq_lrn.commands.translate import blocks, read_lines
 from fairseq_lrn.data import parallel
-from fairseq_lrn.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -147,35 +144,3 @@ def test_full_disk_behind_standard_output(untrained, file, monkeypatch, capsys):
             main(["translate", str(untrained), str(file)])
     assert error.value.code == 2
     assert "cannot write standard output: No space left on device" in capsys.readouterr().err
-
-
-def test_only_line_feeds_end_lines(tmp_path):
-    (tmp_path / "first").write_bytes("\ufeffa\u2028b\x0bc\r\n\nd".encode())
-    (tmp_path / "second").write_bytes(b"e\n")
-    files = [str(tmp_path / name) for name in ("first", "second")]
-    assert list(read_lines(files)) == ["a\u2028b\x0bc\r", "", "d", "e"]
-
-
-@pytest.mark.parametrize("chunk", [1, 5, 1000])
-def test_lines_do_not_depend_on_the_reads(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(translate, "CHUNK", chunk)
-    for content in (b"", b"\n", b"one", b"one\n", b"\n\ntwo three\n\nfour", b"one\n\n"):
-        (tmp_path / "text").write_bytes(content)
-        lines = content.decode().removesuffix("\n").split("\n") if content else []
-        assert list(read_lines([str(tmp_path / "text")])) == lines
-
-
-def test_blocks():
-    """Of two lines, or fewer before a pause, an error and the end."""
-    lines = ["a", "b", "c", None, None, "d"]
-    assert list(blocks(lines, 2)) == [["a", "b"], ["c"], ["d"]]
-
-    def failing():
-        yield "a"
-        raise InputError("not UTF-8")
-
-    found = []
-    with pytest.raises(InputError):
-        for block in blocks(failing(), 2):
-            found.append(block)
-    assert found == [["a"]]

@@ -61,6 +61,57 @@ def test_checkpoint_without_data(tmp_path):
     assert names(tmp_path) == set()
 
 
+LABELLED = {
+    **{"kind": "text", "tokenizer": "space", "language": None, "lowercase": False},
+    **{"characters": False, "labels": ["a", "b"], "version": 1},
+}
+
+
+@pytest.mark.parametrize(
+    "change, further",
+    [
+        ({}, set()),
+        ({"characters": True}, {"characters/dict.txt"}),
+        ({"tokenizer": "sentencepiece"}, {"sentencepiece.bpe.model"}),
+    ],
+)
+def test_labelled_text_is_kept_with_its_directories(tmp_path, change, further):
+    data, checkpoints = tmp_path / "data", tmp_path / "checkpoints"
+    expected = {"prepare_labelled.json", "input0/dict.txt", "label/dict.txt", *further}
+    for name in (*expected, "input0/train.bin", "vectors.txt"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text(f"the content of {name}")
+    (data / "prepare_labelled.json").write_text(json.dumps({**LABELLED, **change}))
+    assert set(text_files.labelled_files(str(data))) == expected
+    checkpoints.mkdir()
+    text_files.keep(str(data), str(checkpoints))
+    kept = [path for path in checkpoints.rglob("*") if path.is_file()]
+    assert {str(path.relative_to(checkpoints)) for path in kept} == expected
+    for path in kept:
+        assert path.read_bytes() == (data / path.relative_to(checkpoints)).read_bytes()
+    assert text_files.labelled_files(str(tmp_path)) == []
+
+
+def test_labelled_text_that_cannot_be_kept(tmp_path):
+    (tmp_path / "input0").mkdir()
+    (tmp_path / "input0" / "dict.txt").write_text("a 1\n")
+    (tmp_path / "prepare_labelled.json").write_text(json.dumps(LABELLED))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "input0").write_text("a file")
+    with pytest.raises(InputError, match="cannot write .*input0"):
+        text_files.keep(str(tmp_path), str(tmp_path / "checkpoints"))
+
+
+def test_damaged_record_of_labelled_text(tmp_path):
+    path = tmp_path / "prepare_labelled.json"
+    path.write_text("{}")
+    with pytest.raises(InputError, match="was not written by fairseq-lrn prepare-labelled"):
+        text_files.read_labelled_record(str(tmp_path))
+    path.write_text(json.dumps({**LABELLED, "version": 2}))
+    with pytest.raises(InputError, match="has the format 2, but .* reads 1: prepare the data"):
+        text_files.labelled_files(str(tmp_path))
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", json.dumps({"source_lang": "en"})])
 def test_damaged_record(data, content):
     (data / "prepare.json").write_text(content)

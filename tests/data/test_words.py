@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fairseq_lrn.data.words import split_words
+from fairseq_lrn.data.words import split_words, token_offsets
 
 # Raw text, its subwords in sentencepiece's notation, the words and the index of each subword's.
 CASES = {
@@ -54,3 +54,25 @@ def test_long_text_with_changed_characters():
     found, indices = split_words(" ".join(words), subwords)
     assert found == words
     assert sum(map(int.__eq__, indices, expected)) > 0.99 * len(expected)
+
+
+@pytest.mark.parametrize(
+    "text, tokens, places",
+    [
+        (" It's  here. ", "It 's here .", ["It", "'s", "here", "."]),
+        ("“Oh”  No… MY İron", '" oh " no ... my i̇ ron', "“ Oh ” No … MY İ ron".split()),
+        ("a \x01 b", "a b", ["a", "b"]),
+        ("the dogs", "▁the ▁dog s", ["the", "dog", "s"]),
+        ("ab", "▁ ab", ["", "ab"]),
+        ("\x01", "", []),
+        (" ", "x", [""]),
+    ],
+)
+def test_offsets(text, tokens, places):
+    offsets = token_offsets(text, tokens.split())
+    assert [text[start:end] for start, end in offsets] == places
+    assert offsets == sorted(offsets)
+
+
+def test_offsets_of_repeated_words():
+    assert token_offsets("a a, a", ["a", "a", ",", "a"]) == [(0, 1), (2, 3), (3, 4), (5, 6)]

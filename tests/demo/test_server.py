@@ -14,13 +14,19 @@ pytest.importorskip("flask")
 pytest.importorskip("waitress")
 
 from fairseq_lrn.demo import server  # noqa: E402  (it imports Flask)
+from fairseq_lrn.demo.texts import MAX_CHARACTERS, MAX_LINES  # noqa: E402
+from fairseq_lrn.demo.translation import MAX_BEAM, TranslationService  # noqa: E402
 
-MAX_BYTES, MAX_CHARACTERS = server.MAX_BYTES, server.MAX_CHARACTERS
+MAX_BYTES = server.MAX_BYTES
+
+
+def create_app(translator, *arguments):
+    return server.create_app(TranslationService(translator), *arguments)
 
 
 @pytest.fixture(scope="module")
 def client(untrained):
-    return server.create_app(load_translator(str(untrained)), ["localhost"]).test_client()
+    return create_app(load_translator(str(untrained)), ["localhost"]).test_client()
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +39,8 @@ def test_about(client):
         "source": "en",
         "target": "de",
         "max_characters": MAX_CHARACTERS,
-        "max_lines": server.MAX_LINES,
-        "max_beam": server.MAX_BEAM,
+        "max_lines": MAX_LINES,
+        "max_beam": MAX_BEAM,
     }
 
 
@@ -73,7 +79,7 @@ def test_text_without_words(client):
 
 def test_model_without_lrn(prepared_data, tmp_path, sentence):
     save_checkpoint(tmp_path / "checkpoint_last.pt", prepared_data, "--cell", "gru")
-    client = server.create_app(load_translator(str(tmp_path))).test_client()
+    client = create_app(load_translator(str(tmp_path))).test_client()
     (line,) = client.post("/translate", json={"text": sentence, "beam": 1}).get_json()["lines"]
     assert len(line["hypotheses"]) == 1 and line["memory"] is None
 
@@ -101,7 +107,7 @@ def test_model_without_lrn(prepared_data, tmp_path, sentence):
         ('{"text": "a", "beam": 1e999}', "beam must be a whole number"),
         ('{"text": "a", "beam": ' + "9" * 9_999 + "}", "beam must be a whole number"),
         ('{"text": "' + "a" * (MAX_CHARACTERS + 1) + '"}', f"at most {MAX_CHARACTERS}"),
-        ('{"text": "' + "a\\n" * server.MAX_LINES + '"}', "51 lines: at most 50"),
+        ('{"text": "' + "a\\n" * MAX_LINES + '"}', "51 lines: at most 50"),
         (
             '{"text": "\\u0000\\ud800"}',
             "sentence 1 has the code point U+D800, which is not a character",
@@ -139,7 +145,7 @@ def test_other_errors(client, method, path, options, status, message):
 def test_failure_of_the_server(untrained, caplog):
     translator = load_translator(str(untrained))
     translator.hypotheses = lambda *args, **options: 1 / 0
-    answer = server.create_app(translator).test_client().post("/translate", json={"text": "a"})
+    answer = create_app(translator).test_client().post("/translate", json={"text": "a"})
     assert answer.status_code == 500
     assert answer.get_json() == {"error": "the server failed: its terminal shows why"}
     assert "ZeroDivisionError" in caplog.text
@@ -148,7 +154,10 @@ def test_failure_of_the_server(untrained, caplog):
 def test_page_loads_nothing_from_elsewhere(client):
     page = client.get("/")
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    for path in ("/", "/static/page.css", "/static/page.js"):
+    for path in (
+        *("/", "/static/page.css", "/static/page.js"),
+        *("/static/common.js", "/static/label.html", "/static/label.js"),
+    ):
         answer = client.get(path)
         assert answer.status_code == 200
         assert not re.search(r"https?:|[\"']//", answer.get_data(as_text=True))
@@ -163,7 +172,7 @@ def test_page_loads_nothing_from_elsewhere(client):
 )
 def test_unusable_address(host, port, message):
     with pytest.raises(InputError, match=message):
-        server.serve(None, host, port)
+        server.serve(TranslationService(None), host, port)
 
 
 def test_without_flask(monkeypatch):

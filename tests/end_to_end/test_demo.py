@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from fairseq_lrn.demo.server import MAX_CHARACTERS
+from fairseq_lrn.demo.texts import MAX_CHARACTERS
 
 SIZES = [(320, 640), (390, 840), (1280, 800)]
 

@@ -1,13 +1,4 @@
 "use strict";
-const get = (id) => document.getElementById(id);
-let limits = { max_characters: 1000, max_lines: 50, max_beam: 20 };
-let latest = 0;
-
-function element(name, text) {
-  const node = document.createElement(name);
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
 
 function header(text, scope) {
   const cell = element("th");
@@ -90,52 +81,17 @@ function refuse(message) {
   get("message").textContent = message;
 }
 
-// The button stays enabled: a disabled one would lose the focus.
-function setBusy(busy) {
-  document.body.classList.toggle("busy", busy);
-  get("go").textContent = busy ? "Translating\u2026" : "Translate";
-}
-
-async function translate(event) {
+function translate(event) {
   event.preventDefault();
-  const number = ++latest;
-  get("message").textContent = "";
-  setBusy(Boolean(get("text").value.trim()));
-  if (!get("text").value.trim()) return refuse("Type a text first.");
-  let response, answer;
-  try {
-    response = await fetch("/translate", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ text: get("text").value, beam: Number(get("beam").value) }),
-    });
-    answer = await response.json();
-  } catch (error) {
-    if (number === latest) refuse("The server does not answer. Is it still running?");
-    return;
-  } finally {
-    if (number === latest) setBusy(false);
-  }
-  if (number !== latest) return;
-  if (!response.ok) refuse(answer.error);
-  else if (answer.lines.some((line) => line.hypotheses.length)) show(answer.lines);
-  else refuse("The text has no words.");
-}
-
-function count() {
-  const length = [...get("text").value].length;
-  get("count").textContent = `${length} of ${limits.max_characters} characters`;
-  get("count").classList.toggle("error", length > limits.max_characters);
+  const text = get("text").value;
+  const fields = text.trim() ? { text, beam: Number(get("beam").value) } : null;
+  ask("/translate", fields, (answer) => {
+    if (answer.lines.some((line) => line.hypotheses.length)) show(answer.lines);
+    else refuse("The text has no words.");
+  }, refuse);
 }
 
 get("form").addEventListener("submit", translate);
-get("text").addEventListener("input", count);
-get("text").addEventListener("keydown", (event) => {
-  // Enter also ends the input of a character that takes several keys (isComposing).
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  get("form").requestSubmit();
-});
 fetch("/about").then((response) => response.json()).then((about) => {
   limits = about;
   document.title = `${about.source} \u2192 ${about.target} \u2013 fairseq_lrn`;

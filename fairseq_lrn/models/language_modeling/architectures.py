@@ -2,10 +2,7 @@
 
 from fairseq.models import register_model_architecture
 
-from fairseq_lrn.models.defaults import set_defaults
-
-# The authors' LSTM and GRU have one bias per gate, and this one is with the recurrent matrix.
-CELLS_WITH_RECURRENT_BIAS = ("gru", "lstm")
+from fairseq_lrn.models.defaults import CELLS_WITH_RECURRENT_BIAS, set_defaults
 
 
 def _paper(args, **sizes) -> None:

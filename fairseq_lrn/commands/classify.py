@@ -1,0 +1,114 @@
+"""Classify raw text, one text per line; for a model of pairs, two texts separated by a tab.
+
+Reads standard input unless files are given. Writes one line per text, with columns separated by
+tabs: the label and its probability; with --all, the other labels and their probabilities, too. With
+--json, writes one JSON object per text.
+"""
+
+import argparse
+import json
+from typing import Any, List
+
+from fairseq_lrn.commands.streams import blocks, output_file, read_lines
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.classifier import Classification, load_classifier
+
+HELP = "classify raw text"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_labelling_arguments(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="write all labels, the most probable one first"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="write JSON lines, with the words and their weights in the pooling",
+    )
+
+
+def add_labelling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that all commands of labelled text share."""
+    parser.add_argument("model", help="directory of checkpoints, or a checkpoint")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="text in UTF-8")
+    parser.add_argument("--output", metavar="FILE", help="file to write (default: standard output)")
+    parser.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="texts per batch (default: 32)"
+    )
+    parser.add_argument(
+        "--buffer-size",
+        type=int,
+        default=512,
+        metavar="N",
+        help="number of lines to read before they are labelled; fewer if the input pauses "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--data", metavar="DIR", help="prepared data, if they were moved")
+    parser.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
+
+
+def check_buffer_size(args: argparse.Namespace) -> None:
+    """Refuse a buffer without lines.
+
+    Raises:
+        InputError: names the option.
+    """
+    if args.buffer_size < 1:
+        raise InputError(f"--buffer-size must be at least 1, not {args.buffer_size}")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: an option has an invalid value, the model or the input cannot be used, or the
+            output cannot be written.
+    """
+    check_buffer_size(args)
+    classifier = load_classifier(args.model, data=args.data, device=args.device)
+    is_pair = classifier.text.kind == "pair"
+    done = 0
+    with output_file(args.output) as file:
+        for block in blocks(read_lines(args.files), args.buffer_size):
+            texts = [
+                sample_of(line, number, is_pair) for number, line in enumerate(block, done + 1)
+            ]
+            found = classifier(texts, batch_size=args.batch_size, first_number=done + 1)
+            for text, result in zip(texts, found):
+                print(as_json(text, result) if args.json else columns(result, args.all), file=file)
+            file.flush()
+            done += len(block)
+
+
+def sample_of(line: str, number: int, is_pair: bool) -> Any:
+    """The text or the pair of texts on a line.
+
+    Raises:
+        InputError: a line of a pair does not have one tab.
+    """
+    if not is_pair:
+        return line
+    texts = tuple(line.split("\t"))
+    if len(texts) != 2:
+        raise InputError(
+            f"line {number} must have two texts separated by a tab, because the model reads pairs; "
+            f"it has {len(texts)}"
+        )
+    return texts
+
+
+def columns(result: Classification, all_labels: bool) -> str:
+    """The label and its probability; with *all_labels*, those of the other labels after it."""
+    ranked = list(result.probabilities.items())
+    shown = ranked if all_labels else ranked[:1]
+    fields: List[str] = []
+    for label, probability in shown:
+        fields += [label, f"{probability:.4f}"]
+    return "\t".join(fields)
+
+
+def as_json(text: Any, result: Classification) -> str:
+    """A text and its classification as JSON on one line."""
+    return json.dumps({"text": text, **result._asdict()}, ensure_ascii=False)

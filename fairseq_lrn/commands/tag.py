@@ -1,0 +1,103 @@
+"""Find named entities (or other tags) in raw text, one sentence per line.
+
+Reads standard input unless files are given. Writes CoNLL columns: one word per line with its tag in
+the scheme IOB2, separated by a tab, and an empty line after each sentence. With --json, writes one
+JSON object per sentence, with the entities and their places in the text. With --columns, the input
+has one word per line, too, in its first column, and an empty line after each sentence.
+"""
+
+import argparse
+import json
+from typing import Iterable, Iterator, List, Optional
+
+from fairseq_lrn.commands.classify import add_labelling_arguments, check_buffer_size
+from fairseq_lrn.commands.streams import blocks, output_file, read_lines
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.tagger import Tagging, load_tagger
+
+HELP = "find named entities in raw text"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_labelling_arguments(parser)
+    parser.add_argument(
+        "--tokenizer",
+        choices=("moses", "space"),
+        help="moses: part punctuation from words; space: words are between spaces "
+        "(default: moses, if it knows the language of the data)",
+    )
+    parser.add_argument(
+        "--columns",
+        action="store_true",
+        help="the input has a word on each line, in its first column",
+    )
+    parser.add_argument("--json", action="store_true", help="write one JSON object per sentence")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        InputError: an option has an invalid value, the model or the input cannot be used, or the
+            output cannot be written.
+    """
+    check_buffer_size(args)
+    if args.columns and args.tokenizer is not None:
+        raise InputError("--columns gives the words: leave out --tokenizer")
+    tagger = load_tagger(args.model, data=args.data, device=args.device)
+    lines = read_lines(args.files)
+    done = 0
+    with output_file(args.output) as file:
+        for block in blocks(sentences(lines) if args.columns else lines, args.buffer_size):
+            if args.columns:
+                found = tagger.tag_words(block, batch_size=args.batch_size)
+                texts = [" ".join(words) for words in block]
+            else:
+                texts = block
+                found = tagger(
+                    texts, args.tokenizer, batch_size=args.batch_size, first_number=done + 1
+                )
+            for text, tagging in zip(texts, found):
+                file.write(as_json(text, tagging) if args.json else as_columns(tagging))
+            file.flush()
+            done += len(block)
+
+
+def sentences(lines: Iterable[Optional[str]]) -> Iterator[Optional[List[str]]]:
+    """The words of each sentence, from lines with a word in the first column.
+
+    Yields:
+        the words of a sentence, or None where the input pauses between sentences.
+    """
+    words: List[str] = []
+    for line in lines:
+        if line is None:
+            if not words:
+                yield None
+            continue
+        fields = line.split()
+        if fields:
+            words.append(fields[0])
+        elif words:
+            yield words
+            words = []
+    if words:
+        yield words
+
+
+def as_columns(tagging: Tagging) -> str:
+    """Words and tags, one word on each line, and an empty line."""
+    rows = [f"{word}\t{tag}\n" for word, tag in zip(tagging.words, tagging.tags)]
+    return "".join(rows) + "\n"
+
+
+def as_json(text: str, tagging: Tagging) -> str:
+    """A text and its entities as JSON on one line."""
+    record = {
+        "text": text,
+        "entities": [entity._asdict() for entity in tagging.entities],
+        "words": tagging.words,
+        "tags": tagging.tags,
+    }
+    return json.dumps(record, ensure_ascii=False) + "\n"

@@ -1,0 +1,190 @@
+"""Texts with labels as fairseq's models read them: words, characters, and a label or tags."""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary, FairseqDataset
+from fairseq.data.data_utils import collate_tokens
+from torch import Tensor
+
+# Names of what models read, for the first and the second text of a sample.
+INPUT_NAMES = (
+    ("src_tokens", "src_lengths", "src_characters"),
+    ("other_tokens", "other_lengths", "other_characters"),
+)
+
+
+class TextInput(NamedTuple):
+    """One text of each sample.
+
+    Attributes:
+        words: for each sample its words, without ``</s>``, ``T``.
+        characters: for each sample the characters of its words, each word with ``</s>`` at its end,
+            in one sequence; None: the model reads none.
+    """
+
+    words: Sequence[Tensor]
+    characters: Optional[Sequence[Tensor]] = None
+
+
+class LabelledDataset(FairseqDataset):
+    """Samples of one or two texts, with a label or with a tag for each word.
+
+    Args:
+        inputs: one or two texts of each sample.
+        dictionary: dictionary of the words.
+        characters: dictionary of the characters; None: the model reads none.
+        labels: the label of each sample (a number, counted from 0), or its tags, ``T``; None:
+            unknown.
+        max_words: texts are cut to so many words; None: never.
+        max_word_length: characters of a word that are read.
+        shuffle: order samples of the same length at random.
+        left_pad: put padding before the texts.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[TextInput],
+        dictionary: Dictionary,
+        characters: Optional[Dictionary] = None,
+        labels: Optional[Sequence[Tensor]] = None,
+        max_words: Optional[int] = None,
+        max_word_length: int = 25,
+        shuffle: bool = False,
+        left_pad: bool = False,
+    ):
+        self.inputs, self.labels = inputs, labels
+        self.dictionary, self.characters = dictionary, characters
+        self.max_words, self.max_word_length = max_words, max_word_length
+        self.shuffle, self.left_pad = shuffle, left_pad
+        lengths = [[len(words) for words in text.words] for text in inputs]
+        self.sizes = np.array(lengths, dtype=np.int64).sum(0)
+        if max_words is not None:
+            self.sizes = np.minimum(lengths, max_words).sum(0)
+
+    def __len__(self) -> int:
+        return len(self.inputs[0].words)
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        """The sample *index*."""
+        cut = slice(self.max_words)
+        label = None if self.labels is None else self.labels[index]
+        return {
+            "id": index,
+            "words": [text.words[index][cut] for text in self.inputs],
+            "characters": [
+                None if text.characters is None else text.characters[index] for text in self.inputs
+            ],
+            "label": label[cut] if isinstance(label, Tensor) and label.dim() else label,
+        }
+
+    def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
+        """A batch of samples.
+
+        Returns:
+            ``id``, ``nsentences``, ``ntokens`` (words), ``net_input`` and, with labels, ``target``.
+            ``net_input`` has words ``B x T``, numbers of words ``B``, and characters
+            ``B x T x L``, under the names in :data:`INPUT_NAMES`. ``target`` has labels ``B``, or
+            tags ``B x T`` with 0 at padding.
+        """
+        if not samples:
+            return {}
+        net_input = {}
+        for number, _ in enumerate(self.inputs):
+            tokens_name, lengths_name, characters_name = INPUT_NAMES[number]
+            words = [sample["words"][number] for sample in samples]
+            tokens = collate_tokens(words, self.dictionary.pad(), left_pad=self.left_pad)
+            net_input[tokens_name] = tokens
+            net_input[lengths_name] = torch.tensor([len(text) for text in words])
+            if self.characters is not None:
+                net_input[characters_name] = collate_characters(
+                    [sample["characters"][number] for sample in samples],
+                    tokens.ne(self.dictionary.pad()),
+                    self.characters,
+                    self.max_word_length,
+                )
+        batch = {
+            "id": torch.tensor([sample["id"] for sample in samples]),
+            "nsentences": len(samples),
+            "ntokens": sum(len(text) for sample in samples for text in sample["words"]),
+            "net_input": net_input,
+        }
+        labels = [sample["label"] for sample in samples]
+        if self.labels is not None:
+            if isinstance(labels[0], Tensor) and labels[0].dim():
+                batch["target"] = collate_tokens(labels, 0, left_pad=self.left_pad)
+            else:
+                batch["target"] = torch.tensor([int(label) for label in labels])
+        return batch
+
+    def num_tokens(self, index: int) -> int:
+        """Number of words of a sample, in all its texts."""
+        return int(self.sizes[index])
+
+    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        """Numbers of words of several samples."""
+        return self.sizes[indices]
+
+    def size(self, index: int) -> int:
+        """See :meth:`num_tokens`."""
+        return self.num_tokens(index)
+
+    def ordered_indices(self) -> np.ndarray:
+        """Samples from the shortest to the longest, so that batches have little padding."""
+        order = np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+        return order[np.argsort(self.sizes[order], kind="stable")]
+
+
+def collate_characters(
+    sequences: Sequence[Tensor], is_word: Tensor, dictionary: Dictionary, max_length: int
+) -> Tensor:
+    """The characters of each word of a batch.
+
+    Args:
+        sequences: for each text the characters of its words, each word with ``</s>`` at its end.
+            Words beyond the number in *is_word* are left out.
+        is_word: ``B x T``, true at words and false at padding.
+        dictionary: dictionary of the characters.
+        max_length: characters of a word that are kept, from its beginning.
+
+    Returns:
+        ``B x T x L``, where L is the number of characters of the longest word, at least 1.
+    """
+    kept = [
+        sequence[: int(ends[count - 1]) + 1] if count else sequence[:0]
+        for sequence, count in zip(sequences, is_word.sum(1).tolist())
+        for ends in (sequence.eq(dictionary.eos()).nonzero()[:, 0],)
+    ]
+    flat = torch.cat(kept) if kept else torch.zeros(0, dtype=torch.long)
+    is_end = flat.eq(dictionary.eos())
+    ends = is_end.nonzero()[:, 0]
+    starts = torch.cat([ends.new_zeros(1), ends + 1])[:-1] if len(ends) else ends
+    word = is_end.cumsum(0) - is_end.long()  # of each character
+    position = torch.arange(len(flat)) - starts[word]
+    kept_characters = ~is_end & (position < max_length)
+    word, position = word[kept_characters], position[kept_characters]
+    longest = int(position.max()) + 1 if len(position) else 1
+    matrix = flat.new_full((len(ends), longest), dictionary.pad())  # W x L
+    matrix[word, position] = flat[kept_characters]
+    batch = matrix.new_full((*is_word.shape, longest), dictionary.pad())
+    batch[is_word] = matrix
+    return batch
+
+
+class WithoutEnd:
+    """A dataset of sequences, without the ``</s>`` at the end of each.
+
+    Args:
+        dataset: the sequences, with ``</s>``.
+        offset: number to take from each element.
+    """
+
+    def __init__(self, dataset: Sequence[Tensor], offset: int = 0):
+        self.dataset, self.offset = dataset, offset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.dataset[index][:-1] - self.offset

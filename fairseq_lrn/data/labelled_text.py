@@ -1,0 +1,140 @@
+"""Between raw text and what classifiers and taggers read, by ``fairseq-lrn prepare-labelled``."""
+
+import os
+import re
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from fairseq.data import Dictionary
+
+from fairseq_lrn.data.raw_text import check_line, load_bpe
+from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, read_labelled_record
+from fairseq_lrn.data.tokenization import Tokenizer
+from fairseq_lrn.data.words import token_offsets
+from fairseq_lrn.errors import InputError
+
+TOKENIZERS = SPACE, MOSES, SENTENCEPIECE = ("space", "moses", "sentencepiece")
+
+
+class LabelledText:
+    """Converts raw text to words, as the training texts were.
+
+    Args:
+        directory: data that ``fairseq-lrn prepare-labelled`` made, or checkpoints of a training run
+            on them.
+
+    Attributes:
+        kind: what has a label: ``text``, ``pair`` or ``tags`` (each word).
+        labels: the labels, or the tags in the scheme IOBES, in the order in which models count
+            them.
+        tokenizer: what makes words: ``space``, ``moses`` or ``sentencepiece``.
+        language: the language of Moses's rules; None: there are none.
+        lowercase: whether the words in the dictionary are lower-cased.
+        characters: whether the data have the characters of words.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+
+    def __init__(self, directory: str):
+        record = read_labelled_record(directory)
+        self.kind: str = record["kind"]
+        self.labels: List[str] = record["labels"]
+        self.tokenizer: str = record["tokenizer"]
+        self.language: Optional[str] = record["language"]
+        self.lowercase: bool = record["lowercase"]
+        self.characters: bool = record["characters"]
+        self.bpe = None
+        if self.tokenizer == SENTENCEPIECE:
+            self.bpe = load_bpe(os.path.join(directory, SENTENCEPIECE_MODEL))
+
+    def words(self, text: str, name: str = "the text") -> List[str]:
+        """The words (or subwords) of a text; their characters are what models read.
+
+        They are not lower-cased, except subwords, whose text is lower-cased before it is split.
+
+        Args:
+            text: the text.
+            name: what to call it in error messages.
+
+        Raises:
+            InputError: *text* is not a string, has a line break between words, or has characters
+                that UTF-8 cannot hold.
+        """
+        return self._words(text, name, self.tokenizer)
+
+    def _words(self, text: str, name: str, tokenizer: str) -> List[str]:
+        check_line(text, name)
+        if tokenizer == SPACE:
+            return text.split()
+        if tokenizer == MOSES:
+            return Tokenizer(self.language, lowercase=False)(text).split()
+        assert self.bpe is not None
+        return self.bpe.encode(Tokenizer(None, self.lowercase)(text), out_type=str)
+
+    def words_with_offsets(
+        self, text: str, name: str = "the text", tokenizer: Optional[str] = None
+    ) -> List[Tuple[str, int, int]]:
+        """The words of a text, each with its place in it.
+
+        Args:
+            text: the text.
+            name: what to call it in error messages.
+            tokenizer: ``moses`` to split punctuation from words in raw text for a tagger, whose
+                training data were split into words already; None: :attr:`tokenizer`.
+
+        Returns:
+            for each word itself, the position of its first character and the position after its
+            last character. Where Moses changes characters, for example quotation marks, the
+            positions are those of the similar place in *text*.
+
+        Raises:
+            InputError: see :meth:`words`; or there are no rules of Moses for :attr:`language`.
+        """
+        tokenizer = tokenizer or self.tokenizer
+        if tokenizer == SPACE:
+            check_line(text, name)
+            return [(match.group(), *match.span()) for match in re.finditer(r"\S+", text)]
+        if tokenizer == MOSES and self.language is None:
+            raise InputError(
+                "Moses has no rules for the language of these data: separate the words of "
+                f"{name} by spaces, and choose the tokenizer {SPACE}"
+            )
+        words = self._words(text, name, tokenizer)
+        offsets = token_offsets(text, words)
+        return [(word, start, end) for word, (start, end) in zip(words, offsets)]
+
+    def lookup(self, word: str) -> str:
+        """The form of a word in the dictionary."""
+        return word.lower() if self.lowercase else word
+
+
+def word_indices(words: Sequence[str], dictionary: Dictionary) -> torch.Tensor:
+    """The indices of words, ``T + 1``, with ``</s>`` at the end.
+
+    Args:
+        words: words as :meth:`LabelledText.lookup` returns them, or labels. One that is written
+            like a special symbol, such as ``<pad>``, is unknown.
+        dictionary: their dictionary.
+    """
+    indices = torch.tensor([*map(dictionary.index, words), dictionary.eos()])
+    indices[:-1][indices[:-1] < dictionary.nspecial] = dictionary.unk()
+    return indices
+
+
+def character_indices(words: Sequence[str], dictionary: Dictionary) -> torch.Tensor:
+    """The indices of the characters of each word, with ``</s>`` after each word, in one sequence.
+
+    Args:
+        words: words as :meth:`LabelledText.words` returns them.
+        dictionary: dictionary of the characters.
+    """
+    find, unknown, end = dictionary.indices.get, dictionary.unk(), [dictionary.eos()]
+    return torch.tensor(
+        [
+            index
+            for word in words
+            for index in [*(find(character, unknown) for character in word), *end]
+        ],
+        dtype=torch.long,
+    )

@@ -1,0 +1,74 @@
+"""The page of a classifier or tagger: labels, weights of words in the pooling, and entities."""
+
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+from fairseq_lrn.demo.texts import MAX_CHARACTERS, MAX_LINES, checked_fields, lines_of_text
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.classifier import Classification, Classifier
+from fairseq_lrn.generation.tagger import Tagger, Tagging
+
+EXAMPLE = '{"text": "Ada lived in London."}'
+PAIR_EXAMPLE = '{"text": "A dog sleeps.", "other": "An animal sleeps."}'
+
+
+class LabellingService:
+    """Labels the texts of the page.
+
+    Args:
+        model: labels the texts.
+    """
+
+    page = "label.html"
+    route = "/label"
+
+    def __init__(self, model: Union[Classifier, Tagger]):
+        self.model = model
+        self.kind = model.text.kind  # "text", "pair" or "tags"
+
+    def about(self) -> Dict[str, Any]:
+        """See :class:`~fairseq_lrn.demo.server.Service`."""
+        return {"kind": self.kind, "max_characters": MAX_CHARACTERS, "max_lines": MAX_LINES}
+
+    def answer(self, fields: Any) -> Dict[str, Any]:
+        """See :class:`~fairseq_lrn.demo.server.Service`.
+
+        Each line of a text is labelled on its own. Of a pair of texts, line n of one belongs to
+        line n of the other. Lines without words are left out.
+        """
+        example = PAIR_EXAMPLE if self.kind == "pair" else EXAMPLE
+        names = ("text", "other") if self.kind == "pair" else ("text",)
+        fields = checked_fields(fields, set(names), example)
+        columns = [lines_of_text(fields.get(name), example, name) for name in names]
+        if len({len(lines) for lines in columns}) > 1:
+            raise InputError(
+                f"the first text has {len(columns[0])} lines, and the second {len(columns[1])}: "
+                "give as many"
+            )
+        samples = [sample for sample in zip(*columns) if all(sample)]
+        return {"lines": self._label(samples)}
+
+    def _label(self, samples: Sequence[Any]) -> List[Dict[str, Any]]:
+        if isinstance(self.model, Tagger):
+            texts = [text for (text,) in samples]
+            return [tagging_as_json(*one) for one in zip(texts, self.model(texts))]
+        given = samples if self.kind == "pair" else [text for (text,) in samples]
+        return list(map(classification_as_json, self.model(given)))
+
+
+def tagging_as_json(text: str, tagging: Tagging) -> Dict[str, Any]:
+    """A line and its entities."""
+    return {"text": text, "entities": [entity._asdict() for entity in tagging.entities]}
+
+
+def classification_as_json(result: Classification) -> Dict[str, Any]:
+    """The labels of a line, and the weight of each word of its one or two texts."""
+    is_pair = bool(result.words) and isinstance(result.words[0], list)
+    texts = result.words if is_pair else [result.words]
+    weights: List[Optional[List[float]]] = [None] * len(texts)
+    if result.attention is not None:
+        found = result.attention if is_pair else [result.attention]
+        weights = [[round(weight, 4) for weight in one] for one in found]
+    return {
+        "labels": [[label, round(p, 4)] for label, p in result.probabilities.items()],
+        "texts": [{"words": words, "weights": w} for words, w in zip(texts, weights)],
+    }

@@ -1,0 +1,100 @@
+"""What trained classifiers and taggers share: raw text in, batches of similar length."""
+
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from fairseq_lrn.data import text_files
+from fairseq_lrn.data.labelled_dataset import LabelledDataset, TextInput
+from fairseq_lrn.data.labelled_text import LabelledText, character_indices, word_indices
+from fairseq_lrn.generation.inputs import batches, count
+from fairseq_lrn.generation.loading import PathLike, RawTextFiles, load_one, usable_device
+
+RAW_TEXT = RawTextFiles(text_files.labelled_files, text_files.LABELLED_RECORD, "prepare-labelled")
+
+
+class LabelledModel:
+    """A trained classifier or tagger.
+
+    Args:
+        model: the model; it is moved to *device* and prepared for inference.
+        task: its task.
+        text: converts raw text to words.
+        device: device of the model.
+
+    Attributes:
+        labels: the labels, or the tags in the scheme IOBES.
+    """
+
+    def __init__(self, model: Any, task: Any, text: LabelledText, device: torch.device):
+        self.model = model.eval().to(device)
+        self.model.make_generation_fast_()
+        self.task, self.text, self.device = task, text, device
+        self.labels: List[str] = task.labels
+
+    def run(
+        self, texts: Sequence[Sequence[List[str]]], batch_size: int, progress: Optional[bool]
+    ) -> Iterator[Tuple[List[int], Dict[str, Tensor]]]:
+        """Batches of texts as the model reads them. A batch of long texts has fewer of them.
+
+        Args:
+            texts: for each of the one or two texts of a sample, the words of all samples.
+            batch_size: largest number of samples in a batch.
+            progress: show a progress bar; None: on a terminal, from 100 samples on.
+
+        Yields:
+            indices of samples, and the arguments of the model.
+
+        Raises:
+            InputError: *batch_size* is not a whole number above 0.
+        """
+        batch_size = count("batch_size", batch_size)
+        dataset = self.task.build_dataset([self._input(words) for words in texts])
+        for indices in batches(dataset.sizes.tolist(), batch_size, progress):
+            yield indices, self._on_device(dataset, indices)
+
+    def _input(self, texts: Sequence[List[str]]) -> TextInput:
+        forms = [[self.text.lookup(word) for word in words] for words in texts]
+        words = [word_indices(form, self.task.dictionary)[:-1] for form in forms]
+        if not self.task.reads_characters:
+            return TextInput(words)
+        characters = self.task.character_dictionary
+        return TextInput(words, [character_indices(words, characters) for words in texts])
+
+    def _on_device(self, dataset: LabelledDataset, indices: List[int]) -> Dict[str, Tensor]:
+        batch = dataset.collater([dataset[index] for index in indices])
+        return {name: value.to(self.device) for name, value in batch["net_input"].items()}
+
+
+class LoadedParts(NamedTuple):
+    """The arguments of :class:`LabelledModel`."""
+
+    model: Any
+    task: Any
+    text: LabelledText
+    device: torch.device
+
+
+def load_parts(
+    path: PathLike,
+    checkpoint: Optional[PathLike],
+    data: Optional[PathLike],
+    device: Optional[str],
+    task_name: str,
+    kind: str,
+) -> LoadedParts:
+    """Load a trained classifier or tagger.
+
+    Args:
+        path, checkpoint, data: see :func:`~fairseq_lrn.generation.loading.load_one`.
+        device: name of the device; None: a GPU if there is one.
+        task_name: name of the task that trains such models.
+        kind: what the model is, for messages.
+
+    Raises:
+        InputError: the checkpoint, the files of raw text or the device cannot be used.
+    """
+    torch_device = usable_device(device)
+    _, model, task, directory = load_one(path, checkpoint, data, RAW_TEXT, (task_name,), kind)
+    return LoadedParts(model, task, LabelledText(directory), torch_device)

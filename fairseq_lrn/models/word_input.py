@@ -1,0 +1,253 @@
+"""The input of models that read labelled text: words and their characters."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Dict, Optional
+
+import torch
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from torch import Tensor, nn
+
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.models.config_checks import (
+    check_activation,
+    check_choices,
+    check_counts,
+    check_probabilities,
+)
+from fairseq_lrn.modules import RecurrentStack
+from fairseq_lrn.modules.affine import NORMS
+from fairseq_lrn.modules.cells import CELLS
+from fairseq_lrn.modules.characters import CharacterEncoder
+from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.plain_layer import PlainLayer
+from fairseq_lrn.modules.word_embedding import WordEmbedding
+from fairseq_lrn.ops import ACTIVATIONS
+from fairseq_lrn.word_vectors import read_word_vectors
+
+CHARACTER_ENCODERS = ("none", "rnn", "max")
+PROJECTION_NORMS = ("none", *NORMS)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class WordInputConfig(FairseqDataclass):
+    """Options that all models of labelled text share."""
+
+    word_embed_dim: int = field(default=100, metadata={"help": "width of the word embeddings"})
+    word_vectors: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "text file of pre-trained word vectors, e.g. vectors.txt in the directory of "
+            "the data"
+        },
+    )
+    freeze_word_vectors: bool = field(
+        default=False, metadata={"help": "do not train the pre-trained vectors"}
+    )
+    word_dropout: float = field(
+        default=0.0, metadata={"help": "probability of replacing a word by the unknown word"}
+    )
+    character_encoder: ChoiceEnum(CHARACTER_ENCODERS) = field(
+        default="none",
+        metadata={
+            "help": "characters of each word: none, the final states of a recurrence over them "
+            "(rnn), or their maximum (max)"
+        },
+    )
+    character_embed_dim: int = field(
+        default=25, metadata={"help": "width of the character embeddings"}
+    )
+    character_hidden_size: int = field(
+        default=25,
+        metadata={"help": "state size of the recurrence over characters, in each direction"},
+    )
+    character_dropout: float = field(
+        default=0.0, metadata={"help": "dropout probability of the character embeddings"}
+    )
+    input_dropout: float = field(
+        default=0.0, metadata={"help": "dropout probability of words and characters together"}
+    )
+    hidden_size: int = field(
+        default=128, metadata={"help": "state size of the recurrence, in each direction"}
+    )
+    layers: int = field(default=1, metadata={"help": "number of bidirectional recurrent layers"})
+    cell: ChoiceEnum(CELLS) = field(default="lrn", metadata={"help": "recurrent cell"})
+    activation_fn: ChoiceEnum(ACTIVATIONS) = field(
+        default="tanh", metadata={"help": "output activation g of the cells lrn, olrn and atr"}
+    )
+    projection_norm: ChoiceEnum(PROJECTION_NORMS) = field(
+        default="none",
+        metadata={"help": "normalisation of the recurrences' projections of input and state"},
+    )
+    no_projection_bias: bool = field(
+        default=False, metadata={"help": "no bias in the projections of the recurrences' input"}
+    )
+    dropout: float = field(
+        default=0.1, metadata={"help": "dropout probability between layers and after the last one"}
+    )
+    locked_dropout: bool = field(
+        default=False, metadata={"help": "drop the same elements at every word of a text"}
+    )
+
+    def check(self) -> None:
+        """Refuse invalid values and conflicting options.
+
+        Raises:
+            ValueError: names the option and the remedy.
+        """
+        check_counts(
+            self,
+            *("word_embed_dim", "character_embed_dim", "character_hidden_size"),
+            *("hidden_size", "layers"),
+        )
+        check_probabilities(self, "word_dropout", "character_dropout", "input_dropout", "dropout")
+        check_choices(
+            self,
+            cell=CELLS,
+            activation_fn=ACTIVATIONS,
+            character_encoder=CHARACTER_ENCODERS,
+            projection_norm=PROJECTION_NORMS,
+        )
+        check_activation(self)
+        if self.freeze_word_vectors and self.word_vectors is None:
+            raise ValueError(
+                "--freeze-word-vectors needs --word-vectors FILE, the vectors that stay as they are"
+            )
+
+    def recurrence_options(self) -> Dict[str, Any]:
+        """The arguments of :func:`~fairseq_lrn.modules.build_cell`."""
+        norm = str(self.projection_norm)
+        return {
+            "cell": str(self.cell),
+            "activation": str(self.activation_fn),
+            "bias": not self.no_projection_bias,
+            "norm": None if norm == "none" else norm,
+        }
+
+
+class WordInput(nn.Module):
+    """Vectors of words, and of their characters if the options say so.
+
+    Args:
+        cfg: options.
+        dictionary: dictionary of the words.
+        characters: dictionary of the characters; None if the data have none.
+
+    Attributes:
+        width: width C of the output.
+        reads_characters: whether :meth:`forward` needs the characters.
+
+    Raises:
+        InputError: the file of word vectors cannot be used.
+        ValueError: the options ask for characters, and the data have none.
+
+    Source: Zhang and Sennrich (2019), the models of sections 5.2, 5.3 and 5.6.
+    """
+
+    def __init__(self, cfg: WordInputConfig, dictionary: Any, characters: Optional[Any]):
+        super().__init__()
+        name = self.__class__.__name__
+        self.padding_idx, self.unknown = dictionary.pad(), dictionary.unk()
+        self.word_dropout = cfg.word_dropout
+        self.words = build_word_embedding(cfg, dictionary)
+        self.width = cfg.word_embed_dim
+        self.reads_characters = str(cfg.character_encoder) != "none"
+        if self.reads_characters:
+            if characters is None:
+                raise ValueError(
+                    f"--character-encoder {cfg.character_encoder} needs characters, which this "
+                    "task or these data do not have: prepare the data with fairseq-lrn "
+                    "prepare-labelled and use --task text_classification or sequence_tagging, or "
+                    "give --character-encoder none"
+                )
+            self.characters = CharacterEncoder(
+                len(characters),
+                cfg.character_embed_dim,
+                hidden_size=cfg.character_hidden_size,
+                kind=str(cfg.character_encoder),
+                padding_idx=characters.pad(),
+                dropout=cfg.character_dropout,
+                **cfg.recurrence_options(),
+            )
+            self.width += self.characters.width
+        self.dropout = Dropout(cfg.input_dropout, cfg.locked_dropout, name)
+
+    def forward(self, tokens: Tensor, characters: Optional[Tensor] = None) -> Tensor:
+        """
+        Args:
+            tokens: words, ``B x T``.
+            characters: characters of each word, ``B x T x L``.
+
+        Returns:
+            ``T x B x C``.
+        """
+        if self.training and self.word_dropout > 0.0:
+            dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
+            tokens = tokens.masked_fill(dropped & tokens.ne(self.padding_idx), self.unknown)
+        x = self.words(tokens.t())  # B x T to T x B x C
+        if self.reads_characters:
+            if characters is None:
+                raise ValueError("src_characters is missing: the model reads characters")
+            # B x T x L to T x B x L
+            x = torch.cat([x, self.characters(characters.transpose(0, 1))], dim=-1)
+        return self.dropout(x)
+
+
+def build_word_embedding(cfg: WordInputConfig, dictionary: Any) -> WordEmbedding:
+    """The embedding of words, with the vectors of ``--word-vectors`` where there are any.
+
+    Raises:
+        InputError: the file cannot be read, its vectors have another width, or it has no word of
+            the dictionary.
+    """
+    if cfg.word_vectors is None:
+        return WordEmbedding(len(dictionary), cfg.word_embed_dim, dictionary.pad())
+    words, vectors = read_word_vectors(
+        cfg.word_vectors, dictionary.indices, width=cfg.word_embed_dim
+    )
+    if not words:
+        raise InputError(
+            f"--word-vectors {cfg.word_vectors} has no word of the dictionary: its words must have "
+            "the tokens and the casing of the data"
+        )
+    rows = torch.tensor([dictionary.indices[word] for word in words])
+    order = rows.argsort()
+    has_vector = torch.zeros(len(dictionary), dtype=torch.bool)
+    has_vector[rows] = True
+    logger.info("%d of %d words have pre-trained vectors", len(words), len(dictionary))
+    return WordEmbedding(
+        len(dictionary),
+        cfg.word_embed_dim,
+        dictionary.pad(),
+        has_vector=has_vector,
+        vectors=torch.from_numpy(vectors)[order],
+        freeze=cfg.freeze_word_vectors,
+    )
+
+
+def build_stack(cfg: WordInputConfig, width: int) -> RecurrentStack:
+    """The bidirectional recurrent layers above the input of *width*."""
+    widths = [width] + (cfg.layers - 1) * [2 * cfg.hidden_size]
+    return RecurrentStack(
+        PlainLayer(
+            input_size,
+            cfg.hidden_size,
+            dropout=cfg.dropout if index > 0 else 0.0,  # the input has its own dropout
+            locked_dropout=cfg.locked_dropout,
+            bidirectional=True,
+            **cfg.recurrence_options(),
+        )
+        for index, input_size in enumerate(widths)
+    )
+
+
+def final_states(states: Tensor, hidden_size: int) -> Tensor:
+    """The outputs at the end of both directions, ``B x 2H``.
+
+    Args:
+        states: final states of a bidirectional layer, ``2 x B x state_size``.
+        hidden_size: width H of the output of each direction.
+    """
+    return states[..., :hidden_size].transpose(0, 1).flatten(1)  # 2 x B x H to B x 2H

@@ -1,0 +1,90 @@
+"""A vector for each word, from its characters."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_lrn.modules.affine import Affine
+from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.recurrence import RecurrentLayer
+
+KINDS = ("rnn", "max")
+
+
+class CharacterEncoder(nn.Module):
+    """Vectors of words from their characters.
+
+    Args:
+        num_characters: number of characters.
+        embed_dim: width E of their embeddings.
+        hidden_size: state size H of the recurrence, for the kind ``rnn``.
+        kind: ``rnn``: the final states of a bidirectional recurrence over the characters, of width
+            2H. ``max``: the largest value of each element of the embeddings, then an affine map, of
+            width E. The authors' maximum takes the zeros of padding into account; this one does
+            not, so that it does not depend on the other words.
+        padding_idx: the character that fills the words; a word without any other has zeros.
+        dropout: dropout probability of the embeddings.
+        **options: passed to :class:`~fairseq_lrn.modules.RecurrentLayer`.
+
+    Attributes:
+        width: width C of the vectors.
+
+    Raises:
+        ValueError: *kind* is unknown.
+
+    Source: the authors' release (bzhangGo/lrn, ``ner``, ``doc`` and ``nli``).
+    """
+
+    def __init__(
+        self,
+        num_characters: int,
+        embed_dim: int,
+        hidden_size: int,
+        kind: str,
+        padding_idx: int,
+        dropout: float = 0.0,
+        **options: Any,
+    ):
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {KINDS}, not {kind!r}")
+        self.kind, self.padding_idx, self.hidden_size = kind, padding_idx, hidden_size
+        self.embedding = nn.Embedding(num_characters, embed_dim, padding_idx)
+        nn.init.normal_(self.embedding.weight, std=embed_dim**-0.5)
+        nn.init.zeros_(self.embedding.weight[padding_idx])
+        self.dropout = Dropout(dropout, module_name=self.__class__.__name__)
+        if kind == "rnn":
+            self.width = 2 * hidden_size
+            self.recurrence = RecurrentLayer(
+                input_size=embed_dim, hidden_size=hidden_size, bidirectional=True, **options
+            )
+        else:
+            self.width = embed_dim
+            self.map = Affine(embed_dim, embed_dim)
+
+    def forward(self, characters: Tensor) -> Tensor:
+        """Vectors ``T x B x C`` of the words with the characters ``T x B x L``."""
+        is_word = characters.ne(self.padding_idx).any(-1)  # T x B
+        words = characters[is_word]  # W x L
+        vectors = self.embedding.weight.new_zeros(*is_word.shape, self.width)
+        if len(words) == 0:
+            return vectors
+        if not self.dropout.is_active():  # equal words have equal vectors
+            words, inverse = torch.unique(words, dim=0, return_inverse=True)
+            encoded = self._encode(words)[inverse]
+        else:
+            encoded = self._encode(words)
+        return vectors.to(encoded.dtype).index_put((is_word,), encoded)
+
+    def _encode(self, words: Tensor) -> Tensor:
+        """Vectors ``W x C`` of the words ``W x L``, each of which has a character."""
+        is_used = words.ne(self.padding_idx).any(0)
+        words = words[:, : int(is_used.nonzero()[-1]) + 1]
+        x = self.dropout(self.embedding(words.t()))  # W x L to L x W x E
+        padding = words.t().eq(self.padding_idx)
+        if self.kind == "rnn":
+            _, states = self.recurrence(x, self.recurrence.initial_state(x), padding)
+            states = states[..., : self.hidden_size]
+            return states.transpose(0, 1).flatten(1)  # 2 x W x H to W x 2H
+        return self.map(x.masked_fill(padding.unsqueeze(-1), -torch.inf).amax(0))

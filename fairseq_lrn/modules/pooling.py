@@ -1,0 +1,153 @@
+"""Pooling: one vector for a sequence of vectors."""
+
+from typing import Any, Dict, Optional, Tuple, Type
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.linear import Linear
+
+
+class Pooling(nn.Module):
+    """Pooling of sequences, whose padding may be anywhere.
+
+    A sequence that is all padding becomes a vector of zeros.
+
+    Args:
+        input_size: width C of the input.
+        dropout: dropout probability of the input.
+    """
+
+    def __init__(self, input_size: int, dropout: float = 0.0):
+        super().__init__()
+        self.input_size = input_size
+        self.dropout = Dropout(dropout, module_name=self.__class__.__name__)
+
+    def forward(
+        self, x: Tensor, padding_mask: Optional[Tensor] = None, query: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """
+        Args:
+            x: input, ``T x B x C``.
+            padding_mask: ``T x B``, true at padding.
+            query: what is looked for, ``B x Q``; only attentive pooling uses it.
+
+        Returns:
+            the pooled vectors ``B x C``, and the weight of each position ``B x T``, or None.
+        """
+        raise NotImplementedError
+
+
+class AttentivePooling(Pooling):
+    """The sum of the input, weighted by additive attention.
+
+    Args:
+        input_size: width C of the input.
+        hidden_size: width of the hidden layer.
+        query_size: width Q of the query; None: there is no query.
+        dropout: dropout probability of the input, and of the query at each position.
+
+    Source: the authors' release (bzhangGo/lrn, ``doc`` and ``nli``).
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        query_size: Optional[int] = None,
+        dropout: float = 0.0,
+    ):
+        super().__init__(input_size, dropout)
+        self.input_map = _xavier(Linear(input_size, hidden_size))
+        self.query_map = None if query_size is None else _xavier(Linear(query_size, hidden_size))
+        self.score = _xavier(Linear(hidden_size, 1, bias=False))
+
+    def forward(
+        self, x: Tensor, padding_mask: Optional[Tensor] = None, query: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """See :class:`Pooling`."""
+        x = self.dropout(x)
+        hidden = self.input_map(x)
+        if self.query_map is not None:
+            assert query is not None, "query is missing"
+            if self.dropout.is_active():  # another mask at each position
+                query = self.dropout(query.expand(len(x), *query.shape))
+            hidden = hidden + self.query_map(query)
+        scores = self.score(torch.tanh(hidden)).squeeze(-1).float()  # T x B x 1 to T x B
+        if padding_mask is None:
+            weights = torch.softmax(scores, 0)
+        else:
+            # A finite number, so that a sequence that is all padding has no nan.
+            weights = torch.softmax(scores.masked_fill(padding_mask, -1e9), 0)
+            weights = weights.masked_fill(padding_mask, 0.0)
+        weights = weights.t().to(x.dtype)  # T x B to B x T
+        # (B x 1 x T) (B x T x C) to B x C
+        return torch.bmm(weights.unsqueeze(1), x.transpose(0, 1)).squeeze(1), weights
+
+
+class MeanPooling(Pooling):
+    """The mean of the input."""
+
+    def forward(
+        self, x: Tensor, padding_mask: Optional[Tensor] = None, query: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """See :class:`Pooling`."""
+        x = self.dropout(x)
+        is_real = x.new_ones(x.shape[:2]) if padding_mask is None else (~padding_mask).to(x.dtype)
+        weights = is_real / is_real.sum(0).clamp(min=1.0)  # T x B
+        return (weights.unsqueeze(-1) * x).sum(0), weights.t()  # T x B to B x T
+
+
+class MaxPooling(Pooling):
+    """The largest value of each element."""
+
+    def forward(
+        self, x: Tensor, padding_mask: Optional[Tensor] = None, query: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """See :class:`Pooling`."""
+        x = self.dropout(x)
+        if len(x) == 0:
+            return x.sum(0), None
+        if padding_mask is None:
+            return x.amax(0), None
+        largest = x.masked_fill(padding_mask.unsqueeze(-1), -torch.inf).amax(0)
+        return largest.masked_fill(padding_mask.all(0).unsqueeze(-1), 0.0), None
+
+
+POOLINGS: Dict[str, Type[Pooling]] = {
+    "attention": AttentivePooling,
+    "mean": MeanPooling,
+    "max": MaxPooling,
+}
+
+
+def build_pooling(
+    kind: str,
+    input_size: int,
+    hidden_size: int,
+    query_size: Optional[int] = None,
+    dropout: float = 0.0,
+) -> Pooling:
+    """Build a pooling.
+
+    Args:
+        kind: a name in :data:`POOLINGS`.
+        input_size, dropout: see :class:`Pooling`.
+        hidden_size, query_size: of :class:`AttentivePooling`.
+
+    Raises:
+        ValueError: *kind* is unknown.
+    """
+    if kind not in POOLINGS:
+        raise ValueError(f"pooling must be one of {tuple(POOLINGS)}, not {kind!r}")
+    if kind == "attention":
+        return AttentivePooling(input_size, hidden_size, query_size, dropout)
+    return POOLINGS[kind](input_size, dropout)
+
+
+def _xavier(linear: Any) -> Any:
+    nn.init.xavier_uniform_(linear.weight)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+    return linear

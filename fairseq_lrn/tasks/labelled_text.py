@@ -1,0 +1,168 @@
+"""What the tasks of labelled text share: dictionaries, data, and building a model."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, List, Optional, Sequence
+
+from fairseq.data import Dictionary, data_utils
+from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask
+from omegaconf import MISSING
+from torch import Tensor
+
+from fairseq_lrn.data.labelled_dataset import LabelledDataset, TextInput, WithoutEnd
+from fairseq_lrn.errors import InputError
+
+PREPARE = "prepare it with fairseq-lrn prepare-labelled"
+
+
+@dataclass
+class LabelledTextConfig(FairseqDataclass):
+    """Options of the tasks of labelled text."""
+
+    data: str = field(
+        default=MISSING, metadata={"help": "directory that fairseq-lrn prepare-labelled made"}
+    )
+    max_words: int = field(
+        default=0, metadata={"help": "cut training texts to so many words; 0: never"}
+    )
+    max_word_length: int = field(
+        default=25, metadata={"help": "characters of a word that the model reads"}
+    )
+
+
+class LabelledTextTask(FairseqTask):
+    """A task whose data have words, characters, and labels.
+
+    Args:
+        cfg: options.
+        dictionary: dictionary of the words.
+        characters: dictionary of the characters, or None.
+        labels: dictionary of the labels.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        cfg: LabelledTextConfig,
+        dictionary: Dictionary,
+        characters: Optional[Dictionary],
+        labels: Dictionary,
+    ):
+        super().__init__(cfg)
+        if cfg.max_words < 0:
+            raise InputError(f"--max-words must be at least 0, not {cfg.max_words}")
+        if cfg.max_word_length < 1:
+            raise InputError(f"--max-word-length must be at least 1, not {cfg.max_word_length}")
+        self.dictionary, self.character_dictionary = dictionary, characters
+        self.label_dictionary = labels
+        self.reads_characters = characters is not None
+
+    @classmethod
+    def setup_task(cls, cfg: LabelledTextConfig, **kwargs: Any) -> "LabelledTextTask":
+        """Load the dictionaries.
+
+        Raises:
+            InputError: the directory was not made by ``fairseq-lrn prepare-labelled``.
+        """
+        paths = [os.path.join(cfg.data, name, "dict.txt") for name in ("input0", "label")]
+        for path in paths:
+            if not os.path.isfile(path):
+                raise InputError(f"{path} is missing, so {cfg.data} is no labelled text: {PREPARE}")
+        characters = os.path.join(cfg.data, "characters", "dict.txt")
+        words, labels = map(Dictionary.load, paths)
+        return cls(
+            cfg, words, Dictionary.load(characters) if os.path.isfile(characters) else None, labels
+        )
+
+    @property
+    def source_dictionary(self) -> Dictionary:
+        """The dictionary of the words."""
+        return self.dictionary
+
+    @property
+    def target_dictionary(self) -> Dictionary:
+        """The dictionary of the words; fairseq expects that there is one."""
+        return self.dictionary
+
+    @property
+    def labels(self) -> List[str]:
+        """The labels (or tags), in the order in which models count them."""
+        return self.label_dictionary.symbols[self.label_dictionary.nspecial :]
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of texts of each sample."""
+        return 2 if os.path.isdir(os.path.join(self.cfg.data, "input1")) else 1
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build a model. From a checkpoint, it needs no file of word vectors."""
+        if from_checkpoint and getattr(cfg, "word_vectors", None) is not None:
+            from omegaconf import open_dict
+
+            with open_dict(cfg):
+                cfg.word_vectors, cfg.freeze_word_vectors = None, False
+        model = super().build_model(cfg, from_checkpoint)
+        self.reads_characters = getattr(model, "reads_characters", False)
+        return model
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> LabelledDataset:
+        """Load a subset.
+
+        Raises:
+            FileNotFoundError: there is no such subset.
+            InputError: its parts do not belong together.
+        """
+        is_training = "data_selector" in kwargs  # fairseq's trainer gives it for training data only
+        inputs = [self._text(split, number, combine) for number in range(self.num_inputs)]
+        labels = WithoutEnd(
+            self._indexed("label", split, self.label_dictionary, combine),
+            self.label_dictionary.nspecial,
+        )
+        self.datasets[split] = LabelledDataset(
+            inputs,
+            self.dictionary,
+            self.character_dictionary if self.reads_characters else None,
+            self.labels_of(labels, inputs[0].words, split),
+            max_words=(self.cfg.max_words or None) if is_training else None,
+            max_word_length=self.cfg.max_word_length,
+            shuffle=is_training,
+        )
+        return self.datasets[split]
+
+    def build_dataset(self, inputs: Sequence[TextInput]) -> LabelledDataset:
+        """A dataset of texts without labels, in the order of their lengths."""
+        return LabelledDataset(
+            inputs,
+            self.dictionary,
+            self.character_dictionary if self.reads_characters else None,
+            max_word_length=self.cfg.max_word_length,
+        )
+
+    def labels_of(
+        self, labels: Sequence[Tensor], words: Sequence[Tensor], split: str
+    ) -> Sequence[Tensor]:
+        """The labels as :class:`LabelledDataset` takes them.
+
+        Args:
+            labels: of each sample, its label or its tags.
+            words: of each sample.
+            split: name of the subset, for messages.
+        """
+        raise NotImplementedError
+
+    def _text(self, split: str, number: int, combine: bool) -> TextInput:
+        words = WithoutEnd(self._indexed(f"input{number}", split, self.dictionary, combine))
+        if not self.reads_characters:
+            return TextInput(words)
+        name = f"characters{number}"
+        return TextInput(words, self._indexed(name, split, self.character_dictionary, combine))
+
+    def _indexed(self, name: str, split: str, dictionary: Any, combine: bool) -> Any:
+        path = os.path.join(self.cfg.data, name, split)
+        dataset = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
+        if dataset is None:
+            raise FileNotFoundError(f"Dataset not found: {split} ({path})")
+        return dataset

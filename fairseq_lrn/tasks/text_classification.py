@@ -1,0 +1,49 @@
+"""Classification of texts and of pairs of texts, with words and characters."""
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+from fairseq.tasks import register_task
+from torch import Tensor
+
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.tasks.labelled_text import PREPARE, LabelledTextConfig, LabelledTextTask
+
+
+@dataclass
+class TextClassificationConfig(LabelledTextConfig):
+    """Options of ``--task text_classification``."""
+
+
+@register_task("text_classification", dataclass=TextClassificationConfig)
+class TextClassificationTask(LabelledTextTask):
+    """Classification of one text or of a pair of texts.
+
+    It is fairseq's ``sentence_prediction`` with three differences: models can read characters, the
+    two texts of a pair stay apart, and batches hold texts of similar length. The criterion is
+    fairseq's ``sentence_prediction``.
+    """
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build a model, with a head for the labels of the data."""
+        model = super().build_model(cfg, from_checkpoint)
+        model.register_classification_head(
+            "sentence_classification_head", num_classes=len(self.labels)
+        )
+        return model
+
+    def labels_of(
+        self, labels: Sequence[Tensor], words: Sequence[Tensor], split: str
+    ) -> Sequence[Tensor]:
+        """See :class:`LabelledTextTask`.
+
+        Raises:
+            InputError: a sample does not have exactly one label.
+        """
+        found = [labels[index] for index in range(len(labels))]
+        if len(found) != len(words) or any(len(label) != 1 for label in found):
+            raise InputError(
+                f"the labels of {self.cfg.data}, {split}, are not one for each text: {PREPARE} "
+                "--kind text or pair"
+            )
+        return [label[0] for label in found]

@@ -1,0 +1,25 @@
+"""The ``fairseq-train`` options of classifiers and taggers that differ in their cell only.
+
+This file also runs as a script and prints the options: ``python
+scripts/benchmarks/labelled_recipes.py imdb``. ``scripts/labelled_text.sh`` uses this output.
+"""
+
+import sys
+from typing import Dict
+
+CLASSIFICATION = "--task text_classification --criterion sentence_prediction"
+RECIPES: Dict[str, str] = {
+    "imdb": f"{CLASSIFICATION} --arch lrn_classifier --freeze-word-vectors --hidden-size 128 "
+    "--input-dropout 0.3 --head-dropout 0.3 --pooling-dropout 0.3 --max-words 400 "
+    "--max-tokens 12000 --lr 0.002 --lr-scheduler cosine --warmup-updates 100 --clip-norm 1",
+    "snli": f"{CLASSIFICATION} --arch lrn_pair_classifier --freeze-word-vectors --hidden-size 150 "
+    "--input-dropout 0.3 --dropout 0.3 --head-dropout 0.3 --pooling-hidden-size 100 "
+    "--batch-size 64 --lr 0.002 --lr-scheduler cosine --warmup-updates 200 --clip-norm 1",
+    "conll2003": "--task sequence_tagging --criterion sequence_tagging --sentence-avg "
+    "--arch lrn_tagger --hidden-size 200 --input-dropout 0.5 --dropout 0.5 --word-dropout 0.05 "
+    "--character-embed-dim 30 --character-hidden-size 50 "
+    "--batch-size 32 --lr 0.003 --lr-scheduler cosine --warmup-updates 200 --clip-norm 5",
+}
+
+if __name__ == "__main__":
+    print(RECIPES[sys.argv[1]])

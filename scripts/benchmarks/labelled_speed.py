@@ -1,0 +1,157 @@
+"""Time classifiers and taggers with different cells: ``scripts/benchmark.py classify``.
+
+Every cell is in the same model, with the recipe and the data of ``scripts/imdb.sh``, ``snli.sh`` or
+``conll2003.sh``. Every model is trained on the same batches, in turns.
+"""
+
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Dict, List, NamedTuple, Sequence
+
+import torch
+from fairseq import optim, options, tasks
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+from benchmarks.labelled_recipes import RECIPES
+
+CELLS = ("lrn", "olrn", "lstm", "gru", "sru", "atr")
+NUM_BATCHES = 8
+CLIP_NORM = 1.0
+
+
+class LabelledSpeed(NamedTuple):
+    """The speed of a model.
+
+    Attributes:
+        cell: its cell.
+        parameters: number of trained parameters.
+        epoch: seconds of an epoch of training, from the time of some of its batches.
+        inference: texts (or pairs of texts) per second in inference.
+    """
+
+    cell: str
+    parameters: int
+    epoch: float
+    inference: float
+
+
+@dataclass
+class Setup:
+    """A model with everything that fairseq's trainer uses."""
+
+    model: torch.nn.Module
+    criterion: torch.nn.Module
+    optimizer: optim.FairseqOptimizer
+    batches: List[Any]
+    share: float  # of the words of an epoch that are in the batches
+
+
+def build(recipe: str, data: str, cell: str) -> Setup:
+    """Build a model, and take some batches of its training data.
+
+    Args:
+        recipe: a name in :data:`RECIPES`.
+        data: data that the script of the recipe prepared.
+        cell: the cell.
+    """
+    parser = options.get_training_parser()
+    arguments = [*RECIPES[recipe].split(), "--cell", cell, "--optimizer", "torch_adam"]
+    args = options.parse_args_and_arch(
+        parser, [data, *arguments, "--word-vectors", f"{data}/vectors.txt"]
+    )
+    cfg = convert_namespace_to_omegaconf(args)
+    task = tasks.setup_task(cfg.task)
+    torch.manual_seed(1)
+    model = task.build_model(cfg.model)
+    task.load_dataset("train", data_selector=None)
+    dataset = task.dataset("train")
+    iterator = task.get_batch_iterator(
+        dataset,
+        max_tokens=cfg.dataset.max_tokens,
+        max_sentences=cfg.dataset.batch_size,
+        required_batch_size_multiple=8,
+        seed=1,
+    ).next_epoch_itr(shuffle=True)
+    batches = [batch for _, batch in zip(range(NUM_BATCHES), iterator)]
+    share = sum(batch["ntokens"] for batch in batches) / dataset.sizes.sum()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return Setup(
+        model,
+        task.build_criterion(cfg.criterion),
+        optim.build_optimizer(cfg.optimizer, trained),
+        batches,
+        share,
+    )
+
+
+def measure(
+    recipe: str, data: str, cells: Sequence[str] = CELLS, rounds: int = 5
+) -> List[LabelledSpeed]:
+    """Time training steps and inference, in turns.
+
+    Args:
+        recipe, data: see :func:`build`.
+        cells: cells to measure.
+        rounds: turns of each model, after one turn that does not count.
+    """
+    setups = {cell: build(recipe, data, cell) for cell in cells}
+    times: Dict[str, Dict[str, List[float]]] = {cell: {"train": [], "infer": []} for cell in cells}
+    for turn in range(rounds + 1):
+        for cell, setup in setups.items():
+            for kind, run in (("train", train), ("infer", infer)):
+                start = time.perf_counter()
+                run(setup)
+                if turn > 0:
+                    times[cell][kind].append(time.perf_counter() - start)
+    results = []
+    for cell, setup in setups.items():
+        texts = sum(batch["nsentences"] for batch in setup.batches)
+        count = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
+        seconds = {kind: median(values) for kind, values in times[cell].items()}
+        results.append(
+            LabelledSpeed(cell, count, seconds["train"] / setup.share, texts / seconds["infer"])
+        )
+    return results
+
+
+def train(setup: Setup) -> None:
+    """A training step with each batch."""
+    setup.model.train()
+    for batch in setup.batches:
+        setup.optimizer.zero_grad()
+        loss, sample_size, _ = setup.criterion(setup.model, batch)
+        setup.optimizer.backward(loss)
+        setup.optimizer.multiply_grads(1.0 / sample_size)
+        setup.optimizer.clip_grad_norm(CLIP_NORM)
+        setup.optimizer.step()
+
+
+@torch.no_grad()
+def infer(setup: Setup) -> None:
+    """Labels of the texts of each batch."""
+    setup.model.eval()
+    for batch in setup.batches:
+        arguments = batch["net_input"]
+        if hasattr(setup.model, "decode"):
+            scores, extra = setup.model(**arguments)
+            setup.model.decode(scores, extra["padding_mask"])
+        else:
+            head = next(iter(setup.model.classification_heads))
+            setup.model(**arguments, classification_head_name=head)
+
+
+def format_table(speeds: Sequence[LabelledSpeed]) -> str:
+    """A Markdown table. The ratios compare each row with the first one."""
+    first = speeds[0]
+    rows = [
+        f"| cell | parameters, thousands | epoch, s | this row / {first.cell} "
+        f"| inference, texts/s | {first.cell} / this row |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for cell, parameters, epoch, inference in speeds:
+        rows.append(
+            f"| {cell} | {parameters / 1e3:.0f} | {epoch:.1f} | {epoch / first.epoch:.2f} "
+            f"| {inference:.0f} | {first.inference / inference:.2f} |"
+        )
+    return "\n".join(rows)

@@ -1,0 +1,56 @@
+# Sourced by imdb.sh, snli.sh and conll2003.sh: preparing labelled text and training on it. All models
+# of a script differ in their cell only.
+
+LABELLED_MODELS="lrn olrn lstm gru sru atr"
+
+# Sets raw, directory, model, seed, run_name, updates, options and vectors from a script's arguments.
+# Without --vectors, the vectors are those in RAW_DIR or in the directory glove beside it.
+parse_labelled() { # name of the script, its default of --updates, suffix of files, arguments...
+  directory=$ROOT/$1 updates=$2 vectors=
+  parse_arguments "$LABELLED_MODELS" --vectors "${@:4}"
+  check_raw "bash scripts/$1.sh RAW_DIR" "train.$3" "valid.$3"
+  if [ -z "$vectors" ]; then
+    vectors=$(find "$raw" "$raw/../glove" -maxdepth 1 -name '*.100d*.txt*' 2>/dev/null | head -n 1)
+    [ -n "$vectors" ] ||
+      fail "there are no word vectors (*.100d*.txt or .txt.gz) in $raw: give --vectors FILE"
+  fi
+  [ -s "$vectors" ] || fail "$vectors is missing or empty"
+}
+
+# Prepares the texts in DIRECTORY/data.
+prepare_labelled() { # suffix of files, options...
+  local data=$directory/data test=()
+  mkdir -p "$directory"
+  lock "$directory"
+  if [ -d "$data" ]; then
+    grep -qF "\"$raw/train.$1\"" "$data/prepare_labelled.json" ||
+      fail "$data was not prepared from $raw: choose another --dir, or remove $data"
+    echo "reusing $data"
+  else
+    [ ! -s "$raw/test.$1" ] || test=(--testpref "$raw/test.$1")
+    fairseq-lrn prepare-labelled --trainpref "$raw/train.$1" --validpref "$raw/valid.$1" \
+      "${test[@]}" --destdir "$data" --vectors "$vectors" "${@:2}"
+  fi
+  exec 9>&-
+}
+
+# Trains, and prints the metric of the validation texts, and of the test texts if there are any.
+run_labelled() { # name of the recipe, metric, suffix of files
+  local run=$directory/$run_name data=$directory/data subset recipe
+  recipe=$(python "$ROOT/scripts/benchmarks/labelled_recipes.py" "$1")
+  train_once "$run" "$data" "$recipe --cell $model" --word-vectors "$data/vectors.txt" \
+    --optimizer torch_adam --log-interval 50 --no-epoch-checkpoints \
+    --best-checkpoint-metric "$2" --maximize-best-checkpoint-metric
+  for subset in valid test; do
+    [ ! -s "$raw/$subset.$3" ] || score_labelled "$run" "$data" "$subset" "$2"
+  done
+}
+
+# Prints "SUBSET METRIC X".
+score_labelled() { # run's directory, data, subset, metric
+  local log=$1/validate-$3.log
+  fairseq-validate "$2" --user-dir "$USER_DIR" --valid-subset "$3" --required-batch-size-multiple 1 \
+    --path "$1/checkpoints/checkpoint_best.pt" --max-tokens 8000 >"$log" 2>&1 ||
+    fail_with "fairseq-validate failed" "$log" "$1/checkpoints/checkpoint_best.pt"
+  echo "$3 $4 $(sed -nE "s/.*\| $4 ([0-9.]+).*/\1/p" "$log" | tail -n 1)"
+}

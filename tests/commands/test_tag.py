@@ -1,0 +1,66 @@
+"""fairseq-lrn tag."""
+
+import json
+
+import pytest
+
+from fairseq_lrn import load_tagger
+from fairseq_lrn.commands.tag import sentences
+from labelled_corpus import untrained_model
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    return untrained_model(tmp_path_factory.mktemp("tagged"), "tagged")
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "texts"
+    path.write_text("Ada lives in Paris.\n\nMaria runs\n")
+    return path
+
+
+def columns(found):
+    return "".join(
+        "".join(f"{word}\t{tag}\n" for word, tag in zip(text.words, text.tags)) + "\n"
+        for text in found
+    )
+
+
+@pytest.mark.parametrize("options", [[], ["--buffer-size", "1"]])
+def test_columns_out(run, checkpoints, file, options):
+    expected = load_tagger(checkpoints)(["Ada lives in Paris.", "", "Maria runs"])
+    assert run("tag", checkpoints, file, *options) == columns(expected)
+
+
+def test_columns_in_and_out(run, checkpoints, tmp_path):
+    path = tmp_path / "words"
+    path.write_text("Ada NNP O\nlives VB O\n\n\nParis\n")
+    expected = load_tagger(checkpoints).tag_words([["Ada", "lives"], ["Paris"]])
+    assert run("tag", checkpoints, path, "--columns") == columns(expected)
+
+
+def test_json(run, checkpoints, file):
+    records = [json.loads(line) for line in run("tag", checkpoints, file, "--json").splitlines()]
+    assert [record["text"] for record in records] == ["Ada lives in Paris.", "", "Maria runs"]
+    for record in records:
+        assert len(record["words"]) == len(record["tags"])
+        for entity in record["entities"]:
+            assert record["text"][entity["start"] : entity["end"]] == entity["text"]
+
+
+def test_tokenizer(run, checkpoints, file):
+    assert run("tag", checkpoints, file, "--tokenizer", "space").splitlines()[3][:7] == "Paris.\t"
+
+
+def test_refused(refuse, checkpoints, file):
+    message = refuse("tag", checkpoints, file, "--columns", "--tokenizer", "space")
+    assert "--columns gives the words: leave out --tokenizer" in message
+
+
+def test_sentences():
+    """A pause passes between sentences only: a sentence is never cut."""
+    lines = ["a x", None, "b", "", None, "", "c"]
+    assert list(sentences(lines)) == [["a", "b"], None, ["c"]]
+    assert list(sentences(["", "a"])) == [["a"]]

@@ -1,0 +1,96 @@
+"""Classifiers with raw text: results, batches, bad input. The models are untrained."""
+
+import shutil
+
+import pytest
+
+from fairseq_lrn import load_classifier
+from fairseq_lrn.errors import InputError
+from labelled_corpus import untrained_model
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    return untrained_model(tmp_path_factory.mktemp("reviews"), "reviews")
+
+
+@pytest.fixture(scope="module")
+def classifier(checkpoints):
+    return load_classifier(checkpoints, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pair_classifier(tmp_path_factory):
+    directory = untrained_model(tmp_path_factory.mktemp("pairs"), "pairs")
+    return load_classifier(str(directory), device="cpu")
+
+
+TEXTS = ["a fine film", "dull", "an unheard-of plot , dull and long and long", "fine fine"]
+
+
+def test_one_text(classifier):
+    found = classifier("a fine film")
+    assert found.words == ["a", "fine", "film"] and found.label in ("good", "bad")
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+    assert found.probability == found.probabilities[found.label] >= 0.5
+    assert next(iter(found.probabilities)) == found.label
+    assert len(found.attention) == 3 and sum(found.attention) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_a_batch_gives_what_single_texts_give(classifier, batch_size):
+    for text, found in zip(TEXTS, classifier(TEXTS, batch_size=batch_size)):
+        alone = classifier(text)
+        assert found.words == alone.words == text.split()
+        assert found.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+        assert found.attention == pytest.approx(alone.attention, abs=1e-5)
+    assert classifier([]) == []
+
+
+def test_a_text_without_words_is_an_unknown_word(classifier):
+    empty, unknown = classifier(["  ", "<unk>"])
+    assert empty.words == [] and empty.attention == []
+    assert empty.probabilities == pytest.approx(unknown.probabilities)
+
+
+def test_pairs(pair_classifier):
+    pair = ("a dog sleeps", "an animal")
+    found = pair_classifier(pair)
+    assert found.label in ("same", "other")
+    assert found.words == [["a", "dog", "sleeps"], ["an", "animal"]]
+    assert [len(weights) for weights in found.attention] == [3, 2]
+    both = pair_classifier([pair, ("a cat", "")])
+    assert both[0].probabilities == pytest.approx(found.probabilities, abs=1e-5)
+    assert both[1].words == [["a", "cat"], []]
+
+
+@pytest.mark.parametrize("sample", ["a dog", ("a", "b", "c"), 5])
+def test_no_pair(pair_classifier, sample):
+    with pytest.raises(InputError, match="must be a tuple of two strings|give a list"):
+        pair_classifier([sample] if not isinstance(sample, int) else sample)
+
+
+def test_bad_input(classifier):
+    with pytest.raises(InputError, match="text 2"):
+        classifier(["good", 7])
+    with pytest.raises(InputError, match="text 11"):
+        classifier(["a\nb"], first_number=11)
+    with pytest.raises(InputError, match="batch_size must be a whole number above 0"):
+        classifier(TEXTS, batch_size=0)
+
+
+def test_directory_is_self_contained(checkpoints, classifier, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(checkpoints, moved)
+    hidden = checkpoints.parent / "data"
+    hidden.rename(tmp_path / "elsewhere")
+    try:
+        again = load_classifier(moved, device="cpu")
+        assert again(TEXTS[0]).probabilities == classifier(TEXTS[0]).probabilities
+    finally:
+        (tmp_path / "elsewhere").rename(hidden)
+
+
+def test_other_models_are_refused(lm_checkpoints):
+    with pytest.raises(InputError, match="a classifier needs --task text_classification"):
+        load_classifier(lm_checkpoints)

@@ -1,0 +1,59 @@
+"""What the tasks of labelled text share: characters on demand, texts without labels."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from fairseq_lrn.data.labelled_dataset import TextInput
+from fairseq_lrn.models.classification.classifier import LRNClassifierConfig
+from fairseq_lrn.tasks import TextClassificationTask
+from fairseq_lrn.tasks.text_classification import TextClassificationConfig
+from labelled_corpus import reviews
+
+SMALL = {"word_embed_dim": 6, "hidden_size": 4, "character_embed_dim": 4}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return reviews(tmp_path_factory.mktemp("reviews"))
+
+
+@pytest.fixture
+def task(data):
+    return TextClassificationTask.setup_task(TextClassificationConfig(data=str(data)))
+
+
+def model_options(**options):
+    return OmegaConf.structured(
+        LRNClassifierConfig(_name="lrn_classifier", **SMALL, **options),
+        parent=OmegaConf.create({}),
+    )
+
+
+@pytest.mark.parametrize("kind", ["none", "max"])
+def test_characters_are_read_only_if_the_model_does(task, kind):
+    model = task.build_model(model_options(character_encoder=kind)).eval()
+    task.load_dataset("valid")
+    batch = task.dataset("valid").collater([task.dataset("valid")[0]])
+    assert ("src_characters" in batch["net_input"]) == (kind == "max")
+    logits, _ = model(**batch["net_input"], classification_head_name="sentence_classification_head")
+    assert logits.shape == (1, 2)
+
+
+def test_from_a_checkpoint_no_vectors_are_read(task, data):
+    path = data.parent / "vectors.txt"
+    path.write_text("fine " + " ".join(6 * ["1"]) + "\n")
+    options = {"word_vectors": str(path), "freeze_word_vectors": True}
+    model = task.build_model(model_options(**options))
+    path.unlink()
+    again = task.build_model(model_options(**options), from_checkpoint=True)
+    again.load_state_dict(model.state_dict())
+    tokens = torch.arange(len(task.dictionary)).unsqueeze(0)
+    assert torch.equal(model.input.words(tokens), again.input.words(tokens))
+
+
+def test_texts_without_labels(task):
+    task.build_model(model_options())
+    dataset = task.build_dataset([TextInput([torch.tensor([5, 6]), torch.tensor([4])])])
+    assert dataset.ordered_indices().tolist() == [1, 0]
+    assert "target" not in dataset.collater([dataset[0], dataset[1]])

@@ -22,6 +22,8 @@ TEST = [
     *(
         "axe-playwright-python>=0.1.4",
         "hypothesis>=6.100",
+        "pytorch-crf>=0.7.2",
+        "seqeval>=1.2.2",
         "playwright>=1.40",
         "pytest>=7,<9",
         "pytest-timeout>=2.2",

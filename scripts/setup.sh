@@ -91,6 +91,8 @@ fi
 install -c "$constraints" $isolation "$fairseq"
 wait
 echo "setup: fairseq_lrn and its other requirements"
+# seqeval's source archive builds only in isolation.
+if [[ " $* " =~ " dev "|" test " ]]; then install -c "$constraints" --use-pep517 'seqeval>=1.2.2'; fi
 install -c "$constraints" --no-build-isolation -e "$ROOT${extras:+[$extras]}"
 # Record the extras installed from these files. Records of other versions of the files are dropped.
 known=$(grep -F "$stamp " "$stamps" 2>/dev/null || true)

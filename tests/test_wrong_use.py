@@ -110,7 +110,7 @@ COOLDOWN = "--lr-scheduler inverse_sqrt_cooldown --cooldown-updates "
             "--adaptive-softmax-factor",
             "at least 1, not 0",
         ),
-        ("--encoder-embed-path absent.txt", "absent.txt cannot be read", "expected a header line"),
+        ("--encoder-embed-path absent.txt", "cannot read absent.txt", "No such file"),
         ("--encoder-layers-to-keep 0,5", "--encoder-layers-to-keep 0,5", "from 0 to 0"),
         ("--decoder-layers-to-keep a", "--decoder-layers-to-keep a", "must be numbers of layers"),
         ("--arch transformer_lrn --activation-dropout 1", "--activation-dropout", "below 1, not 1"),

@@ -2,9 +2,12 @@
 
 from typing import Optional, Tuple
 
-from fairseq import utils
+import torch
 from fairseq.data import Dictionary
 from torch import nn
+
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.word_vectors import read_word_vectors
 
 
 def build_embeddings(cfg, src_dict: Dictionary, tgt_dict: Dictionary) -> Tuple[nn.Embedding, ...]:
@@ -51,8 +54,8 @@ def build_embedding(
     Args:
         dictionary: dictionary of V tokens.
         embed_dim: embedding dimension.
-        path: text file of pre-trained vectors. It has a header line, then on each line a word and
-            the numbers of its vector. Tokens that are not in the file keep random vectors.
+        path: file of pre-trained vectors, see :func:`~fairseq_lrn.word_vectors.read_word_vectors`.
+            Tokens that are not in the file keep random vectors.
         freeze: do not train the matrix.
         side: ``"encoder"`` or ``"decoder"``, for messages.
 
@@ -73,21 +76,18 @@ def build_embedding(
 def _load_pretrained(embedding: nn.Embedding, dictionary: Dictionary, path: str, side: str):
     option = f"--{side}-embed-path"
     try:
-        vectors = utils.parse_embedding(path)
-    except (OSError, ValueError, StopIteration) as error:
+        words, vectors = read_word_vectors(path, dictionary.indices)
+    except InputError as error:
+        raise ValueError(f"{option}: {error}") from error
+    if vectors.shape[1] != embedding.embedding_dim:
         raise ValueError(
-            f"{option} {path} cannot be read as text vectors ({error}); expected a header line, "
-            "then on each line a word and the numbers of its vector, separated by single spaces"
-        ) from error
-    sizes = sorted({len(vector) for vector in vectors.values()})
-    if sizes != [embedding.embedding_dim]:
-        raise ValueError(
-            f"{option} {path} has vectors of size {', '.join(map(str, sizes)) or 'none'}, "
-            f"but --{side}-embed-dim is {embedding.embedding_dim}; make them equal"
+            f"{option} {path} has vectors of size {vectors.shape[1]}, but --{side}-embed-dim is "
+            f"{embedding.embedding_dim}; make them equal"
         )
-    if not any(token in vectors for token in dictionary.symbols):
+    if not words:
         raise ValueError(
             f"{option} {path} contains no token of the {side}'s dictionary; its words must have "
             "the segmentation (BPE) and casing of the data"
         )
-    utils.load_embedding(vectors, dictionary, embedding)
+    with torch.no_grad():
+        embedding.weight[[dictionary.index(word) for word in words]] = torch.from_numpy(vectors)

@@ -10,7 +10,9 @@ from fairseq.tasks import FairseqTask
 from omegaconf import MISSING
 from torch import Tensor
 
+from fairseq_lrn.data import text_files
 from fairseq_lrn.data.labelled_dataset import LabelledDataset, TextInput, WithoutEnd
+from fairseq_lrn.data.labelled_files import PAIR
 from fairseq_lrn.errors import InputError
 
 PREPARE = "prepare it with fairseq-lrn prepare-labelled"
@@ -95,6 +97,8 @@ class LabelledTextTask(FairseqTask):
     @property
     def num_inputs(self) -> int:
         """Number of texts of each sample."""
+        if text_files.labelled_files(self.cfg.data):
+            return 2 if text_files.read_labelled_record(self.cfg.data)["kind"] == PAIR else 1
         return 2 if os.path.isdir(os.path.join(self.cfg.data, "input1")) else 1
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:

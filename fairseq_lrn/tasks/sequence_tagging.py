@@ -6,7 +6,7 @@ from typing import List, NamedTuple, Sequence, Tuple
 from fairseq.tasks import register_task
 from torch import Tensor
 
-from fairseq_lrn.data.entities import allowed_transitions, spans, to_iob2
+from fairseq_lrn.data.entities import allowed_transitions, spans
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.tasks.labelled_text import PREPARE, LabelledTextConfig, LabelledTextTask
 
@@ -52,8 +52,7 @@ class SequenceTaggingTask(LabelledTextTask):
         right, found, correct = 0, 0, 0
         for of_target, of_prediction in zip(target, predicted):
             entities, guesses = (
-                set(spans(to_iob2([self.tags[tag] for tag in tags])))
-                for tags in (of_target, of_prediction)
+                set(spans([self.tags[tag] for tag in tags])) for tags in (of_target, of_prediction)
             )
             right += len(entities)
             found += len(guesses)

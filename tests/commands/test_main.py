@@ -10,6 +10,9 @@ from fairseq_lrn import __version__
 from fairseq_lrn.commands.main import build_main_parser, load_commands, main
 
 MODEL = ["model", "--data", "--device", "--generation-dtype"]
+LABELLING = [
+    *("model", "FILE", "--output", "--batch-size", "--buffer-size", "--data", "--device", "--json")
+]
 OPTIONS = {
     "prepare": [
         *("--source-lang", "--target-lang", "--trainpref", "--validpref", "--testpref"),
@@ -46,6 +49,8 @@ OPTIONS = {
         *("--language", "--vocab-size", "--lowercase", "--threshold", "--vectors"),
         *("--all-vectors", "--no-characters", "--workers"),
     ],
+    "classify": [*LABELLING, "--all"],
+    "tag": [*LABELLING, "--tokenizer", "--columns"],
 }
 
 

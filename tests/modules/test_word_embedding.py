@@ -1,0 +1,62 @@
+"""Embeddings of words with pre-trained vectors, trained or fixed."""
+
+import pytest
+import torch
+
+from fairseq_lrn.modules.word_embedding import WordEmbedding
+
+HAS_VECTOR = torch.tensor([False, False, False, True, False, True, True])
+VECTORS = torch.arange(12.0).view(3, 4) + 10
+PAD = 1
+
+
+def build(freeze):
+    return WordEmbedding(7, 4, PAD, HAS_VECTOR, VECTORS, freeze)
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_vectors(freeze):
+    module = build(freeze)
+    tokens = torch.tensor([[3, 5, 6], [0, 1, 2]])
+    found = module(tokens)
+    assert torch.equal(found[0], VECTORS) and bool((found[1, 1] == 0).all())
+    assert bool((found[1, [0, 2]] != 0).all())
+    found.pow(2).sum().backward()
+    assert module.weight.shape == ((4 if freeze else 7), 4)
+    is_trained = module.weight.grad.abs().sum(1) > 0
+    # 0 and 2 were read; without freeze 3, 5 and 6, too; padding never learns.
+    assert is_trained.tolist() == (
+        [True, False, True, False] if freeze else [True, False, True, True, False, True, True]
+    )
+
+
+def test_fixed_vectors_are_no_parameters():
+    assert [name for name, _ in build(True).named_parameters()] == ["weight"]
+    assert set(build(True).state_dict()) == {"weight", "fixed", "is_fixed"}
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_loading_needs_no_vectors(freeze):
+    module = build(freeze)
+    other = WordEmbedding(7, 4, PAD)
+    other.load_state_dict(module.state_dict())
+    tokens = torch.arange(7)
+    assert torch.equal(other(tokens), module(tokens))
+    again = build(freeze)
+    again.load_state_dict(other.state_dict())
+    assert torch.equal(again(tokens), module(tokens))
+
+
+def test_all_words_fixed_but_padding():
+    has_vector = torch.tensor([True, False, True])
+    module = WordEmbedding(3, 2, 1, has_vector, torch.ones(2, 2), freeze=True)
+    assert module(torch.tensor([0, 1, 2])).tolist() == [[1, 1], [0, 0], [1, 1]]
+
+
+def test_scale_of_new_vectors():
+    assert abs(WordEmbedding(500, 64, PAD).weight.std() - 1 / 8) < 0.01
+
+
+def test_vectors_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"vectors \(2, 4\) do not fit 3 of 7 words"):
+        WordEmbedding(7, 4, PAD, HAS_VECTOR, VECTORS[:2])

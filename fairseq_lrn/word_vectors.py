@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+from collections import Counter
 from typing import IO, Container, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -112,7 +113,7 @@ def _header(lines: Sequence[str]) -> Optional[Tuple[int, int]]:
 
 
 def _width(path: str, lines: Iterable[str]) -> int:
-    """The smallest number of numbers at the end of a line: a word may look like a number."""
+    """The usual number of numbers at the end of a line: some words end in numbers, too."""
     widths = []
     for number, line in enumerate(lines, 1):
         fields = line.rstrip().split(" ")[1:]
@@ -120,7 +121,7 @@ def _width(path: str, lines: Iterable[str]) -> int:
         if not numbers:
             raise _not_a_vector(path, number)
         widths.append(len(numbers))
-    return min(widths)
+    return Counter(widths).most_common(1)[0][0]
 
 
 def _split(path: str, number: int, line: str, width: int) -> Tuple[str, List[str]]:

@@ -7,7 +7,7 @@ each word, and the page of a tagger shows entities. Needs Flask and waitress (th
 
 import argparse
 import contextlib
-from typing import Any, Optional
+from typing import Any, Callable, Dict, Optional
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.commands.model_arguments import add_model_arguments, load_model
@@ -16,7 +16,10 @@ from fairseq_lrn.generation.classifier import load_classifier
 from fairseq_lrn.generation.tagger import load_tagger
 
 # How to load the models of other tasks than translation.
-LABELLING = {"text_classification": load_classifier, "sequence_tagging": load_tagger}
+LABELLING: Dict[str, Callable[..., Any]] = {
+    "text_classification": load_classifier,
+    "sequence_tagging": load_tagger,
+}
 
 HELP = "serve a web page to try a model"
 

@@ -4,7 +4,7 @@ import contextlib
 import io
 import select
 import sys
-from typing import IO, Iterable, Iterator, List, Optional
+from typing import IO, Iterable, Iterator, List, Optional, TypeVar
 
 from fairseq_lrn.commands.entry import output_failed
 from fairseq_lrn.data.parallel import not_utf8
@@ -14,15 +14,17 @@ from fairseq_lrn.files import atomic_write
 CHUNK = 1 << 16  # bytes that are read at once
 PAUSE = 0.1  # seconds without input, after which the lines so far are processed
 
+Item = TypeVar("Item")
 
-def blocks(lines: Iterable[Optional[str]], size: int) -> Iterator[List[str]]:
+
+def blocks(lines: Iterable[Optional[Item]], size: int) -> Iterator[List[Item]]:
     """Group lines in blocks of *size*, which end early where the input pauses or fails.
 
     Args:
         lines: result of :func:`read_lines`.
         size: number of lines in a block.
     """
-    block: List[str] = []
+    block: List[Item] = []
     try:
         for line in lines:
             if line is not None:

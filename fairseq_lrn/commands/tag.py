@@ -8,7 +8,7 @@ has one word per line, too, in its first column, and an empty line after each se
 
 import argparse
 import json
-from typing import Iterable, Iterator, List, Optional
+from typing import Any, Iterable, Iterator, List, Optional
 
 from fairseq_lrn.commands.classify import add_labelling_arguments, check_buffer_size
 from fairseq_lrn.commands.streams import blocks, output_file, read_lines
@@ -49,16 +49,15 @@ def main(args: argparse.Namespace) -> None:
     lines = read_lines(args.files)
     done = 0
     with output_file(args.output) as file:
-        for block in blocks(sentences(lines) if args.columns else lines, args.buffer_size):
+        given: Iterable[Any] = sentences(lines) if args.columns else lines
+        for block in blocks(given, args.buffer_size):
             if args.columns:
                 found = tagger.tag_words(block, batch_size=args.batch_size)
-                texts = [" ".join(words) for words in block]
             else:
-                texts = block
-                found = tagger(
-                    texts, args.tokenizer, batch_size=args.batch_size, first_number=done + 1
-                )
-            for text, tagging in zip(texts, found):
+                options = {"tokenizer": args.tokenizer, "batch_size": args.batch_size}
+                found = tagger(block, first_number=done + 1, **options)
+            for item, tagging in zip(block, found):
+                text = " ".join(item) if args.columns else item
                 file.write(as_json(text, tagging) if args.json else as_columns(tagging))
             file.flush()
             done += len(block)

@@ -2,8 +2,9 @@
 
 import gzip
 import itertools
+import zlib
 from collections import Counter
-from typing import IO, Container, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import IO, Container, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -25,7 +26,8 @@ def read_word_vectors(
 
     Args:
         path: the file.
-        words: read only the vectors of these words; None: of all.
+        words: read only the vectors of these words; None: of all. The numbers of other words are
+            not looked at.
         width: width D that the vectors must have; None: any.
 
     Returns:
@@ -40,103 +42,130 @@ def read_word_vectors(
     if not sample:
         raise InputError(f"{path} is empty: give a file of word vectors")
     header = _header(sample)
-    if header is not None:
-        del sample[0]
-    found_width = header[1] if header is not None else _width(path, sample)
+    first = 1 if header is None else 2
+    del sample[: first - 1]
+    found_width = _width(path, first, sample, header)
     if width is not None and found_width != width:
         raise InputError(
             f"{path} has vectors of width {found_width}, not {width}: set the width of the "
             "embeddings to it, or give other vectors"
         )
-    first = 1 if header is None else 2
-    vectors = {}
+    found: Dict[str, None] = {}  # a set that keeps the order
+    data = bytearray()  # half the memory of a list of arrays and their matrix
+    number = first - 1
     for number, line in enumerate(itertools.chain(sample, lines), first):
         word, numbers = _split(path, number, line, found_width)
-        if word not in vectors and (words is None or word in words):
-            vectors[word] = _vector(path, number, numbers)
-    count = number - first + 1 if sample else 0
+        if word not in found and (words is None or word in words):
+            found[word] = None
+            data += _vector(path, number, numbers).tobytes()
+    count = number - first + 1
     if header is not None and header[0] != count:
         raise InputError(
             f"{path} has {count} vectors, but its first line says {header[0]}: the file is "
-            "incomplete; fetch it again"
+            "incomplete (fetch it again), or this line is wrong (correct or remove it)"
         )
-    matrix = np.stack(list(vectors.values())) if vectors else np.zeros((0, found_width))
-    return list(vectors), matrix.astype(np.float32)
+    return list(found), np.frombuffer(data, np.float32).reshape(len(found), found_width)
 
 
-def write_word_vectors(path: str, words: Sequence[str], vectors: np.ndarray) -> None:
+def write_word_vectors(path: str, words: Sequence[str], matrix: np.ndarray) -> None:
     """Write word vectors with a header line, so that they can be read again without a change.
 
     Args:
         path: the file.
         words: the words.
-        vectors: their vectors, ``N x D`` in float32.
+        matrix: their vectors, ``N x D`` in float32.
 
     Raises:
         InputError: the file cannot be written.
+        ValueError: the number of words is not N.
     """
+    if len(words) != len(matrix):
+        raise ValueError(f"{len(words)} words do not fit {len(matrix)} vectors")
     with atomic_write(path) as file:
-        file.write(f"{len(words)} {vectors.shape[1]}\n".encode())
-        for word, vector in zip(words, vectors):
+        file.write(f"{len(words)} {matrix.shape[1]}\n".encode())
+        for word, vector in zip(words, matrix.astype(np.float32, copy=False)):
             file.write(f"{word} {' '.join(map(str, vector))}\n".encode())
 
 
 def _lines(path: str) -> Iterator[str]:
-    """The lines of a file without their line feeds. Only a line feed ends a line."""
+    """The lines of a file without spaces at their ends. Only a line feed ends a line."""
     number = 0
     try:
         with open(path, "rb") as start:
             is_gzip = start.read(2) == GZIP
         opened: IO[bytes] = gzip.open(path) if is_gzip else open(path, "rb")  # type: ignore
         with opened as file:
-            for number, line in enumerate(file):
-                yield line.decode("utf-8").rstrip("\n")
+            for line in file:
+                number += 1
+                if b"\0" in line:
+                    raise _not_text(path, number)
+                yield line.decode("utf-8").rstrip(" \r\n")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 (line {number + 1}): give word vectors in text format; a binary "
-            "file of word2vec has to be converted first"
-        ) from error
-    except (OSError, EOFError) as error:
+        raise _not_text(path, number) from error
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {path}: {reason}") from error
+        place = f" after line {number}" if number > 0 else ""
+        raise InputError(f"cannot read {path}{place}: {reason}") from error
 
 
 def _header(lines: Sequence[str]) -> Optional[Tuple[int, int]]:
     """The number and the width of the vectors, if the first line is a header."""
-    fields = lines[0].split()
-    if len(fields) != 2 or not all(field.isdecimal() for field in fields):
+    fields = lines[0].split(" ")
+    if len(fields) != 2 or not all(field.isdecimal() for field in fields) or int(fields[1]) == 0:
         return None
     # A vector of width 1, whose word is a number, is no header.
-    if len(lines) > 1 and len(lines[1].split()) == 2 and fields[1] != "1":
+    if len(lines) > 1 and lines[1].count(" ") == 1 and fields[1] != "1":
         return None
     return int(fields[0]), int(fields[1])
 
 
-def _width(path: str, lines: Iterable[str]) -> int:
-    """The usual number of numbers at the end of a line: some words end in numbers, too."""
+def _width(path: str, first: int, lines: Sequence[str], header: Optional[Tuple[int, int]]) -> int:
+    """The width of the vectors, from the header or else from the first lines.
+
+    Args:
+        path: the file, for messages.
+        first: number of the first of the lines.
+        lines: the first lines of vectors.
+        header: the number and the width of the vectors, if the first line of the file says so.
+    """
     widths = []
-    for number, line in enumerate(lines, 1):
-        fields = line.rstrip().split(" ")[1:]
+    for number, line in enumerate(lines, first):
+        fields = line.split(" ")[1:]
         numbers = list(itertools.takewhile(_is_number, reversed(fields)))
         if not numbers:
             raise _not_a_vector(path, number)
         widths.append(len(numbers))
-    return Counter(widths).most_common(1)[0][0]
+    if header is None:
+        # Some words end in a number, too, and a line may lack a number.
+        return Counter(widths).most_common(1)[0][0]
+    if widths and min(widths) > header[1]:
+        raise InputError(
+            f"{path} has vectors of width {min(widths)}, but its first line says {header[1]}: "
+            "correct or remove this line"
+        )
+    return header[1]
 
 
-def _split(path: str, number: int, line: str, width: int) -> Tuple[str, List[str]]:
+def _split(path: str, number: int, line: str, width: int) -> Tuple[str, str]:
     """The word of a line, and the numbers of its vector as text."""
-    fields = line.rstrip().rsplit(" ", width)
-    if len(fields) != width + 1 or not fields[0]:
+    spaces = line.count(" ")
+    if spaces == width:  # nearly always; much faster than to split the whole line
+        word, _, numbers = line.partition(" ")
+    else:
+        word, *fields = line.rsplit(" ", width)
+        numbers = " ".join(fields)
+    if spaces < width or not word:
         raise _not_a_vector(path, number, width)
-    return fields[0], fields[1:]
+    return word, numbers
 
 
-def _vector(path: str, number: int, numbers: Sequence[str]) -> np.ndarray:
+def _vector(path: str, number: int, numbers: str) -> np.ndarray:
+    fields = numbers.split(" ")
     try:
-        vector = np.array(numbers, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes inf
+            vector = np.array(fields, dtype=np.float32)
     except ValueError as error:
-        raise _not_a_vector(path, number, len(numbers)) from error
+        raise _not_a_vector(path, number, len(fields)) from error
     if not np.isfinite(vector).all():
         raise InputError(f"{path}, line {number}: the vector has nan or inf: remove the line")
     return vector
@@ -155,4 +184,11 @@ def _not_a_vector(path: str, number: int, width: Optional[int] = None) -> InputE
     return InputError(
         f"{path}, line {number}: expected a word and the {wanted} of its vector, separated by "
         "single spaces"
+    )
+
+
+def _not_text(path: str, number: int) -> InputError:
+    return InputError(
+        f"{path} is not UTF-8 (line {number}): give word vectors in text format; a binary file of "
+        "word2vec has to be converted first"
     )

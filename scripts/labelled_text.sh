@@ -10,7 +10,7 @@ parse_labelled() { # name of the script, its default of --updates, suffix of fil
   parse_arguments "$LABELLED_MODELS" --vectors "${@:4}"
   check_raw "bash scripts/$1.sh RAW_DIR" "train.$3" "valid.$3"
   if [ -z "$vectors" ]; then
-    vectors=$(find "$raw" "$raw/../glove" -maxdepth 1 -name '*.100d*.txt*' 2>/dev/null | head -n 1)
+    vectors=$(find "$raw" "$raw/../glove" -maxdepth 1 -name '*.100d*.txt*' 2>/dev/null | head -n 1) || true
     [ -n "$vectors" ] ||
       fail "there are no word vectors (*.100d*.txt or .txt.gz) in $raw: give --vectors FILE"
   fi
@@ -41,15 +41,16 @@ run_labelled() { # name of the recipe, metric, suffix of files
   train_once "$run" "$data" "$recipe --cell $model" --word-vectors "$data/vectors.txt" \
     --optimizer torch_adam --log-interval 50 --no-epoch-checkpoints \
     --best-checkpoint-metric "$2" --maximize-best-checkpoint-metric
+  local task=${recipe#*--task }
   for subset in valid test; do
-    [ ! -s "$raw/$subset.$3" ] || score_labelled "$run" "$data" "$subset" "$2"
+    [ ! -s "$raw/$subset.$3" ] || score_labelled "$run" "$data" "$subset" "$2" "${task%% *}"
   done
 }
 
 # Prints "SUBSET METRIC X".
-score_labelled() { # run's directory, data, subset, metric
+score_labelled() { # run's directory, data, subset, metric, task
   local log=$1/validate-$3.log
-  fairseq-validate "$2" --user-dir "$USER_DIR" --valid-subset "$3" --required-batch-size-multiple 1 \
+  fairseq-validate "$2" --user-dir "$USER_DIR" --valid-subset "$3" --task "$5" \
     --path "$1/checkpoints/checkpoint_best.pt" --max-tokens 8000 >"$log" 2>&1 ||
     fail_with "fairseq-validate failed" "$log" "$1/checkpoints/checkpoint_best.pt"
   echo "$3 $4 $(sed -nE "s/.*\| $4 ([0-9.]+).*/\1/p" "$log" | tail -n 1)"

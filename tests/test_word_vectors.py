@@ -59,6 +59,11 @@ def test_numbers_as_words(tmp_path):
         ("3 2\na 1 2\nb 3 4\n", "has 2 vectors, but its first line says 3: the file is incomplete"),
         ("1 2\na 1 2\nb 3 4\n", "has 2 vectors, but its first line says 1"),
         ("2 3\na 1 2\nb 3 4\n", "line 2: expected a word and the 3 numbers"),
+        ("2 2\na 1 2 3\nb 3 4 5\n", "has vectors of width 3, but its first line says 2: correct"),
+        ("a 1 2\nb 3 1e50\n", "line 2: the vector has nan or inf"),  # too large for float32
+        ("a 1 2\n\n", "line 2: expected a word"),
+        (b"1 2\nthe " + np.zeros(2, np.float32).tobytes(), r"not UTF-8 \(line 2\).*text format"),
+        (gzip.compress(b"a 1 2\n" * 99)[:20] + b"garbage" * 9, "cannot read"),
         (b"a 1 2\nb\xff 3 4\n", r"is not UTF-8 \(line 2\).*binary"),
         (gzip.compress(b"a 1 2\n" * 99)[:-9], "cannot read"),
     ],
@@ -95,3 +100,16 @@ def test_round_trip(tmp_path):
     words, found = read_word_vectors(path)
     assert words == ["a", ". . .", "5"]
     np.testing.assert_array_equal(found, vectors)
+
+
+def test_every_float_comes_back(tmp_path):
+    """Random bits: all exponents, also numbers that are not normal."""
+    bits = np.random.default_rng(2).integers(0, 2**32, size=(40, 50), dtype=np.uint32)
+    vectors = bits.view(np.float32)
+    vectors[~np.isfinite(vectors)] = 1e-45
+    path = str(tmp_path / "vectors.txt")
+    write_word_vectors(path, [f"word{number}" for number in range(40)], vectors)
+    np.testing.assert_array_equal(read_word_vectors(path)[1], vectors)
+    with pytest.raises(ValueError, match="3 words do not fit 40 vectors"):
+        write_word_vectors(path, ["a", "b", "c"], vectors)
+    assert len(read_word_vectors(path)[0]) == 40  # nothing is overwritten

@@ -70,7 +70,8 @@ class CharacterEncoder(nn.Module):
         vectors = self.embedding.weight.new_zeros(*is_word.shape, self.width)
         if len(words) == 0:
             return vectors
-        if not self.dropout.is_active():  # equal words have equal vectors
+        # Equal words have equal vectors. The maximum is faster than the search for equal words.
+        if self.kind == "rnn" and not self.dropout.is_active():
             words, inverse = torch.unique(words, dim=0, return_inverse=True)
             encoded = self._encode(words)[inverse]
         else:

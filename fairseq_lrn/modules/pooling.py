@@ -1,12 +1,12 @@
 """Pooling: one vector for a sequence of vectors."""
 
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import Dict, Optional, Tuple, Type
 
 import torch
 from torch import Tensor, nn
 
+from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.dropout import Dropout
-from fairseq_lrn.modules.linear import Linear
 
 
 class Pooling(nn.Module):
@@ -59,9 +59,9 @@ class AttentivePooling(Pooling):
         dropout: float = 0.0,
     ):
         super().__init__(input_size, dropout)
-        self.input_map = _xavier(Linear(input_size, hidden_size))
-        self.query_map = None if query_size is None else _xavier(Linear(query_size, hidden_size))
-        self.score = _xavier(Linear(hidden_size, 1, bias=False))
+        self.input_map = Affine(input_size, hidden_size)
+        self.query_map = None if query_size is None else Affine(query_size, hidden_size)
+        self.score = Affine(hidden_size, 1, bias=False)
 
     def forward(
         self, x: Tensor, padding_mask: Optional[Tensor] = None, query: Optional[Tensor] = None
@@ -70,7 +70,8 @@ class AttentivePooling(Pooling):
         x = self.dropout(x)
         hidden = self.input_map(x)
         if self.query_map is not None:
-            assert query is not None, "query is missing"
+            if query is None:
+                raise ValueError("query is missing: this pooling was built with query_size")
             if self.dropout.is_active():  # another mask at each position
                 query = self.dropout(query.expand(len(x), *query.shape))
             hidden = hidden + self.query_map(query)
@@ -144,10 +145,3 @@ def build_pooling(
     if kind == "attention":
         return AttentivePooling(input_size, hidden_size, query_size, dropout)
     return POOLINGS[kind](input_size, dropout)
-
-
-def _xavier(linear: Any) -> Any:
-    nn.init.xavier_uniform_(linear.weight)
-    if linear.bias is not None:
-        nn.init.zeros_(linear.bias)
-    return linear

@@ -62,6 +62,7 @@ class WordEmbedding(nn.Module):
         is_fixed: Tensor = self.is_fixed
         rows = torch.where(is_fixed, is_fixed.cumsum(0), (~is_fixed).cumsum(0)) - 1
         self.register_buffer("rows", rows, persistent=False)
+        self.padding_row = int(rows[self.padding_idx])  # once, since this waits for a GPU
         self.any_fixed = bool(is_fixed.any())
 
     def extra_repr(self) -> str:
@@ -69,11 +70,11 @@ class WordEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Embeddings ``... x D`` of the words ``...``."""
-        rows = self.rows[tokens]
         # The padding row gets no gradient, so it stays zero.
-        padding = int(self.rows[self.padding_idx])
-        if not self.any_fixed:
-            return F.embedding(rows, self.weight, padding_idx=padding)
+        padding = self.padding_row
+        if not self.any_fixed:  # the row of a word is its number
+            return F.embedding(tokens, self.weight, padding_idx=padding)
+        rows = self.rows[tokens]
         is_fixed = self.is_fixed[tokens]
         trained = F.embedding(rows.masked_fill(is_fixed, padding), self.weight, padding_idx=padding)
         # Where a word is trained, the index is that of any fixed row.
@@ -90,7 +91,8 @@ class WordEmbedding(nn.Module):
             self.fixed = self.fixed.new_empty(number, self.width)
             if len(self.weight) != self.num_words - number:
                 self.weight = nn.Parameter(
-                    self.weight.new_empty(self.num_words - number, self.width)
+                    self.weight.new_empty(self.num_words - number, self.width),
+                    requires_grad=self.weight.requires_grad,
                 )
             self._number_rows()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -14,10 +14,14 @@ from fairseq_lrn.criterions.fused_label_smoothed_cross_entropy import (
 )
 from fairseq_lrn.criterions.language_model_cross_entropy import LanguageModelCrossEntropyConfig
 from fairseq_lrn.data.parallel import write_lines
+from fairseq_lrn.models.classification.classifier import LRNClassifierConfig
+from fairseq_lrn.models.classification.pair_classifier import LRNPairClassifierConfig
+from fairseq_lrn.models.tagging.tagger import LRNTaggerConfig
 from fairseq_lrn.models.translation.lrn_config import LRNConfig
 from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 from fairseq_lrn.models.translation.transformer_lrn_config import TransformerLRNConfig
 from fairseq_lrn.optim.averaged_sgd import AveragedSGDConfig
+from fairseq_lrn.tasks.text_classification import TextClassificationConfig
 from toy_grammar import generate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +36,9 @@ ELSEWHERE = {
     "bash scripts/tatoeba.sh": "tests/end_to_end/test_multi30k.py",
     "bash scripts/ptb.sh": "tests/end_to_end/test_language_model.py",
     "bash scripts/wikitext2.sh": "tests/end_to_end/test_language_model.py",
+    "bash scripts/imdb.sh": "tests/end_to_end/test_labelled_text.py",
+    "bash scripts/snli.sh": "tests/end_to_end/test_labelled_text.py",
+    "bash scripts/conll2003.sh": "tests/end_to_end/test_labelled_text.py",
     "bash scripts/wmt14_en_de.sh": "tests/end_to_end/test_wmt14.py",
     "bash scripts/compare_cells.sh": "tests/end_to_end/test_compare_cells.py",
     "fairseq-lrn convert": "tests/end_to_end/test_convert.py",
@@ -48,8 +55,9 @@ CHANGES = [
     (r"--rdrop-from-update \d+", "--rdrop-from-update 5"),
     (r"--num-epoch-checkpoints \d+", "--num-epoch-checkpoints 2"),
     (r"--arch lrn ", "--arch lrn_tiny "),
-    (r"--warmup-updates 500", "--warmup-updates 2"),
+    (r"--warmup-updates (1|2|5)00\b", "--warmup-updates 2"),
     (r"--arch lrn_lm ", "--arch lrn_lm --decoder-embed-dim 32 --decoder-hidden-size 32 "),
+    (r"(--arch lrn_(classifier|tagger)) ", r"\1 --word-embed-dim 16 --hidden-size 16 "),
     (
         r"^(fairseq-hydra-train .*)",
         r"\1 optimization.max_update=10 lr_scheduler.cooldown_updates=2 "
@@ -67,6 +75,18 @@ serve() {
   grep -o "^http[^ ]*" serve.log >url.log
 }
 """
+
+
+# Labelled texts for the pages on classification and tagging.
+TEXTS = [
+    f"{label}\t{text}"
+    for label, word in (("good", "fine"), ("bad", "dull"))
+    for text in (f"A {word} film.", f"The plot is {word}.", f"So {word}, so long!")
+]
+TAGGED = [
+    *(("Ada", "B-PER"), ("lived", "O"), ("in", "O"), ("London", "B-LOC"), (".", "O"), ("", "")),
+    *(("New", "B-LOC"), ("York", "I-LOC"), ("is", "O"), ("not", "O"), ("London", "B-LOC")),
+]
 
 
 def blocks(page, language):
@@ -115,6 +135,11 @@ def checkout(tmp_path_factory):
     for split, part in (("train", pairs), ("valid", pairs[:40]), ("test", pairs[40:60])):
         for side, lang in enumerate(("en", "de")):
             write_lines(str(directory / "raw" / f"{split}.{lang}"), [pair[side] for pair in part])
+    for split, part in (("train", TEXTS), ("valid", TEXTS[:4])):
+        write_lines(str(directory / "raw" / f"{split}.tsv"), part)
+        lines = (f"{word}\t{tag}" if word else "" for word, tag in TAGGED)
+        write_lines(str(directory / "raw" / f"{split}.conll"), lines)
+    write_lines(str(directory / "raw" / "sentences.txt"), ["Ada lived in London.", "It rained."])
     return directory
 
 
@@ -154,7 +179,9 @@ def trained(checkout, command):
 
 pytestmark = pytest.mark.xdist_group("docs")
 RUN = [page for page in PAGES if any(not elsewhere(command) for command in commands(page))]
-TESTED_BELOW = "README.md", "your_data.md", "language_models.md"
+TESTED_BELOW = (
+    *("README.md", "your_data.md", "language_models.md", "classification.md", "tagging.md"),
+)
 OTHERS = [page for page in RUN if page.name not in TESTED_BELOW]
 
 
@@ -188,6 +215,26 @@ def test_language_model_in_python(trained, command, monkeypatch, capsys):
     assert (trained / "fused.out").read_text().count("\nH-") == 16  # a multiple of 8
 
 
+@pytest.mark.parametrize(
+    "name, written, num_lines",
+    [
+        ("classification", {"labels.tsv": 4, "labels.jsonl": 4}, 3),
+        ("tagging", {"again.conll": len(TAGGED) + 1, "entities.jsonl": 2}, 2),
+    ],
+)
+def test_labelled_text(trained, command, monkeypatch, capsys, name, written, num_lines):
+    page = ROOT / "docs" / f"{name}.md"
+    output = run_page(page, trained, command)
+    metric = {"classification": "accuracy", "tagging": "f1"}[name]
+    assert re.search(rf"valid on 'valid' subset .*{metric} [\d.]+", output)
+    for file, count in written.items():
+        assert (trained / file).read_text().count("\n") == count, file
+    monkeypatch.chdir(trained)
+    (block,) = blocks(page, "python")
+    exec(block, {})
+    assert len(capsys.readouterr().out.splitlines()) >= num_lines
+
+
 def test_classification(capsys):
     page = ROOT / "docs" / "python.md"
     (block,) = [block for block in blocks(page, "python") if "torch.manual_seed" in block]
@@ -207,6 +254,10 @@ def test_classification(capsys):
         (RNMTConfig, "paper"),
         (FusedLabelSmoothedCrossEntropyConfig, "training"),
         (LanguageModelCrossEntropyConfig, "language_models"),
+        (LRNClassifierConfig, "classification"),
+        (LRNPairClassifierConfig, "classification"),
+        (TextClassificationConfig, "classification"),
+        (LRNTaggerConfig, "tagging"),
         (AveragedSGDConfig, "language_models"),
     ],
 )
@@ -217,7 +268,7 @@ def test_every_option(config, page):
             assert f"`--{field.name.replace('_', '-')}`" in text, field.name
 
 
-MODELS = "model", "language_models"
+MODELS = "model", "language_models", "classification", "tagging"
 
 
 def test_every_architecture():

@@ -103,6 +103,20 @@ def test_no_positions():
         assert build(kind)(torch.zeros(0, 2, 6))[0].tolist() == 2 * [6 * [0.0]]
 
 
+def test_query_is_missing():
+    with pytest.raises(ValueError, match="query is missing"):
+        build("attention", 3)(torch.zeros(5, 2, 6))
+
+
+def test_initialisation():
+    module = AttentivePooling(128, 64, query_size=32)
+    for linear in (module.input_map, module.query_map, module.score):
+        limit = (6 / sum(linear.weight.shape)) ** 0.5
+        assert 0.9 * limit < linear.weight.abs().max() <= limit
+        assert linear.bias is None or not linear.bias.any()
+    assert module.score.bias is None
+
+
 def test_unknown_pooling():
     with pytest.raises(ValueError, match="pooling must be one of .*, not 'last'"):
         build("last")

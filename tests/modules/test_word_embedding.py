@@ -47,6 +47,12 @@ def test_loading_needs_no_vectors(freeze):
     assert torch.equal(again(tokens), module(tokens))
 
 
+def test_frozen_module_stays_frozen():
+    other = WordEmbedding(7, 4, PAD).requires_grad_(False)
+    other.load_state_dict(build(True).state_dict())
+    assert not other.weight.requires_grad
+
+
 def test_all_words_fixed_but_padding():
     has_vector = torch.tensor([True, False, True])
     module = WordEmbedding(3, 2, 1, has_vector, torch.ones(2, 2), freeze=True)

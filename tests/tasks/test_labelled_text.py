@@ -52,6 +52,17 @@ def test_from_a_checkpoint_no_vectors_are_read(task, data):
     assert torch.equal(model.input.words(tokens), again.input.words(tokens))
 
 
+def test_all_texts_are_in_batches(task):
+    """fairseq's default would leave out the two texts, which are fewer than 8."""
+    task.build_model(model_options())
+    task.load_dataset("valid")
+    iterator = task.get_batch_iterator(
+        task.dataset("valid"), max_sentences=1, required_batch_size_multiple=8
+    )
+    batches = list(iterator.next_epoch_itr())
+    assert sorted(int(batch["id"]) for batch in batches) == [0, 1]
+
+
 def test_texts_without_labels(task):
     task.build_model(model_options())
     dataset = task.build_dataset([TextInput([torch.tensor([5, 6]), torch.tensor([4])])])

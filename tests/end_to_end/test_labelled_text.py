@@ -1,0 +1,136 @@
+"""Classifiers and taggers with fairseq's commands, and the scripts of the corpora."""
+
+import re
+
+import pytest
+import torch
+
+from fairseq_lrn import checkpoints, load_classifier, load_tagger
+from labelled_corpus import PAIRS, REVIEWS, TAGGED, pairs, reviews, tagged
+
+SMALL = "--word-embed-dim 8 --hidden-size 6 --character-embed-dim 4".split()
+TRAIN = [
+    *("--optimizer", "adam", "--lr", "0.01", "--no-epoch-checkpoints", "--num-workers", "0"),
+    *("--max-update", "6", "--batch-size", "2", "--cpu"),
+]
+
+
+@pytest.fixture(scope="module")
+def train(command, root):
+    """A function that trains in a directory, on one thread."""
+
+    def train(data, directory, *options, **kwargs):
+        return command(
+            *("env", "OMP_NUM_THREADS=1", "fairseq-train", data, "--save-dir", directory),
+            *("--user-dir", root / "fairseq_lrn", *TRAIN, *options),
+            **kwargs,
+        )
+
+    return train
+
+
+@pytest.mark.parametrize("characters", ["none", "rnn"])
+def test_classifier(command, train, root, tmp_path, characters):
+    data = reviews(tmp_path)
+    options = "--task text_classification --criterion sentence_prediction".split()
+    model = "--arch", "lrn_classifier", "--character-encoder", characters, *SMALL
+    train(data, tmp_path / "run", *options, *model)
+    found = command(
+        *("fairseq-validate", data, "--user-dir", root / "fairseq_lrn", "--cpu"),
+        *(*options[:2], "--path", tmp_path / "run" / "checkpoint_best.pt", "--batch-size", "2"),
+    )
+    assert re.search(r"accuracy (0|50|100)\b", found)
+    assert load_classifier(tmp_path / "run", device="cpu")("dull").label in ("good", "bad")
+
+
+def test_pair_classifier(train, tmp_path):
+    data = pairs(tmp_path)
+    options = "--task text_classification --criterion sentence_prediction".split()
+    train(data, tmp_path / "run", *options, "--arch", "lrn_pair_classifier", *SMALL)
+    found = load_classifier(tmp_path / "run", device="cpu")(("a dog", "a cat"))
+    assert found.label in ("same", "other")
+
+
+def test_fairseqs_own_task(train, tmp_path):
+    """lrn_classifier without characters, and fairseq's task, on the same data."""
+    data = reviews(tmp_path)
+    options = "--task sentence_prediction --num-classes 2 --criterion sentence_prediction".split()
+    options += ["--required-batch-size-multiple", "1"]
+    output = train(data, tmp_path / "run", *options, "--arch", "lrn_classifier", *SMALL)
+    assert "accuracy" in output
+    refused = train(
+        *(data, tmp_path / "other", *options, "--arch", "lrn_classifier", *SMALL),
+        *("--character-encoder", "max"),
+        ok=False,
+    )
+    assert "--character-encoder max needs characters" in refused
+
+
+def test_tagger_resumes(train, tmp_path):
+    """An interrupted run continues as the uninterrupted one, bit for bit."""
+    data = tagged(tmp_path)
+    options = "--task sequence_tagging --criterion sequence_tagging --dropout 0.3".split()
+    model = "--arch", "lrn_tagger", *SMALL, "--character-hidden-size", "4"
+    train(data, tmp_path / "whole", *options, *model)
+    train(data, tmp_path / "parts", *options, *model, "--max-update", "2")
+    train(data, tmp_path / "parts", *options, *model)
+    whole, parts = (
+        checkpoints.load(str(tmp_path / name / "checkpoint_last.pt"))["model"]
+        for name in ("whole", "parts")
+    )
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert load_tagger(tmp_path / "whole", device="cpu")("Ada runs").words == ["Ada", "runs"]
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Raw texts of all kinds, with a test file and vectors of width 100."""
+
+    def write(kind):
+        directory = tmp_path / "raw"
+        directory.mkdir()
+        suffix = "txt" if kind == "conll2003" else "tsv"
+        texts = {"conll2003": TAGGED, "imdb": REVIEWS, "snli": PAIRS}[kind]
+        for split in ("train", "valid", "test"):
+            part = texts["valid" if split == "test" else split]
+            text = part if isinstance(part, str) else "\n".join(part) + "\n"
+            (directory / f"{split}.{suffix}").write_text(text)
+        words = {"a", "dog", "fine", "dull", "runs", "in"}
+        (directory / "glove.100d.txt").write_text(
+            "".join(f"{word}{100 * ' 0.5'}\n" for word in sorted(words))
+        )
+        return directory
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "script, metric", [("imdb", "accuracy"), ("snli", "accuracy"), ("conll2003", "f1")]
+)
+def test_script(command, raw, tmp_path, script, metric):
+    """A second run reads what the first one wrote."""
+    directory = raw(script)
+    options = ["--dir", tmp_path / "runs", "--model", "gru", "--updates", "3", "--seed", "2"]
+    run = ["bash", f"scripts/{script}.sh", directory, *options, "--", "--num-workers", "0"]
+    output = command(*run)
+    found = re.findall(rf"^(valid|test) {metric} ([\d.]+)$", output, re.MULTILINE)
+    assert [subset for subset, _ in found] == ["valid", "test"]
+    assert all(0 <= float(value) <= 100 for _, value in found)
+    assert output.rstrip().splitlines()[-1].startswith(f"test {metric} ")
+    again = command(*run)
+    assert "gru, seed 2: trained already" in again
+    assert re.findall(rf"^(valid|test) {metric} ([\d.]+)$", again, re.MULTILINE) == found
+
+
+def test_script_refuses(command, raw, tmp_path):
+    directory = raw("imdb")
+    (directory / "glove.100d.txt").unlink()
+    for arguments, message in (
+        ([], "give a directory with train.tsv and valid.tsv: bash scripts/imdb.sh RAW_DIR"),
+        ([tmp_path], "train.tsv is missing or empty"),
+        ([directory], "there are no word vectors"),
+        ([directory, "--vectors", "absent"], "absent is missing or empty"),
+        ([directory, "--model", "abacus"], "--model must be one of lrn olrn"),
+    ):
+        assert message in command("bash", "scripts/imdb.sh", *arguments, ok=False)

@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 
 from fairseq_lrn.demo.texts import MAX_CHARACTERS
+from labelled_corpus import untrained_model
 
 SIZES = [(320, 640), (390, 840), (1280, 800)]
 
@@ -181,3 +182,82 @@ def test_long_text(view, sources, width, height):
     assert view.get_by_role("table", name="Memory").locator("tbody tr").count() > 150
     assert overflow(view) <= 0
     assert view.evaluate("document.documentElement.scrollHeight") < 3000
+
+
+@pytest.fixture
+def label_page(root, browser, tmp_path):
+    """A function that serves an untrained model, and returns its page in a tab."""
+    opened = []
+
+    def serve(name):
+        checkpoints = untrained_model(tmp_path, name)
+        command = [sys.executable, "-m", "fairseq_lrn", "serve", str(checkpoints), "--port", "0"]
+        process = subprocess.Popen(
+            command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        view = browser.new_page(viewport={"width": 390, "height": 840})
+        opened.append((process, view))
+        view.wrong = []
+        view.on("pageerror", lambda error: view.wrong.append(str(error)))
+        view.goto(process.stdout.readline().split()[0])
+        return view
+
+    yield serve
+    for process, view in opened:
+        view.close()
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def label(view):
+    view.get_by_role("button", name="Label").click()
+    view.locator("body:not(.busy)").wait_for()
+
+
+def test_classification(label_page):
+    view = label_page("reviews")
+    view.get_by_label("Text", exact=True).fill("a fine film\n\ndull")
+    label(view)
+    parts = view.locator("#result section")
+    assert parts.count() == 2 and view.locator("#kind").inner_text() == "classification"
+    assert parts.first.locator(".word").all_inner_texts() == ["a", "fine", "film"]
+    assert sorted(parts.first.locator("b").all_inner_texts()) == ["bad", "good"]
+    for scheme in ("light", "dark"):
+        view.emulate_media(color_scheme=scheme)
+        assert violations(view) == []
+    assert overflow(view) <= 0
+    view.get_by_label("Text", exact=True).fill(" ")
+    label(view)
+    assert view.get_by_role("alert").inner_text() == "Type a text first."
+    assert parts.count() == 0 and view.wrong == []
+
+
+def test_pairs(label_page):
+    view = label_page("pairs")
+    view.get_by_label("First text").fill("a dog")
+    view.get_by_label("Second text").fill("a cat\nan animal")
+    label(view)
+    assert "first text has 1 lines, and the second 2" in view.get_by_role("alert").inner_text()
+    view.get_by_label("Second text").fill("an animal")
+    label(view)
+    words = view.locator("#result section .word").all_inner_texts()
+    assert words == ["a", "dog", "an", "animal"] and violations(view) == []
+
+
+def test_entities(label_page):
+    """Entities are marked in the text, at their places, also after characters of two code units."""
+    view = label_page("tagged")
+    answer = {
+        "lines": [
+            {
+                "text": "\U0001f600 Ada lives.",
+                "entities": [{"type": "PER", "text": "Ada", "start": 2, "end": 5}],
+            }
+        ]
+    }
+    view.route("**/label", lambda route: route.fulfill(json=answer))
+    view.get_by_label("Text", exact=True).fill("text")
+    label(view)
+    assert view.locator("#result mark").inner_text() == "Ada PER"
+    assert view.locator("#result p").inner_text() == "\U0001f600 Ada PER lives."
+    assert violations(view) == [] and view.wrong == []

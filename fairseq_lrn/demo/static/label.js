@@ -33,7 +33,7 @@ function weighted(words, weights) {
     if (weights) {
       span.className = "word";
       span.title = weights[index].toFixed(3);
-      span.style.backgroundColor = `rgba(var(--mark), ${(0.6 * weights[index] / largest).toFixed(3)})`;
+      span.style.backgroundColor = `rgba(var(--mark), ${(0.4 * weights[index] / largest).toFixed(3)})`;
     }
     paragraph.append(span, " ");
   });

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -15,11 +15,13 @@ from fairseq_lrn.models.config_checks import (
     check_counts,
     check_probabilities,
 )
-from fairseq_lrn.modules import RecurrentStack
+from fairseq_lrn.modules import LRNEncoderLayer, RecurrentStack
 from fairseq_lrn.modules.affine import NORMS
 from fairseq_lrn.modules.cells import CELLS
 from fairseq_lrn.modules.characters import CharacterEncoder
 from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.layers import xavier_linear
+from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.modules.plain_layer import PlainLayer
 from fairseq_lrn.modules.word_embedding import WordEmbedding
 from fairseq_lrn.ops import ACTIVATIONS
@@ -89,6 +91,13 @@ class WordInputConfig(FairseqDataclass):
     )
     locked_dropout: bool = field(
         default=False, metadata={"help": "drop the same elements at every word of a text"}
+    )
+    residual_layers: bool = field(
+        default=False,
+        metadata={
+            "help": "layers with output projection, residual connection and layer norm, as in the "
+            "translation models"
+        },
     )
 
     def check(self) -> None:
@@ -227,20 +236,54 @@ def build_word_embedding(cfg: WordInputConfig, dictionary: Any) -> WordEmbedding
     )
 
 
-def build_stack(cfg: WordInputConfig, width: int) -> RecurrentStack:
-    """The bidirectional recurrent layers above the input of *width*."""
-    widths = [width] + (cfg.layers - 1) * [2 * cfg.hidden_size]
-    return RecurrentStack(
-        PlainLayer(
-            input_size,
-            cfg.hidden_size,
-            dropout=cfg.dropout if index > 0 else 0.0,  # the input has its own dropout
-            locked_dropout=cfg.locked_dropout,
-            bidirectional=True,
-            **cfg.recurrence_options(),
+class TextLayers(nn.Module):
+    """The bidirectional recurrent layers above the input of words.
+
+    Args:
+        cfg: options.
+        width: width C of the input.
+
+    Attributes:
+        width: width 2H of the output.
+    """
+
+    def __init__(self, cfg: WordInputConfig, width: int):
+        super().__init__()
+        self.hidden_size, self.width = cfg.hidden_size, 2 * cfg.hidden_size
+        options = {**cfg.recurrence_options(), "locked_dropout": cfg.locked_dropout}
+        self.input_map: Optional[Linear] = None
+        if cfg.residual_layers:
+            self.input_map = xavier_linear(width, self.width)
+            self.layers = RecurrentStack(
+                LRNEncoderLayer(self.width, cfg.hidden_size, dropout=cfg.dropout, **options)
+                for _ in range(cfg.layers)
+            )
+            return
+        widths = [width] + (cfg.layers - 1) * [self.width]
+        self.layers = RecurrentStack(
+            PlainLayer(
+                input_size,
+                cfg.hidden_size,
+                dropout=cfg.dropout if index > 0 else 0.0,  # the input has its own dropout
+                bidirectional=True,
+                **options,
+            )
+            for index, input_size in enumerate(widths)
         )
-        for index, input_size in enumerate(widths)
-    )
+
+    def forward(self, x: Tensor, padding_mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        """
+        Args:
+            x: input, ``T x B x C``.
+            padding_mask: ``T x B``, true at padding.
+
+        Returns:
+            output ``T x B x 2H``, and the final states of the last layer ``B x 2H``.
+        """
+        if self.input_map is not None:
+            x = self.input_map(x)
+        x, states, _ = self.layers(x, None, padding_mask)
+        return x, final_states(states[-1], self.hidden_size)
 
 
 def final_states(states: Tensor, hidden_size: int) -> Tensor:

@@ -4,12 +4,7 @@ import pytest
 import torch
 
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.models.word_input import (
-    WordInput,
-    WordInputConfig,
-    build_stack,
-    final_states,
-)
+from fairseq_lrn.models.word_input import TextLayers, WordInput, WordInputConfig
 from labelled_tasks import labelled_task, texts
 
 SMALL = {"word_embed_dim": 6, "character_embed_dim": 5, "character_hidden_size": 4}
@@ -114,11 +109,23 @@ def test_bad_options(options, message):
 
 @pytest.mark.parametrize("cell", ["lrn", "olrn", "gru", "lstm", "atr", "sru"])
 def test_final_states_are_the_last_outputs(cell):
-    stack = build_stack(WordInputConfig(cell=cell, hidden_size=4, layers=2), 5)
-    x = torch.randn(7, 3, 5)
+    layers = TextLayers(WordInputConfig(cell=cell, hidden_size=4, layers=2), 5).eval()
     padding = torch.zeros(7, 3, dtype=torch.bool)
     padding[5:, 1] = True
-    output, states, _ = stack(x, None, padding)
-    found = final_states(states[-1], 4)
+    output, found = layers(torch.randn(7, 3, 5), padding)
     expected = torch.cat([output[[6, 4, 6], [0, 1, 2], :4], output[0, :, 4:]], dim=1)
     torch.testing.assert_close(found, expected)
+    assert layers.width == 8
+
+
+def test_residual_layers():
+    """The input's map, and the layers of the translation models."""
+    cfg = WordInputConfig(hidden_size=4, layers=2, residual_layers=True, dropout=0.3)
+    layers = TextLayers(cfg, 5).eval()
+    x = torch.randn(7, 3, 5)
+    output, states = layers(x, None)
+    assert output.shape == (7, 3, 8) and states.shape == (3, 8)
+    expected = layers.input_map(x)
+    for layer in layers.layers:
+        expected, _ = layer(expected, layer.initial_state(expected))
+    torch.testing.assert_close(output, expected)

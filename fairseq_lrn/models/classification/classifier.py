@@ -11,7 +11,7 @@ from fairseq_lrn.models.classification.heads import (
     HeadModel,
     check_single_text,
 )
-from fairseq_lrn.models.word_input import WordInput, build_stack, final_states
+from fairseq_lrn.models.word_input import TextLayers, WordInput
 from fairseq_lrn.modules.pooling import build_pooling
 
 
@@ -43,12 +43,10 @@ class LRNClassifier(HeadModel):
     def __init__(self, cfg: LRNClassifierConfig, dictionary: Any, characters: Optional[Any]):
         super().__init__(2 * cfg.hidden_size, cfg.head_dropout)
         self.padding_idx = dictionary.pad()
-        self.hidden_size = cfg.hidden_size
         self.input = WordInput(cfg, dictionary, characters)
         self.reads_characters = self.input.reads_characters
-        self.layers = build_stack(cfg, self.input.width)
+        self.layers = TextLayers(cfg, self.input.width)
         has_query = str(cfg.pooling) == "attention" and not cfg.no_pooling_query
-        self.has_query = has_query
         self.pooling = build_pooling(
             str(cfg.pooling),
             self.width,
@@ -92,7 +90,6 @@ class LRNClassifier(HeadModel):
         """
         x = self.input(src_tokens, src_characters)
         padding = src_tokens.t().eq(self.padding_idx)  # T x B
-        x, states, _ = self.layers(x, None, padding)
-        query = final_states(states[-1], self.hidden_size) if self.has_query else None
+        x, query = self.layers(x, padding)
         pooled, weights = self.pooling(x, padding, query)
         return self.classify(pooled, classification_head_name), {"attention": weights}

@@ -33,11 +33,15 @@ class LRNPairClassifierConfig(ClassifierConfig):
                 f"twice --hidden-size ({self.hidden_size}) must be divisible by --attention-heads "
                 f"({self.attention_heads}); change one of them"
             )
-        if self.layers != 1:
-            raise ValueError(
-                f"--layers {self.layers} does not apply to lrn_pair_classifier, whose layers are "
-                "fixed: leave it out"
-            )
+        for option, is_given in (
+            (f"--layers {self.layers}", self.layers != 1),
+            ("--residual-layers", self.residual_layers),
+        ):
+            if is_given:
+                raise ValueError(
+                    f"{option} does not apply to lrn_pair_classifier, whose layers are fixed: "
+                    "leave it out"
+                )
 
 
 @register_model("lrn_pair_classifier", dataclass=LRNPairClassifierConfig)

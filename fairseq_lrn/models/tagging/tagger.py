@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from fairseq_lrn.models.config_checks import check_widths
 from fairseq_lrn.models.word_input import (
     CHARACTER_ENCODERS,
+    TextLayers,
     WordInput,
     WordInputConfig,
-    build_stack,
 )
 from fairseq_lrn.modules.crf import LinearChainCRF
 from fairseq_lrn.modules.dropout import Dropout
@@ -68,9 +68,9 @@ class LRNTagger(BaseFairseqModel):
         self.padding_idx = dictionary.pad()
         self.input = WordInput(cfg, dictionary, characters)
         self.reads_characters = self.input.reads_characters
-        self.layers = build_stack(cfg, self.input.width)
+        self.layers = TextLayers(cfg, self.input.width)
         self.dropout = Dropout(cfg.dropout, cfg.locked_dropout, self.__class__.__name__)
-        width = 2 * cfg.hidden_size
+        width = self.layers.width
         self.hidden: Optional[Linear] = None
         if cfg.tag_hidden_size > 0:
             self.hidden = Linear(width, cfg.tag_hidden_size)
@@ -118,7 +118,7 @@ class LRNTagger(BaseFairseqModel):
         """
         x = self.input(src_tokens, src_characters)
         padding = src_tokens.t().eq(self.padding_idx)  # B x T to T x B
-        x = self.dropout(self.layers(x, None, padding)[0])
+        x = self.dropout(self.layers(x, padding)[0])
         if self.hidden is not None:
             x = torch.tanh(self.hidden(x))
         scores = self.scores(x)

@@ -10,11 +10,15 @@ parse_labelled() { # name of the script, its default of --updates, suffix of fil
   parse_arguments "$LABELLED_MODELS" --vectors "${@:4}"
   check_raw "bash scripts/$1.sh RAW_DIR" "train.$3" "valid.$3"
   if [ -z "$vectors" ]; then
-    vectors=$(find "$raw" "$raw/../glove" -maxdepth 1 -name '*.100d*.txt*' 2>/dev/null | head -n 1) || true
-    [ -n "$vectors" ] ||
+    local found
+    found=$(find "$raw" "$raw/../glove" -maxdepth 1 -name '*.100d*.txt*' 2>/dev/null) || true
+    [ -n "$found" ] ||
       fail "there are no word vectors (*.100d*.txt or .txt.gz) in $raw: give --vectors FILE"
+    [[ $found != *$'\n'* ]] || fail "$raw has several files of word vectors: give --vectors FILE"
+    vectors=$found
   fi
   [ -s "$vectors" ] || fail "$vectors is missing or empty"
+  vectors=$(realpath "$vectors")
 }
 
 # Prepares the texts in DIRECTORY/data.
@@ -25,6 +29,8 @@ prepare_labelled() { # suffix of files, options...
   if [ -d "$data" ]; then
     grep -qF "\"$raw/train.$1\"" "$data/prepare_labelled.json" ||
       fail "$data was not prepared from $raw: choose another --dir, or remove $data"
+    grep -qF "\"$vectors\"" "$data/prepare_labelled.json" ||
+      fail "$data was not prepared with $vectors: choose another --dir, or remove $data"
     echo "reusing $data"
   else
     [ ! -s "$raw/test.$1" ] || test=(--testpref "$raw/test.$1")

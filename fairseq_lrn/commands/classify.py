@@ -88,6 +88,7 @@ def sample_of(line: str, number: int, is_pair: bool) -> Any:
     Raises:
         InputError: a line of a pair does not have one tab.
     """
+    line = line.removesuffix("\r")
     if not is_pair:
         return line
     texts = tuple(line.split("\t"))

@@ -12,6 +12,7 @@ from typing import Any, Iterable, Iterator, List, Optional
 
 from fairseq_lrn.commands.classify import add_labelling_arguments, check_buffer_size
 from fairseq_lrn.commands.streams import blocks, output_file, read_lines
+from fairseq_lrn.data.labelled_files import DOCUMENT
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.tagger import Tagging, load_tagger
 
@@ -57,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
                 options = {"tokenizer": args.tokenizer, "batch_size": args.batch_size}
                 found = tagger(block, first_number=done + 1, **options)
             for item, tagging in zip(block, found):
-                text = " ".join(item) if args.columns else item
+                text = " ".join(item) if args.columns else item.removesuffix("\r")
                 file.write(as_json(text, tagging) if args.json else as_columns(tagging))
             file.flush()
             done += len(block)
@@ -65,6 +66,8 @@ def main(args: argparse.Namespace) -> None:
 
 def sentences(lines: Iterable[Optional[str]]) -> Iterator[Optional[List[str]]]:
     """The words of each sentence, from lines with a word in the first column.
+
+    A line that begins a document (``-DOCSTART-``) is left out.
 
     Yields:
         the words of a sentence, or None where the input pauses between sentences.
@@ -76,6 +79,8 @@ def sentences(lines: Iterable[Optional[str]]) -> Iterator[Optional[List[str]]]:
                 yield None
             continue
         fields = line.split()
+        if fields and fields[0] == DOCUMENT:
+            fields = []
         if fields:
             words.append(fields[0])
         elif words:

@@ -96,11 +96,13 @@ class SequenceTaggingCriterion(FairseqCriterion):
 
 def percent(meters: Any, part: str, whole: str) -> float:
     """*part* in percent of *whole*, both sums over a subset; 0 if there is nothing."""
-    total = meters[whole].sum
-    return round(100.0 * meters[part].sum / total, 2) if total > 0 else 0.0
+    # Sums over several processes are tensors.
+    total = float(meters[whole].sum)
+    return round(100.0 * float(meters[part].sum) / total, 2) if total > 0 else 0.0
 
 
 def f1(meters: Any) -> float:
     """F1 of entities in percent: the harmonic mean of precision and recall, over all texts."""
-    total = meters["_entities_right"].sum + meters["_entities_predicted"].sum
-    return round(200.0 * meters["_entities_correct"].sum / total, 2) if total > 0 else 0.0
+    total = float(meters["_entities_right"].sum + meters["_entities_predicted"].sum)
+    correct = float(meters["_entities_correct"].sum)
+    return round(200.0 * correct / total, 2) if total > 0 else 0.0

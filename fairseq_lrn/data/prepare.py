@@ -315,7 +315,7 @@ def write_record(directory: str, policies: Dict[str, Policy], options: PrepareOp
     record["tokenizer"] = options.tokenizer or DEFAULT_TOKENIZER
     record["policies"] = {lang: asdict(found) for lang, found in policies.items()}
     with open(os.path.join(directory, RECORD), "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, sort_keys=True)
+        json.dump(record, file, indent=1, sort_keys=True, ensure_ascii=False)
         file.write("\n")
 
 

@@ -240,7 +240,7 @@ def write_record(directory: str, labels: Dictionary, options: LabelledOptions) -
         "version": LABELLED_VERSION,
     }
     with open(os.path.join(directory, LABELLED_RECORD), "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, sort_keys=True)
+        json.dump(record, file, indent=1, sort_keys=True, ensure_ascii=False)
         file.write("\n")
 
 

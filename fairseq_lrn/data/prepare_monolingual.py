@@ -89,7 +89,7 @@ def _prepare_into(working: str, texts: Dict[str, List[str]], options: Monolingua
     if options.lowercase:
         texts = {split: [line.lower() for line in lines] for split, lines in texts.items()}
     with open(os.path.join(working, MONOLINGUAL_RECORD), "w", encoding="utf-8") as file:
-        json.dump(asdict(options), file, indent=1, sort_keys=True)
+        json.dump(asdict(options), file, indent=1, sort_keys=True, ensure_ascii=False)
         file.write("\n")
     prefix = os.path.join(working, "text")
     for split, lines in texts.items():

@@ -33,18 +33,18 @@ class LabellingService:
         """See :class:`~fairseq_lrn.demo.server.Service`.
 
         Each line of a text is labelled on its own. Of a pair of texts, line n of one belongs to
-        line n of the other. Lines without words are left out.
+        line n of the other. Lines without words in any text are left out.
         """
         example = PAIR_EXAMPLE if self.kind == "pair" else EXAMPLE
         names = ("text", "other") if self.kind == "pair" else ("text",)
         fields = checked_fields(fields, set(names), example)
-        columns = [lines_of_text(fields.get(name), example, name) for name in names]
+        columns = [without_end(lines_of_text(fields.get(n), example, n)) for n in names]
         if len({len(lines) for lines in columns}) > 1:
             raise InputError(
                 f"the first text has {len(columns[0])} lines, and the second {len(columns[1])}: "
                 "give as many"
             )
-        samples = [sample for sample in zip(*columns) if all(sample)]
+        samples = [sample for sample in zip(*columns) if any(sample)]
         return {"lines": self._label(samples)}
 
     def _label(self, samples: Sequence[Any]) -> List[Dict[str, Any]]:
@@ -53,6 +53,13 @@ class LabellingService:
             return [tagging_as_json(*one) for one in zip(texts, self.model(texts))]
         given = samples if self.kind == "pair" else [text for (text,) in samples]
         return list(map(classification_as_json, self.model(given)))
+
+
+def without_end(lines: List[str]) -> List[str]:
+    """Lines without the empty ones at the end."""
+    while lines and not lines[-1]:
+        lines = lines[:-1]
+    return lines
 
 
 def tagging_as_json(text: str, tagging: Tagging) -> Dict[str, Any]:

@@ -10,7 +10,7 @@ from fairseq_lrn.generation.labelled_model import LabelledModel, load_parts
 from fairseq_lrn.generation.loading import PathLike
 
 HEAD = "sentence_classification_head"
-UNKNOWN = "<unk>"  # what a text without words is read as
+UNKNOWN = ""  # a text without words is read as a word that is unknown and has no characters
 
 Pair = Tuple[str, str]
 
@@ -55,7 +55,7 @@ class Classifier(LabelledModel):
     ) -> Union[Classification, List[Classification]]:
         """Classify a text (or a pair of texts), or each of several.
 
-        A text without words is read as one unknown word.
+        Line breaks in a text are spaces. A text without words is read as one unknown word.
 
         Args:
             texts: raw text; for a model of pairs a tuple of two texts; or several of them.
@@ -67,10 +67,12 @@ class Classifier(LabelledModel):
             the classification; of several texts, a list in their order.
 
         Raises:
-            InputError: a text is not a string (or not two strings), has line breaks, or has code
-                points that are not characters; or *batch_size* is not a whole number above 0.
+            InputError: a text is not a string (or not two strings), or has code points that are not
+                characters; or *batch_size* is not a whole number above 0.
         """
         is_pair = self.text.kind == "pair"
+        if is_pair and isinstance(texts, str):
+            raise InputError("give a tuple of two strings, because the model reads pairs")
         if isinstance(texts, tuple if is_pair else str):
             return self([texts], batch_size, progress, first_number)[0]
         samples = [
@@ -89,12 +91,16 @@ class Classifier(LabelledModel):
     def _words(self, sample: Any, is_pair: bool, name: str) -> List[List[str]]:
         """The words of each text of a sample."""
         if not is_pair:
-            return [self.text.words(sample, name)]
+            return [self._words_of(sample, name)]
         if not isinstance(sample, (tuple, list)) or len(sample) != 2:
             raise InputError(
                 f"{name} must be a tuple of two strings, because the model reads pairs"
             )
-        return [self.text.words(text, name) for text in sample]
+        return [self._words_of(text, name) for text in sample]
+
+    def _words_of(self, text: Any, name: str) -> List[str]:
+        """The words of a text, which may have line breaks."""
+        return self.text.words(text.replace("\n", " ") if isinstance(text, str) else text, name)
 
     @torch.no_grad()
     def _classify(
@@ -112,7 +118,7 @@ class Classifier(LabelledModel):
             ranked = sorted(zip(rows[row], self.labels), key=lambda pair: -pair[0])
             words = samples[index]
             weights = None
-            if all(found is not None for found in attention):
+            if attention and all(found is not None for found in attention):
                 weights = [
                     found[row][text[row] != self.task.dictionary.pad()].tolist()[: len(part)]
                     for found, text, part in zip(attention, tokens, words)

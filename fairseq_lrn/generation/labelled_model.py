@@ -55,12 +55,18 @@ class LabelledModel:
             yield indices, self._on_device(dataset, indices)
 
     def _input(self, texts: Sequence[List[str]]) -> TextInput:
-        forms = [[self.text.lookup(word) for word in words] for words in texts]
-        words = [word_indices(form, self.task.dictionary)[:-1] for form in forms]
+        words = [
+            word_indices(list(map(self._form, text)), self.task.dictionary)[:-1] for text in texts
+        ]
         if not self.task.reads_characters:
             return TextInput(words)
         characters = self.task.character_dictionary
         return TextInput(words, [character_indices(words, characters) for words in texts])
+
+    def _form(self, word: str) -> str:
+        """A word as the dictionary has it; a word that it lacks may be there in lower case."""
+        form = self.text.lookup(word)
+        return form if form in self.task.dictionary.indices else form.lower()
 
     def _on_device(self, dataset: LabelledDataset, indices: List[int]) -> Dict[str, Tensor]:
         batch = dataset.collater([dataset[index] for index in indices])

@@ -79,9 +79,14 @@ def load_one(
     else:
         directory = find_text_directory(found[0], state, files)
     with checkpoints.readable(directory) as readable_directory:
-        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
-            found, arg_overrides={"data": readable_directory}
-        )
+        try:
+            (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+                found, arg_overrides={"data": readable_directory}
+            )
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            raise InputError(f"{directory} does not have the data of {found[0]}") from error
     return Loaded(found[0], model, task, directory)
 
 

@@ -102,10 +102,14 @@ class Tagger(LabelledModel):
             that has single spaces between the words.
 
         Raises:
-            InputError: *batch_size* is not a whole number above 0.
+            InputError: a sentence is no list of words, a word is empty or has white space, or
+                *batch_size* is not a whole number above 0.
         """
-        texts = [" ".join(words) for words in items(sentences)]
-        placed = [self.text.words_with_offsets(text, tokenizer="space") for text in texts]
+        placed = [
+            placed_words(words, f"sentence {number}")
+            for number, words in enumerate(items(sentences), 1)
+        ]
+        texts = [" ".join(word for word, _, _ in words) for words in placed]
         return self._tag(texts, placed, batch_size, progress)
 
     def _tag(
@@ -130,6 +134,27 @@ class Tagger(LabelledModel):
     def _best(self, arguments: Any) -> List[List[int]]:
         scores, extra = self.model(**arguments)
         return self.model.decode(scores, extra["padding_mask"]).tolist()
+
+
+def placed_words(words: Sequence[str], name: str) -> List[Placed]:
+    """The places of words in the text that has single spaces between them.
+
+    Args:
+        words: the words.
+        name: what to call them in error messages.
+
+    Raises:
+        InputError: *words* is no list of words, or a word is empty or has white space.
+    """
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{name} must be a list of words: call the tagger itself with raw text")
+    placed, start = [], 0
+    for word in words:
+        if word.split() != [word]:
+            raise InputError(f"{name} has the word {word!r}, which is empty or has white space")
+        placed.append((word, start, start + len(word)))
+        start += len(word) + 1
+    return placed
 
 
 def entities_of(text: str, words: Sequence[Placed], tags: Sequence[str]) -> List[Entity]:

@@ -87,7 +87,8 @@ class WordInputConfig(FairseqDataclass):
         default=False, metadata={"help": "no bias in the projections of the recurrences' input"}
     )
     dropout: float = field(
-        default=0.1, metadata={"help": "dropout probability between layers and after the last one"}
+        default=0.1,
+        metadata={"help": "dropout probability between layers, and above them in a tagger"},
     )
     locked_dropout: bool = field(
         default=False, metadata={"help": "drop the same elements at every word of a text"}

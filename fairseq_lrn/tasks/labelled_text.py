@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, Tuple
 
 from fairseq.data import Dictionary, data_utils
 from fairseq.dataclass import FairseqDataclass
@@ -36,6 +36,8 @@ class LabelledTextConfig(FairseqDataclass):
 class LabelledTextTask(FairseqTask):
     """A task whose data have words, characters, and labels.
 
+    A subclass says in ``KINDS`` which data it takes.
+
     Args:
         cfg: options.
         dictionary: dictionary of the words.
@@ -45,6 +47,8 @@ class LabelledTextTask(FairseqTask):
     Raises:
         InputError: an option is out of range.
     """
+
+    KINDS: Tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -67,8 +71,16 @@ class LabelledTextTask(FairseqTask):
         """Load the dictionaries.
 
         Raises:
-            InputError: the directory was not made by ``fairseq-lrn prepare-labelled``.
+            InputError: the directory was not made by ``fairseq-lrn prepare-labelled``, or it has
+                another kind of data.
         """
+        if text_files.labelled_files(cfg.data):
+            kind = text_files.read_labelled_record(cfg.data)["kind"]
+            if kind not in cls.KINDS:
+                raise InputError(
+                    f"{cfg.data} was prepared with --kind {kind}, but --task {cfg._name} needs "
+                    f"--kind {' or '.join(cls.KINDS)}"
+                )
         paths = [os.path.join(cfg.data, name, "dict.txt") for name in ("input0", "label")]
         for path in paths:
             if not os.path.isfile(path):

@@ -1,12 +1,13 @@
 """Tagging of words, for example with named entities."""
 
 from dataclasses import dataclass
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 from fairseq.tasks import register_task
 from torch import Tensor
 
 from fairseq_lrn.data.entities import allowed_transitions, spans
+from fairseq_lrn.data.labelled_files import TAGS
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.tasks.labelled_text import PREPARE, LabelledTextConfig, LabelledTextTask
 
@@ -30,7 +31,31 @@ class SequenceTaggingTask(LabelledTextTask):
 
     The data have tags in the scheme IOBES, which ``fairseq-lrn prepare-labelled --kind tags`` makes
     from IOB2.
+
+    Raises:
+        InputError: an option does not apply or is out of range.
     """
+
+    KINDS = (TAGS,)
+
+    def __init__(self, cfg: SequenceTaggingConfig, *dictionaries: Any):
+        super().__init__(cfg, *dictionaries)
+        if cfg.max_words:
+            raise InputError(
+                "--max-words does not apply to --task sequence_tagging, because a cut could split "
+                "an entity: leave it out"
+            )
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build a model.
+
+        Raises:
+            InputError: the model is no tagger.
+        """
+        model = super().build_model(cfg, from_checkpoint)
+        if not hasattr(model, "decode"):
+            raise InputError("--task sequence_tagging needs --arch lrn_tagger")
+        return model
 
     @property
     def tags(self) -> List[str]:

@@ -6,7 +6,9 @@ from typing import Any, Sequence
 from fairseq.tasks import register_task
 from torch import Tensor
 
+from fairseq_lrn.data.labelled_files import PAIR, TEXT
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.classifier import HEAD
 from fairseq_lrn.tasks.labelled_text import PREPARE, LabelledTextConfig, LabelledTextTask
 
 
@@ -24,12 +26,20 @@ class TextClassificationTask(LabelledTextTask):
     fairseq's ``sentence_prediction``.
     """
 
+    KINDS = (TEXT, PAIR)
+
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """Build a model, with a head for the labels of the data."""
+        """Build a model, with a head for the labels of the data.
+
+        Raises:
+            InputError: the model is no classifier.
+        """
         model = super().build_model(cfg, from_checkpoint)
-        model.register_classification_head(
-            "sentence_classification_head", num_classes=len(self.labels)
-        )
+        if not hasattr(model, "register_classification_head"):
+            raise InputError(
+                "--task text_classification needs --arch lrn_classifier or lrn_pair_classifier"
+            )
+        model.register_classification_head(HEAD, num_classes=len(self.labels))
         return model
 
     def labels_of(

@@ -70,7 +70,6 @@ def build(recipe: str, data: str, cell: str) -> Setup:
         dataset,
         max_tokens=cfg.dataset.max_tokens,
         max_sentences=cfg.dataset.batch_size,
-        required_batch_size_multiple=8,
         seed=1,
     ).next_epoch_itr(shuffle=True)
     batches = [batch for _, batch in zip(range(NUM_BATCHES), iterator)]

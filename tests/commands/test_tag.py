@@ -64,3 +64,4 @@ def test_sentences():
     lines = ["a x", None, "b", "", None, "", "c"]
     assert list(sentences(lines)) == [["a", "b"], None, ["c"]]
     assert list(sentences(["", "a"])) == [["a"]]
+    assert list(sentences(["-DOCSTART- O", "", "a"])) == [["a"]]

@@ -73,7 +73,9 @@ def test_loss(task, sample, model, sentence_avg, size):
     assert each.tolist() == [2.0, 4.0]
 
 
-def test_f1_over_all_batches(task, sample, model):
+@pytest.mark.parametrize("number", [int, lambda value: torch.tensor(float(value))])
+def test_f1_over_all_batches(task, sample, model, number):
+    """Numbers are tensors after a sum over several processes."""
     criterion = SequenceTaggingCriterion(task, False)
     _, _, log = criterion(model.eval(), sample)
     # Right: 3 entities, predicted: 3 (one more at padding), correct: 2.
@@ -81,8 +83,9 @@ def test_f1_over_all_batches(task, sample, model):
     assert log["right_tags"] == 3
     other = {**log, "entities_right": 1, "entities_predicted": 5, "entities_correct": 1}
     with metrics.aggregate() as meters:
-        criterion.reduce_metrics([log])
-        criterion.reduce_metrics([other])
+        for one in (log, other):
+            names = [name for name in one if name != "loss"]
+            criterion.reduce_metrics([{**one, **{name: number(one[name]) for name in names}}])
     found = meters.get_smoothed_values()
     assert found["f1"] == pytest.approx(100 * 2 * 3 / (4 + 8))
     assert found["precision"] == 37.5 and found["recall"] == 75.0 and found["accuracy"] == 60.0

@@ -36,7 +36,7 @@ def test_classification(services):
 
 
 def test_pairs(services):
-    fields = {"text": "a dog\nno pair\na cat", "other": "an animal\n\nit runs"}
+    fields = {"text": "a dog\n\na cat\n\n", "other": "an animal\n\nit runs"}
     lines = services["pairs"].answer(fields)["lines"]
     words = [[text["words"] for text in line["texts"]] for line in lines]
     assert words == [[["a", "dog"], ["an", "animal"]], [["a", "cat"], ["it", "runs"]]]

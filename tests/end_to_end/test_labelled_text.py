@@ -123,6 +123,18 @@ def test_script(command, raw, tmp_path, script, metric):
     assert re.findall(rf"^(valid|test) {metric} ([\d.]+)$", again, re.MULTILINE) == found
 
 
+def test_other_vectors(command, raw, tmp_path):
+    directory = raw("imdb")
+    run = ["bash", "scripts/imdb.sh", directory, "--dir", tmp_path / "runs", "--updates", "2"]
+    command(*run)
+    other = tmp_path / "other.txt"
+    other.write_bytes((directory / "glove.100d.txt").read_bytes())
+    message = command(*run, "--vectors", other, ok=False)
+    assert f"was not prepared with {other}: choose another --dir" in message
+    (directory / "second.100d.txt").write_bytes(other.read_bytes())
+    assert "has several files of word vectors" in command(*run, ok=False)
+
+
 def test_script_refuses(command, raw, tmp_path):
     directory = raw("imdb")
     (directory / "glove.100d.txt").unlink()

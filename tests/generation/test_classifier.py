@@ -3,9 +3,11 @@
 import shutil
 
 import pytest
+import torch
 
 from fairseq_lrn import load_classifier
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.classifier import HEAD
 from labelled_corpus import untrained_model
 
 
@@ -48,9 +50,20 @@ def test_a_batch_gives_what_single_texts_give(classifier, batch_size):
 
 
 def test_a_text_without_words_is_an_unknown_word(classifier):
-    empty, unknown = classifier(["  ", "<unk>"])
+    empty = classifier(" \n ")
     assert empty.words == [] and empty.attention == []
-    assert empty.probabilities == pytest.approx(unknown.probabilities)
+    unknown = torch.tensor([[classifier.task.dictionary.unk()]])
+    no_characters = torch.full((1, 1, 1), classifier.task.character_dictionary.pad())
+    logits, _ = classifier.model(
+        unknown, src_characters=no_characters, classification_head_name=HEAD
+    )
+    found = [empty.probabilities[label] for label in classifier.labels]
+    assert found == pytest.approx(torch.softmax(logits, 1)[0].tolist())
+
+
+def test_line_breaks_are_spaces(classifier):
+    found = classifier("a fine\nfilm\n")
+    assert found == classifier("a fine film")
 
 
 def test_pairs(pair_classifier):
@@ -66,15 +79,17 @@ def test_pairs(pair_classifier):
 
 @pytest.mark.parametrize("sample", ["a dog", ("a", "b", "c"), 5])
 def test_no_pair(pair_classifier, sample):
-    with pytest.raises(InputError, match="must be a tuple of two strings|give a list"):
-        pair_classifier([sample] if not isinstance(sample, int) else sample)
+    with pytest.raises(InputError, match="text 1 must be a tuple of two strings"):
+        pair_classifier([sample])
+    with pytest.raises(InputError, match="give a tuple of two strings"):
+        pair_classifier("a dog")
 
 
 def test_bad_input(classifier):
     with pytest.raises(InputError, match="text 2"):
         classifier(["good", 7])
     with pytest.raises(InputError, match="text 11"):
-        classifier(["a\nb"], first_number=11)
+        classifier(["a\ud800b"], first_number=11)
     with pytest.raises(InputError, match="batch_size must be a whole number above 0"):
         classifier(TEXTS, batch_size=0)
 

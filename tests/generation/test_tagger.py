@@ -38,6 +38,21 @@ def test_words_that_are_given(tagger):
     assert found == tagger("Ada lives in Paris .", tokenizer="space")
 
 
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("Ada slept .", "sentence 2 must be a list of words"),
+        (["New York", "is"], "sentence 2 has the word 'New York', which is empty or has white"),
+        (["a", "", "b"], "has the word ''"),
+        (["10\u00a0000"], "white space"),
+        ([5], "must be a list of words"),
+    ],
+)
+def test_words_that_are_none(tagger, words, message):
+    with pytest.raises(InputError, match=message):
+        tagger.tag_words([["fine"], words])
+
+
 def test_entities_have_places_in_the_text():
     text = "  Ada  Lovelace, of London"
     words = [("Ada", 2, 5), ("Lovelace", 7, 15), (",", 15, 16), ("of", 17, 19), ("London", 20, 26)]

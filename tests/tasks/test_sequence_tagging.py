@@ -50,6 +50,14 @@ def test_count_entities(task):
 
 
 def test_data_of_another_kind(tmp_path):
-    task = SequenceTaggingTask.setup_task(SequenceTaggingConfig(data=str(reviews(tmp_path))))
+    config = SequenceTaggingConfig(_name="sequence_tagging", data=str(reviews(tmp_path)))
+    with pytest.raises(InputError, match="--kind text, but --task sequence_tagging needs"):
+        SequenceTaggingTask.setup_task(config)
+    (tmp_path / "data" / "prepare_labelled.json").unlink()  # made in another way
     with pytest.raises(InputError, match="are not one for each word"):
-        task.load_dataset("valid")
+        SequenceTaggingTask.setup_task(config).load_dataset("valid")
+
+
+def test_texts_cannot_be_cut(data):
+    with pytest.raises(InputError, match="--max-words does not apply to --task sequence_tagging"):
+        SequenceTaggingTask.setup_task(SequenceTaggingConfig(data=str(data), max_words=5))

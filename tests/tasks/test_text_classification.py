@@ -15,7 +15,8 @@ def data(tmp_path_factory):
 
 
 def build(data, **options):
-    return TextClassificationTask.setup_task(TextClassificationConfig(data=str(data), **options))
+    config = TextClassificationConfig(_name="text_classification", data=str(data), **options)
+    return TextClassificationTask.setup_task(config)
 
 
 def test_registered_with_fairseq():
@@ -61,9 +62,11 @@ def test_no_such_subset(data):
 
 
 def test_data_of_another_kind(tmp_path):
-    task = build(tagged(tmp_path))
+    with pytest.raises(InputError, match="--kind tags, but --task text_classification needs"):
+        build(tagged(tmp_path))
+    (tmp_path / "data" / "prepare_labelled.json").unlink()  # made in another way
     with pytest.raises(InputError, match="are not one for each text"):
-        task.load_dataset("valid")
+        build(tmp_path / "data").load_dataset("valid")
 
 
 def test_no_data(tmp_path):

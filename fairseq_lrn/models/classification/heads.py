@@ -12,8 +12,6 @@ from fairseq_lrn.models.word_input import WordInputConfig
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.pooling import POOLINGS
 
-HEAD = "sentence_classification_head"  # the name that fairseq's criterion expects
-
 
 @dataclass
 class ClassifierConfig(WordInputConfig):

@@ -8,6 +8,7 @@ from fairseq_lrn.models.defaults import CELLS_WITH_RECURRENT_BIAS, set_defaults
 @register_model_architecture("lrn_tagger", "lrn_tagger_conll2003")
 def lrn_tagger_conll2003(args) -> None:
     """The paper's model of named entity recognition, for trained vectors of width 100."""
+    cell = getattr(args, "cell", "lrn")
     set_defaults(
         args,
         word_embed_dim=100,
@@ -17,7 +18,8 @@ def lrn_tagger_conll2003(args) -> None:
         input_dropout=0.5,
         hidden_size=100,
         layers=1,
+        activation_fn="identity" if cell == "atr" else "tanh",  # as in the authors' code
         tag_hidden_size=100,
         dropout=0.0,
-        no_projection_bias=getattr(args, "cell", "lrn") in CELLS_WITH_RECURRENT_BIAS,
+        no_projection_bias=cell in CELLS_WITH_RECURRENT_BIAS,
     )

@@ -8,8 +8,8 @@ from argparse import Namespace
 import pytest
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
+from fairseq_lrn.generation.classifier import HEAD
 from fairseq_lrn.models.classification.classifier import LRNClassifier
-from fairseq_lrn.models.classification.heads import HEAD
 from fairseq_lrn.models.classification.pair_classifier import LRNPairClassifier
 from labelled_tasks import labelled_task
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from fairseq_lrn.generation.classifier import HEAD
 from fairseq_lrn.models.classification.classifier import LRNClassifier, LRNClassifierConfig
-from fairseq_lrn.models.classification.heads import HEAD
 from labelled_tasks import labelled_task, texts
 
 SMALL = {"word_embed_dim": 6, "character_embed_dim": 5, "hidden_size": 4, "pooling_hidden_size": 3}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairseq_lrn.models.classification.heads import HEAD
+from fairseq_lrn.generation.classifier import HEAD
 from fairseq_lrn.models.classification.pair_classifier import (
     LRNPairClassifier,
     LRNPairClassifierConfig,

@@ -107,6 +107,14 @@ def parse() -> argparse.Namespace:
         default=labelled_speed.CELLS,
         metavar="CELL",
     )
+    measure.add_argument(
+        "--lengths",
+        type=positive,
+        nargs="*",
+        default=[],
+        metavar="N",
+        help="instead, time single texts of N words with the first cell (--recipe imdb)",
+    )
     data_help = "directory of prepared data (fairseq-lrn prepare or fairseq-preprocess)"
     measure = measures.add_parser("train", parents=[common])
     measure.add_argument("data", help=data_help)
@@ -245,6 +253,13 @@ def measure_language_models(args: argparse.Namespace) -> tuple:
 
 
 def measure_labelled(args: argparse.Namespace) -> tuple:
+    if args.lengths:
+        if args.recipe != "imdb":
+            raise InputError(f"--lengths needs --recipe imdb, not {args.recipe}")
+        costs = labelled_speed.measure_lengths(
+            args.recipe, args.data, args.cells[0], args.lengths, args.rounds or 5
+        )
+        return labelled_speed.format_lengths(costs), costs
     speeds = labelled_speed.measure(args.recipe, args.data, args.cells, args.rounds or 5)
     return labelled_speed.format_table(speeds), speeds
 

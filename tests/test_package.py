@@ -33,7 +33,7 @@ needs_python310 = pytest.mark.skipif(
 NEED_FAIRSEQ = [
     *("fairseq_lrn.models", "fairseq_lrn.tasks", "fairseq_lrn.criterions", "fairseq_lrn.optim"),
     *("fairseq_lrn.generation", "fairseq_lrn.data", "fairseq_lrn.data.prepared_text"),
-    *("fairseq_lrn.analysis.plots", "fairseq_lrn.demo.server", "fairseq_lrn.commands.prepare"),
+    *("fairseq_lrn.analysis.plots", "fairseq_lrn.demo.translation", "fairseq_lrn.commands.prepare"),
     *("fairseq_lrn.models.translation.lrn_model", "fairseq_lrn.generation.translator"),
 ]
 

@@ -4,6 +4,7 @@ Every cell is in the same model, with the recipe and the data of ``scripts/imdb.
 ``conll2003.sh``. Every model is trained on the same batches, in turns.
 """
 
+import resource
 import time
 from dataclasses import dataclass
 from statistics import median
@@ -34,6 +35,22 @@ class LabelledSpeed(NamedTuple):
     parameters: int
     epoch: float
     inference: float
+
+
+class LengthCost(NamedTuple):
+    """The cost of labelling one text.
+
+    Attributes:
+        cell: the model's cell.
+        words: number of words of the text.
+        milliseconds: median time.
+        megabytes: largest memory of the process so far.
+    """
+
+    cell: str
+    words: int
+    milliseconds: float
+    megabytes: float
 
 
 @dataclass
@@ -138,6 +155,42 @@ def infer(setup: Setup) -> None:
         else:
             head = next(iter(setup.model.classification_heads))
             setup.model(**arguments, classification_head_name=head)
+
+
+def measure_lengths(
+    recipe: str, data: str, cell: str, lengths: Sequence[int], rounds: int = 5
+) -> List[LengthCost]:
+    """Time a single text of random words, for ascending lengths.
+
+    Args:
+        recipe, data, cell: see :func:`build`.
+        lengths: numbers of words.
+        rounds: calls that are timed, after one that is not.
+    """
+    setup = build(recipe, data, cell)
+    words = len(setup.model.input.words.is_fixed)
+    results = []
+    for length in sorted(lengths):
+        text = torch.randint(4, words, (1, length))
+        setup.batches = [{"net_input": {"src_tokens": text}}]
+        times = []
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            infer(setup)
+            times.append(1e3 * (time.perf_counter() - start))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB to MiB
+        results.append(LengthCost(cell, length, median(times[1:]), peak))
+    return results
+
+
+def format_lengths(costs: Sequence[LengthCost]) -> str:
+    """A Markdown table of the costs of single texts."""
+    rows = ["| words | ms | ms per 1,000 words | memory, MiB |", "| ---: | ---: | ---: | ---: |"]
+    for _, words, milliseconds, megabytes in costs:
+        rows.append(
+            f"| {words} | {milliseconds:.1f} | {1e3 * milliseconds / words:.1f} | {megabytes:.0f} |"
+        )
+    return "\n".join(rows)
 
 
 def format_table(speeds: Sequence[LabelledSpeed]) -> str:

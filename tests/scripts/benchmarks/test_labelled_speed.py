@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import labelled_speed
-from benchmarks.labelled_speed import LabelledSpeed
+from benchmarks.labelled_speed import LabelledSpeed, LengthCost
 from labelled_corpus import pairs, reviews, tagged
 
 SIZES = " --word-embed-dim 8 --hidden-size 6 --character-embed-dim 4 --num-workers 0"
@@ -33,6 +33,18 @@ def test_batches_are_a_part_of_the_epoch(tmp_path, monkeypatch):
     assert len(setup.batches) == 2
     words = sum(batch["ntokens"] for batch in setup.batches)
     assert setup.share == pytest.approx(words / 19)
+
+
+def test_lengths(tmp_path, monkeypatch):
+    data = reviews(tmp_path)
+    (data / "vectors.txt").write_text("a" + 8 * " 1" + "\n")
+    small = {name: options + SIZES for name, options in labelled_speed.RECIPES.items()}
+    monkeypatch.setattr(labelled_speed, "RECIPES", small)
+    costs = labelled_speed.measure_lengths("imdb", str(data), "lrn", [40, 3], rounds=1)
+    assert [cost.words for cost in costs] == [3, 40]
+    assert costs[0].milliseconds > 0 and costs[1].megabytes >= costs[0].megabytes > 10
+    rows = labelled_speed.format_lengths([LengthCost("lrn", 2000, 5.0, 300.0)]).splitlines()
+    assert rows[2] == "| 2000 | 5.0 | 2.5 | 300 |"
 
 
 def test_table():

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple
 
 import torch
+import torch.nn.functional as F
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from torch import Tensor, nn
 
@@ -75,6 +76,13 @@ class WordInputConfig(FairseqDataclass):
         default=128, metadata={"help": "state size of the recurrence, in each direction"}
     )
     layers: int = field(default=1, metadata={"help": "number of bidirectional recurrent layers"})
+    input_window: int = field(
+        default=1,
+        metadata={
+            "help": "words side by side in the input of the first layer: 3 adds the word before "
+            "and the word after; an odd number"
+        },
+    )
     cell: ChoiceEnum(CELLS) = field(default="lrn", metadata={"help": "recurrent cell"})
     activation_fn: ChoiceEnum(ACTIVATIONS) = field(
         default="tanh", metadata={"help": "output activation g of the cells lrn, olrn and atr"}
@@ -110,7 +118,7 @@ class WordInputConfig(FairseqDataclass):
         check_counts(
             self,
             *("word_embed_dim", "character_embed_dim", "character_hidden_size"),
-            *("hidden_size", "layers"),
+            *("hidden_size", "layers", "input_window"),
         )
         check_probabilities(self, "word_dropout", "character_dropout", "input_dropout", "dropout")
         check_choices(
@@ -121,6 +129,8 @@ class WordInputConfig(FairseqDataclass):
             projection_norm=PROJECTION_NORMS,
         )
         check_activation(self)
+        if self.input_window % 2 == 0:
+            raise ValueError(f"--input-window must be an odd number, not {self.input_window}")
         if self.freeze_word_vectors and self.word_vectors is None:
             raise ValueError(
                 "--freeze-word-vectors needs --word-vectors FILE, the vectors that stay as they are"
@@ -240,6 +250,9 @@ def build_word_embedding(cfg: WordInputConfig, dictionary: Any) -> WordEmbedding
 class TextLayers(nn.Module):
     """The bidirectional recurrent layers above the input of words.
 
+    The gates of an LRN read one word and the state, so a window of words tells them more. It only
+    makes the products before the recurrence larger, which run over all words at once.
+
     Args:
         cfg: options.
         width: width C of the input.
@@ -251,6 +264,8 @@ class TextLayers(nn.Module):
     def __init__(self, cfg: WordInputConfig, width: int):
         super().__init__()
         self.hidden_size, self.width = cfg.hidden_size, 2 * cfg.hidden_size
+        self.window = cfg.input_window
+        width = width * self.window
         options = {**cfg.recurrence_options(), "locked_dropout": cfg.locked_dropout}
         self.input_map: Optional[Linear] = None
         if cfg.residual_layers:
@@ -275,16 +290,32 @@ class TextLayers(nn.Module):
     def forward(self, x: Tensor, padding_mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         """
         Args:
-            x: input, ``T x B x C``.
+            x: input, ``T x B x C``, with zeros at padding.
             padding_mask: ``T x B``, true at padding.
 
         Returns:
             output ``T x B x 2H``, and the final states of the last layer ``B x 2H``.
         """
+        if self.window > 1:
+            x = windows(x, self.window)
         if self.input_map is not None:
             x = self.input_map(x)
         x, states, _ = self.layers(x, None, padding_mask)
         return x, final_states(states[-1], self.hidden_size)
+
+
+def windows(x: Tensor, size: int) -> Tensor:
+    """The vectors around each position side by side, with zeros beyond the ends.
+
+    Args:
+        x: ``T x B x C``.
+        size: number of vectors N, odd.
+
+    Returns:
+        ``T x B x N*C``.
+    """
+    padded = F.pad(x, (0, 0, 0, 0, size // 2, size // 2))
+    return torch.cat([padded[shift : shift + len(x)] for shift in range(size)], dim=-1)
 
 
 def final_states(states: Tensor, hidden_size: int) -> Tensor:

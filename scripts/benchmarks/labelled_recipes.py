@@ -16,8 +16,8 @@ RECIPES: Dict[str, str] = {
     "--input-dropout 0.3 --dropout 0.3 --head-dropout 0.3 --pooling-hidden-size 100 "
     "--batch-size 64 --lr 0.002 --lr-scheduler cosine --warmup-updates 200 --clip-norm 1",
     "conll2003": "--task sequence_tagging --criterion sequence_tagging --sentence-avg "
-    "--arch lrn_tagger --hidden-size 200 --input-dropout 0.5 --dropout 0.5 --word-dropout 0.05 "
-    "--character-embed-dim 30 --character-hidden-size 50 "
+    "--arch lrn_tagger --input-window 3 --hidden-size 200 --input-dropout 0.5 --dropout 0.5 "
+    "--word-dropout 0.05 --character-embed-dim 30 --character-hidden-size 50 "
     "--batch-size 32 --lr 0.003 --lr-scheduler cosine --warmup-updates 200 --clip-norm 5",
 }
 

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.models.word_input import TextLayers, WordInput, WordInputConfig
+from fairseq_lrn.models.word_input import (
+    TextLayers,
+    WordInput,
+    WordInputConfig,
+    windows,
+)
 from labelled_tasks import labelled_task, texts
 
 SMALL = {"word_embed_dim": 6, "character_embed_dim": 5, "character_hidden_size": 4}
@@ -96,6 +101,7 @@ def test_vectors_of_other_words(build, tmp_path):
     "options, message",
     [
         ({"hidden_size": 0}, "--hidden-size must be at least 1"),
+        ({"input_window": 2}, "--input-window must be an odd number, not 2"),
         ({"word_dropout": 1.0}, "--word-dropout is a probability"),
         ({"character_encoder": "cnn"}, "--character-encoder must be one of"),
         ({"freeze_word_vectors": True}, "--freeze-word-vectors needs --word-vectors FILE"),
@@ -116,6 +122,16 @@ def test_final_states_are_the_last_outputs(cell):
     expected = torch.cat([output[[6, 4, 6], [0, 1, 2], :4], output[0, :, 4:]], dim=1)
     torch.testing.assert_close(found, expected)
     assert layers.width == 8
+
+
+def test_windows():
+    x = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)
+    assert windows(x, 3)[:, 0].tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 0]]
+    assert torch.equal(windows(x, 1), x)
+    layers = TextLayers(WordInputConfig(hidden_size=4, input_window=3), 5).eval()
+    x = torch.randn(6, 2, 5)
+    expected, _, _ = layers.layers(windows(x, 3))
+    torch.testing.assert_close(layers(x, None)[0], expected)
 
 
 def test_residual_layers():

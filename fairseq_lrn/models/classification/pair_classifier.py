@@ -36,6 +36,7 @@ class LRNPairClassifierConfig(ClassifierConfig):
         for option, is_given in (
             (f"--layers {self.layers}", self.layers != 1),
             ("--residual-layers", self.residual_layers),
+            (f"--input-window {self.input_window}", self.input_window != 1),
         ):
             if is_given:
                 raise ValueError(

@@ -34,7 +34,7 @@ KINDS = [
     {"cell": "lrn", "layers": 2},
     {"cell": "olrn", "character_encoder": "max", "projection_norm": "layer"},
     {"cell": "lstm", "pooling": "max", "character_encoder": "rnn", "character_hidden_size": 3},
-    {"cell": "gru", "pooling": "mean"},
+    {"cell": "gru", "pooling": "mean", "input_window": 3, "character_encoder": "max"},
     {"cell": "sru", "no_pooling_query": True},
     {"cell": "atr", "activation_fn": "identity"},
 ]

@@ -96,6 +96,7 @@ def test_single_texts_are_refused():
         ({"attention_heads": 3}, "must be divisible by --attention-heads"),
         ({"layers": 2}, "--layers 2 does not apply"),
         ({"residual_layers": True}, "--residual-layers does not apply"),
+        ({"input_window": 3}, "--input-window 3 does not apply"),
     ],
 )
 def test_bad_options(build, options, message):

@@ -32,7 +32,7 @@ def build(task):
 @pytest.mark.parametrize(
     "options",
     [
-        {"cell": "lrn", "layers": 2, "tag_hidden_size": 5},
+        {"cell": "lrn", "layers": 2, "tag_hidden_size": 5, "input_window": 5},
         {"cell": "olrn", "character_encoder": "max"},
         {"cell": "lstm"},
         {"cell": "gru", "character_encoder": "none"},

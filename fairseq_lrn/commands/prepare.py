@@ -10,9 +10,8 @@ Example:
 """
 
 import argparse
-import dataclasses
-import os
 
+from fairseq_lrn.commands.prepare_arguments import add_workers, options_of
 from fairseq_lrn.data.languages import DEFAULT_TOKENIZER, NONE, TOKENIZERS
 from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, PrepareOptions, prepare
 
@@ -99,18 +98,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="use the BPE and the dictionaries of earlier data (default: make new ones)",
     )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="number of processes (default: one per CPU, here %(default)s)",
-    )
+    add_workers(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the command."""
-    names = {field.name for field in dataclasses.fields(PrepareOptions)}
-    options = {name: value for name, value in vars(args).items() if name in names}
+    options = options_of(args, PrepareOptions)
     options["testpref"] = args.testpref.split(",") if args.testpref else []
     prepare(PrepareOptions(**options))

@@ -14,9 +14,8 @@ Example:
 """
 
 import argparse
-import dataclasses
-import os
 
+from fairseq_lrn.commands.prepare_arguments import add_workers, options_of
 from fairseq_lrn.data.labelled_files import KINDS
 from fairseq_lrn.data.labelled_text import TOKENIZERS
 from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE
@@ -89,17 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="do not write the characters of words",
     )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="number of processes (default: one per CPU, here %(default)s)",
-    )
+    add_workers(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the command."""
-    names = {field.name for field in dataclasses.fields(LabelledOptions)}
-    options = {name: value for name, value in vars(args).items() if name in names}
-    prepare_labelled(LabelledOptions(**options))
+    prepare_labelled(LabelledOptions(**options_of(args, LabelledOptions)))

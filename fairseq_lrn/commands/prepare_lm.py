@@ -8,9 +8,8 @@ Example:
 """
 
 import argparse
-import dataclasses
-import os
 
+from fairseq_lrn.commands.prepare_arguments import add_workers, options_of
 from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE
 from fairseq_lrn.data.prepare_monolingual import MonolingualOptions, prepare_monolingual
 
@@ -37,17 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"number of subwords (default: {DEFAULT_VOCAB_SIZE})",
     )
     parser.add_argument("--lowercase", action="store_true", help="lower-case the text")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="number of processes (default: one per CPU, here %(default)s)",
-    )
+    add_workers(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the command."""
-    names = {field.name for field in dataclasses.fields(MonolingualOptions)}
-    options = {name: value for name, value in vars(args).items() if name in names}
-    prepare_monolingual(MonolingualOptions(**options))
+    prepare_monolingual(MonolingualOptions(**options_of(args, MonolingualOptions)))

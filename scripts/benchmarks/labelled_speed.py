@@ -11,14 +11,13 @@ from statistics import median
 from typing import Any, Dict, List, NamedTuple, Sequence
 
 import torch
-from fairseq import optim, options, tasks
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from benchmarks.labelled_recipes import RECIPES
+from benchmarks.training_step import Trainee, build_trainee
+from fairseq_lrn.generation.classifier import HEAD
 
 CELLS = ("lrn", "olrn", "lstm", "gru", "sru", "atr")
 NUM_BATCHES = 8
-CLIP_NORM = 1.0
 
 
 class LabelledSpeed(NamedTuple):
@@ -55,11 +54,9 @@ class LengthCost(NamedTuple):
 
 @dataclass
 class Setup:
-    """A model with everything that fairseq's trainer uses."""
+    """A model, and some batches of its training data."""
 
-    model: torch.nn.Module
-    criterion: torch.nn.Module
-    optimizer: optim.FairseqOptimizer
+    trainee: Trainee
     batches: List[Any]
     share: float  # of the words of an epoch that are in the batches
 
@@ -72,15 +69,8 @@ def build(recipe: str, data: str, cell: str) -> Setup:
         data: data that the script of the recipe prepared.
         cell: the cell.
     """
-    parser = options.get_training_parser()
     arguments = [*RECIPES[recipe].split(), "--cell", cell, "--optimizer", "torch_adam"]
-    args = options.parse_args_and_arch(
-        parser, [data, *arguments, "--word-vectors", f"{data}/vectors.txt"]
-    )
-    cfg = convert_namespace_to_omegaconf(args)
-    task = tasks.setup_task(cfg.task)
-    torch.manual_seed(1)
-    model = task.build_model(cfg.model)
+    trainee, task, cfg = build_trainee([data, *arguments, "--word-vectors", f"{data}/vectors.txt"])
     task.load_dataset("train", data_selector=None)
     dataset = task.dataset("train")
     iterator = task.get_batch_iterator(
@@ -91,14 +81,7 @@ def build(recipe: str, data: str, cell: str) -> Setup:
     ).next_epoch_itr(shuffle=True)
     batches = [batch for _, batch in zip(range(NUM_BATCHES), iterator)]
     share = sum(batch["ntokens"] for batch in batches) / dataset.sizes.sum()
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return Setup(
-        model,
-        task.build_criterion(cfg.criterion),
-        optim.build_optimizer(cfg.optimizer, trained),
-        batches,
-        share,
-    )
+    return Setup(trainee, batches, share)
 
 
 def measure(
@@ -123,7 +106,7 @@ def measure(
     results = []
     for cell, setup in setups.items():
         texts = sum(batch["nsentences"] for batch in setup.batches)
-        count = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
+        count = sum(p.numel() for p in setup.trainee.model.parameters() if p.requires_grad)
         seconds = {kind: median(values) for kind, values in times[cell].items()}
         results.append(
             LabelledSpeed(cell, count, seconds["train"] / setup.share, texts / seconds["infer"])
@@ -133,28 +116,21 @@ def measure(
 
 def train(setup: Setup) -> None:
     """A training step with each batch."""
-    setup.model.train()
     for batch in setup.batches:
-        setup.optimizer.zero_grad()
-        loss, sample_size, _ = setup.criterion(setup.model, batch)
-        setup.optimizer.backward(loss)
-        setup.optimizer.multiply_grads(1.0 / sample_size)
-        setup.optimizer.clip_grad_norm(CLIP_NORM)
-        setup.optimizer.step()
+        setup.trainee.step(batch)
 
 
 @torch.no_grad()
 def infer(setup: Setup) -> None:
     """Labels of the texts of each batch."""
-    setup.model.eval()
+    model = setup.trainee.model.eval()
     for batch in setup.batches:
         arguments = batch["net_input"]
-        if hasattr(setup.model, "decode"):
-            scores, extra = setup.model(**arguments)
-            setup.model.decode(scores, extra["padding_mask"])
+        if hasattr(model, "decode"):
+            scores, extra = model(**arguments)
+            model.decode(scores, extra["padding_mask"])
         else:
-            head = next(iter(setup.model.classification_heads))
-            setup.model(**arguments, classification_head_name=head)
+            model(**arguments, classification_head_name=HEAD)
 
 
 def measure_lengths(
@@ -168,7 +144,7 @@ def measure_lengths(
         rounds: calls that are timed, after one that is not.
     """
     setup = build(recipe, data, cell)
-    words = len(setup.model.input.words.is_fixed)
+    words = len(setup.trainee.model.input.words.is_fixed)
     results = []
     for length in sorted(lengths):
         text = torch.randint(4, words, (1, length))

@@ -9,15 +9,13 @@ import contextlib
 import os
 import tempfile
 import time
-from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
-from fairseq import optim, options, tasks
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from torch import Tensor
 
 from benchmarks.operator_speed import take_turns
+from benchmarks.training_step import Trainee, build_trainee
 
 OURS = [
     *("--task", "stateful_language_modeling", "--arch", "lrn_lm", "--batch-size", "11"),
@@ -91,13 +89,10 @@ class TokenTime(NamedTuple):
     milliseconds: float
 
 
-@dataclass
-class Setup:
-    """A model with everything that fairseq's trainer uses."""
+class Setup(NamedTuple):
+    """A model, and a batch of random tokens."""
 
-    model: torch.nn.Module
-    criterion: torch.nn.Module
-    optimizer: optim.FairseqOptimizer
+    trainee: Trainee
     sample: dict
 
 
@@ -119,14 +114,7 @@ def build(name: str, data: str, vocabulary: int) -> Setup:
         vocabulary: number of words in it.
     """
     arguments, (columns, tokens) = MODELS[name]
-    parser = options.get_training_parser()
-    args = options.parse_args_and_arch(parser, [data, *arguments, "--lr", "0"])
-    cfg = convert_namespace_to_omegaconf(args)
-    task = tasks.setup_task(cfg.task)
-    torch.manual_seed(1)
-    model = task.build_model(cfg.model)
-    criterion = task.build_criterion(cfg.criterion)
-    optimizer = optim.build_optimizer(cfg.optimizer, list(model.parameters()))
+    trainee, _, _ = build_trainee([data, *arguments, "--lr", "0", "--clip-norm", str(CLIP_NORM)])
     text = torch.randint(4, vocabulary + 4, (columns, tokens + 1))
     sample = {
         "net_input": {"src_tokens": text[:, :-1], "src_lengths": torch.full((columns,), tokens)},
@@ -134,7 +122,7 @@ def build(name: str, data: str, vocabulary: int) -> Setup:
         "ntokens": columns * tokens,
         "nsentences": columns,
     }
-    return Setup(model, criterion, optimizer, sample)
+    return Setup(trainee, sample)
 
 
 def measure(
@@ -162,29 +150,19 @@ def measure(
     for name, setup in setups.items():
         tokens = setup.sample["ntokens"]
         training, evaluation = (1e3 * tokens / times[kind][name] for kind in ("train", "evaluate"))
-        count = sum(parameter.numel() for parameter in setup.model.parameters())
+        count = sum(parameter.numel() for parameter in setup.trainee.model.parameters())
         results.append(Speed(name, count, training, evaluation))
     return results
 
 
 def _training_step(setup: Setup) -> Callable[[], None]:
-    def train() -> None:
-        setup.model.train()
-        setup.optimizer.zero_grad()
-        loss, sample_size, _ = setup.criterion(setup.model, setup.sample)
-        setup.optimizer.backward(loss)
-        setup.optimizer.multiply_grads(1.0 / sample_size)
-        setup.optimizer.clip_grad_norm(CLIP_NORM)
-        setup.optimizer.step()
-
-    return train
+    return lambda: setup.trainee.step(setup.sample)
 
 
 def _evaluation(setup: Setup) -> Callable[[], None]:
     @torch.no_grad()
     def evaluate() -> None:
-        setup.model.eval()
-        setup.criterion(setup.model, setup.sample)
+        setup.trainee.criterion(setup.trainee.model.eval(), setup.sample)
 
     return evaluate
 
@@ -202,7 +180,7 @@ def measure_generation(
     results = []
     with dictionary_directory(vocabulary) as data:
         for name in GENERATING:
-            model = build(name, data, vocabulary).model.eval()
+            model = build(name, data, vocabulary).trainee.model.eval()
             model.make_generation_fast_()
             tokens = torch.randint(4, vocabulary + 4, (1, max(positions) + COUNTED + 1))
             times = _token_times(model, tokens)

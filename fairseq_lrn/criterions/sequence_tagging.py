@@ -68,7 +68,7 @@ class SequenceTaggingCriterion(FairseqCriterion):
         """Aggregate logging outputs. The loss is in nats."""
         total = {
             name: sum(log.get(name, 0) for log in logging_outputs)
-            for name in ("loss", "sample_size", "ntokens", "nsentences")
+            for name in ("loss", "sample_size", "ntokens")
         }
         metrics.log_scalar(
             "loss", total["loss"] / total["sample_size"], total["sample_size"], round=4

@@ -58,10 +58,8 @@ class LabelledDataset(FairseqDataset):
         self.dictionary, self.characters = dictionary, characters
         self.max_words, self.max_word_length = max_words, max_word_length
         self.shuffle, self.left_pad = shuffle, left_pad
-        lengths = [[len(words) for words in text.words] for text in inputs]
-        self.sizes = np.array(lengths, dtype=np.int64).sum(0)
-        if max_words is not None:
-            self.sizes = np.minimum(lengths, max_words).sum(0)
+        lengths = np.stack([lengths_of(text.words) for text in inputs])
+        self.sizes = (lengths if max_words is None else np.minimum(lengths, max_words)).sum(0)
 
     def __len__(self) -> int:
         return len(self.inputs[0].words)
@@ -151,12 +149,8 @@ def collate_characters(
     Returns:
         ``B x T x L``, where L is the number of characters of the longest word, at least 1.
     """
-    kept = [
-        sequence[: int(ends[count - 1]) + 1] if count else sequence[:0]
-        for sequence, count in zip(sequences, is_word.sum(1).tolist())
-        for ends in (sequence.eq(dictionary.eos()).nonzero()[:, 0],)
-    ]
-    flat = torch.cat(kept) if kept else torch.zeros(0, dtype=torch.long)
+    counts = is_word.sum(1).tolist()
+    flat = torch.cat([_first_words(*pair, dictionary.eos()) for pair in zip(sequences, counts)])
     is_end = flat.eq(dictionary.eos())
     ends = is_end.nonzero()[:, 0]
     starts = torch.cat([ends.new_zeros(1), ends + 1])[:-1] if len(ends) else ends
@@ -172,6 +166,20 @@ def collate_characters(
     return batch
 
 
+def _first_words(sequence: Tensor, count: int, end: int) -> Tensor:
+    """The characters of the first *count* words, each of which ends with the symbol *end*."""
+    if count == 0:
+        return sequence[:0]
+    ends = sequence.eq(end).nonzero()[:, 0]
+    return sequence[: int(ends[count - 1]) + 1]
+
+
+def lengths_of(sequences: Sequence[Tensor]) -> np.ndarray:
+    """The lengths of sequences, without reading those of a dataset that knows them."""
+    sizes = getattr(sequences, "sizes", None)
+    return np.array(list(map(len, sequences)) if sizes is None else sizes, dtype=np.int64)
+
+
 class WithoutEnd:
     """A dataset of sequences, without the ``</s>`` at the end of each.
 
@@ -182,6 +190,11 @@ class WithoutEnd:
 
     def __init__(self, dataset: Sequence[Tensor], offset: int = 0):
         self.dataset, self.offset = dataset, offset
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """The lengths of all sequences."""
+        return lengths_of(self.dataset) - 1
 
     def __len__(self) -> int:
         return len(self.dataset)

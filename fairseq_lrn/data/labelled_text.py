@@ -25,8 +25,6 @@ class LabelledText:
 
     Attributes:
         kind: what has a label: ``text``, ``pair`` or ``tags`` (each word).
-        labels: the labels, or the tags in the scheme IOBES, in the order in which models count
-            them.
         tokenizer: what makes words: ``space``, ``moses`` or ``sentencepiece``.
         language: the language of Moses's rules; None: there are none.
         lowercase: whether the words in the dictionary are lower-cased.
@@ -39,7 +37,6 @@ class LabelledText:
     def __init__(self, directory: str):
         record = read_labelled_record(directory)
         self.kind: str = record["kind"]
-        self.labels: List[str] = record["labels"]
         self.tokenizer: str = record["tokenizer"]
         self.language: Optional[str] = record["language"]
         self.lowercase: bool = record["lowercase"]

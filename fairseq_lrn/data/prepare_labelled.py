@@ -194,7 +194,7 @@ def moses_language(options: LabelledOptions) -> Optional[str]:
 def _prepare_into(
     working: str, files: Dict[str, LabelledFile], labels: Dictionary, options: LabelledOptions
 ) -> None:
-    write_record(working, labels, options)
+    write_record(working, options)
     if options.tokenizer == SENTENCEPIECE:
         _learn_bpe(working, files["train"].texts, options)
     text = LabelledText(working)
@@ -225,18 +225,16 @@ def _prepare_into(
     _report(counts, files, dictionary, covered)
 
 
-def write_record(directory: str, labels: Dictionary, options: LabelledOptions) -> None:
-    """Record the options, the labels, and the version of the format.
+def write_record(directory: str, options: LabelledOptions) -> None:
+    """Record the options and the version of the format.
 
     Args:
         directory: directory of the prepared data.
-        labels: dictionary of the labels.
         options: options of the data.
     """
     record = {
         **asdict(options),
         "language": moses_language(options),
-        "labels": labels.symbols[labels.nspecial :],
         "version": LABELLED_VERSION,
     }
     with open(os.path.join(directory, LABELLED_RECORD), "w", encoding="utf-8") as file:

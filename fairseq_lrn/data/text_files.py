@@ -46,7 +46,7 @@ def read_labelled_record(directory: str) -> Dict[str, Any]:
     Raises:
         InputError: *directory* has no such record, it is damaged, or it has a later format.
     """
-    needed = {"kind", "tokenizer", "language", "lowercase", "characters", "labels", "version"}
+    needed = {"kind", "tokenizer", "language", "lowercase", "characters", "version"}
     record = _read_json(directory, LABELLED_RECORD, "prepare-labelled", needed)
     if record["version"] != LABELLED_VERSION:
         raise InputError(

@@ -163,7 +163,7 @@ class WordInput(nn.Module):
         InputError: the file of word vectors cannot be used.
         ValueError: the options ask for characters, and the data have none.
 
-    Source: Zhang and Sennrich (2019), the models of sections 5.2, 5.3 and 5.6.
+    Source: the authors' release (bzhangGo/lrn, ``doc``, ``nli`` and ``ner``).
     """
 
     def __init__(self, cfg: WordInputConfig, dictionary: Any, characters: Optional[Any]):
@@ -201,7 +201,10 @@ class WordInput(nn.Module):
             characters: characters of each word, ``B x T x L``.
 
         Returns:
-            ``T x B x C``.
+            ``T x B x C``, with zeros at padding.
+
+        Raises:
+            ValueError: the model reads characters, and there are none.
         """
         if self.training and self.word_dropout > 0.0:
             dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout

@@ -25,9 +25,6 @@ class LabelledTextConfig(FairseqDataclass):
     data: str = field(
         default=MISSING, metadata={"help": "directory that fairseq-lrn prepare-labelled made"}
     )
-    max_words: int = field(
-        default=0, metadata={"help": "cut training texts to so many words; 0: never"}
-    )
     max_word_length: int = field(
         default=25, metadata={"help": "characters of a word that the model reads"}
     )
@@ -37,6 +34,9 @@ class LabelledTextTask(FairseqTask):
     """A task whose data have words, characters, and labels.
 
     A subclass says in ``KINDS`` which data it takes.
+
+    Attributes:
+        max_words: training texts are cut to so many words; None: never.
 
     Args:
         cfg: options.
@@ -49,6 +49,7 @@ class LabelledTextTask(FairseqTask):
     """
 
     KINDS: Tuple[str, ...] = ()
+    max_words: Optional[int] = None
 
     def __init__(
         self,
@@ -58,8 +59,6 @@ class LabelledTextTask(FairseqTask):
         labels: Dictionary,
     ):
         super().__init__(cfg)
-        if cfg.max_words < 0:
-            raise InputError(f"--max-words must be at least 0, not {cfg.max_words}")
         if cfg.max_word_length < 1:
             raise InputError(f"--max-word-length must be at least 1, not {cfg.max_word_length}")
         self.dictionary, self.character_dictionary = dictionary, characters
@@ -74,13 +73,12 @@ class LabelledTextTask(FairseqTask):
             InputError: the directory was not made by ``fairseq-lrn prepare-labelled``, or it has
                 another kind of data.
         """
-        if text_files.labelled_files(cfg.data):
-            kind = text_files.read_labelled_record(cfg.data)["kind"]
-            if kind not in cls.KINDS:
-                raise InputError(
-                    f"{cfg.data} was prepared with --kind {kind}, but --task {cfg._name} needs "
-                    f"--kind {' or '.join(cls.KINDS)}"
-                )
+        kind = _recorded_kind(cfg.data)
+        if kind not in (None, *cls.KINDS):
+            raise InputError(
+                f"{cfg.data} was prepared with --kind {kind}, but --task {cfg._name} needs "
+                f"--kind {' or '.join(cls.KINDS)}"
+            )
         paths = [os.path.join(cfg.data, name, "dict.txt") for name in ("input0", "label")]
         for path in paths:
             if not os.path.isfile(path):
@@ -109,9 +107,9 @@ class LabelledTextTask(FairseqTask):
     @property
     def num_inputs(self) -> int:
         """Number of texts of each sample."""
-        if text_files.labelled_files(self.cfg.data):
-            return 2 if text_files.read_labelled_record(self.cfg.data)["kind"] == PAIR else 1
-        return 2 if os.path.isdir(os.path.join(self.cfg.data, "input1")) else 1
+        kind = _recorded_kind(self.cfg.data)
+        has_two = os.path.isdir(os.path.join(self.cfg.data, "input1"))
+        return 2 if kind == PAIR or (kind is None and has_two) else 1
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model. From a checkpoint, it needs no file of word vectors."""
@@ -142,7 +140,7 @@ class LabelledTextTask(FairseqTask):
             self.dictionary,
             self.character_dictionary if self.reads_characters else None,
             self.labels_of(labels, inputs[0].words, split),
-            max_words=(self.cfg.max_words or None) if is_training else None,
+            max_words=self.max_words if is_training else None,
             max_word_length=self.cfg.max_word_length,
             shuffle=is_training,
         )
@@ -191,3 +189,10 @@ class LabelledTextTask(FairseqTask):
         if dataset is None:
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
         return dataset
+
+
+def _recorded_kind(directory: str) -> Optional[str]:
+    """The ``--kind`` of prepared data, or None if ``prepare-labelled`` did not make them."""
+    if not text_files.labelled_files(directory):
+        return None
+    return text_files.read_labelled_record(directory)["kind"]

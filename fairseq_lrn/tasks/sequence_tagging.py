@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, List, NamedTuple, Sequence, Tuple
 
+import numpy as np
 from fairseq.tasks import register_task
 from torch import Tensor
 
 from fairseq_lrn.data.entities import allowed_transitions, spans
+from fairseq_lrn.data.labelled_dataset import lengths_of
 from fairseq_lrn.data.labelled_files import TAGS
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.tasks.labelled_text import PREPARE, LabelledTextConfig, LabelledTextTask
@@ -31,20 +33,9 @@ class SequenceTaggingTask(LabelledTextTask):
 
     The data have tags in the scheme IOBES, which ``fairseq-lrn prepare-labelled --kind tags`` makes
     from IOB2.
-
-    Raises:
-        InputError: an option does not apply or is out of range.
     """
 
     KINDS = (TAGS,)
-
-    def __init__(self, cfg: SequenceTaggingConfig, *dictionaries: Any):
-        super().__init__(cfg, *dictionaries)
-        if cfg.max_words:
-            raise InputError(
-                "--max-words does not apply to --task sequence_tagging, because a cut could split "
-                "an entity: leave it out"
-            )
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model.
@@ -92,10 +83,7 @@ class SequenceTaggingTask(LabelledTextTask):
         Raises:
             InputError: a text does not have a tag for each word.
         """
-        fits = len(labels) == len(words) and all(
-            len(labels[index]) == len(words[index]) for index in range(len(words))
-        )
-        if not fits:
+        if not np.array_equal(lengths_of(labels), lengths_of(words)):
             raise InputError(
                 f"the labels of {self.cfg.data}, {split}, are not one for each word: {PREPARE} "
                 "--kind tags"

@@ -1,11 +1,12 @@
 """Classification of texts and of pairs of texts, with words and characters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Sequence
 
 from fairseq.tasks import register_task
 from torch import Tensor
 
+from fairseq_lrn.data.labelled_dataset import lengths_of
 from fairseq_lrn.data.labelled_files import PAIR, TEXT
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import HEAD
@@ -16,6 +17,10 @@ from fairseq_lrn.tasks.labelled_text import PREPARE, LabelledTextConfig, Labelle
 class TextClassificationConfig(LabelledTextConfig):
     """Options of ``--task text_classification``."""
 
+    max_words: int = field(
+        default=0, metadata={"help": "cut training texts to so many words; 0: never"}
+    )
+
 
 @register_task("text_classification", dataclass=TextClassificationConfig)
 class TextClassificationTask(LabelledTextTask):
@@ -24,9 +29,18 @@ class TextClassificationTask(LabelledTextTask):
     It is fairseq's ``sentence_prediction`` with three differences: models can read characters, the
     two texts of a pair stay apart, and batches hold texts of similar length. The criterion is
     fairseq's ``sentence_prediction``.
+
+    Raises:
+        InputError: an option is out of range.
     """
 
     KINDS = (TEXT, PAIR)
+
+    def __init__(self, cfg: TextClassificationConfig, *dictionaries: Any):
+        super().__init__(cfg, *dictionaries)
+        if cfg.max_words < 0:
+            raise InputError(f"--max-words must be at least 0, not {cfg.max_words}")
+        self.max_words = cfg.max_words or None
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model, with a head for the labels of the data.
@@ -50,10 +64,9 @@ class TextClassificationTask(LabelledTextTask):
         Raises:
             InputError: a sample does not have exactly one label.
         """
-        found = [labels[index] for index in range(len(labels))]
-        if len(found) != len(words) or any(len(label) != 1 for label in found):
+        if len(labels) != len(words) or (lengths_of(labels) != 1).any():
             raise InputError(
                 f"the labels of {self.cfg.data}, {split}, are not one for each text: {PREPARE} "
                 "--kind text or pair"
             )
-        return [label[0] for label in found]
+        return [labels[index][0] for index in range(len(labels))]

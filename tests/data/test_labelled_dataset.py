@@ -10,6 +10,7 @@ from fairseq_lrn.data.labelled_dataset import (
     TextInput,
     WithoutEnd,
     collate_characters,
+    lengths_of,
 )
 
 TEXTS = ["a dog", "the very old dog sleeps", "sleeps", "a"]
@@ -148,3 +149,4 @@ def test_sizes(build):
 def test_without_end():
     found = WithoutEnd([torch.tensor([5, 6, 2]), torch.tensor([2])], offset=4)
     assert len(found) == 2 and found[0].tolist() == [1, 2] and found[1].tolist() == []
+    assert lengths_of(found).tolist() == [2, 0]

@@ -10,7 +10,7 @@ from fairseq_lrn.errors import InputError
 
 RECORD = {
     **{"kind": "tags", "tokenizer": "space", "language": "en", "lowercase": True},
-    **{"characters": True, "labels": ["O", "S-PER"], "version": 1},
+    **{"characters": True, "version": 1},
 }
 
 
@@ -27,7 +27,7 @@ def make(tmp_path):
 
 def test_record(make):
     text = make()
-    assert (text.kind, text.labels, text.characters) == ("tags", ["O", "S-PER"], True)
+    assert (text.kind, text.characters) == ("tags", True)
 
 
 def test_spaces(make):

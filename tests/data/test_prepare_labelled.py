@@ -101,7 +101,7 @@ def test_texts(make):
         assert not any(symbol.startswith("madeup") for symbol in dictionary.symbols)
         assert dictionary.count[4:] == sorted(dictionary.count[4:], reverse=True)
     record = json.loads((directory / "prepare_labelled.json").read_text())
-    assert record["labels"] == ["good", "bad"] and record["language"] is None
+    assert record["kind"] == "text" and record["language"] is None
     assert not (directory / "vectors.txt").exists() and not (directory / "input1").exists()
 
 
@@ -137,11 +137,9 @@ def test_tags(make):
     assert symbols(directory, "label", "valid") == [
         ["S-PER", "O", "B-PER", "I-PER", "E-PER", "</s>"]
     ]
-    assert sorted(LabelledText(str(directory)).labels) == [
-        *("B-PER", "E-PER", "I-PER"),
-        "O",
-        "S-PER",
-    ]
+    labels = Dictionary.load(str(directory / "label" / "dict.txt"))
+    tags = ["B-PER", "E-PER", "I-PER", "O", "S-PER"]
+    assert sorted(labels.symbols[labels.nspecial :]) == tags
     assert LabelledText(str(directory)).language == "en"
     assert not list(directory.glob("characters*"))
 

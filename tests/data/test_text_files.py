@@ -63,7 +63,7 @@ def test_checkpoint_without_data(tmp_path):
 
 LABELLED = {
     **{"kind": "text", "tokenizer": "space", "language": None, "lowercase": False},
-    **{"characters": False, "labels": ["a", "b"], "version": 1},
+    **{"characters": False, "version": 1},
 }
 
 

@@ -58,6 +58,7 @@ def test_data_of_another_kind(tmp_path):
         SequenceTaggingTask.setup_task(config).load_dataset("valid")
 
 
-def test_texts_cannot_be_cut(data):
-    with pytest.raises(InputError, match="--max-words does not apply to --task sequence_tagging"):
-        SequenceTaggingTask.setup_task(SequenceTaggingConfig(data=str(data), max_words=5))
+def test_texts_are_never_cut(data, task):
+    """A cut could split an entity."""
+    task.load_dataset("train", data_selector=None)
+    assert task.dataset("train").max_words is None

@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from fairseq.dataclass import ChoiceEnum
 from fairseq.models import BaseFairseqModel, register_model
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq_lrn.models.config_checks import check_widths
 from fairseq_lrn.models.word_input import (
@@ -17,6 +17,7 @@ from fairseq_lrn.models.word_input import (
 )
 from fairseq_lrn.modules.crf import LinearChainCRF
 from fairseq_lrn.modules.dropout import Dropout
+from fairseq_lrn.modules.layers import xavier_linear
 from fairseq_lrn.modules.linear import Linear
 
 
@@ -73,13 +74,9 @@ class LRNTagger(BaseFairseqModel):
         width = self.layers.width
         self.hidden: Optional[Linear] = None
         if cfg.tag_hidden_size > 0:
-            self.hidden = Linear(width, cfg.tag_hidden_size)
-            nn.init.xavier_uniform_(self.hidden.weight)
-            nn.init.zeros_(self.hidden.bias)
+            self.hidden = xavier_linear(width, cfg.tag_hidden_size)
             width = cfg.tag_hidden_size
-        self.scores = Linear(width, num_tags)
-        nn.init.xavier_uniform_(self.scores.weight)
-        nn.init.zeros_(self.scores.bias)
+        self.scores = xavier_linear(width, num_tags)
         self.crf = LinearChainCRF(num_tags, allowed)
 
     @classmethod

@@ -28,6 +28,7 @@ TEST = [
         "pytest>=7,<9",
         "pytest-timeout>=2.2",
         "pytest-xdist>=3",
+        "torchmetrics>=1",
     ),
     *(*ONNX, "onnxruntime>=1.20; python_version >= '3.10'", "tensorboardX>=2.6"),
     # On older Pythons, fairseq 0.12.2 runs with an older torch, which needs an older Triton.

@@ -14,15 +14,18 @@ __all__ = [
     "Classification",
     "Classifier",
     "Entity",
+    "FoundAnswer",
     "InputError",
     "LRN",
     "LRNClassifier",
     "LRNLanguageModel",
     "LRNModel",
     "LRNPairClassifier",
+    "LRNReader",
     "LRNTagger",
     "LanguageModel",
     "RNMTModel",
+    "Reader",
     "Tagger",
     "Tagging",
     "TransformerLRNModel",
@@ -31,6 +34,7 @@ __all__ = [
     "__version__",
     "load_classifier",
     "load_language_model",
+    "load_reader",
     "load_tagger",
     "load_translator",
 ]
@@ -55,6 +59,7 @@ else:
     import fairseq_lrn.tasks  # noqa: F401
     from fairseq_lrn.generation.classifier import Classification, Classifier, load_classifier
     from fairseq_lrn.generation.language_model import LanguageModel, load_language_model
+    from fairseq_lrn.generation.reader import FoundAnswer, Reader, load_reader
     from fairseq_lrn.generation.tagger import Entity, Tagger, Tagging, load_tagger
     from fairseq_lrn.generation.translator import Translation, Translator, load_translator
     from fairseq_lrn.models import (
@@ -62,6 +67,7 @@ else:
         LRNLanguageModel,
         LRNModel,
         LRNPairClassifier,
+        LRNReader,
         LRNTagger,
         RNMTModel,
         TransformerLRNModel,

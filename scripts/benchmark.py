@@ -3,7 +3,7 @@
 
 scan: the recurrence; layer: a recurrent layer; products: matrix products in two libraries;
 cells: a training step of lrn_rnmt with each cell; lm: language models;
-classify: classifiers and taggers with each cell;
+classify: classifiers, taggers and readers with each cell;
 train: fairseq-train; generate: fairseq-generate; step: the parts of a decoding step;
 scaling: training and generating as sentences grow.
 
@@ -113,7 +113,7 @@ def parse() -> argparse.Namespace:
         nargs="*",
         default=[],
         metavar="N",
-        help="instead, time single texts of N words with the first cell (--recipe imdb)",
+        help="instead, time single texts of N words with the first cell (--recipe imdb or squad)",
     )
     data_help = "directory of prepared data (fairseq-lrn prepare or fairseq-preprocess)"
     measure = measures.add_parser("train", parents=[common])
@@ -254,8 +254,8 @@ def measure_language_models(args: argparse.Namespace) -> tuple:
 
 def measure_labelled(args: argparse.Namespace) -> tuple:
     if args.lengths:
-        if args.recipe != "imdb":
-            raise InputError(f"--lengths needs --recipe imdb, not {args.recipe}")
+        if args.recipe not in ("imdb", "squad"):
+            raise InputError(f"--lengths needs --recipe imdb or squad, not {args.recipe}")
         costs = labelled_speed.measure_lengths(
             args.recipe, args.data, args.cells[0], args.lengths, args.rounds or 5
         )

@@ -1,13 +1,15 @@
-# Sourced by imdb.sh, snli.sh and conll2003.sh: preparing labelled text and training on it. All models
-# of a script differ in their cell only.
+# Sourced by imdb.sh, snli.sh, conll2003.sh and squad.sh: preparing labelled text and training on it. All
+# models of a script differ in their cell only.
 
 LABELLED_MODELS="lrn olrn lstm gru sru atr"
 
-# Sets raw, directory, model, seed, run_name, updates, options and vectors from a script's arguments.
-# Without --vectors, the vectors are those in RAW_DIR or in the directory glove beside it.
+# Sets raw, directory, model, seed, run_name, updates, options, vectors and evaluate from a script's
+# arguments. Without --vectors, the vectors are those in RAW_DIR or in the directory glove beside it.
 parse_labelled() { # name of the script, its default of --updates, suffix of files, arguments...
-  directory=$ROOT/$1 updates=$2 vectors=
-  parse_arguments "$LABELLED_MODELS" --vectors "${@:4}"
+  local further=--vectors
+  [ "$1" != squad ] || further="--vectors --evaluate"
+  directory=$ROOT/$1 updates=$2 vectors='' evaluate=''
+  parse_arguments "$LABELLED_MODELS" "$further" "${@:4}"
   check_raw "bash scripts/$1.sh RAW_DIR" "train.$3" "valid.$3"
   if [ -z "$vectors" ]; then
     local found
@@ -42,15 +44,24 @@ prepare_labelled() { # suffix of files, options...
 
 # Trains, and prints the metric of the validation texts, and of the test texts if there are any.
 run_labelled() { # name of the recipe, metric, suffix of files
-  local run=$directory/$run_name data=$directory/data subset recipe
-  recipe=$(python "$ROOT/scripts/benchmarks/labelled_recipes.py" "$1")
-  train_once "$run" "$data" "$recipe --cell $model" --word-vectors "$data/vectors.txt" \
-    --optimizer torch_adam --log-interval 50 --no-epoch-checkpoints \
-    --best-checkpoint-metric "$2" --maximize-best-checkpoint-metric
+  local recipe subset
+  recipe=$(labelled_recipe "$1")
+  train_labelled "$recipe" "$2"
   local task=${recipe#*--task }
   for subset in valid test; do
-    [ ! -s "$raw/$subset.$3" ] || score_labelled "$run" "$data" "$subset" "$2" "${task%% *}"
+    [ ! -s "$raw/$subset.$3" ] ||
+      score_labelled "$directory/$run_name" "$directory/data" "$subset" "$2" "${task%% *}"
   done
+}
+
+labelled_recipe() { python "$ROOT/scripts/benchmarks/labelled_recipes.py" "$1"; }
+
+# Trains, and keeps the checkpoint with the largest metric on the validation texts.
+train_labelled() { # recipe, metric
+  local data=$directory/data
+  train_once "$directory/$run_name" "$data" "$1 --cell $model" \
+    --word-vectors "$data/vectors.txt" --optimizer torch_adam --log-interval 50 \
+    --no-epoch-checkpoints --best-checkpoint-metric "$2" --maximize-best-checkpoint-metric
 }
 
 # Prints "SUBSET METRIC X".

@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import Any, List
 
-from fairseq_lrn.commands.streams import blocks, output_file, read_lines
+from fairseq_lrn.commands.streams import blocks, output_file, read_lines, two_texts
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import Classification, load_classifier
 
@@ -88,16 +88,9 @@ def sample_of(line: str, number: int, is_pair: bool) -> Any:
     Raises:
         InputError: a line of a pair does not have one tab.
     """
-    line = line.removesuffix("\r")
     if not is_pair:
-        return line
-    texts = tuple(line.split("\t"))
-    if len(texts) != 2:
-        raise InputError(
-            f"line {number} must have two texts separated by a tab, because the model reads pairs; "
-            f"it has {len(texts)}"
-        )
-    return texts
+        return line.removesuffix("\r")
+    return two_texts(line, number, "two texts", "the model reads pairs")
 
 
 def columns(result: Classification, all_labels: bool) -> str:

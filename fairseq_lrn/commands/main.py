@@ -12,7 +12,7 @@ from fairseq_lrn.errors import InputError
 
 COMMANDS = (
     *("prepare", "translate", "serve", "average", "score", "plot", "convert", "export"),
-    *("prepare-lm", "generate", "prepare-labelled", "classify", "tag"),
+    *("prepare-lm", "generate", "prepare-labelled", "classify", "tag", "answer"),
 )
 
 

@@ -1,31 +1,32 @@
-"""Prepare labelled text for classifiers and taggers.
+"""Prepare labelled text for classifiers, taggers and readers.
 
 A file has one example on each line, its label and its text (--kind text) or two texts (--kind pair)
 with tabs between them. With --kind tags it has one word on each line, with its tag in the last
-column (IOB2), and a blank line after each sentence.
+column (IOB2), and a blank line after each sentence. With --kind spans it has questions about texts
+in the JSON format of SQuAD 1.1.
 
-Words are what is between spaces, Moses's tokens, or subwords of a BPE (sentencepiece) that is
-learned on the training texts. The words of the training texts are in the dictionary, and those of
-all texts that have a vector in --vectors; DIR/vectors.txt has their vectors.
+Words are what is between spaces, words and punctuation marks apart, Moses's tokens, or subwords of
+a BPE (sentencepiece) that is learned on the training texts. The words of the training texts are in
+the dictionary, and those of all texts that have a vector in --vectors; DIR/vectors.txt has their
+vectors.
 
 Example:
     fairseq-lrn prepare-labelled --kind text --trainpref train.tsv --validpref valid.tsv \\
         --tokenizer moses --lowercase --vectors glove.6B.100d.txt --destdir data-bin/mine
+    fairseq-lrn prepare-labelled --kind spans --trainpref train.json --validpref valid.json \\
+        --lowercase --vectors glove.6B.100d.txt --destdir data-bin/questions
 """
 
 import argparse
 
 from fairseq_lrn.commands.prepare_arguments import add_workers, options_of
 from fairseq_lrn.data.labelled_files import KINDS
+from fairseq_lrn.data.labelled_options import DEFAULT_LANGUAGE, LabelledOptions
 from fairseq_lrn.data.labelled_text import TOKENIZERS
 from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE
-from fairseq_lrn.data.prepare_labelled import (
-    DEFAULT_LANGUAGE,
-    LabelledOptions,
-    prepare_labelled,
-)
+from fairseq_lrn.data.prepare_labelled import prepare_labelled
 
-HELP = "prepare labelled text for classifiers and taggers"
+HELP = "prepare labelled text for classifiers, taggers and readers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kind",
         choices=KINDS,
         required=True,
-        help="what has a label: a text, a pair of texts, or each word (tags)",
+        help="what has a label: a text, a pair of texts, or each word (tags); or questions whose "
+        "answers are parts of a text (spans)",
     )
     parser.add_argument("--trainpref", required=True, metavar="FILE", help="training data")
     parser.add_argument("--validpref", metavar="FILE", help="validation data (default: none)")
@@ -46,8 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer",
         choices=TOKENIZERS,
-        default=defaults.tokenizer,
-        help="what makes words (default: %(default)s)",
+        help="what makes words (default: space; with --kind spans punctuation, the only one)",
     )
     parser.add_argument(
         "--language",

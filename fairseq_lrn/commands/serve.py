@@ -2,7 +2,8 @@
 
 The page of a translation model shows translations, the hypotheses of the beam, attention, and how
 much the recurrence keeps of each subword. The page of a classifier shows labels and the weight of
-each word, and the page of a tagger shows entities. Needs Flask and waitress (the extra "demo").
+each word, the page of a tagger shows entities, and the page of a reader shows answers. Needs Flask
+and waitress (the extra "demo").
 """
 
 import argparse
@@ -13,12 +14,14 @@ from fairseq_lrn import checkpoints
 from fairseq_lrn.commands.model_arguments import add_model_arguments, load_model
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import load_classifier
+from fairseq_lrn.generation.reader import load_reader
 from fairseq_lrn.generation.tagger import load_tagger
 
 # How to load the models of other tasks than translation.
 LABELLING: Dict[str, Callable[..., Any]] = {
     "text_classification": load_classifier,
     "sequence_tagging": load_tagger,
+    "span_prediction": load_reader,
 }
 
 HELP = "serve a web page to try a model"

@@ -4,7 +4,7 @@ import contextlib
 import io
 import select
 import sys
-from typing import IO, Iterable, Iterator, List, Optional, TypeVar
+from typing import IO, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
 from fairseq_lrn.commands.entry import output_failed
 from fairseq_lrn.data.parallel import not_utf8
@@ -38,6 +38,27 @@ def blocks(lines: Iterable[Optional[Item]], size: int) -> Iterator[List[Item]]:
         raise
     if block:
         yield block
+
+
+def two_texts(line: str, number: int, names: str, reason: str) -> Tuple[str, str]:
+    """The two texts on a line, which have a tab between them.
+
+    Args:
+        line: the line.
+        number: its number, for the message.
+        names: what the texts are, for the message.
+        reason: why there must be two, for the message.
+
+    Raises:
+        InputError: the line does not have exactly one tab.
+    """
+    texts = line.removesuffix("\r").split("\t")
+    if len(texts) != 2:
+        raise InputError(
+            f"line {number} must have {names} separated by a tab, because {reason}; it has "
+            f"{len(texts)}"
+        )
+    return texts[0], texts[1]
 
 
 def read_lines(files: List[str]) -> Iterator[Optional[str]]:

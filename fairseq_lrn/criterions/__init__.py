@@ -14,10 +14,12 @@ from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import (  # no
     SentenceLabelSmoothedCrossEntropy,
 )
 from fairseq_lrn.criterions.sequence_tagging import SequenceTaggingCriterion  # noqa: E402
+from fairseq_lrn.criterions.span_prediction import SpanPredictionCriterion  # noqa: E402
 
 __all__ = [
     "FusedLabelSmoothedCrossEntropy",
     "LanguageModelCrossEntropy",
     "SentenceLabelSmoothedCrossEntropy",
     "SequenceTaggingCriterion",
+    "SpanPredictionCriterion",
 ]

@@ -35,12 +35,13 @@ class LabelledDataset(FairseqDataset):
         inputs: one or two texts of each sample.
         dictionary: dictionary of the words.
         characters: dictionary of the characters; None: the model reads none.
-        labels: the label of each sample (a number, counted from 0), or its tags, ``T``; None:
-            unknown.
+        labels: the label of each sample (a number, counted from 0), its tags, ``T``, or the words
+            between which its answer is, ``2``; None: unknown.
         max_words: texts are cut to so many words; None: never.
         max_word_length: characters of a word that are read.
         shuffle: order samples of the same length at random.
         left_pad: put padding before the texts.
+        references: of each sample, what its criterion needs in validation; None: nothing.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class LabelledDataset(FairseqDataset):
         max_word_length: int = 25,
         shuffle: bool = False,
         left_pad: bool = False,
+        references: Optional[Sequence[Any]] = None,
     ):
-        self.inputs, self.labels = inputs, labels
+        self.inputs, self.labels, self.references = inputs, labels, references
         self.dictionary, self.characters = dictionary, characters
         self.max_words, self.max_word_length = max_words, max_word_length
         self.shuffle, self.left_pad = shuffle, left_pad
@@ -81,10 +83,11 @@ class LabelledDataset(FairseqDataset):
         """A batch of samples.
 
         Returns:
-            ``id``, ``nsentences``, ``ntokens`` (words), ``net_input`` and, with labels, ``target``.
+            ``id``, ``nsentences``, ``ntokens`` (words), ``net_input``; with labels ``target``, and
+            with references ``references``, a list.
             ``net_input`` has words ``B x T``, numbers of words ``B``, and characters
-            ``B x T x L``, under the names in :data:`INPUT_NAMES`. ``target`` has labels ``B``, or
-            tags ``B x T`` with 0 at padding.
+            ``B x T x L``, under the names in :data:`INPUT_NAMES`. ``target`` has labels ``B``,
+            tags ``B x T`` with 0 at padding, or answers ``B x 2``.
         """
         if not samples:
             return {}
@@ -114,6 +117,8 @@ class LabelledDataset(FairseqDataset):
                 batch["target"] = collate_tokens(labels, 0, left_pad=self.left_pad)
             else:
                 batch["target"] = torch.tensor([int(label) for label in labels])
+        if self.references is not None:
+            batch["references"] = [self.references[sample["id"]] for sample in samples]
         return batch
 
     def num_tokens(self, index: int) -> int:
@@ -178,6 +183,29 @@ def lengths_of(sequences: Sequence[Tensor]) -> np.ndarray:
     """The lengths of sequences, without reading those of a dataset that knows them."""
     sizes = getattr(sequences, "sizes", None)
     return np.array(list(map(len, sequences)) if sizes is None else sizes, dtype=np.int64)
+
+
+class Selected:
+    """Elements of a dataset of sequences, in any order, each as often as wanted.
+
+    Args:
+        dataset: the sequences.
+        indices: index of each element.
+    """
+
+    def __init__(self, dataset: Sequence[Tensor], indices: np.ndarray):
+        self.dataset, self.indices = dataset, indices
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """The lengths of all sequences."""
+        return lengths_of(self.dataset)[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.dataset[int(self.indices[index])]
 
 
 class WithoutEnd:

@@ -10,7 +10,7 @@ from fairseq_lrn.data.entities import iob2_fault, to_iobes
 from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.errors import InputError
 
-KINDS = TEXT, PAIR, TAGS = ("text", "pair", "tags")
+KINDS = TEXT, PAIR, TAGS, SPANS = ("text", "pair", "tags", "spans")
 
 DOCUMENT = "-DOCSTART-"  # the first column of the line before a document
 SPECIAL = frozenset(Dictionary().symbols)  # no label can be one of these

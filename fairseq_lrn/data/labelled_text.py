@@ -1,4 +1,4 @@
-"""Between raw text and what classifiers and taggers read, by ``fairseq-lrn prepare-labelled``."""
+"""Between raw text and what models of labelled text read, by ``fairseq-lrn prepare-labelled``."""
 
 import os
 import re
@@ -7,13 +7,17 @@ from typing import List, Optional, Sequence, Tuple
 import torch
 from fairseq.data import Dictionary
 
-from fairseq_lrn.data.raw_text import check_line, load_bpe
+from fairseq_lrn.data.labelled_files import SPANS
+from fairseq_lrn.data.punctuation import find_tokens
+from fairseq_lrn.data.raw_text import check_line, check_text, load_bpe
 from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, read_labelled_record
 from fairseq_lrn.data.tokenization import Tokenizer
 from fairseq_lrn.data.words import token_offsets
 from fairseq_lrn.errors import InputError
 
-TOKENIZERS = SPACE, MOSES, SENTENCEPIECE = ("space", "moses", "sentencepiece")
+TOKENIZERS = SPACE, MOSES, SENTENCEPIECE, PUNCTUATION = (
+    *("space", "moses", "sentencepiece", "punctuation"),
+)
 
 
 class LabelledText:
@@ -24,8 +28,9 @@ class LabelledText:
             on them.
 
     Attributes:
-        kind: what has a label: ``text``, ``pair`` or ``tags`` (each word).
-        tokenizer: what makes words: ``space``, ``moses`` or ``sentencepiece``.
+        kind: what has a label: ``text``, ``pair`` or ``tags`` (each word); or ``spans``, answers in
+            a text, which may have line breaks.
+        tokenizer: what makes words: ``space``, ``moses``, ``sentencepiece`` or ``punctuation``.
         language: the language of Moses's rules; None: there are none.
         lowercase: whether the words in the dictionary are lower-cased.
         characters: whether the data have the characters of words.
@@ -55,15 +60,17 @@ class LabelledText:
             name: what to call it in error messages.
 
         Raises:
-            InputError: *text* is not a string, has a line break between words, or has characters
-                that UTF-8 cannot hold.
+            InputError: *text* is not a string, has characters that UTF-8 cannot hold, or has a line
+                break between words although :attr:`kind` is not ``spans``.
         """
         return self._words(text, name, self.tokenizer)
 
     def _words(self, text: str, name: str, tokenizer: str) -> List[str]:
-        check_line(text, name)
+        self._check(text, name)
         if tokenizer == SPACE:
             return text.split()
+        if tokenizer == PUNCTUATION:
+            return [word for word, _, _ in find_tokens(text)]
         if tokenizer == MOSES:
             return Tokenizer(self.language, lowercase=False)(text).split()
         assert self.bpe is not None
@@ -89,9 +96,11 @@ class LabelledText:
             InputError: see :meth:`words`; or there are no rules of Moses for :attr:`language`.
         """
         tokenizer = tokenizer or self.tokenizer
+        self._check(text, name)
         if tokenizer == SPACE:
-            check_line(text, name)
             return [(match.group(), *match.span()) for match in re.finditer(r"\S+", text)]
+        if tokenizer == PUNCTUATION:
+            return find_tokens(text)
         if tokenizer == MOSES and self.language is None:
             raise InputError(
                 "Moses has no rules for the language of these data: separate the words of "
@@ -100,6 +109,9 @@ class LabelledText:
         words = self._words(text, name, tokenizer)
         offsets = token_offsets(text, words)
         return [(word, start, end) for word, (start, end) in zip(words, offsets)]
+
+    def _check(self, text: str, name: str) -> None:
+        (check_text if self.kind == SPANS else check_line)(text, name)
 
     def lookup(self, word: str) -> str:
         """The form of a word in the dictionary."""

@@ -136,15 +136,28 @@ class RawText:
 
 def check_line(line: str, name: str) -> None:
     """Refuse what is not one line of text; see :meth:`RawText.subwords`."""
-    if not isinstance(line, str):
-        remedy = ": decode it first" if isinstance(line, (bytes, bytearray)) else ""
-        raise InputError(f"{name} must be a string, not {type(line).__name__}{remedy}")
+    check_text(line, name)
     if "\n" in line.strip():
         raise InputError(
             f"{name} has several lines: give each line as a sentence of its own, or the whole text "
             "to the translator itself, translate(text)"
         )
-    surrogate = SURROGATE.search(line)
+
+
+def check_text(text: str, name: str) -> None:
+    """Refuse what is not text, of one or several lines.
+
+    Args:
+        text: the text.
+        name: what to call it in error messages.
+
+    Raises:
+        InputError: *text* is not a string, or has characters that UTF-8 cannot hold.
+    """
+    if not isinstance(text, str):
+        remedy = ": decode it first" if isinstance(text, (bytes, bytearray)) else ""
+        raise InputError(f"{name} must be a string, not {type(text).__name__}{remedy}")
+    surrogate = SURROGATE.search(text)
     if surrogate:
         raise InputError(
             f"{name} has the code point U+{ord(surrogate.group()):X}, which is not a character "

@@ -115,7 +115,7 @@ def monolingual_files(directory: str) -> List[str]:
 
 
 def labelled_files(directory: str) -> List[str]:
-    """Names of the files that the raw text of classifiers and taggers needs; see :func:`files`.
+    """Names of the files that the raw text of labelled data needs; see :func:`files`.
 
     Some are in directories, beside checkpoints as well.
 
@@ -125,7 +125,9 @@ def labelled_files(directory: str) -> List[str]:
     if not os.path.isfile(os.path.join(directory, LABELLED_RECORD)):
         return []
     record = read_labelled_record(directory)
-    dictionaries = ["input0", "label", *(["characters"] if record["characters"] else [])]
+    dictionaries = ["input0"]
+    dictionaries += ["label"] * (record["kind"] != "spans")  # places in a text have no dictionary
+    dictionaries += ["characters"] * record["characters"]
     model = [SENTENCEPIECE_MODEL] if record["tokenizer"] == "sentencepiece" else []
     return [LABELLED_RECORD, *(os.path.join(name, "dict.txt") for name in dictionaries), *model]
 

@@ -8,10 +8,11 @@ from typing import List, Sequence, Tuple
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
 
 # Thai and Lao, Burmese, Khmer, kana, Chinese characters.
-WITHOUT_SPACES = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff]"
+SCRIPTS_WITHOUT_SPACES = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
 )
+WITHOUT_SPACES = re.compile(f"[{SCRIPTS_WITHOUT_SPACES}]")
 
 WINDOW = 100  # characters that are compared at once; the time is quadratic in it
 

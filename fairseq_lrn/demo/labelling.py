@@ -1,14 +1,22 @@
-"""The page of a classifier or tagger: labels, weights of words in the pooling, and entities."""
+"""The page of a classifier, tagger or reader: labels, weights of words, entities, and answers."""
 
 from typing import Any, Dict, List, Optional, Sequence, Union
 
-from fairseq_lrn.demo.texts import MAX_CHARACTERS, MAX_LINES, checked_fields, lines_of_text
+from fairseq_lrn.demo.texts import (
+    MAX_CHARACTERS,
+    MAX_CONTEXT,
+    MAX_LINES,
+    checked_fields,
+    lines_of_text,
+)
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import Classification, Classifier
+from fairseq_lrn.generation.reader import FoundAnswer, Reader
 from fairseq_lrn.generation.tagger import Tagger, Tagging
 
 EXAMPLE = '{"text": "Ada lived in London."}'
 PAIR_EXAMPLE = '{"text": "A dog sleeps.", "other": "An animal sleeps."}'
+QUESTION_EXAMPLE = '{"text": "Where did she live?", "other": "Ada lived in London."}'
 
 
 class LabellingService:
@@ -21,9 +29,9 @@ class LabellingService:
     page = "label.html"
     route = "/label"
 
-    def __init__(self, model: Union[Classifier, Tagger]):
+    def __init__(self, model: Union[Classifier, Tagger, Reader]):
         self.model = model
-        self.kind = model.text.kind  # "text", "pair" or "tags"
+        self.kind = model.text.kind  # "text", "pair", "tags" or "spans"
 
     def about(self) -> Dict[str, Any]:
         """See :class:`~fairseq_lrn.demo.server.Service`."""
@@ -33,8 +41,11 @@ class LabellingService:
         """See :class:`~fairseq_lrn.demo.server.Service`.
 
         Each line of a text is labelled on its own. Of a pair of texts, line n of one belongs to
-        line n of the other. Lines without words in any text are left out.
+        line n of the other. Lines without words in any text are left out. A reader answers the
+        question on each line of the first text, with the second text as a whole.
         """
+        if isinstance(self.model, Reader):
+            return {"lines": self._answer(fields, self.model)}
         example = PAIR_EXAMPLE if self.kind == "pair" else EXAMPLE
         names = ("text", "other") if self.kind == "pair" else ("text",)
         fields = checked_fields(fields, set(names), example)
@@ -46,6 +57,17 @@ class LabellingService:
             )
         samples = [sample for sample in zip(*columns) if any(sample)]
         return {"lines": self._label(samples)}
+
+    def _answer(self, fields: Any, reader: Reader) -> List[Dict[str, Any]]:
+        fields = checked_fields(fields, {"text", "other"}, QUESTION_EXAMPLE)
+        questions = lines_of_text(fields.get("text"), QUESTION_EXAMPLE, "text")
+        lines = lines_of_text(fields.get("other"), QUESTION_EXAMPLE, "other", MAX_CONTEXT)
+        context = "\n".join(without_end(lines))
+        asked = [question for question in questions if question]
+        return [
+            answer_as_json(question, context, answer)
+            for question, answer in zip(asked, reader(asked, context) if asked else [])
+        ]
 
     def _label(self, samples: Sequence[Any]) -> List[Dict[str, Any]]:
         if isinstance(self.model, Tagger):
@@ -65,6 +87,18 @@ def without_end(lines: List[str]) -> List[str]:
 def tagging_as_json(text: str, tagging: Tagging) -> Dict[str, Any]:
     """A line and its entities."""
     return {"text": text, "entities": [entity._asdict() for entity in tagging.entities]}
+
+
+def answer_as_json(question: str, context: str, answer: FoundAnswer) -> Dict[str, Any]:
+    """A question, and the text with the place of the answer."""
+    return {
+        "question": question,
+        "text": context,
+        "answer": answer.text,
+        "probability": round(answer.probability, 4),
+        "start": answer.start,
+        "end": answer.end,
+    }
 
 
 def classification_as_json(result: Classification) -> Dict[str, Any]:

@@ -6,6 +6,7 @@ from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.inputs import lines_of
 
 MAX_CHARACTERS = 1000
+MAX_CONTEXT = 5000  # characters of a text that questions are about
 MAX_LINES = 50
 
 
@@ -29,21 +30,24 @@ def checked_fields(fields: Any, known: Set[str], example: str) -> Dict[str, Any]
     return fields
 
 
-def lines_of_text(text: Any, example: str, name: str = "text") -> List[str]:
+def lines_of_text(
+    text: Any, example: str, name: str = "text", max_characters: int = MAX_CHARACTERS
+) -> List[str]:
     """The lines of a text, with single spaces between words.
 
     Args:
         text: the text.
         example: a right request, for messages.
         name: name of the field.
+        max_characters: the largest number of characters.
 
     Raises:
         InputError: *text* is not a string, or it is too long.
     """
     if not isinstance(text, str):
         raise InputError(f"{name} must be a string, e.g. {example}")
-    if len(text) > MAX_CHARACTERS:
-        raise InputError(f"the text has {len(text)} characters: at most {MAX_CHARACTERS}")
+    if len(text) > max_characters:
+        raise InputError(f"the text has {len(text)} characters: at most {max_characters}")
     lines = [" ".join(line.split()) for line in lines_of(text)]
     if len(lines) > MAX_LINES:
         raise InputError(f"the text has {len(lines)} lines: at most {MAX_LINES}")

@@ -9,6 +9,7 @@ from fairseq_lrn.models.classification import (  # noqa: E402
     LRNPairClassifier,
 )
 from fairseq_lrn.models.language_modeling import LRNLanguageModel  # noqa: E402
+from fairseq_lrn.models.reading import LRNReader  # noqa: E402
 from fairseq_lrn.models.tagging import LRNTagger  # noqa: E402
 from fairseq_lrn.models.translation import (  # noqa: E402
     LRNModel,
@@ -21,6 +22,7 @@ __all__ = [
     "LRNLanguageModel",
     "LRNModel",
     "LRNPairClassifier",
+    "LRNReader",
     "LRNTagger",
     "RNMTModel",
     "TransformerLRNModel",

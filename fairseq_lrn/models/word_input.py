@@ -146,6 +146,10 @@ class WordInputConfig(FairseqDataclass):
             "norm": None if norm == "none" else norm,
         }
 
+    def character_options(self) -> Dict[str, Any]:
+        """The same for the recurrence over characters."""
+        return self.recurrence_options()
+
 
 class WordInput(nn.Module):
     """Vectors of words, and of their characters if the options say so.
@@ -189,7 +193,7 @@ class WordInput(nn.Module):
                 kind=str(cfg.character_encoder),
                 padding_idx=characters.pad(),
                 dropout=cfg.character_dropout,
-                **cfg.recurrence_options(),
+                **cfg.character_options(),
             )
             self.width += self.characters.width
         self.dropout = Dropout(cfg.input_dropout, cfg.locked_dropout, name)

@@ -47,8 +47,9 @@ class AttentivePooling(Pooling):
         hidden_size: width of the hidden layer.
         query_size: width Q of the query; None: there is no query.
         dropout: dropout probability of the input, and of the query at each position.
+        drops_values: whether the input is also dropped in the sum, and not in the weights alone.
 
-    Source: the authors' release (bzhangGo/lrn, ``doc`` and ``nli``).
+    Source: the authors' release (bzhangGo/lrn, ``doc``, ``nli`` and ``rc``).
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class AttentivePooling(Pooling):
         hidden_size: int,
         query_size: Optional[int] = None,
         dropout: float = 0.0,
+        drops_values: bool = True,
     ):
         super().__init__(input_size, dropout)
+        self.drops_values = drops_values
         self.input_map = Affine(input_size, hidden_size)
         self.query_map = None if query_size is None else Affine(query_size, hidden_size)
         self.score = Affine(hidden_size, 1, bias=False)
@@ -67,8 +70,8 @@ class AttentivePooling(Pooling):
         self, x: Tensor, padding_mask: Optional[Tensor] = None, query: Optional[Tensor] = None
     ) -> Tuple[Tensor, Optional[Tensor]]:
         """See :class:`Pooling`."""
-        x = self.dropout(x)
-        hidden = self.input_map(x)
+        dropped = self.dropout(x)
+        hidden = self.input_map(dropped)
         if self.query_map is not None:
             if query is None:
                 raise ValueError("query is missing: this pooling was built with query_size")
@@ -83,6 +86,7 @@ class AttentivePooling(Pooling):
             weights = torch.softmax(scores.masked_fill(padding_mask, -1e9), 0)
             weights = weights.masked_fill(padding_mask, 0.0)
         weights = weights.t().to(x.dtype)  # T x B to B x T
+        x = dropped if self.drops_values else x
         # (B x 1 x T) (B x T x C) to B x C
         return torch.bmm(weights.unsqueeze(1), x.transpose(0, 1)).squeeze(1), weights
 

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from fairseq.data import Dictionary, data_utils
 from fairseq.dataclass import FairseqDataclass
@@ -30,10 +30,18 @@ class LabelledTextConfig(FairseqDataclass):
     )
 
 
+class Samples(NamedTuple):
+    """The samples of a subset, as :class:`LabelledDataset` takes them."""
+
+    inputs: List[TextInput]
+    labels: Sequence[Tensor]
+    references: Optional[Sequence[Any]] = None
+
+
 class LabelledTextTask(FairseqTask):
     """A task whose data have words, characters, and labels.
 
-    A subclass says in ``KINDS`` which data it takes.
+    A subclass says in ``KINDS`` which data it takes, and whether they have a dictionary of labels.
 
     Attributes:
         max_words: training texts are cut to so many words; None: never.
@@ -42,13 +50,14 @@ class LabelledTextTask(FairseqTask):
         cfg: options.
         dictionary: dictionary of the words.
         characters: dictionary of the characters, or None.
-        labels: dictionary of the labels.
+        labels: dictionary of the labels, or None.
 
     Raises:
         InputError: an option is out of range.
     """
 
     KINDS: Tuple[str, ...] = ()
+    HAS_LABEL_DICTIONARY = True
     max_words: Optional[int] = None
 
     def __init__(
@@ -56,7 +65,7 @@ class LabelledTextTask(FairseqTask):
         cfg: LabelledTextConfig,
         dictionary: Dictionary,
         characters: Optional[Dictionary],
-        labels: Dictionary,
+        labels: Optional[Dictionary],
     ):
         super().__init__(cfg)
         if cfg.max_word_length < 1:
@@ -79,14 +88,17 @@ class LabelledTextTask(FairseqTask):
                 f"{cfg.data} was prepared with --kind {kind}, but --task {cfg._name} needs "
                 f"--kind {' or '.join(cls.KINDS)}"
             )
-        paths = [os.path.join(cfg.data, name, "dict.txt") for name in ("input0", "label")]
-        for path in paths:
+        words, characters, labels = (
+            os.path.join(cfg.data, name, "dict.txt") for name in ("input0", "characters", "label")
+        )
+        for path in (words, labels) if cls.HAS_LABEL_DICTIONARY else (words,):
             if not os.path.isfile(path):
                 raise InputError(f"{path} is missing, so {cfg.data} is no labelled text: {PREPARE}")
-        characters = os.path.join(cfg.data, "characters", "dict.txt")
-        words, labels = map(Dictionary.load, paths)
         return cls(
-            cfg, words, Dictionary.load(characters) if os.path.isfile(characters) else None, labels
+            cfg,
+            Dictionary.load(words),
+            Dictionary.load(characters) if os.path.isfile(characters) else None,
+            Dictionary.load(labels) if cls.HAS_LABEL_DICTIONARY else None,
         )
 
     @property
@@ -102,6 +114,8 @@ class LabelledTextTask(FairseqTask):
     @property
     def labels(self) -> List[str]:
         """The labels (or tags), in the order in which models count them."""
+        if self.label_dictionary is None:
+            return []
         return self.label_dictionary.symbols[self.label_dictionary.nspecial :]
 
     @property
@@ -130,21 +144,34 @@ class LabelledTextTask(FairseqTask):
             InputError: its parts do not belong together.
         """
         is_training = "data_selector" in kwargs  # fairseq's trainer gives it for training data only
-        inputs = [self._text(split, number, combine) for number in range(self.num_inputs)]
-        labels = WithoutEnd(
-            self._indexed("label", split, self.label_dictionary, combine),
-            self.label_dictionary.nspecial,
-        )
+        samples = self.samples(split, combine, is_training)
         self.datasets[split] = LabelledDataset(
-            inputs,
+            samples.inputs,
             self.dictionary,
             self.character_dictionary if self.reads_characters else None,
-            self.labels_of(labels, inputs[0].words, split),
+            samples.labels,
+            references=samples.references,
             max_words=self.max_words if is_training else None,
             max_word_length=self.cfg.max_word_length,
             shuffle=is_training,
         )
         return self.datasets[split]
+
+    def samples(self, split: str, combine: bool, is_training: bool) -> "Samples":
+        """The texts and labels of a subset.
+
+        Args:
+            split: name of the subset.
+            combine: join its shards.
+            is_training: whether models are trained on it.
+        """
+        assert self.label_dictionary is not None
+        inputs = [self._text(split, number, combine) for number in range(self.num_inputs)]
+        labels = WithoutEnd(
+            self._indexed("label", split, self.label_dictionary, combine),
+            self.label_dictionary.nspecial,
+        )
+        return Samples(inputs, self.labels_of(labels, inputs[0].words, split))
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """Batches of a dataset; the arguments are those of fairseq.

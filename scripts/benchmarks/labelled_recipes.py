@@ -1,4 +1,4 @@
-"""The ``fairseq-train`` options of classifiers and taggers that differ in their cell only.
+"""The ``fairseq-train`` options of models of labelled text that differ in their cell only.
 
 This file also runs as a script and prints the options: ``python
 scripts/benchmarks/labelled_recipes.py imdb``. ``scripts/labelled_text.sh`` uses this output.
@@ -19,6 +19,11 @@ RECIPES: Dict[str, str] = {
     "--arch lrn_tagger --input-window 3 --hidden-size 200 --input-dropout 0.5 --dropout 0.5 "
     "--word-dropout 0.05 --character-embed-dim 30 --character-hidden-size 50 "
     "--batch-size 32 --lr 0.003 --lr-scheduler cosine --warmup-updates 200 --clip-norm 5",
+    "squad": "--task span_prediction --criterion span_prediction --arch lrn_reader "
+    "--freeze-word-vectors --match-feature --hidden-size 96 --attention-size 64 "
+    "--character-embed-dim 16 --character-hidden-size 32 --locked-dropout --input-dropout 0.2 "
+    "--dropout 0.2 --max-context-words 400 --batch-size 32 --lr 0.002 --lr-scheduler cosine "
+    "--warmup-updates 500 --clip-norm 5",
 }
 
 if __name__ == "__main__":

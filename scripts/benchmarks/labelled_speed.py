@@ -1,7 +1,7 @@
-"""Time classifiers and taggers with different cells: ``scripts/benchmark.py classify``.
+"""Time classifiers, taggers and readers with different cells: ``scripts/benchmark.py classify``.
 
-Every cell is in the same model, with the recipe and the data of ``scripts/imdb.sh``, ``snli.sh`` or
-``conll2003.sh``. Every model is trained on the same batches, in turns.
+Every cell is in the same model, with the recipe and the data of ``scripts/imdb.sh``, ``snli.sh``,
+``conll2003.sh`` or ``squad.sh``. Every model is trained on the same batches, in turns.
 """
 
 import resource
@@ -14,10 +14,15 @@ import torch
 
 from benchmarks.labelled_recipes import RECIPES
 from benchmarks.training_step import Trainee, build_trainee
+from fairseq_lrn.data.labelled_dataset import INPUT_NAMES
 from fairseq_lrn.generation.classifier import HEAD
+from fairseq_lrn.modules.answer_pointer import best_spans
 
 CELLS = ("lrn", "olrn", "lstm", "gru", "sru", "atr")
 NUM_BATCHES = 8
+# Of the texts of random words.
+QUESTION_WORDS = 12
+WORD_LENGTH = 8
 
 
 class LabelledSpeed(NamedTuple):
@@ -54,9 +59,10 @@ class LengthCost(NamedTuple):
 
 @dataclass
 class Setup:
-    """A model, and some batches of its training data."""
+    """A model and its task, and some batches of its training data."""
 
     trainee: Trainee
+    task: Any
     batches: List[Any]
     share: float  # of the words of an epoch that are in the batches
 
@@ -81,7 +87,7 @@ def build(recipe: str, data: str, cell: str) -> Setup:
     ).next_epoch_itr(shuffle=True)
     batches = [batch for _, batch in zip(range(NUM_BATCHES), iterator)]
     share = sum(batch["ntokens"] for batch in batches) / dataset.sizes.sum()
-    return Setup(trainee, batches, share)
+    return Setup(trainee, task, batches, share)
 
 
 def measure(
@@ -122,13 +128,17 @@ def train(setup: Setup) -> None:
 
 @torch.no_grad()
 def infer(setup: Setup) -> None:
-    """Labels of the texts of each batch."""
+    """Labels, tags or answers of the texts of each batch."""
     model = setup.trainee.model.eval()
     for batch in setup.batches:
         arguments = batch["net_input"]
         if hasattr(model, "decode"):
             scores, extra = model(**arguments)
             model.decode(scores, extra["padding_mask"])
+        elif hasattr(model, "pointer"):
+            first, last = model(**arguments)
+            distance = setup.task.cfg.max_answer_distance
+            best_spans(first.log_softmax(-1), last.log_softmax(-1), distance)
         else:
             model(**arguments, classification_head_name=HEAD)
 
@@ -144,11 +154,9 @@ def measure_lengths(
         rounds: calls that are timed, after one that is not.
     """
     setup = build(recipe, data, cell)
-    words = len(setup.trainee.model.input.words.is_fixed)
     results = []
     for length in sorted(lengths):
-        text = torch.randint(4, words, (1, length))
-        setup.batches = [{"net_input": {"src_tokens": text}}]
+        setup.batches = [{"net_input": random_text(setup.task, length)}]
         times = []
         for _ in range(rounds + 1):
             start = time.perf_counter()
@@ -157,6 +165,19 @@ def measure_lengths(
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB to MiB
         results.append(LengthCost(cell, length, median(times[1:]), peak))
     return results
+
+
+def random_text(task: Any, length: int) -> Dict[str, torch.Tensor]:
+    """The arguments of a model for one text of random words; for a reader with a short question."""
+    sizes = [QUESTION_WORDS, length] if task.num_inputs == 2 else [length]
+    arguments = {}
+    for size, (tokens, _, characters) in zip(sizes, INPUT_NAMES):
+        first = task.dictionary.nspecial
+        arguments[tokens] = torch.randint(first, len(task.dictionary), (1, size))
+        if task.reads_characters:
+            shape = (1, size, WORD_LENGTH)
+            arguments[characters] = torch.randint(first, len(task.character_dictionary), shape)
+    return arguments
 
 
 def format_lengths(costs: Sequence[LengthCost]) -> str:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from labelled_corpus import write_spans
+
 
 @pytest.fixture
 def files(tmp_path):
@@ -40,6 +42,25 @@ def test_options(run, files, tmp_path):
 def test_subwords(run, files, tmp_path):
     run(*files, "--tokenizer", "sentencepiece", "--vocab-size", "13")
     assert (tmp_path / "data" / "sentencepiece.bpe.model").is_file()
+
+
+def test_questions(run, refuse, tmp_path):
+    write_spans(str(tmp_path))
+    arguments = [
+        *("prepare-labelled", "--kind", "spans", "--destdir", tmp_path / "data"),
+        *("--trainpref", tmp_path / "train.json", "--validpref", tmp_path / "valid.json"),
+        *("--workers", "1", "--lowercase", "--testpref", tmp_path / "valid.json"),
+    ]
+    message = refuse(*arguments, "--tokenizer", "moses")
+    assert "--kind spans needs words whose places in the text are exact: leave out" in message
+    run(*arguments)
+    data = tmp_path / "data"
+    parts = {f"{name}{side}" for name in ("input", "characters") for side in (0, 1)}
+    assert {path.name for path in data.iterdir()} == {
+        *(*parts, "characters", "label", "offsets1", "squad", "prepare_labelled.json")
+    }
+    assert {path.stem for path in (data / "squad").iterdir()} == {"train", "valid", "test"}
+    assert json.loads((data / "prepare_labelled.json").read_text())["tokenizer"] == "punctuation"
 
 
 def test_refused(refuse, files, tmp_path):

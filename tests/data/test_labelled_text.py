@@ -44,6 +44,25 @@ def test_moses(make):
     assert text.words("“The  Cat's\u2581mat.”") == expected
 
 
+def test_punctuation_apart(make):
+    text = make(kind="text", tokenizer="punctuation", language=None)
+    assert text.words("“The  Cat's mat.”") == ["“", "The", "Cat", "'s", "mat", ".", "”"]
+    found = text.words_with_offsets(" Yes,\u2003no▁.")  # Moses and sentencepiece change this mark
+    assert found == [("Yes", 1, 4), (",", 4, 5), ("no", 6, 8), ("▁", 8, 9), (".", 9, 10)]
+
+
+def test_line_breaks_in_texts_that_have_answers(make):
+    text = make(kind="spans", tokenizer="punctuation", language=None)
+    assert text.words("a\n\nb\n") == ["a", "b"]
+    assert text.words_with_offsets("a\n\nb\n") == [("a", 0, 1), ("b", 3, 4)]
+    with pytest.raises(InputError, match="the text must be a string, not int"):
+        text.words(5)
+    other = make(kind="pair", tokenizer="punctuation", language=None)
+    for read in (other.words, other.words_with_offsets):
+        with pytest.raises(InputError, match="line 2 has several lines"):
+            read("a\nb", "line 2")
+
+
 RAW = " Peter lives\tin  Bad Homburg, “here” now. "
 
 

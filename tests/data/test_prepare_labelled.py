@@ -7,13 +7,9 @@ from fairseq.data import Dictionary, data_utils, indexed_dataset
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 
 from fairseq_lrn.data.labelled_files import read_labelled
+from fairseq_lrn.data.labelled_options import LabelledOptions
 from fairseq_lrn.data.labelled_text import LabelledText
-from fairseq_lrn.data.prepare_labelled import (
-    LabelledOptions,
-    check_sizes,
-    find_vectors,
-    prepare_labelled,
-)
+from fairseq_lrn.data.prepare_labelled import check_sizes, prepare_labelled
 from fairseq_lrn.errors import InputError
 
 TEXTS = {
@@ -225,16 +221,6 @@ def test_all_vectors(make, tmp_path):
     assert vectors_of(directory) == expected
 
 
-def test_special_symbols_have_no_vector(make, tmp_path):
-    directory = make(TEXTS, "text")
-    path = tmp_path / "special.txt"
-    path.write_text("the 1 2\n<pad> 3 4\n<unk> 5 6\n")
-    options = LabelledOptions("text", "", "", all_vectors=True)
-    text = LabelledText(str(directory))
-    rows, matrix = find_vectors(str(path), {"the", "<pad>"}, text, options)
-    assert list(rows) == ["the"] and matrix[rows["the"]].tolist() == [1.0, 2.0]
-
-
 def test_report(make, tmp_path, caplog):
     caplog.set_level("INFO")
     make(TEXTS, "text", vectors=str(tmp_path / "vectors.txt"), threshold=3)
@@ -242,8 +228,8 @@ def test_report(make, tmp_path, caplog):
     # 8 words of the training texts without "<pad>", and 2 of the validation texts.
     assert "dictionary: 10 words, 5 of them with a vector" in messages
     # Of "a zebra met the Yak The cat", "met" is unknown.
-    assert "valid: 2 texts, 7 words, 14.29% of them unknown" in messages
-    assert "test: 1 texts, 1 words, 100.00% of them unknown" in messages
+    assert {"valid: 2 texts", "valid: 7 words, 14.29% of them unknown"} < set(messages)
+    assert {"test: 1 texts", "test: 1 words, 100.00% of them unknown"} < set(messages)
 
 
 @pytest.mark.parametrize("name", ["label", "characters0", "input0"])
@@ -263,23 +249,13 @@ def test_data_that_do_not_belong_together(make, tmp_path, name):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"kind": "spans"}, "--kind must be one of text, pair, tags, not spans"),
-        ({"tokenizer": "none"}, "--tokenizer must be one of space, moses, sentencepiece"),
-        ({"kind": "tags", "tokenizer": "moses"}, "has its words given, .*leave out --tokenizer"),
-        ({"vocab_size": 9}, "--vocab-size is for subwords: leave it out, or add"),
-        ({"tokenizer": "sentencepiece", "vocab_size": 0}, "--vocab-size must be at least 1"),
-        ({"tokenizer": "sentencepiece", "vocab_size": 5000}, "cannot make 5000 subwords"),
-        ({"tokenizer": "sentencepiece", "vectors": "v"}, "vectors of words, not of subwords"),
-        ({"all_vectors": True}, "--all-vectors needs --vectors FILE"),
         ({"threshold": 0}, "--threshold must be at least 1, not 0"),
-        ({"workers": 0}, "--workers must be at least 1"),
-        ({"language": "de"}, "--language chooses the rules of Moses: leave it out"),
-        ({"language": "zh", "tokenizer": "moses"}, "no rules for --language zh: choose"),
+        ({"tokenizer": "sentencepiece", "vocab_size": 5000}, "cannot make 5000 subwords"),
     ],
 )
 def test_bad_options(make, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
-        make(TEXTS, **{"kind": "text", **options})
+        make(TEXTS, "text", **options)
     assert not list(tmp_path.glob("data*"))
 
 

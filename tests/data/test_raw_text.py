@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fairseq_lrn.data.parallel import read_lines
-from fairseq_lrn.data.raw_text import RawText, check_line
+from fairseq_lrn.data.raw_text import RawText, check_line, check_text
 from fairseq_lrn.errors import InputError
 from toy_checkpoints import prepare_data
 
@@ -98,6 +98,10 @@ def test_text_of_subwords(subwords):
 def test_check_line(line, message):
     with pytest.raises(InputError, match=message):
         check_line(line, "the line")
+    check_text("a\nb", "the text")  # several lines may be a text
+    if not isinstance(line, str) or "\n" not in line:
+        with pytest.raises(InputError, match=message.replace("line", "text")):
+            check_text(line, "the text")
 
 
 def test_lines_are_checked(prepared_data):

@@ -70,15 +70,17 @@ LABELLED = {
 @pytest.mark.parametrize(
     "change, further",
     [
-        ({}, set()),
-        ({"characters": True}, {"characters/dict.txt"}),
-        ({"tokenizer": "sentencepiece"}, {"sentencepiece.bpe.model"}),
+        ({}, {"label/dict.txt"}),
+        ({"characters": True}, {"label/dict.txt", "characters/dict.txt"}),
+        ({"tokenizer": "sentencepiece"}, {"label/dict.txt", "sentencepiece.bpe.model"}),
+        # The labels of answers are places, which have no dictionary.
+        ({"kind": "spans", "characters": True}, {"characters/dict.txt"}),
     ],
 )
 def test_labelled_text_is_kept_with_its_directories(tmp_path, change, further):
     data, checkpoints = tmp_path / "data", tmp_path / "checkpoints"
-    expected = {"prepare_labelled.json", "input0/dict.txt", "label/dict.txt", *further}
-    for name in (*expected, "input0/train.bin", "vectors.txt"):
+    expected = {"prepare_labelled.json", "input0/dict.txt", *further}
+    for name in (*expected, "input0/train.bin", "label/train.bin", "vectors.txt"):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_text(f"the content of {name}")
     (data / "prepare_labelled.json").write_text(json.dumps({**LABELLED, **change}))

@@ -1,8 +1,8 @@
-"""The page of classifiers and taggers: its answers. The models are untrained."""
+"""The page of classifiers, taggers and readers: its answers. The models are untrained."""
 
 import pytest
 
-from fairseq_lrn import load_classifier, load_tagger
+from fairseq_lrn import load_classifier, load_reader, load_tagger
 from fairseq_lrn.demo.labelling import LabellingService
 from fairseq_lrn.errors import InputError
 from labelled_corpus import untrained_model
@@ -15,6 +15,7 @@ def services(tmp_path_factory):
         ("reviews", load_classifier),
         ("pairs", load_classifier),
         ("tagged", load_tagger),
+        ("questions", load_reader),
     ):
         directory = untrained_model(tmp_path_factory.mktemp(name), name)
         found[name] = LabellingService(load(directory, device="cpu"))
@@ -22,7 +23,8 @@ def services(tmp_path_factory):
 
 
 def test_about(services):
-    assert [service.about()["kind"] for service in services.values()] == ["text", "pair", "tags"]
+    kinds = [service.about()["kind"] for service in services.values()]
+    assert kinds == ["text", "pair", "tags", "spans"]
 
 
 def test_classification(services):
@@ -51,6 +53,22 @@ def test_entities(services):
     assert line["text"] == "Ada lives in Paris."
     for entity in line["entities"]:
         assert line["text"][entity["start"] : entity["end"]] == entity["text"]
+
+
+def test_answers(services):
+    fields = {"text": "Where is  Ada?\n\nWho?\n", "other": "Ada is in\n Rome.\n\n"}
+    first, second = services["questions"].answer(fields)["lines"]
+    assert (first["question"], second["question"]) == ("Where is Ada?", "Who?")
+    for line in (first, second):
+        assert line["text"] == "Ada is in\nRome."
+        assert line["text"][line["start"] : line["end"]] == line["answer"]
+        assert 0 < line["probability"] <= 1
+    assert services["questions"].answer({"text": " ", "other": "a"}) == {"lines": []}
+    for other, message in ((None, "other must be a string"), ("a " * 2501, "at most 5000")):
+        with pytest.raises(InputError, match=message):
+            services["questions"].answer({"text": "a", "other": other})
+    with pytest.raises(InputError, match="context 1 has no words"):
+        services["questions"].answer({"text": "a", "other": " "})
 
 
 def test_nothing_to_label(services):

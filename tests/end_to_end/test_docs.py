@@ -16,12 +16,15 @@ from fairseq_lrn.criterions.language_model_cross_entropy import LanguageModelCro
 from fairseq_lrn.data.parallel import write_lines
 from fairseq_lrn.models.classification.classifier import LRNClassifierConfig
 from fairseq_lrn.models.classification.pair_classifier import LRNPairClassifierConfig
+from fairseq_lrn.models.reading.reader import LRNReaderConfig
 from fairseq_lrn.models.tagging.tagger import LRNTaggerConfig
 from fairseq_lrn.models.translation.lrn_config import LRNConfig
 from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 from fairseq_lrn.models.translation.transformer_lrn_config import TransformerLRNConfig
 from fairseq_lrn.optim.averaged_sgd import AveragedSGDConfig
+from fairseq_lrn.tasks.span_prediction import SpanPredictionConfig
 from fairseq_lrn.tasks.text_classification import TextClassificationConfig
+from labelled_corpus import write_spans
 from toy_grammar import generate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +42,7 @@ ELSEWHERE = {
     "bash scripts/imdb.sh": "tests/end_to_end/test_labelled_text.py",
     "bash scripts/snli.sh": "tests/end_to_end/test_labelled_text.py",
     "bash scripts/conll2003.sh": "tests/end_to_end/test_labelled_text.py",
+    "bash scripts/squad.sh": "tests/end_to_end/test_labelled_text.py",
     "bash scripts/wmt14_en_de.sh": "tests/end_to_end/test_wmt14.py",
     "bash scripts/compare_cells.sh": "tests/end_to_end/test_compare_cells.py",
     "fairseq-lrn convert": "tests/end_to_end/test_convert.py",
@@ -57,7 +61,7 @@ CHANGES = [
     (r"--arch lrn ", "--arch lrn_tiny "),
     (r"--warmup-updates (1|2|5)00\b", "--warmup-updates 2"),
     (r"--arch lrn_lm ", "--arch lrn_lm --decoder-embed-dim 32 --decoder-hidden-size 32 "),
-    (r"(--arch lrn_(classifier|tagger)) ", r"\1 --word-embed-dim 16 --hidden-size 16 "),
+    (r"(--arch lrn_(classifier|tagger|reader)) ", r"\1 --word-embed-dim 16 --hidden-size 16 "),
     (
         r"^(fairseq-hydra-train .*)",
         r"\1 optimization.max_update=10 lr_scheduler.cooldown_updates=2 "
@@ -140,6 +144,8 @@ def checkout(tmp_path_factory):
         lines = (f"{word}\t{tag}" if word else "" for word, tag in TAGGED)
         write_lines(str(directory / "raw" / f"{split}.conll"), lines)
     write_lines(str(directory / "raw" / "sentences.txt"), ["Ada lived in London.", "It rained."])
+    write_spans(str(directory / "raw"))
+    write_lines(str(directory / "raw" / "questions.tsv"), ["Where?\tAda lived in London."])
     return directory
 
 
@@ -181,6 +187,7 @@ pytestmark = pytest.mark.xdist_group("docs")
 RUN = [page for page in PAGES if any(not elsewhere(command) for command in commands(page))]
 TESTED_BELOW = (
     *("README.md", "your_data.md", "language_models.md", "classification.md", "tagging.md"),
+    "reading.md",
 )
 OTHERS = [page for page in RUN if page.name not in TESTED_BELOW]
 
@@ -220,12 +227,13 @@ def test_language_model_in_python(trained, command, monkeypatch, capsys):
     [
         ("classification", {"labels.tsv": 4, "labels.jsonl": 4}, 3),
         ("tagging", {"again.conll": len(TAGGED) + 1, "entities.jsonl": 2}, 2),
+        ("reading", {"answers.tsv": 1, "answers.json": 1}, 3),
     ],
 )
 def test_labelled_text(trained, command, monkeypatch, capsys, name, written, num_lines):
     page = ROOT / "docs" / f"{name}.md"
     output = run_page(page, trained, command)
-    metric = {"classification": "accuracy", "tagging": "f1"}[name]
+    metric = {"classification": "accuracy", "tagging": "f1", "reading": "f1"}[name]
     assert re.search(rf"valid on 'valid' subset .*{metric} [\d.]+", output)
     for file, count in written.items():
         assert (trained / file).read_text().count("\n") == count, file
@@ -258,17 +266,27 @@ def test_classification(capsys):
         (LRNPairClassifierConfig, "classification"),
         (TextClassificationConfig, "classification"),
         (LRNTaggerConfig, "tagging"),
+        (SpanPredictionConfig, "reading"),
         (AveragedSGDConfig, "language_models"),
     ],
 )
 def test_every_option(config, page):
-    text = (ROOT / "docs" / f"{page}.md").read_text()
+    check_options(config, (ROOT / "docs" / f"{page}.md").read_text())
+
+
+def test_every_option_of_readers():
+    """The page refers to that of taggers for most options."""
+    pages = ((ROOT / "docs" / f"{page}.md").read_text() for page in ("reading", "tagging"))
+    check_options(LRNReaderConfig, "".join(pages))
+
+
+def check_options(config, text):
     for field in dataclasses.fields(config):
         if field.metadata.get("help") and field.name not in ("weight_decay", "data"):
             assert f"`--{field.name.replace('_', '-')}`" in text, field.name
 
 
-MODELS = "model", "language_models", "classification", "tagging"
+MODELS = "model", "language_models", "classification", "tagging", "reading"
 
 
 def test_every_architecture():

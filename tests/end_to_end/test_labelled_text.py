@@ -1,12 +1,22 @@
-"""Classifiers and taggers with fairseq's commands, and the scripts of the corpora."""
+"""Classifiers, taggers and readers with fairseq's commands, and the scripts of the corpora."""
 
+import json
 import re
 
 import pytest
 import torch
 
-from fairseq_lrn import checkpoints, load_classifier, load_tagger
-from labelled_corpus import PAIRS, REVIEWS, TAGGED, pairs, reviews, tagged
+from fairseq_lrn import checkpoints, load_classifier, load_reader, load_tagger
+from labelled_corpus import (
+    PAIRS,
+    REVIEWS,
+    TAGGED,
+    pairs,
+    questions,
+    reviews,
+    tagged,
+    write_spans,
+)
 
 SMALL = "--word-embed-dim 8 --hidden-size 6 --character-embed-dim 4".split()
 TRAIN = [
@@ -66,11 +76,19 @@ def test_fairseqs_own_task(train, tmp_path):
     assert "--character-encoder max needs characters" in refused
 
 
-def test_tagger_resumes(train, tmp_path):
+RESUMED = {
+    "sequence_tagging": (tagged, "lrn_tagger"),
+    "span_prediction": (questions, "lrn_reader"),
+}
+
+
+@pytest.mark.parametrize("task", RESUMED)
+def test_a_training_run_resumes(train, tmp_path, task):
     """An interrupted run continues as the uninterrupted one, bit for bit."""
-    data = tagged(tmp_path)
-    options = "--task sequence_tagging --criterion sequence_tagging --dropout 0.3".split()
-    model = "--arch", "lrn_tagger", *SMALL, "--character-hidden-size", "4"
+    prepare, arch = RESUMED[task]
+    data = prepare(tmp_path)
+    options = f"--task {task} --criterion {task} --dropout 0.3".split()
+    model = "--arch", arch, *SMALL, "--character-hidden-size", "4"
     train(data, tmp_path / "whole", *options, *model)
     train(data, tmp_path / "parts", *options, *model, "--max-update", "2")
     train(data, tmp_path / "parts", *options, *model)
@@ -80,7 +98,10 @@ def test_tagger_resumes(train, tmp_path):
     )
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert load_tagger(tmp_path / "whole", device="cpu")("Ada runs").words == ["Ada", "runs"]
+    if task == "sequence_tagging":
+        assert load_tagger(tmp_path / "whole", device="cpu")("Ada runs").words == ["Ada", "runs"]
+    else:
+        assert load_reader(tmp_path / "whole", device="cpu")("Who?", "Ada").text == "Ada"
 
 
 @pytest.fixture
@@ -146,3 +167,27 @@ def test_script_refuses(command, raw, tmp_path):
         ([directory, "--model", "abacus"], "--model must be one of lrn olrn"),
     ):
         assert message in command("bash", "scripts/imdb.sh", *arguments, ok=False)
+
+
+def test_squad_script(command, tmp_path):
+    """The model learns, a second run reads what the first one wrote, and other files are scored."""
+    write_spans(str(tmp_path))
+    valid = (tmp_path / "valid.json").read_text()
+    (tmp_path / "test.json").write_text(valid.replace("valid", "test"))
+    words = "lives in Where does live".lower().split()
+    (tmp_path / "glove.100d.txt").write_text("".join(f"{word}{100 * ' 0.5'}\n" for word in words))
+    run = ["bash", "scripts/squad.sh", tmp_path, "--dir", tmp_path / "runs", "--updates", "60"]
+    further = ["--", "--num-workers", "0", "--lr", "0.01", "--warmup-updates", "5"]
+    further += ["--hidden-size", "24", "--attention-size", "24", "--validate-interval", "10"]
+    output = command(*run, *further)
+    pattern = r"^(\S+) em ([\d.]+) f1 ([\d.]+)$"
+    found = re.findall(pattern, output, re.MULTILINE)
+    assert [name for name, _, _ in found] == ["valid", "test"] and found[0][1:] == found[1][1:]
+    assert float(found[0][2]) > 60  # about 33 by chance
+    answers = json.loads((tmp_path / "runs" / "lrn-1" / "answers-valid.json").read_text())
+    assert len(answers) == 12
+    again = command(*run, "--evaluate", tmp_path / "valid.json", *further)
+    assert "trained already" in again
+    assert re.findall(pattern, again, re.MULTILINE) == [(f"{tmp_path}/valid.json", *found[0][1:])]
+    refused = command(*run, "--evaluate", tmp_path / "none.json", *further, ok=False)
+    assert "none.json is missing or empty" in refused

@@ -4,10 +4,16 @@ const NOTES = {
   text: "The stronger the colour of a word, the more it weighs in the pooling.",
   pair: "The stronger the colour of a word, the more it weighs in the pooling of its text.",
   tags: "",
+  spans: "",
 };
+const NAMES = {
+  text: "classification", pair: "classification of pairs", tags: "entities", spans: "answers",
+};
+// What the two fields of a page with two fields are.
+const FIELDS = { pair: ["First text", "Second text"], spans: ["Questions", "Text"] };
 let kind = "text";
 
-// A text whose entities are marked, each with its type after it.
+// A text with marked parts, each with its type after it where it has one.
 function marked(text, entities) {
   const paragraph = element("p");
   // Positions count characters as Python does; a string of JavaScript counts some of them twice.
@@ -16,7 +22,7 @@ function marked(text, entities) {
   for (const entity of entities) {
     paragraph.append(characters.slice(done, entity.start).join(""));
     const mark = element("mark", characters.slice(entity.start, entity.end).join(""));
-    mark.append(element("small", ` ${entity.type}`));
+    if (entity.type) mark.append(element("small", ` ${entity.type}`));
     paragraph.append(mark);
     done = entity.end;
   }
@@ -57,13 +63,24 @@ function classified(line) {
   return part;
 }
 
+// A question, the answer with its probability, and the text with the answer marked.
+function answered(line) {
+  const answer = element("p", `${line.question} `);
+  answer.append(element("b", line.answer), ` ${(100 * line.probability).toFixed(1)}%`);
+  const part = element("section");
+  part.append(answer, marked(line.text, [line]));
+  return part;
+}
+
+const PARTS = {
+  text: classified, pair: classified, spans: answered,
+  tags: (line) => marked(line.text, line.entities),
+};
+
 function show(answer) {
   if (!answer.lines.length) return refuse("The text has no words.");
-  const parts = answer.lines.map((line) => (
-    kind === "tags" ? marked(line.text, line.entities) : classified(line)
-  ));
-  get("result").replaceChildren(...parts);
-  const hasWeights = kind !== "tags" && answer.lines.some((line) => line.texts[0].weights);
+  get("result").replaceChildren(...answer.lines.map(PARTS[kind]));
+  const hasWeights = NOTES[kind] && answer.lines.some((line) => line.texts[0].weights);
   get("note").textContent = hasWeights ? NOTES[kind] : "";
   get("note").hidden = !hasWeights;
 }
@@ -78,17 +95,24 @@ function refuse(message) {
 get("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const fields = { text: get("text").value };
-  if (kind === "pair") fields.other = get("other").value;
+  if (kind in FIELDS) fields.other = get("other").value;
   const isEmpty = Object.values(fields).some((text) => !text.trim());
   ask("/label", isEmpty ? null : fields, show, refuse);
 });
 fetch("/about").then((response) => response.json()).then((about) => {
   limits = about;
   kind = about.kind;
-  const names = { text: "classification", pair: "classification of pairs", tags: "entities" };
-  get("kind").textContent = names[kind];
-  document.title = `${names[kind]} \u2013 fairseq_lrn`;
-  get("other-part").hidden = kind !== "pair";
-  if (kind === "pair") get("text-label").textContent = "First text";
+  get("kind").textContent = NAMES[kind];
+  document.title = `${NAMES[kind]} \u2013 fairseq_lrn`;
+  get("other-part").hidden = !(kind in FIELDS);
+  if (kind in FIELDS) {
+    [get("text-label").textContent, get("other-label").textContent] = FIELDS[kind];
+  }
+  if (kind === "spans") {
+    get("hint").textContent = "Each line is a question. Enter answers; Shift+Enter begins a new line.";
+    Object.assign(get("go").dataset, { name: "Answer", busy: "Answering…" });
+    get("go").textContent = "Answer";
+    get("other").rows = 8;
+  }
   count();
 });

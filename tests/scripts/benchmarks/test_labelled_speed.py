@@ -1,20 +1,22 @@
-"""Timing classifiers and taggers, at small sizes."""
+"""Timing classifiers, taggers and readers, at small sizes."""
 
 import pytest
 
 from benchmarks import labelled_speed
 from benchmarks.labelled_speed import LabelledSpeed, LengthCost
-from labelled_corpus import pairs, reviews, tagged
+from labelled_corpus import pairs, questions, reviews, tagged
 
 SIZES = " --word-embed-dim 8 --hidden-size 6 --character-embed-dim 4 --num-workers 0"
 
 
 @pytest.mark.parametrize(
-    "recipe, prepare", [("imdb", reviews), ("snli", pairs), ("conll2003", tagged)]
+    "recipe, prepare",
+    [("imdb", reviews), ("snli", pairs), ("conll2003", tagged), ("squad", questions)],
 )
 def test_measure(recipe, prepare, tmp_path, monkeypatch):
     data = prepare(tmp_path)
     (data / "vectors.txt").write_text("a" + 8 * " 1" + "\nin" + 8 * " 1" + "\n")
+    monkeypatch.setattr(labelled_speed, "NUM_BATCHES", 2)
     small = {name: options + SIZES for name, options in labelled_speed.RECIPES.items()}
     monkeypatch.setattr(labelled_speed, "RECIPES", small)
     speeds = labelled_speed.measure(recipe, str(data), ("lrn", "gru"), rounds=1)
@@ -35,12 +37,13 @@ def test_batches_are_a_part_of_the_epoch(tmp_path, monkeypatch):
     assert setup.share == pytest.approx(words / 19)
 
 
-def test_lengths(tmp_path, monkeypatch):
-    data = reviews(tmp_path)
-    (data / "vectors.txt").write_text("a" + 8 * " 1" + "\n")
+@pytest.mark.parametrize("recipe, prepare", [("imdb", reviews), ("squad", questions)])
+def test_lengths(tmp_path, monkeypatch, recipe, prepare):
+    data = prepare(tmp_path)
+    (data / "vectors.txt").write_text("a" + 8 * " 1" + "\nin" + 8 * " 1" + "\n")
     small = {name: options + SIZES for name, options in labelled_speed.RECIPES.items()}
     monkeypatch.setattr(labelled_speed, "RECIPES", small)
-    costs = labelled_speed.measure_lengths("imdb", str(data), "lrn", [40, 3], rounds=1)
+    costs = labelled_speed.measure_lengths(recipe, str(data), "lrn", [40, 3], rounds=1)
     assert [cost.words for cost in costs] == [3, 40]
     assert costs[0].milliseconds > 0 and costs[1].megabytes >= costs[0].megabytes > 10
     rows = labelled_speed.format_lengths([LengthCost("lrn", 2000, 5.0, 300.0)]).splitlines()

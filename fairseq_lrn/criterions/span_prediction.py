@@ -1,0 +1,69 @@
+"""The loss of readers, with exact match and F1 of answers in validation."""
+
+from typing import Any, Dict, List
+
+import torch
+import torch.nn.functional as F
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+
+from fairseq_lrn.modules.answer_pointer import best_spans
+
+
+class SpanPredictionConfig(FairseqDataclass):
+    """``--criterion span_prediction`` has no options."""
+
+
+@register_criterion("span_prediction", dataclass=SpanPredictionConfig)
+class SpanPredictionCriterion(FairseqCriterion):
+    """Negative log-likelihood of the first and of the last word of the answer.
+
+    The loss is the mean over questions of the sum of both. Validation logs ``em`` and ``f1`` in
+    percent, the exact match and the F1 of the official script of SQuAD 1.1, over all questions.
+    Choose checkpoints with ``--best-checkpoint-metric f1 --maximize-best-checkpoint-metric``.
+    """
+
+    def forward(self, model, sample, reduce=True):
+        """Loss, sample size, logging output: see :class:`fairseq.criterions.FairseqCriterion`."""
+        first, last = model(**sample["net_input"])  # B x T each
+        target = sample["target"]  # B x 2
+        nll = F.cross_entropy(first, target[:, 0], reduction="none")
+        nll = nll + F.cross_entropy(last, target[:, 1], reduction="none")  # B
+        loss = nll.sum() if reduce else nll
+        sample_size = sample["nsentences"]
+        logging_output = {
+            "loss": loss.detach(),
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["nsentences"],
+            "sample_size": sample_size,
+        }
+        if "references" in sample:
+            logging_output.update(self._scores(sample, first, last))
+        return loss, sample_size, logging_output
+
+    @torch.no_grad()
+    def _scores(self, sample, first, last) -> Dict[str, float]:
+        distance = self.task.cfg.max_answer_distance
+        starts, ends, _ = best_spans(first.log_softmax(-1), last.log_softmax(-1), distance)
+        spans = list(zip(starts.tolist(), ends.tolist()))
+        scores = self.task.score(sample["references"], spans)
+        return {"exact_match": scores.exact_match, "f1": scores.f1}
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: List[Dict[str, Any]]) -> None:
+        """Aggregate logging outputs. The loss is in nats."""
+
+        def total(name: str) -> float:
+            return sum(log.get(name, 0) for log in logging_outputs)
+
+        questions = total("sample_size")
+        metrics.log_scalar("loss", total("loss") / questions, questions, round=4)
+        if any("exact_match" in log for log in logging_outputs):
+            metrics.log_scalar("em", 100 * total("exact_match") / questions, questions, round=2)
+            metrics.log_scalar("f1", 100 * total("f1") / questions, questions, round=2)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """All logging outputs are numbers whose sums are logged."""
+        return True

@@ -1,0 +1,213 @@
+"""Reader ``lrn_reader``: finds the answer to a question in a text, with the layers of R-Net."""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Optional, Tuple
+
+import torch
+from fairseq.dataclass import ChoiceEnum
+from fairseq.models import BaseFairseqModel, register_model
+from torch import Tensor, nn
+
+from fairseq_lrn.models.config_checks import check_choices, check_counts
+from fairseq_lrn.models.defaults import CELLS_WITH_RECURRENT_BIAS
+from fairseq_lrn.models.word_input import (
+    CHARACTER_ENCODERS,
+    WordInput,
+    WordInputConfig,
+    windows,
+)
+from fairseq_lrn.modules.answer_pointer import AnswerPointer
+from fairseq_lrn.modules.cells import CELLS
+from fairseq_lrn.modules.gated_attention import GatedAttention
+from fairseq_lrn.modules.plain_layer import PlainLayer
+from fairseq_lrn.modules.pooling import AttentivePooling
+
+SAME_CELL = "same"
+
+
+@dataclass
+class LRNReaderConfig(WordInputConfig):
+    """Options of the model ``lrn_reader``."""
+
+    character_encoder: ChoiceEnum(CHARACTER_ENCODERS) = field(
+        default="rnn",
+        metadata={
+            "help": "characters of each word: none, the final states of a recurrence over them "
+            "(rnn), or their maximum (max)"
+        },
+    )
+    layers: int = field(
+        default=3, metadata={"help": "number of bidirectional layers that read both texts"}
+    )
+    attention_size: int = field(
+        default=75, metadata={"help": "width of the hidden layers of attention and pointer"}
+    )
+    character_cell: ChoiceEnum((SAME_CELL, *CELLS)) = field(
+        default=SAME_CELL,
+        metadata={"help": "cell of the recurrence over characters; same: that of --cell"},
+    )
+    pointer_cell: ChoiceEnum((SAME_CELL, *CELLS)) = field(
+        default=SAME_CELL, metadata={"help": "cell of the pointer; same: that of --cell"}
+    )
+    all_layers: bool = field(
+        default=False,
+        metadata={
+            "help": "the attention between the texts reads the outputs of all layers side by side, "
+            "as in the paper, instead of the last layer's"
+        },
+    )
+    match_feature: bool = field(
+        default=False,
+        metadata={"help": "tell the model of each word whether the other text has it, too"},
+    )
+
+    def check(self) -> None:
+        """See :meth:`WordInputConfig.check`."""
+        super().check()
+        check_counts(self, "attention_size")
+        check_choices(self, character_cell=(SAME_CELL, *CELLS), pointer_cell=(SAME_CELL, *CELLS))
+        if self.residual_layers:
+            raise ValueError(
+                "--residual-layers does not apply to lrn_reader, whose layers are fixed: leave it "
+                "out"
+            )
+
+    def character_options(self) -> Dict[str, Any]:
+        """See :meth:`WordInputConfig.character_options`."""
+        return self._options_of(str(self.character_cell))
+
+    def pointer_options(self) -> Dict[str, Any]:
+        """The arguments of the pointer's cell."""
+        return self._options_of(str(self.pointer_cell))
+
+    def _options_of(self, cell: str) -> Dict[str, Any]:
+        options = self.recurrence_options()
+        if cell == SAME_CELL:
+            return options
+        # One bias for each gate, as in the authors' code, whose other layers have two.
+        return {**options, "cell": cell, "bias": cell not in CELLS_WITH_RECURRENT_BIAS}
+
+
+@register_model("lrn_reader", dataclass=LRNReaderConfig)
+class LRNReader(BaseFairseqModel):
+    """Reader of a text that has the answer to a question (``--arch lrn_reader``).
+
+    The layers are those of R-Net: the same recurrent layers read both texts, the context attends to
+    the question and then to itself, each time through a gate and followed by a recurrent layer, and
+    a pointer whose first state is a summary of the question scores the words of the context.
+
+    It runs with ``--task span_prediction``.
+
+    Args:
+        cfg: options.
+        dictionary: dictionary of the words of both texts.
+        characters: dictionary of the characters, or None.
+
+    Source: Zhang and Sennrich (2019), reading comprehension; Wang et al. (2017).
+    """
+
+    def __init__(self, cfg: LRNReaderConfig, dictionary: Any, characters: Optional[Any]):
+        super().__init__()
+        self.padding_idx, self.unknown = dictionary.pad(), dictionary.unk()
+        self.match_feature, self.window = cfg.match_feature, cfg.input_window
+        self.input = WordInput(cfg, dictionary, characters)
+        self.reads_characters = self.input.reads_characters
+        dropout = {"dropout": cfg.dropout, "locked_dropout": cfg.locked_dropout}
+        options = {**cfg.recurrence_options(), **dropout, "bidirectional": True}
+        width = self.window * (self.input.width + cfg.match_feature)
+        both = 2 * cfg.hidden_size
+        self.layers = nn.ModuleList()
+        for index in range(cfg.layers):
+            # The input has its own dropout.
+            first = {"dropout": 0.0} if index == 0 else {}
+            self.layers.append(PlainLayer(width, cfg.hidden_size, **{**options, **first}))
+            width = both
+        self.num_read = cfg.layers if cfg.all_layers else 1
+        encoded = self.num_read * both
+        size = cfg.attention_size
+        self.question_attention = GatedAttention(encoded, encoded, size, **dropout)
+        self.question_layer = PlainLayer(self.question_attention.width, cfg.hidden_size, **options)
+        self.self_attention = GatedAttention(both, both, size, **dropout)
+        self.self_layer = PlainLayer(self.self_attention.width, cfg.hidden_size, **options)
+        self.summary = AttentivePooling(both, size, dropout=cfg.dropout, drops_values=False)
+        self.pointer = AnswerPointer(both, both, size, **dropout, **cfg.pointer_options())
+
+    @classmethod
+    def build_model(cls, cfg: LRNReaderConfig, task: Any) -> "LRNReader":
+        """Build a model for ``--task span_prediction``.
+
+        Raises:
+            ValueError: an option has an invalid value, or does not fit the data.
+            InputError: the word vectors cannot be used.
+        """
+        cfg = LRNReaderConfig.from_namespace(cfg)
+        cfg.check()
+        return cls(cfg, task.source_dictionary, getattr(task, "character_dictionary", None))
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        other_tokens: Tensor,
+        src_lengths: Optional[Tensor] = None,
+        other_lengths: Optional[Tensor] = None,
+        src_characters: Optional[Tensor] = None,
+        other_characters: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
+        """
+        Args:
+            src_tokens, other_tokens: words of the question ``B x S`` and of the context ``B x T``;
+                padding may be on either side.
+            src_lengths, other_lengths: not used; part of fairseq's interface.
+            src_characters, other_characters: characters of each word, ``B x S x L`` and
+                ``B x T x L``.
+
+        Returns:
+            scores of the first and of the last word of the answer, ``B x T`` each, in float32;
+            ``-1e9`` at padding.
+        """
+        question, context = (src_tokens, src_characters), (other_tokens, other_characters)
+        q, q_padding = self._encode(*question, other_tokens)
+        c, c_padding = self._encode(*context, src_tokens)
+        read = (torch.cat(outputs[-self.num_read :], dim=-1) for outputs in (c, q))
+        x = self.question_attention(*read, q_padding)
+        x = _run(self.question_layer, x, c_padding)
+        x = _run(self.self_layer, self.self_attention(x, x, c_padding), c_padding)
+        summary, _ = self.summary(q[-1], q_padding)
+        return self.pointer(x, c_padding, summary)
+
+    def _encode(self, tokens: Tensor, characters: Optional[Tensor], other: Tensor) -> Any:
+        """The outputs ``T x B x 2H`` of all layers for a text ``B x T``, and its padding."""
+        padding = tokens.t().eq(self.padding_idx)  # B x T to T x B
+        x = self.input(tokens, characters)
+        if self.match_feature:
+            match = match_feature(tokens, other, (self.padding_idx, self.unknown))
+            x = torch.cat([x, match.t().unsqueeze(-1).to(x.dtype)], dim=-1)
+        if self.window > 1:
+            x = windows(x, self.window)
+        outputs = []
+        for layer in self.layers:
+            x = _run(layer, x, padding)
+            outputs.append(x)
+        return outputs, padding
+
+
+def _run(layer: PlainLayer, x: Tensor, padding: Tensor) -> Tensor:
+    """The output of a layer that begins with a state of zeros."""
+    return layer(x, layer.initial_state(x), padding)[0]
+
+
+def match_feature(tokens: Tensor, other: Tensor, ignored: Tuple[int, ...]) -> Tensor:
+    """Whether each word of a text occurs in another text (Chen et al., 2017, "exact match").
+
+    Args:
+        tokens: words of the text, ``B x T``.
+        other: words of the other text, ``B x S``.
+        ignored: words that match nothing: padding and unknown words.
+
+    Returns:
+        ``B x T``, true at words that occur.
+    """
+    occurs = (tokens.unsqueeze(2) == other.unsqueeze(1)).any(-1)  # B x T x S to B x T
+    for word in ignored:
+        occurs = occurs & tokens.ne(word)
+    return occurs

@@ -51,6 +51,7 @@ OPTIONS = {
     ],
     "classify": [*LABELLING, "--all"],
     "tag": [*LABELLING, "--tokenizer", "--columns"],
+    "answer": [*LABELLING, "--squad"],
 }
 
 

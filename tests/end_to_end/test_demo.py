@@ -209,8 +209,8 @@ def label_page(root, browser, tmp_path):
         process.wait(timeout=60)
 
 
-def label(view):
-    view.get_by_role("button", name="Label").click()
+def label(view, button="Label"):
+    view.get_by_role("button", name=button).click()
     view.locator("body:not(.busy)").wait_for()
 
 
@@ -261,3 +261,25 @@ def test_entities(label_page):
     assert view.locator("#result mark").inner_text() == "Ada PER"
     assert view.locator("#result p").inner_text() == "\U0001f600 Ada PER lives."
     assert violations(view) == [] and view.wrong == []
+
+
+def test_answers(label_page):
+    """Each question has its answer, which is marked in the text."""
+    view = label_page("questions")
+    view.get_by_label("Questions").fill("Where is Ada?\nWho?")
+    view.get_by_label("Text", exact=True).fill("\U0001f600 Ada is in Rome.\nBen runs.")
+    label(view, "Answer")
+    parts = view.locator("#result section")
+    assert parts.count() == 2 and view.locator("#kind").inner_text() == "answers"
+    for number, question in enumerate(("Where is Ada?", "Who?")):
+        assert question in parts.nth(number).locator("p").first.inner_text()
+        answer = parts.nth(number).locator("b").inner_text()
+        assert parts.nth(number).locator("mark").text_content() == answer
+    for scheme in ("light", "dark"):
+        view.emulate_media(color_scheme=scheme)
+        assert violations(view) == []
+    assert overflow(view) <= 0
+    view.get_by_label("Text", exact=True).fill("")
+    label(view, "Answer")
+    assert view.get_by_role("alert").inner_text() == "Type a text first."
+    assert parts.count() == 0 and view.wrong == []

@@ -25,6 +25,7 @@ def apply_patches(package: Iterable[str]) -> None:
         averaged_weights,
         batch_order,
         broadcast,
+        busy_cores,
         checkpoint_loading,
         checkpoint_saving,
         copying,
@@ -45,6 +46,7 @@ def apply_patches(package: Iterable[str]) -> None:
     averaged_weights.patch_averaged_weights()
     batch_order.patch_batch_order()
     broadcast.patch_broadcast()
+    busy_cores.patch_busy_cores()
     copying.patch_copying()
     criterion_updates.patch_criterion_updates()
     fused_loss.patch_output_layers()

@@ -23,6 +23,13 @@ class LRNLanguageModelConfig(DecoderConfig):
             "around them, as in the paper's language model"
         },
     )
+    input_window: int = field(
+        default=1,
+        metadata={
+            "help": "tokens in the input of the first layer: 2 adds a map of the token before the "
+            "present one"
+        },
+    )
     decoder_out_embed_dim: Optional[int] = field(
         default=None,
         metadata={
@@ -65,6 +72,7 @@ class LRNLanguageModelConfig(DecoderConfig):
     def check(self) -> None:
         """See :meth:`DecoderConfig.check`."""
         super().check()
+        check_counts(self, "input_window")
         check_widths(self, "mixture_of_softmaxes")
         check_probabilities(
             self,

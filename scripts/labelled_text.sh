@@ -3,13 +3,12 @@
 
 LABELLED_MODELS="lrn olrn lstm gru sru atr"
 
-# Sets raw, directory, model, seed, run_name, updates, options, vectors and evaluate from a script's
-# arguments. Without --vectors, the vectors are those in RAW_DIR or in the directory glove beside it.
+# Sets raw, directory, model, seed, run_name, updates, options and vectors from a script's arguments, and
+# what the options in further set, if the caller has more than --vectors. Without --vectors, the vectors
+# are those in RAW_DIR or in the directory glove beside it.
 parse_labelled() { # name of the script, its default of --updates, suffix of files, arguments...
-  local further=--vectors
-  [ "$1" != squad ] || further="--vectors --evaluate"
-  directory=$ROOT/$1 updates=$2 vectors='' evaluate=''
-  parse_arguments "$LABELLED_MODELS" "$further" "${@:4}"
+  directory=$ROOT/$1 updates=$2 vectors=
+  parse_arguments "$LABELLED_MODELS" "${further:---vectors}" "${@:4}"
   check_raw "bash scripts/$1.sh RAW_DIR" "train.$3" "valid.$3"
   if [ -z "$vectors" ]; then
     local found

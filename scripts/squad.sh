@@ -16,33 +16,34 @@
 # --evaluate FILE another file in the format of SQuAD, which is evaluated in place of those in RAW_DIR
 #
 # The last lines are "valid em X f1 Y" and, with test.json, "test em X f1 Y"; with --evaluate, the last
-# line is "FILE em X f1 Y". The answers are in DIR/MODEL-SEED/answers-valid.json, in the format of the
-# official script. A second run reuses existing files and resumes an interrupted training run.
+# line is "FILE em X f1 Y". The answers are in DIR/MODEL-SEED/answers-valid.json (or answers-test.json,
+# answers-evaluate-FILE.json), in the format of the official script. A second run reuses existing files and resumes an interrupted training run.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/labelled_text.sh"
 need_environment
 
-# Prints "NAME em X f1 Y".
-score_answers() { # name, file
+# Answers the questions of a file, and prints "NAME em X f1 Y".
+score_answers() { # name, file, name of the answers
   local checkpoint=$directory/$run_name/checkpoints/checkpoint_best.pt
-  local name answers log
-  name=$(basename "$2" .json)
-  answers=$directory/$run_name/answers-$name.json log=$directory/$run_name/answers-$name.log
+  local answers=$directory/$run_name/$3.json log=$directory/$run_name/$3.log scores
   fairseq-lrn answer "$checkpoint" "$2" --squad --output "$answers" 2>"$log" ||
     fail_with "fairseq-lrn answer failed" "$log" "$checkpoint"
-  echo "$1 $(sed -nE 's/^(em [0-9.]+ f1 [0-9.]+) .*/\1/p' "$log" | tail -n 1)"
+  scores=$(sed -nE 's/^(em [0-9.]+ f1 [0-9.]+) .*/\1/p' "$log" | tail -n 1)
+  [ -n "$scores" ] || fail "$2 has no right answers to compare with; the model's are in $answers"
+  echo "$1 $scores"
 }
 
+further="--vectors --evaluate" evaluate=
 parse_labelled squad 40000 json "$@"
 [ -z "$evaluate" ] || [ -s "$evaluate" ] || fail "$evaluate is missing or empty"
 echo "squad: prepare"
 prepare_labelled json --kind spans --lowercase
 train_labelled "$(labelled_recipe squad)" f1
 if [ -n "$evaluate" ]; then
-  score_answers "$evaluate" "$evaluate"
+  score_answers "$evaluate" "$evaluate" "answers-evaluate-$(basename "$evaluate" .json)"
 else
   for subset in valid test; do
-    [ ! -s "$raw/$subset.json" ] || score_answers "$subset" "$raw/$subset.json"
+    [ ! -s "$raw/$subset.json" ] || score_answers "$subset" "$raw/$subset.json" "answers-$subset"
   done
 fi

@@ -13,6 +13,7 @@ match and F1 are printed to standard error.
 import argparse
 import json
 import sys
+from typing import Any, Dict
 
 from fairseq_lrn.commands.classify import add_labelling_arguments, check_buffer_size
 from fairseq_lrn.commands.streams import blocks, output_file, read_lines, two_texts
@@ -27,6 +28,13 @@ HELP = "answer questions about texts"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_labelling_arguments(parser)
+    parser.add_argument(
+        "--max-answer-distance",
+        type=int,
+        metavar="N",
+        help="the last word of an answer is at most N words after its first (default: as in "
+        "training)",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="write one JSON object per question")
     form.add_argument(
@@ -61,7 +69,7 @@ def answer_lines(reader: Reader, args: argparse.Namespace) -> None:
                 for number, line in enumerate(block, done + 1)
             ]
             questions, contexts = (list(side) for side in zip(*pairs))
-            found = reader(questions, contexts, batch_size=args.batch_size, first_number=done + 1)
+            found = reader(questions, contexts, first_number=done + 1, **options_of(args))
             for question, context, answer in zip(questions, contexts, found):
                 text = as_json(question, context, answer) if args.json else columns(answer)
                 print(text, file=file)
@@ -73,7 +81,7 @@ def answer_squad(reader: Reader, args: argparse.Namespace) -> None:
     """Answer the questions of a file in the format of SQuAD, and print the scores."""
     spans = read_spans(args.files[0], needs_answers=False)
     contexts = [spans.contexts[owner] for owner in spans.owners]
-    found = reader(spans.questions, contexts, batch_size=args.batch_size)
+    found = reader(spans.questions, contexts, **options_of(args))
     predictions = {name: answer.text for name, answer in zip(spans.ids, found)}
     with output_file(args.output) as file:
         print(json.dumps(predictions, ensure_ascii=False), file=file)
@@ -83,6 +91,11 @@ def answer_squad(reader: Reader, args: argparse.Namespace) -> None:
             f"em {scores.exact_match:.2f} f1 {scores.f1:.2f} ({scores.questions} questions)",
             file=sys.stderr,
         )
+
+
+def options_of(args: argparse.Namespace) -> Dict[str, Any]:
+    """The options of :class:`Reader` that the command has."""
+    return {"batch_size": args.batch_size, "max_answer_distance": args.max_answer_distance}
 
 
 def columns(answer: FoundAnswer) -> str:

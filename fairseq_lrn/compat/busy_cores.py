@@ -17,7 +17,7 @@ from fairseq_lrn.compat.patching import patch
 logger = logging.getLogger(__name__)
 
 INTERVAL = 30.0  # seconds
-LIMIT = 0.2  # seconds that threads wait for a core, in each second
+LIMIT = 0.1  # seconds that a thread waits for a core, in each second
 
 
 def waiting_time() -> Optional[float]:
@@ -73,12 +73,12 @@ def hint(share: Optional[float], threads: int) -> Optional[str]:
         share: see :meth:`CoreWatch.share`.
         threads: number of torch's threads.
     """
-    if share is None or share < LIMIT or threads < 2:
+    if share is None or share < LIMIT * threads or threads < 2:
         return None
     return (
-        f"other processes use the cores: the {threads} threads of this training run waited "
-        f"{share:.1f} s in each second. Steps can take many times as long as on free cores: set "
-        "OMP_NUM_THREADS to the number of free cores, or OMP_WAIT_POLICY=passive"
+        f"other processes use the cores: the {threads} threads of this training run together "
+        f"waited {share:.1f} s in each second. Steps can take many times as long as on free cores: "
+        "set OMP_NUM_THREADS to the number of free cores, or OMP_WAIT_POLICY=passive"
     )
 
 

@@ -38,7 +38,8 @@ class SpanPredictionCriterion(FairseqCriterion):
             "nsentences": sample["nsentences"],
             "sample_size": sample_size,
         }
-        if "references" in sample:
+        # In training, a process that has no batch left gets the first one of the validation data.
+        if not model.training and "references" in sample:
             logging_output.update(self._scores(sample, first, last))
         return loss, sample_size, logging_output
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
@@ -54,7 +53,8 @@ def prepare_spans(working: str, files: Dict[str, SpanFile], options: LabelledOpt
         spans = list(answer_words(file, places))
         rows = (torch.tensor([owner, *span]) for owner, span in zip(file.owners, spans))
         write_sequences(os.path.join(working, "label", split), rows, INT32)
-        shutil.copyfile(file.path, os.path.join(working, "squad", f"{split}.json"))
+        with open(os.path.join(working, "squad", f"{split}.json"), "wb") as copy:
+            copy.write(file.content)
         _report(split, file, places, spans)
     raw = {split: file.texts for split, file in files.items()}
     write_words(working, tokenize(text, raw, options.workers), text, options)

@@ -1,6 +1,7 @@
 """Reading questions whose answers are parts of a text, in the format of SQuAD 1.1."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Set, Tuple, Type
 
@@ -31,6 +32,7 @@ class SpanFile:
         ids: the name of each question.
         owners: for each question the index of its context.
         answers: for each question all answers that are right; empty lists if the file has none.
+        content: the file itself.
     """
 
     path: str
@@ -39,6 +41,7 @@ class SpanFile:
     ids: List[str] = field(default_factory=list)
     owners: List[int] = field(default_factory=list)
     answers: List[List[Answer]] = field(default_factory=list)
+    content: bytes = field(default=b"", repr=False)
 
     @property
     def texts(self) -> Tuple[List[str], List[str]]:
@@ -57,11 +60,12 @@ def read_spans(path: str, needs_answers: bool = True) -> SpanFile:
         InputError: the file cannot be read, is not UTF-8, is not in this format, or has no
             questions; an answer is not where it should be; or the same question occurs twice.
     """
-    content = _value(path, _load(path), dict)
+    raw = _read(path)
+    content = _value(path, _parse(path, raw), dict)
     version = content.get("version")
-    if isinstance(version, str) and version.lstrip("v").startswith("2"):
+    if re.fullmatch(r"(squad *)?v?2(\.\d+)?", str(version).strip(), re.IGNORECASE):
         raise _unanswerable(f"{path}: the version is {version}")
-    file = SpanFile(path)
+    file = SpanFile(path, content=raw)
     known: Set[str] = set()
     for number, article in enumerate(_list(path, content, "data"), 1):
         place = f"{path}, article {number}"
@@ -75,13 +79,17 @@ def read_spans(path: str, needs_answers: bool = True) -> SpanFile:
     return file
 
 
-def _load(path: str) -> Any:
+def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            content = file.read()
-        return json.loads(content.decode("utf-8-sig"))
+            return file.read()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _parse(path: str, content: bytes) -> Any:
+    try:
+        return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise not_utf8(path, content.count(b"\n", 0, error.start) + 1) from error
     except json.JSONDecodeError as error:
@@ -91,6 +99,8 @@ def _load(path: str) -> Any:
         ) from error
     except RecursionError as error:
         raise InputError(f"{path} has too many brackets in brackets: {FORMAT}") from error
+    except ValueError as error:  # a number with thousands of digits
+        raise InputError(f"{path} has a value that cannot be read ({error}): {FORMAT}") from error
 
 
 def _add_paragraph(file: SpanFile, known: Set[str], place: str, paragraph: Any) -> None:

@@ -7,6 +7,7 @@ from fairseq_lrn.demo.texts import (
     MAX_CONTEXT,
     MAX_LINES,
     checked_fields,
+    context_of,
     lines_of_text,
 )
 from fairseq_lrn.errors import InputError
@@ -35,7 +36,10 @@ class LabellingService:
 
     def about(self) -> Dict[str, Any]:
         """See :class:`~fairseq_lrn.demo.server.Service`."""
-        return {"kind": self.kind, "max_characters": MAX_CHARACTERS, "max_lines": MAX_LINES}
+        limits = {"max_characters": MAX_CHARACTERS, "max_lines": MAX_LINES}
+        if self.kind == "spans":
+            limits["max_context"] = MAX_CONTEXT
+        return {"kind": self.kind, **limits}
 
     def answer(self, fields: Any) -> Dict[str, Any]:
         """See :class:`~fairseq_lrn.demo.server.Service`.
@@ -61,8 +65,7 @@ class LabellingService:
     def _answer(self, fields: Any, reader: Reader) -> List[Dict[str, Any]]:
         fields = checked_fields(fields, {"text", "other"}, QUESTION_EXAMPLE)
         questions = lines_of_text(fields.get("text"), QUESTION_EXAMPLE, "text")
-        lines = lines_of_text(fields.get("other"), QUESTION_EXAMPLE, "other", MAX_CONTEXT)
-        context = "\n".join(without_end(lines))
+        context = context_of(fields.get("other"), QUESTION_EXAMPLE, "other")
         asked = [question for question in questions if question]
         return [
             answer_as_json(question, context, answer)

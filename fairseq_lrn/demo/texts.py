@@ -30,25 +30,38 @@ def checked_fields(fields: Any, known: Set[str], example: str) -> Dict[str, Any]
     return fields
 
 
-def lines_of_text(
-    text: Any, example: str, name: str = "text", max_characters: int = MAX_CHARACTERS
-) -> List[str]:
+def lines_of_text(text: Any, example: str, name: str = "text") -> List[str]:
     """The lines of a text, with single spaces between words.
 
     Args:
         text: the text.
         example: a right request, for messages.
         name: name of the field.
-        max_characters: the largest number of characters.
 
     Raises:
         InputError: *text* is not a string, or it is too long.
     """
+    lines = _normalised(text, example, name, MAX_CHARACTERS)
+    if len(lines) > MAX_LINES:
+        raise InputError(f"the text has {len(lines)} lines: at most {MAX_LINES}")
+    return lines
+
+
+def context_of(text: Any, example: str, name: str) -> str:
+    """A text that questions are about, of any number of lines, with single spaces between words.
+
+    Args:
+        text, example, name: see :func:`lines_of_text`.
+
+    Raises:
+        InputError: *text* is not a string, or it is too long.
+    """
+    return "\n".join(_normalised(text, example, name, MAX_CONTEXT)).strip()
+
+
+def _normalised(text: Any, example: str, name: str, max_characters: int) -> List[str]:
     if not isinstance(text, str):
         raise InputError(f"{name} must be a string, e.g. {example}")
     if len(text) > max_characters:
         raise InputError(f"the text has {len(text)} characters: at most {max_characters}")
-    lines = [" ".join(line.split()) for line in lines_of(text)]
-    if len(lines) > MAX_LINES:
-        raise InputError(f"the text has {len(lines)} lines: at most {MAX_LINES}")
-    return lines
+    return [" ".join(line.split()) for line in lines_of(text)]

@@ -1,12 +1,13 @@
-"""What trained classifiers and taggers share: raw text in, batches of similar length."""
+"""What trained classifiers, taggers and readers share: raw text in, batches of similar length."""
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fairseq_lrn.data import text_files
-from fairseq_lrn.data.labelled_dataset import LabelledDataset, TextInput
+from fairseq_lrn.data.labelled_dataset import LabelledDataset, Selected, TextInput
 from fairseq_lrn.data.labelled_text import LabelledText, character_indices, word_indices
 from fairseq_lrn.generation.inputs import batches, count
 from fairseq_lrn.generation.loading import PathLike, RawTextFiles, load_one, usable_device
@@ -15,7 +16,7 @@ RAW_TEXT = RawTextFiles(text_files.labelled_files, text_files.LABELLED_RECORD, "
 
 
 class LabelledModel:
-    """A trained classifier or tagger.
+    """A trained classifier, tagger or reader.
 
     Args:
         model: the model; it is moved to *device* and prepared for inference.
@@ -24,7 +25,7 @@ class LabelledModel:
         device: device of the model.
 
     Attributes:
-        labels: the labels, or the tags in the scheme IOBES.
+        labels: the labels, or the tags in the scheme IOBES; readers have none.
     """
 
     def __init__(self, model: Any, task: Any, text: LabelledText, device: torch.device):
@@ -39,7 +40,8 @@ class LabelledModel:
         """Batches of texts as the model reads them. A batch of long texts has fewer of them.
 
         Args:
-            texts: for each of the one or two texts of a sample, the words of all samples.
+            texts: for each of the one or two texts of a sample, the words of all samples. Samples
+                with the same list share its indices.
             batch_size: largest number of samples in a batch.
             progress: show a progress bar; None: on a terminal, from 100 samples on.
 
@@ -55,13 +57,18 @@ class LabelledModel:
             yield indices, self._on_device(dataset, indices)
 
     def _input(self, texts: Sequence[List[str]]) -> TextInput:
+        distinct = {id(text): text for text in texts}
+        numbers = {name: number for number, name in enumerate(distinct)}
+        indices = np.array([numbers[id(text)] for text in texts], dtype=np.int64)
         words = [
-            word_indices(list(map(self._form, text)), self.task.dictionary)[:-1] for text in texts
+            word_indices(list(map(self._form, text)), self.task.dictionary)[:-1]
+            for text in distinct.values()
         ]
         if not self.task.reads_characters:
-            return TextInput(words)
-        characters = self.task.character_dictionary
-        return TextInput(words, [character_indices(words, characters) for words in texts])
+            return TextInput(Selected(words, indices))
+        dictionary = self.task.character_dictionary
+        characters = [character_indices(text, dictionary) for text in distinct.values()]
+        return TextInput(Selected(words, indices), Selected(characters, indices))
 
     def _form(self, word: str) -> str:
         """A word as the dictionary has it; a word that it lacks may be there in lower case."""
@@ -90,7 +97,7 @@ def load_parts(
     task_name: str,
     kind: str,
 ) -> LoadedParts:
-    """Load a trained classifier or tagger.
+    """Load a trained classifier, tagger or reader.
 
     Args:
         path, checkpoint, data: see :func:`~fairseq_lrn.generation.loading.load_one`.

@@ -46,6 +46,7 @@ class Reader(LabelledModel):
         batch_size: int = 32,
         progress: Optional[bool] = None,
         first_number: int = 1,
+        max_answer_distance: Optional[int] = None,
     ) -> Union[FoundAnswer, List[FoundAnswer]]:
         """Find the answer to a question in a context, or the answers to several questions.
 
@@ -56,17 +57,24 @@ class Reader(LabelledModel):
             batch_size: number of questions that are read together; fewer if texts are long.
             progress: show a progress bar; None: on a terminal, from 100 questions on.
             first_number: number of the first question, for error messages.
+            max_answer_distance: the last word of an answer is at most so many words after its
+                first; None: as in training.
 
         Returns:
             the answer; to several questions, a list in their order.
 
         Raises:
             InputError: a question or a context is not a string, has no words, or has code points
-                that are not characters; there are not as many contexts as questions; or
-                *batch_size* is not a whole number above 0.
+                that are not characters; there are not as many contexts as questions;
+                *batch_size* is not a whole number above 0, or *max_answer_distance* is below 0.
         """
         if isinstance(questions, str):
-            return self([questions], [contexts], batch_size, progress, first_number)[0]
+            options = batch_size, progress, first_number, max_answer_distance
+            return self([questions], [contexts], *options)[0]
+        if max_answer_distance is None:
+            max_answer_distance = self.task.cfg.max_answer_distance
+        if max_answer_distance < 0:
+            raise InputError(f"max_answer_distance must be at least 0, not {max_answer_distance}")
         asked = list(items(questions))
         texts = [contexts] * len(asked) if isinstance(contexts, str) else list(items(contexts))
         if len(texts) != len(asked):
@@ -75,26 +83,33 @@ class Reader(LabelledModel):
                 "as many as there are questions"
             )
         numbers = range(first_number, first_number + len(asked))
-        places = self._places(texts, numbers)
         question_words = [
             [word for word, _, _ in self._words(text, f"question {number}")]
             for text, number in zip(asked, numbers)
         ]
-        columns = [question_words, [[word for word, _, _ in words] for words in places]]
+        places, context_words = self._contexts(texts, numbers)
+        columns = [question_words, context_words]
         found: List[Optional[FoundAnswer]] = [None] * len(asked)
         for indices, arguments in self.run(columns, batch_size, progress):
-            for index, (first, last, probability) in zip(indices, self._best(arguments)):
+            best = self._best(arguments, max_answer_distance)
+            for index, (first, last, probability) in zip(indices, best):
                 start, end = places[index][first][1], places[index][last][2]
                 found[index] = FoundAnswer(texts[index][start:end], probability, start, end)
         return [answer for answer in found if answer is not None]
 
-    def _places(self, texts: List[str], numbers: Iterable[int]) -> List[List[Tuple[str, int, int]]]:
-        """The words of contexts with their places. Several questions may be about one context."""
-        known: Dict[str, List[Tuple[str, int, int]]] = {}
+    def _contexts(
+        self, texts: List[str], numbers: Iterable[int]
+    ) -> Tuple[List[List[Tuple[str, int, int]]], List[List[str]]]:
+        """The words of contexts with and without their places.
+
+        Several questions may be about one context, which then has a single list.
+        """
+        places: Dict[str, List[Tuple[str, int, int]]] = {}
         for text, number in zip(texts, numbers):
-            if not isinstance(text, str) or text not in known:
-                known[text] = self._words(text, f"context {number}")
-        return [known[text] for text in texts]
+            if not isinstance(text, str) or text not in places:
+                places[text] = self._words(text, f"context {number}")
+        words = {text: [word for word, _, _ in found] for text, found in places.items()}
+        return [places[text] for text in texts], [words[text] for text in texts]
 
     def _words(self, text: str, name: str) -> List[Tuple[str, int, int]]:
         words = self.text.words_with_offsets(text, name)
@@ -103,10 +118,12 @@ class Reader(LabelledModel):
         return words
 
     @torch.no_grad()
-    def _best(self, arguments: Dict[str, Tensor]) -> List[Tuple[int, int, float]]:
+    def _best(
+        self, arguments: Dict[str, Tensor], max_distance: int
+    ) -> List[Tuple[int, int, float]]:
         """The first and last word of the answers, and their probabilities."""
         first, last = (scores.log_softmax(-1) for scores in self.model(**arguments))
-        starts, ends, log_probs = best_spans(first, last, self.task.cfg.max_answer_distance)
+        starts, ends, log_probs = best_spans(first, last, max_distance)
         return list(zip(starts.tolist(), ends.tolist(), log_probs.exp().tolist()))
 
 

@@ -182,9 +182,9 @@ class WordInput(nn.Module):
             if characters is None:
                 raise ValueError(
                     f"--character-encoder {cfg.character_encoder} needs characters, which this "
-                    "task or these data do not have: prepare the data with fairseq-lrn "
-                    "prepare-labelled and use --task text_classification or sequence_tagging, or "
-                    "give --character-encoder none"
+                    "task or these data do not have: use a task of this project, and data that "
+                    "fairseq-lrn prepare-labelled made without --no-characters, or give "
+                    "--character-encoder none"
                 )
             self.characters = CharacterEncoder(
                 len(characters),

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.cells import build_cell
 from fairseq_lrn.modules.dropout import Dropout
-from fairseq_lrn.modules.gated_attention import MASKED
+
+MASKED = -1e9  # the score of padding
 
 
 class AnswerPointer(nn.Module):

@@ -9,8 +9,6 @@ from fairseq_lrn.modules.dropout import Dropout
 
 # Rows of attention weights that are in memory together. Training texts are shorter.
 CHUNK = 512
-# A finite number, so that a text that is all padding has no nan.
-MASKED = -1e9
 
 
 class GatedAttention(nn.Module):
@@ -62,7 +60,9 @@ class GatedAttention(nn.Module):
         key = torch.relu(self.memory_map(self.dropout(memory))).transpose(0, 1)  # to B x S x H
         value = memory.transpose(0, 1)  # S x B x M to B x S x M
         mask = memory_mask.t().unsqueeze(1)  # S x B to B x 1 x S
-        bias = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask, MASKED)
+        # A finite number, so that a text that is all padding has no nan.
+        bias = torch.zeros_like(mask, dtype=query.dtype)
+        bias.masked_fill_(mask, torch.finfo(query.dtype).min)
         # A part of the rows at a time: a text of T words does not need T x T weights at once.
         parts = [
             F.scaled_dot_product_attention(rows, key, value, attn_mask=bias)

@@ -17,12 +17,13 @@ class Pooling(nn.Module):
     Args:
         input_size: width C of the input.
         dropout: dropout probability of the input.
+        locked_dropout: drop the same elements at every position of a sequence.
     """
 
-    def __init__(self, input_size: int, dropout: float = 0.0):
+    def __init__(self, input_size: int, dropout: float = 0.0, locked_dropout: bool = False):
         super().__init__()
         self.input_size = input_size
-        self.dropout = Dropout(dropout, module_name=self.__class__.__name__)
+        self.dropout = Dropout(dropout, locked_dropout, self.__class__.__name__)
 
     def forward(
         self, x: Tensor, padding_mask: Optional[Tensor] = None, query: Optional[Tensor] = None
@@ -47,6 +48,7 @@ class AttentivePooling(Pooling):
         hidden_size: width of the hidden layer.
         query_size: width Q of the query; None: there is no query.
         dropout: dropout probability of the input, and of the query at each position.
+        locked_dropout: see :class:`Pooling`.
         drops_values: whether the input is also dropped in the sum, and not in the weights alone.
 
     Source: the authors' release (bzhangGo/lrn, ``doc``, ``nli`` and ``rc``).
@@ -58,9 +60,10 @@ class AttentivePooling(Pooling):
         hidden_size: int,
         query_size: Optional[int] = None,
         dropout: float = 0.0,
+        locked_dropout: bool = False,
         drops_values: bool = True,
     ):
-        super().__init__(input_size, dropout)
+        super().__init__(input_size, dropout, locked_dropout)
         self.drops_values = drops_values
         self.input_map = Affine(input_size, hidden_size)
         self.query_map = None if query_size is None else Affine(query_size, hidden_size)

@@ -7,7 +7,6 @@ from typing import Any, List, NamedTuple, Sequence, Tuple
 import numpy as np
 from fairseq.data import Dictionary
 from fairseq.tasks import register_task
-from torch import Tensor
 
 from fairseq_lrn.data.answers import exact_match, f1
 from fairseq_lrn.data.labelled_dataset import Selected, TextInput, lengths_of
@@ -43,12 +42,13 @@ class Reference:
     Attributes:
         context: raw text of the context.
         places: of each of its words the position of its first character and the position after its
-            last one, side by side, ``2T``.
+            last one, side by side, ``2T``. No tensor, because data-loader workers send each tensor
+            through a file of its own.
         answers: the texts of the right answers.
     """
 
     context: str
-    places: Tensor
+    places: np.ndarray
     answers: List[str]
 
     def text(self, first: int, last: int) -> str:
@@ -147,13 +147,14 @@ class SpanPredictionTask(LabelledTextTask):
 
     def _references(self, split: str, rows: np.ndarray) -> List["Reference"]:
         file = read_spans(os.path.join(self.cfg.data, "squad", f"{split}.json"))
-        places = self._indexed("offsets1", split, Dictionary(), False)
+        offsets = self._indexed("offsets1", split, Dictionary(), False)
+        places = [offsets[index].numpy() for index in range(len(offsets))]
         if len(file.questions) != len(rows):
             raise self._broken(split)
         return [
             Reference(
                 file.contexts[file.owners[index]],
-                places[int(owner)],
+                places[owner],
                 [answer.text for answer in file.answers[index]],
             )
             for index, owner in enumerate(rows[:, 0])

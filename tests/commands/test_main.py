@@ -51,7 +51,7 @@ OPTIONS = {
     ],
     "classify": [*LABELLING, "--all"],
     "tag": [*LABELLING, "--tokenizer", "--columns"],
-    "answer": [*LABELLING, "--squad"],
+    "answer": [*LABELLING, "--squad", "--max-answer-distance"],
 }
 
 

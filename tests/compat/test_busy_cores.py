@@ -45,7 +45,7 @@ def test_hint(share, threads, is_said):
     message = hint(share, threads)
     assert (message is not None) == is_said
     if is_said:
-        assert "the 2 threads of this training run waited 0.5 s in each second" in message
+        assert "the 2 threads of this training run together waited 0.5 s in each second" in message
 
 
 def spin(seconds):

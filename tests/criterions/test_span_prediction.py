@@ -71,6 +71,13 @@ def test_answers_are_the_best_spans(criterion):
     assert log["exact_match"] == 2 and log["f1"] == 2.5
 
 
+def test_training_logs_the_same_for_every_batch(criterion, model):
+    """In training, a process without a batch gets the first one of the validation data."""
+    _, _, log = criterion(model, sample())
+    _, _, other = criterion(model, sample(references=[(0, 1), (2, 2)]))
+    assert log.keys() == other.keys()
+
+
 def test_metrics_are_those_of_all_questions():
     logs = [
         {"loss": 6.0, "sample_size": 3, "exact_match": 3, "f1": 3.0},

@@ -127,6 +127,8 @@ ANSWER = (*FIRST, "answers", 0)
             changed((*FIRST, "is_impossible"), True),
             "question q1: is_impossible is true, but SQuAD 2",
         ),
+        (lambda content, _: content.update(version="SQuAD v2.0"), "SQuAD 2.0 has questions"),
+        (lambda content, _: content.update(version=2), "SQuAD 2.0 has questions without an"),
         (lambda content, _: content.pop("data"), 'file.json: the key "data" is missing'),
         (lambda content, _: content.update(data=[]), "file.json has no questions"),
         (lambda content, _: content.update(data={}), '"data" must be a list'),
@@ -159,6 +161,7 @@ def test_what_is_refused(write, change, message):
         (b"", "line 1, column 1: this is not JSON"),
         (b'{"data":\n "\xff"}', "line 2"),
         (b"[]", "it must be an object"),
+        (b"[" + 5000 * b"1" + b"]", "has a value that cannot be read"),
         (b"[" * 100_000, "too many brackets in brackets"),
     ],
 )
@@ -169,3 +172,7 @@ def test_broken_files(tmp_path, content, message):
         read_spans(str(path))
     with pytest.raises(InputError, match="cannot read .*none.json"):
         read_spans(str(tmp_path / "none.json"))
+
+
+def test_a_date_is_no_version(write):
+    read_spans(write(lambda content, _: content.update(version="2024-01-01")))

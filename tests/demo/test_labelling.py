@@ -64,6 +64,8 @@ def test_answers(services):
         assert line["text"][line["start"] : line["end"]] == line["answer"]
         assert 0 < line["probability"] <= 1
     assert services["questions"].answer({"text": " ", "other": "a"}) == {"lines": []}
+    assert services["questions"].about()["max_context"] == 5000
+    assert services["questions"].answer({"text": "a", "other": 60 * "b\n"})["lines"]
     for other, message in ((None, "other must be a string"), ("a " * 2501, "at most 5000")):
         with pytest.raises(InputError, match=message):
             services["questions"].answer({"text": "a", "other": other})

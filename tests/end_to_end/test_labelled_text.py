@@ -189,5 +189,13 @@ def test_squad_script(command, tmp_path):
     again = command(*run, "--evaluate", tmp_path / "valid.json", *further)
     assert "trained already" in again
     assert re.findall(pattern, again, re.MULTILINE) == [(f"{tmp_path}/valid.json", *found[0][1:])]
+    assert (tmp_path / "runs" / "lrn-1" / "answers-evaluate-valid.json").is_file()
+    asked = json.loads(valid)
+    for paragraph in asked["data"][0]["paragraphs"]:
+        for question in paragraph["qas"]:
+            del question["answers"]
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    refused = command(*run, "--evaluate", tmp_path / "asked.json", *further, ok=False)
+    assert "asked.json has no right answers to compare with" in refused
     refused = command(*run, "--evaluate", tmp_path / "none.json", *further, ok=False)
     assert "none.json is missing or empty" in refused

@@ -51,9 +51,12 @@ def test_a_long_context(reader):
     assert len(found.text.split()) <= 16
 
 
-def test_the_length_of_answers(reader, monkeypatch):
-    monkeypatch.setattr(reader.task.cfg, "max_answer_distance", 0)
-    assert len(reader("Where?", "a b c d e f g").text.split()) == 1
+def test_the_length_of_answers(reader):
+    text = "a b c d e f g"
+    assert len(reader("Where?", text, max_answer_distance=0).text.split()) == 1
+    assert reader("Where?", text, max_answer_distance=15) == reader("Where?", text)
+    with pytest.raises(InputError, match="max_answer_distance must be at least 0, not -1"):
+        reader("Where?", text, max_answer_distance=-1)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,15 @@ def test_a_memory_without_words_gives_numbers(module):
     assert module(x, memory, torch.ones(3, 1, dtype=torch.bool)).isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(module, dtype):
+    x, memory = torch.randn(7, 2, 6), torch.randn(3, 2, 4)
+    mask = torch.tensor([[False, False], [False, True], [False, True]])
+    expected = module.float()(x, memory, mask)
+    found = module.to(dtype)(x.to(dtype), memory.to(dtype), mask)
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+
+
 def test_gradient(module):
     x = torch.randn(3, 1, 6).double().requires_grad_()
     memory = torch.randn(2, 1, 4).double().requires_grad_()

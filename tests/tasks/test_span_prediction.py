@@ -4,6 +4,7 @@ from argparse import Namespace
 
 import pytest
 from fairseq.tasks import TASK_REGISTRY
+from torch import Tensor
 
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.tasks import SpanPredictionTask
@@ -52,6 +53,15 @@ def test_right_answers_have_full_marks(data):
     right = [tuple(span) for span in batch["target"].tolist()]
     assert task.score(batch["references"], right) == AnswerScores(12, 12.0)
     assert task.score(batch["references"], 12 * [(0, 0)]) == AnswerScores(0, 0.0)
+
+
+def test_references_have_no_tensors(data):
+    """Data-loader workers send each tensor through a file of its own."""
+    task = setup(data)
+    task.load_dataset("valid")
+    references = task.dataset("valid").references
+    assert not any(isinstance(one.places, Tensor) for one in references)
+    assert references[3].places is references[5].places  # of the same context
 
 
 def test_text_of_a_reference():

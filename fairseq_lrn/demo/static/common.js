@@ -42,13 +42,21 @@ async function ask(route, fields, show, refuse) {
   else show(answer);
 }
 
+// The field whose characters are counted, and how many it may have (by default that of the model).
+let watched = { field: "text", limit: null };
+
 function count() {
-  const length = [...get("text").value].length;
-  get("count").textContent = `${length} of ${limits.max_characters} characters`;
-  get("count").classList.toggle("error", length > limits.max_characters);
+  const length = [...get(watched.field).value].length;
+  const limit = watched.limit ?? limits.max_characters;
+  get("count").textContent = `${length} of ${limit} characters`;
+  get("count").classList.toggle("error", length > limit);
 }
 
-get("text").addEventListener("input", count);
+function watch(field, limit) {
+  watched = { field, limit };
+}
+
+for (const area of document.querySelectorAll("textarea")) area.addEventListener("input", count);
 for (const area of document.querySelectorAll("textarea")) {
   area.addEventListener("keydown", (event) => {
     // Enter also ends the input of a character that takes several keys (isComposing).

@@ -113,6 +113,8 @@ fetch("/about").then((response) => response.json()).then((about) => {
     Object.assign(get("go").dataset, { name: "Answer", busy: "Answering…" });
     get("go").textContent = "Answer";
     get("other").rows = 8;
+    // The text is what may be too long.
+    watch("other", about.max_context);
   }
   count();
 });

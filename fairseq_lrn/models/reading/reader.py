@@ -85,7 +85,8 @@ class LRNReaderConfig(WordInputConfig):
         if cell == SAME_CELL:
             return options
         # One bias for each gate, as in the authors' code, whose other layers have two.
-        return {**options, "cell": cell, "bias": cell not in CELLS_WITH_RECURRENT_BIAS}
+        bias = options["bias"] and cell not in CELLS_WITH_RECURRENT_BIAS
+        return {**options, "cell": cell, "bias": bias}
 
 
 @register_model("lrn_reader", dataclass=LRNReaderConfig)
@@ -129,7 +130,7 @@ class LRNReader(BaseFairseqModel):
         self.question_layer = PlainLayer(self.question_attention.width, cfg.hidden_size, **options)
         self.self_attention = GatedAttention(both, both, size, **dropout)
         self.self_layer = PlainLayer(self.self_attention.width, cfg.hidden_size, **options)
-        self.summary = AttentivePooling(both, size, dropout=cfg.dropout, drops_values=False)
+        self.summary = AttentivePooling(both, size, drops_values=False, **dropout)
         self.pointer = AnswerPointer(both, both, size, **dropout, **cfg.pointer_options())
 
     @classmethod

@@ -56,6 +56,22 @@ def test_characters_and_pointer_can_have_another_cell():
     assert type(model.layers[0].recurrence.cells[0]).__name__ == "LRNCell"
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_bias_of_projections(cell):
+    """Also where the pointer's cell is named."""
+    model = build(cell=cell, no_projection_bias=True, pointer_cell=cell)
+    biases = [name for name, _ in model.named_parameters() if name.endswith("projection.bias")]
+    assert biases == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    expected = build().eval()(**batch())
+    found = build().eval().to(dtype)(**batch())
+    for scores, right in zip(found, expected):
+        torch.testing.assert_close(scores, right, rtol=0.1, atol=0.05)
+
+
 @pytest.mark.parametrize("cell", ("lrn", "lstm"))
 @pytest.mark.parametrize("match", (False, True))
 @pytest.mark.parametrize("window", (1, 3))

@@ -271,7 +271,7 @@ def test_answers(label_page):
     label(view, "Answer")
     parts = view.locator("#result section")
     assert parts.count() == 2 and view.locator("#kind").inner_text() == "answers"
-    assert view.locator("#count").inner_text() == "26 of 5000 characters"
+    assert view.locator("#count").inner_text() == "27 of 5000 characters"
     for number, question in enumerate(("Where is Ada?", "Who?")):
         assert question in parts.nth(number).locator("p").first.inner_text()
         answer = parts.nth(number).locator("b").inner_text()

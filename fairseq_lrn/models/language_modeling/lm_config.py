@@ -23,13 +23,6 @@ class LRNLanguageModelConfig(DecoderConfig):
             "around them, as in the paper's language model"
         },
     )
-    input_window: int = field(
-        default=1,
-        metadata={
-            "help": "tokens in the input of the first layer: 2 adds a map of the token before the "
-            "present one"
-        },
-    )
     decoder_out_embed_dim: Optional[int] = field(
         default=None,
         metadata={
@@ -72,7 +65,6 @@ class LRNLanguageModelConfig(DecoderConfig):
     def check(self) -> None:
         """See :meth:`DecoderConfig.check`."""
         super().check()
-        check_counts(self, "input_window")
         check_widths(self, "mixture_of_softmaxes")
         check_probabilities(
             self,

@@ -14,7 +14,6 @@ from fairseq_lrn.models.decoder_parts import embedding_scale, recurrence_options
 from fairseq_lrn.models.embedding import build_embedding
 from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
 from fairseq_lrn.modules import LRNDecoderLayer, RecurrentStack
-from fairseq_lrn.modules.causal_window import CausalWindow
 from fairseq_lrn.modules.dropout import Dropout, TypeDropout, WordDropout
 from fairseq_lrn.modules.fingerprint import derived
 from fairseq_lrn.modules.layers import build_decoder_step
@@ -136,9 +135,6 @@ class LanguageModelDecoder(RecurrentDecoder):
         self.dropout_in = Dropout(
             cfg.dropout_probability("decoder_dropout_in"), cfg.locked_dropout, name
         )
-        self.window: Optional[CausalWindow] = None
-        if cfg.input_window > 1:
-            self.window = CausalWindow(cfg.decoder_embed_dim, cfg.input_window)
         self.layers = RecurrentStack(_build_layers(cfg))
         self.layer_norm = (
             nn.LayerNorm(cfg.decoder_embed_dim) if cfg.decoder_normalize_before else nn.Identity()
@@ -155,7 +151,7 @@ class LanguageModelDecoder(RecurrentDecoder):
             self.output_projection = nn.Identity()
         else:
             self._build_output_layer(cfg, len(dictionary))
-        # For training and evaluation, the states after the last batch, see `read`.
+        # For training and evaluation, the states after the last batch, 1 x B x state_size each.
         self._carried: Dict[bool, List[Tensor]] = {}
 
     def _build_output_layer(self, cfg: LRNLanguageModelConfig, num_tokens: int) -> None:
@@ -197,8 +193,8 @@ class LanguageModelDecoder(RecurrentDecoder):
         Returns:
             logits ``B x T x V`` (with a mixture of softmaxes log-probabilities, with adaptive
             softmax or *features_only* features ``B x T x C``), and a dictionary with ``states``,
-            the final states (see :meth:`read`), and ``features``, the features before dropout,
-            ``B x T x C``.
+            the final states of each layer, and ``features``, the features before dropout, ``B x T
+            x C``.
         """
         x, extra = self.extract_features(
             prev_output_tokens, incremental_state=incremental_state, is_continued=is_continued
@@ -220,7 +216,7 @@ class LanguageModelDecoder(RecurrentDecoder):
         if cached is not None:
             # A caller may pass the whole prefix, as fairseq does, or the last token alone.
             num_seen = min(int(cached["num_steps"]), tokens.size(1) - 1)
-            states = [cached[f"state{index}"] for index in range(self.num_states)]
+            states = [cached[f"state{index}"] for index in range(len(self.layers))]
         elif is_continued:
             states = self._states_before(tokens)
         tokens = tokens[:, num_seen:]
@@ -251,8 +247,7 @@ class LanguageModelDecoder(RecurrentDecoder):
 
         Args:
             tokens: ``T x B``.
-            states: of each layer, and of the window if there is one, ``1 x B x state_size``; None:
-                zeros, at the beginning of a text.
+            states: of each layer, ``1 x B x state_size``; None: zeros, at the beginning of a text.
             step: the result of :meth:`fused_step` since the weights last changed; it reads a single
                 token of each text faster.
 
@@ -267,11 +262,6 @@ class LanguageModelDecoder(RecurrentDecoder):
         x = self.dropout_in(self.word_dropout(x))
         padding = tokens.eq(self.padding_idx)
         is_padded = bool(padding.any())
-        seen: List[Tensor] = []
-        if self.window is not None:
-            last = None if states is None else states[-1]
-            x, now = self.window(x, last, padding if is_padded else None)
-            states, seen = None if states is None else states[:-1], [now]
         if step is None or states is None or is_padded or x.size(0) != 1 or x.size(1) == 0:
             x, new_states, _ = self.layers(x, states, padding if is_padded else None)
         else:
@@ -279,12 +269,7 @@ class LanguageModelDecoder(RecurrentDecoder):
             output, found = step(x[0], [state[0].contiguous() for state in states], [], None)
             x, new_states = output.unsqueeze(0), [state.unsqueeze(0) for state in found]
         outputs = self.layer_norm(x)
-        return self.dropout_out(outputs), outputs, [*new_states, *seen]
-
-    @property
-    def num_states(self) -> int:
-        """Number of states: that of each layer, and that of the window if there is one."""
-        return len(self.layers) + (self.window is not None)
+        return self.dropout_out(outputs), outputs, new_states
 
     def fused_step(self) -> Optional[DecoderStep]:
         """One token through all layers in one call of C++, for generation on a CPU.

@@ -14,7 +14,6 @@ KINDS = {
     "residual": {"layernorm_projection": True, "decoder_ffn_embed_dim": 10},
     "pre-norm": {"decoder_normalize_before": True, "activation_fn": "identity"},
     "plain": {"plain_layers": True, "decoder_out_embed_dim": 9},
-    "window": {"decoder_normalize_before": True, "input_window": 3},
     "mixture": {
         "plain_layers": True,
         "decoder_out_embed_dim": 9,
@@ -216,7 +215,7 @@ def test_a_copy_is_independent(model, text):
 
 
 @needs_cpp
-@pytest.mark.parametrize("options", [KINDS["residual"], KINDS["pre-norm"], KINDS["window"]])
+@pytest.mark.parametrize("options", [KINDS["residual"], KINDS["pre-norm"]])
 def test_a_token_in_one_call(build_lm, text, options, monkeypatch):
     """Without gradients, all layers are one operator, which computes what they compute."""
     decoder = build_lm(**options).decoder

@@ -126,7 +126,7 @@ LOSSES = {
     "fused": (
         "language_model_cross_entropy",
         "--adaptive-softmax-cutoff 4,8 --adaptive-softmax-factor 1 "
-        "--share-decoder-input-output-embed --input-window 2",
+        "--share-decoder-input-output-embed",
     ),
     "mixture": ("language_model_cross_entropy", "--plain-layers --mixture-of-softmaxes 2"),
 }

@@ -17,7 +17,8 @@
 #
 # The last lines are "valid em X f1 Y" and, with test.json, "test em X f1 Y"; with --evaluate, the last
 # line is "FILE em X f1 Y". The answers are in DIR/MODEL-SEED/answers-valid.json (or answers-test.json,
-# answers-evaluate-FILE.json), in the format of the official script. A second run reuses existing files and resumes an interrupted training run.
+# answers-evaluate-FILE.json), in the format of the official script. A second run reuses existing files
+# and resumes an interrupted training run.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/labelled_text.sh"

@@ -46,7 +46,7 @@ class SpanPredictionCriterion(FairseqCriterion):
     @torch.no_grad()
     def _scores(self, sample, first, last) -> Dict[str, float]:
         distance = self.task.cfg.max_answer_distance
-        starts, ends, _ = best_spans(first.log_softmax(-1), last.log_softmax(-1), distance)
+        starts, ends, _ = best_spans(first, last, distance)
         spans = list(zip(starts.tolist(), ends.tolist()))
         scores = self.task.score(sample["references"], spans)
         return {"exact_match": scores.exact_match, "f1": scores.f1}

@@ -122,8 +122,7 @@ class Reader(LabelledModel):
         self, arguments: Dict[str, Tensor], max_distance: int
     ) -> List[Tuple[int, int, float]]:
         """The first and last word of the answers, and their probabilities."""
-        first, last = (scores.log_softmax(-1) for scores in self.model(**arguments))
-        starts, ends, log_probs = best_spans(first, last, max_distance)
+        starts, ends, log_probs = best_spans(*self.model(**arguments), max_distance)
         return list(zip(starts.tolist(), ends.tolist(), log_probs.exp().tolist()))
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,17 @@ PROJECTION_NORMS = ("none", *NORMS)
 logger = logging.getLogger(__name__)
 
 
+def character_encoder_field(default: str) -> Any:
+    """The option ``--character-encoder``, whose default differs between models."""
+    return field(
+        default=default,
+        metadata={
+            "help": "characters of each word: none, the final states of a recurrence over them "
+            "(rnn), or their maximum (max)"
+        },
+    )
+
+
 @dataclass
 class WordInputConfig(FairseqDataclass):
     """Options that all models of labelled text share."""
@@ -52,13 +63,7 @@ class WordInputConfig(FairseqDataclass):
     word_dropout: float = field(
         default=0.0, metadata={"help": "probability of replacing a word by the unknown word"}
     )
-    character_encoder: ChoiceEnum(CHARACTER_ENCODERS) = field(
-        default="none",
-        metadata={
-            "help": "characters of each word: none, the final states of a recurrence over them "
-            "(rnn), or their maximum (max)"
-        },
-    )
+    character_encoder: ChoiceEnum(CHARACTER_ENCODERS) = character_encoder_field("none")
     character_embed_dim: int = field(
         default=25, metadata={"help": "width of the character embeddings"}
     )
@@ -282,17 +287,7 @@ class TextLayers(nn.Module):
                 for _ in range(cfg.layers)
             )
             return
-        widths = [width] + (cfg.layers - 1) * [self.width]
-        self.layers = RecurrentStack(
-            PlainLayer(
-                input_size,
-                cfg.hidden_size,
-                dropout=cfg.dropout if index > 0 else 0.0,  # the input has its own dropout
-                bidirectional=True,
-                **options,
-            )
-            for index, input_size in enumerate(widths)
-        )
+        self.layers = RecurrentStack(plain_layers(cfg, width))
 
     def forward(self, x: Tensor, padding_mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         """
@@ -309,6 +304,27 @@ class TextLayers(nn.Module):
             x = self.input_map(x)
         x, states, _ = self.layers(x, None, padding_mask)
         return x, final_states(states[-1], self.hidden_size)
+
+
+def plain_layers(cfg: WordInputConfig, width: int) -> List[PlainLayer]:
+    """Bidirectional layers without residual connections.
+
+    Args:
+        cfg: options.
+        width: width C of the input, which has its own dropout.
+    """
+    widths = [width] + (cfg.layers - 1) * [2 * cfg.hidden_size]
+    return [
+        PlainLayer(
+            input_size,
+            cfg.hidden_size,
+            dropout=cfg.dropout if index > 0 else 0.0,
+            locked_dropout=cfg.locked_dropout,
+            bidirectional=True,
+            **cfg.recurrence_options(),
+        )
+        for index, input_size in enumerate(widths)
+    ]
 
 
 def windows(x: Tensor, size: int) -> Tensor:

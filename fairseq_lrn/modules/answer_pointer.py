@@ -84,12 +84,14 @@ def best_spans(first: Tensor, last: Tensor, max_distance: int) -> Tuple[Tensor, 
     All spans are compared, in ``B x T x (max_distance + 1)`` numbers.
 
     Args:
-        first, last: log-probabilities of the first and of the last word, ``B x T`` each.
+        first, last: scores of the first and of the last word, ``B x T`` each, whose softmax over T
+            gives probabilities.
         max_distance: the last word is at most so many words after the first.
 
     Returns:
         index of the first word, index of the last word, and log-probability, ``B`` each.
     """
+    first, last = first.log_softmax(-1), last.log_softmax(-1)
     width = min(max_distance + 1, first.size(1))
     padded = F.pad(last, (0, width - 1), value=-torch.inf)
     sums = first.unsqueeze(-1) + padded.unfold(1, width, 1)  # B x T x W

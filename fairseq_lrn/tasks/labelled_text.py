@@ -157,7 +157,7 @@ class LabelledTextTask(FairseqTask):
         )
         return self.datasets[split]
 
-    def samples(self, split: str, combine: bool, is_training: bool) -> "Samples":
+    def samples(self, split: str, combine: bool, is_training: bool) -> Samples:
         """The texts and labels of a subset.
 
         Args:

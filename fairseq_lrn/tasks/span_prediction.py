@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
+import torch
 from fairseq.data import Dictionary
 from fairseq.tasks import register_task
 
@@ -126,10 +127,10 @@ class SpanPredictionTask(LabelledTextTask):
                 )
         inputs = [_select(question, kept), _select(context, owner[kept])]
         references = None if is_training else self._references(split, rows)
-        return Samples(inputs, [spans[int(index)][1:] for index in kept], references)
+        return Samples(inputs, torch.from_numpy(rows[kept, 1:]), references)
 
     def score(
-        self, references: Sequence["Reference"], predicted: Sequence[Tuple[int, int]]
+        self, references: Sequence[Reference], predicted: Sequence[Tuple[int, int]]
     ) -> AnswerScores:
         """Compare answers with the right ones.
 
@@ -145,7 +146,7 @@ class SpanPredictionTask(LabelledTextTask):
             sum(exact_match(*pair) for pair in pairs), sum(f1(*pair) for pair in pairs)
         )
 
-    def _references(self, split: str, rows: np.ndarray) -> List["Reference"]:
+    def _references(self, split: str, rows: np.ndarray) -> List[Reference]:
         file = read_spans(os.path.join(self.cfg.data, "squad", f"{split}.json"))
         offsets = self._indexed("offsets1", split, Dictionary(), False)
         places = [offsets[index].numpy() for index in range(len(offsets))]

@@ -136,9 +136,7 @@ def infer(setup: Setup) -> None:
             scores, extra = model(**arguments)
             model.decode(scores, extra["padding_mask"])
         elif hasattr(model, "pointer"):
-            first, last = model(**arguments)
-            distance = setup.task.cfg.max_answer_distance
-            best_spans(first.log_softmax(-1), last.log_softmax(-1), distance)
+            best_spans(*model(**arguments), setup.task.cfg.max_answer_distance)
         else:
             model(**arguments, classification_head_name=HEAD)
 

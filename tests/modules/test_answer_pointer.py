@@ -70,8 +70,9 @@ def test_the_cell_begins_with_the_given_state(cell):
 @pytest.mark.parametrize("length", (1, 2, 9, 30))
 def test_the_best_span_is_that_of_an_enumeration(length, max_distance):
     torch.manual_seed(length)
-    first, last = (torch.randn(8, length).log_softmax(-1) for _ in range(2))
-    starts, ends, log_probs = best_spans(first, last, max_distance)
+    scores = [torch.randn(8, length) for _ in range(2)]
+    starts, ends, log_probs = best_spans(*scores, max_distance)
+    first, last = (one.log_softmax(-1) for one in scores)
     for row in range(8):
         score, i, j = max(
             (float(first[row, i] + last[row, j]), i, j)

@@ -14,6 +14,8 @@ from fairseq_lrn.models.word_input import (
     CHARACTER_ENCODERS,
     WordInput,
     WordInputConfig,
+    character_encoder_field,
+    plain_layers,
     windows,
 )
 from fairseq_lrn.modules.answer_pointer import AnswerPointer
@@ -29,13 +31,7 @@ SAME_CELL = "same"
 class LRNReaderConfig(WordInputConfig):
     """Options of the model ``lrn_reader``."""
 
-    character_encoder: ChoiceEnum(CHARACTER_ENCODERS) = field(
-        default="rnn",
-        metadata={
-            "help": "characters of each word: none, the final states of a recurrence over them "
-            "(rnn), or their maximum (max)"
-        },
-    )
+    character_encoder: ChoiceEnum(CHARACTER_ENCODERS) = character_encoder_field("rnn")
     layers: int = field(
         default=3, metadata={"help": "number of bidirectional layers that read both texts"}
     )
@@ -117,12 +113,7 @@ class LRNReader(BaseFairseqModel):
         options = {**cfg.recurrence_options(), **dropout, "bidirectional": True}
         width = self.window * (self.input.width + cfg.match_feature)
         both = 2 * cfg.hidden_size
-        self.layers = nn.ModuleList()
-        for index in range(cfg.layers):
-            # The input has its own dropout.
-            first = {"dropout": 0.0} if index == 0 else {}
-            self.layers.append(PlainLayer(width, cfg.hidden_size, **{**options, **first}))
-            width = both
+        self.layers = nn.ModuleList(plain_layers(cfg, width))
         self.num_read = cfg.layers if cfg.all_layers else 1
         encoded = self.num_read * both
         size = cfg.attention_size

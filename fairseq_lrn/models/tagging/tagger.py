@@ -14,6 +14,7 @@ from fairseq_lrn.models.word_input import (
     TextLayers,
     WordInput,
     WordInputConfig,
+    character_encoder_field,
 )
 from fairseq_lrn.modules.crf import LinearChainCRF
 from fairseq_lrn.modules.dropout import Dropout
@@ -25,13 +26,7 @@ from fairseq_lrn.modules.linear import Linear
 class LRNTaggerConfig(WordInputConfig):
     """Options of the model ``lrn_tagger``."""
 
-    character_encoder: ChoiceEnum(CHARACTER_ENCODERS) = field(
-        default="rnn",
-        metadata={
-            "help": "characters of each word: none, the final states of a recurrence over them "
-            "(rnn), or their maximum (max)"
-        },
-    )
+    character_encoder: ChoiceEnum(CHARACTER_ENCODERS) = character_encoder_field("rnn")
     tag_hidden_size: int = field(
         default=0,
         metadata={"help": "width of a tanh layer below the scores of the tags; 0: no layer"},

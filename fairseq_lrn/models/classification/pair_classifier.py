@@ -9,7 +9,8 @@ from torch import Tensor
 
 from fairseq_lrn.models.classification.heads import ClassifierConfig, HeadModel
 from fairseq_lrn.models.config_checks import check_counts
-from fairseq_lrn.models.word_input import WordInput, final_states
+from fairseq_lrn.models.pair_input import PairInput, PairInputConfig
+from fairseq_lrn.models.word_input import final_states
 from fairseq_lrn.modules import AttentiveRecurrence, RecurrentLayer
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.dropout import Dropout
@@ -17,7 +18,7 @@ from fairseq_lrn.modules.pooling import build_pooling
 
 
 @dataclass
-class LRNPairClassifierConfig(ClassifierConfig):
+class LRNPairClassifierConfig(ClassifierConfig, PairInputConfig):
     """Options of the model ``lrn_pair_classifier``."""
 
     attention_heads: int = field(
@@ -36,7 +37,6 @@ class LRNPairClassifierConfig(ClassifierConfig):
         for option, is_given in (
             (f"--layers {self.layers}", self.layers != 1),
             ("--residual-layers", self.residual_layers),
-            (f"--input-window {self.input_window}", self.input_window != 1),
         ):
             if is_given:
                 raise ValueError(
@@ -70,7 +70,7 @@ class LRNPairClassifier(HeadModel):
         super().__init__(4 * hidden, cfg.head_dropout, norm)
         self.padding_idx = dictionary.pad()
         self.hidden_size = hidden
-        self.input = WordInput(cfg, dictionary, characters)
+        self.input = PairInput(cfg, dictionary, characters)
         self.reads_characters = self.input.reads_characters
         layer = {**options, "hidden_size": hidden, "bidirectional": True}
         self.first = RecurrentLayer(input_size=self.input.width, **layer)
@@ -139,7 +139,8 @@ class LRNPairClassifier(HeadModel):
             ``other_attention``, ``B x T``, and ``alignment``, the attention of the second text to
             the first one, averaged over heads, ``B x T x S``.
         """
-        x, y = self.input(src_tokens, src_characters), self.input(other_tokens, other_characters)
+        x = self.input(src_tokens, src_characters, other_tokens)
+        y = self.input(other_tokens, other_characters, src_tokens)
         mask, other_mask = (
             tokens.t().eq(self.padding_idx) for tokens in (src_tokens, other_tokens)
         )

@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from fairseq_lrn.models.config_checks import check_choices, check_counts
 from fairseq_lrn.models.defaults import CELLS_WITH_RECURRENT_BIAS
+from fairseq_lrn.models.pair_input import PairInput, PairInputConfig
 from fairseq_lrn.models.word_input import (
     CHARACTER_ENCODERS,
-    WordInput,
-    WordInputConfig,
     character_encoder_field,
     plain_layers,
-    windows,
 )
 from fairseq_lrn.modules.answer_pointer import AnswerPointer
 from fairseq_lrn.modules.cells import CELLS
@@ -28,7 +26,7 @@ SAME_CELL = "same"
 
 
 @dataclass
-class LRNReaderConfig(WordInputConfig):
+class LRNReaderConfig(PairInputConfig):
     """Options of the model ``lrn_reader``."""
 
     character_encoder: ChoiceEnum(CHARACTER_ENCODERS) = character_encoder_field("rnn")
@@ -51,10 +49,6 @@ class LRNReaderConfig(WordInputConfig):
             "help": "the attention between the texts reads the outputs of all layers side by side, "
             "as in the paper, instead of the last layer's"
         },
-    )
-    match_feature: bool = field(
-        default=False,
-        metadata={"help": "tell the model of each word whether the other text has it, too"},
     )
 
     def check(self) -> None:
@@ -105,15 +99,13 @@ class LRNReader(BaseFairseqModel):
 
     def __init__(self, cfg: LRNReaderConfig, dictionary: Any, characters: Optional[Any]):
         super().__init__()
-        self.padding_idx, self.unknown = dictionary.pad(), dictionary.unk()
-        self.match_feature, self.window = cfg.match_feature, cfg.input_window
-        self.input = WordInput(cfg, dictionary, characters)
+        self.padding_idx = dictionary.pad()
+        self.input = PairInput(cfg, dictionary, characters)
         self.reads_characters = self.input.reads_characters
         dropout = {"dropout": cfg.dropout, "locked_dropout": cfg.locked_dropout}
         options = {**cfg.recurrence_options(), **dropout, "bidirectional": True}
-        width = self.window * (self.input.width + cfg.match_feature)
         both = 2 * cfg.hidden_size
-        self.layers = nn.ModuleList(plain_layers(cfg, width))
+        self.layers = nn.ModuleList(plain_layers(cfg, self.input.width))
         self.num_read = cfg.layers if cfg.all_layers else 1
         encoded = self.num_read * both
         size = cfg.attention_size
@@ -170,12 +162,7 @@ class LRNReader(BaseFairseqModel):
     def _encode(self, tokens: Tensor, characters: Optional[Tensor], other: Tensor) -> Any:
         """The outputs ``T x B x 2H`` of all layers for a text ``B x T``, and its padding."""
         padding = tokens.t().eq(self.padding_idx)  # B x T to T x B
-        x = self.input(tokens, characters)
-        if self.match_feature:
-            match = match_feature(tokens, other, (self.padding_idx, self.unknown))
-            x = torch.cat([x, match.t().unsqueeze(-1).to(x.dtype)], dim=-1)
-        if self.window > 1:
-            x = windows(x, self.window)
+        x = self.input(tokens, characters, other)
         outputs = []
         for layer in self.layers:
             x = _run(layer, x, padding)
@@ -186,20 +173,3 @@ class LRNReader(BaseFairseqModel):
 def _run(layer: PlainLayer, x: Tensor, padding: Tensor) -> Tensor:
     """The output of a layer that begins with a state of zeros."""
     return layer(x, layer.initial_state(x), padding)[0]
-
-
-def match_feature(tokens: Tensor, other: Tensor, ignored: Tuple[int, ...]) -> Tensor:
-    """Whether each word of a text occurs in another text (Chen et al., 2017, "exact match").
-
-    Args:
-        tokens: words of the text, ``B x T``.
-        other: words of the other text, ``B x S``.
-        ignored: words that match nothing: padding and unknown words.
-
-    Returns:
-        ``B x T``, true at words that occur.
-    """
-    occurs = (tokens.unsqueeze(2) == other.unsqueeze(1)).any(-1)  # B x T x S to B x T
-    for word in ignored:
-        occurs = occurs & tokens.ne(word)
-    return occurs

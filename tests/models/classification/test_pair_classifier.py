@@ -51,6 +51,7 @@ def pairs(task, first, second, **options):
         {"cell": "olrn", "projection_norm": "rms", "character_encoder": "max"},
         {"cell": "gru", "pooling": "max"},
         {"cell": "lstm", "pooling": "mean"},
+        {"cell": "lrn", "input_window": 3, "match_feature": True},
     ],
 )
 def test_alone_in_a_batch_padded_left_or_right(build, task, options):
@@ -96,7 +97,6 @@ def test_single_texts_are_refused():
         ({"attention_heads": 3}, "must be divisible by --attention-heads"),
         ({"layers": 2}, "--layers 2 does not apply"),
         ({"residual_layers": True}, "--residual-layers does not apply"),
-        ({"input_window": 3}, "--input-window 3 does not apply"),
     ],
 )
 def test_bad_options(build, options, message):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fairseq_lrn.models.reading.reader import LRNReader, match_feature
+from fairseq_lrn.models.reading.reader import LRNReader
 from fairseq_lrn.modules.cells import CELLS
 from labelled_tasks import labelled_task, texts
 
@@ -90,12 +90,6 @@ def test_scores_do_not_depend_on_the_batch(cell, match, window):
             torch.testing.assert_close(alone[index][0], together[index][row, :context])
             torch.testing.assert_close(alone[index][0], left[index][row, 12 - context :])
             assert (together[index][row, context:] == -1e9).all()
-
-
-def test_match_feature():
-    tokens = torch.tensor([[5, 6, 7, 3, 1]])
-    other = torch.tensor([[7, 3, 5, 1, 1, 9]])
-    assert match_feature(tokens, other, (1, 3)).tolist() == [[True, False, True, False, False]]
 
 
 def test_it_learns():

@@ -1,0 +1,33 @@
+"""The input of models of two texts: matches and neighbours beside the words."""
+
+import torch
+
+from fairseq_lrn.models.pair_input import PairInput, PairInputConfig, match_feature
+from fairseq_lrn.models.word_input import WordInput, windows
+from labelled_tasks import labelled_task
+
+
+def build(kind, **options):
+    torch.manual_seed(1)
+    cfg = PairInputConfig(word_embed_dim=6, **options)
+    return kind(cfg, labelled_task(num_inputs=2).source_dictionary, None)
+
+
+def test_match_feature():
+    tokens = torch.tensor([[5, 6, 7, 3, 1]])
+    other = torch.tensor([[7, 3, 5, 1, 1, 9]])
+    assert match_feature(tokens, other, (1, 3)).tolist() == [[True, False, True, False, False]]
+
+
+def test_words_matches_and_neighbours():
+    tokens, other = torch.tensor([[5, 6, 7, 1]]), torch.tensor([[7, 8, 5]])
+    words = build(WordInput)(tokens)
+    torch.testing.assert_close(build(PairInput)(tokens, None, other), words)
+    matches = torch.tensor([1.0, 0.0, 1.0, 0.0]).view(4, 1, 1)
+    expected = windows(torch.cat([words, matches], dim=-1), 3)
+    module = build(PairInput, match_feature=True, input_window=3)
+    found = module(tokens, None, other)
+    torch.testing.assert_close(found, expected)
+    assert found.shape == (4, 1, module.width)
+    # The names of the parameters are those of the input of one text, so checkpoints still load.
+    assert module.state_dict().keys() == build(WordInput).state_dict().keys()

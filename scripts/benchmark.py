@@ -5,7 +5,8 @@ scan: the recurrence; layer: a recurrent layer; products: matrix products in two
 cells: a training step of lrn_rnmt with each cell; lm: language models;
 classify: classifiers, taggers and readers with each cell;
 train: fairseq-train; generate: fairseq-generate; step: the parts of a decoding step;
-scaling: training and generating as sentences grow.
+scaling: training and generating as sentences grow;
+newton: rounds of Newton's method in the backend "parallel" (no time).
 
 The packages of the peers come with: bash scripts/setup.sh benchmark
 """
@@ -24,6 +25,7 @@ from benchmarks import (
     labelled_recipes,
     labelled_speed,
     lm_speed,
+    newton_rounds,
     operator_speed,
     products,
     scaling,
@@ -55,6 +57,15 @@ def named_checkpoint(text: str) -> tuple:
     if not name or not path:
         raise argparse.ArgumentTypeError(f"give NAME=CHECKPOINT, not {text}")
     return name, path
+
+
+def device(text: str) -> newton_rounds.Device:
+    """Parse bandwidth, time of a step, and time of a launch."""
+    try:
+        bandwidth, step, launch = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"give three numbers, not {text}") from None
+    return newton_rounds.Device(1e9 * bandwidth, 1e-9 * step, 1e-6 * launch)
 
 
 def positive(text: str) -> int:
@@ -161,6 +172,25 @@ def parse() -> argparse.Namespace:
         measure.add_argument("--subset", default="test", help="of the data (default: test)")
         if name == "generate":
             measure.add_argument("--rows", nargs="+", metavar="NAME", help="only these rows")
+    measure = measures.add_parser("newton")
+    measure.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    measure.add_argument(
+        "--model",
+        type=named_checkpoint,
+        metavar="NAME=CHECKPOINT",
+        help="a trained model of translation or language modelling; without it, random inputs",
+    )
+    measure.add_argument("--data", help="with --model: " + data_help)
+    measure.add_argument(
+        "--lengths", type=positive, nargs="+", default=newton_rounds.LENGTHS, metavar="N"
+    )
+    measure.add_argument(
+        "--cost",
+        type=device,
+        metavar="GB/S,NS,US",
+        help="instead, estimate times on a GPU of that memory bandwidth, with so many nanoseconds "
+        "for a step and microseconds for starting a kernel, e.g. 4800,100,5",
+    )
     measure = measures.add_parser("scaling")
     measure.add_argument(
         "--json", metavar="FILE", help="also write each figure to FILE as soon as it is measured"
@@ -299,6 +329,20 @@ def measure_steps(args: argparse.Namespace) -> tuple:
     return decoding_step.format_table(profiles), profiles
 
 
+def measure_newton(args: argparse.Namespace) -> tuple:
+    if (args.model is None) != (args.data is None):
+        raise InputError("--model and --data belong together: give both or none")
+    if args.cost:
+        lanes = [4**power for power in range(9)]
+        return newton_rounds.cost_table(args.cost, max(args.lengths), lanes), []
+    torch.manual_seed(1)
+    if args.model is None:
+        found = newton_rounds.measure_random(args.lengths)
+    else:
+        found = newton_rounds.measure_model(*args.model, args.data, args.lengths)
+    return newton_rounds.format_table(found), found
+
+
 def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
     """Print and write each figure as soon as it is measured, because a whole run takes long."""
     check_plot(args)
@@ -327,6 +371,7 @@ MEASURES = {
     "train": measure_training,
     "generate": measure_generation,
     "step": measure_steps,
+    "newton": measure_newton,
 }
 
 

@@ -9,7 +9,7 @@ from fairseq_lrn.ops.decoder_step import DecoderStep, has_decoder_step
 from fairseq_lrn.ops.dispatch import Backend, backends
 from fairseq_lrn.ops.encoder_pass import EncoderPass
 from fairseq_lrn.ops.int8_linear import int8_kernel, int8_linear, quantised
-from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, lrn_scan
+from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, ParallelCounts, lrn_scan, parallel_counts
 from fairseq_lrn.ops.top_log_probs import top_log_probs
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "BeamSearch",
     "DecoderStep",
     "EncoderPass",
+    "ParallelCounts",
     "RNMTBeamSearch",
     "additive_attention",
     "backends",
@@ -28,6 +29,7 @@ __all__ = [
     "int8_linear",
     "linear_cross_entropy",
     "lrn_scan",
+    "parallel_counts",
     "quantised",
     "top_log_probs",
 ]

@@ -9,6 +9,9 @@ import threading
 from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 REFERENCE = "reference"
+PARALLEL = "parallel"
+# When the recurrence is computed in parallel over time.
+ALWAYS, BY_SHAPE, NEVER = "always", "by shape", "never"
 BACKEND_VARIABLE = "FAIRSEQ_LRN_BACKEND"
 
 logger = logging.getLogger(__name__)
@@ -18,7 +21,7 @@ class Backend(NamedTuple):
     """The state of one way to compute the recurrence.
 
     Attributes:
-        name: ``"reference"``, ``"cpp"`` or ``"triton"``.
+        name: ``"reference"``, ``"parallel"``, ``"cpp"`` or ``"triton"``.
         state: ``"ready"``, ``"not loaded"`` (it is loaded on first use) or ``"unavailable"``.
         reason: why the backend is in this state.
     """
@@ -68,6 +71,7 @@ def backends() -> List[Backend]:
     return [
         Backend(REFERENCE, "ready", "plain torch operations, on any device"),
         *(_describe(name) for name in _registrations),
+        Backend(PARALLEL, "ready", "the recurrence in parallel over time, on any device"),
     ]
 
 
@@ -77,6 +81,8 @@ def choose(device_type: str, requested: Optional[str] = None) -> str:
     Args:
         device_type: as in ``torch.device.type``.
         requested: a backend's name, ``"auto"``, or None to follow ``FAIRSEQ_LRN_BACKEND``.
+            ``"parallel"`` concerns the recurrence alone (:func:`runs_in_parallel`); for other
+            operators it is ``"auto"``.
 
     Raises:
         ValueError: no backend has that name.
@@ -90,9 +96,27 @@ def choose(device_type: str, requested: Optional[str] = None) -> str:
     return choice
 
 
-# torch.compile then calls this function while it traces, and does not trace into it.
+def runs_in_parallel(device_type: str, requested: Optional[str] = None) -> str:
+    """Whether the recurrence is computed in parallel over time.
+
+    Args:
+        device_type, requested: see :func:`choose`.
+
+    Returns:
+        :data:`ALWAYS`, :data:`BY_SHAPE` or :data:`NEVER`.
+    """
+    name = requested or os.environ.get(BACKEND_VARIABLE) or "auto"
+    if name == PARALLEL:
+        choose(device_type, requested)  # the fused kernels of a GPU compute it, too
+        return ALWAYS
+    is_gpu = name == "auto" and device_type == "cuda" and choose(device_type, requested) == "triton"
+    return BY_SHAPE if is_gpu else NEVER
+
+
+# torch.compile then calls these functions while it traces, and does not trace into them.
 # torch.compiler.assume_constant_result does the same, but imports the whole compiler.
 choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
+runs_in_parallel._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_loaded(name: str, device_type: str) -> bool:
@@ -104,13 +128,13 @@ def _choose(device_type: str, requested: Optional[str], variable: Optional[str])
     source, name = ("backend", requested)
     if requested is None:
         source, name = BACKEND_VARIABLE, variable or "auto"
-    names = ("auto", REFERENCE, *_registrations)
+    names = ("auto", REFERENCE, PARALLEL, *_registrations)
     if name not in names:
         raise ValueError(f"{source}={name!r} is unknown; choose from {names}")
     if name == REFERENCE:
         _announce(logging.INFO, device_type, name, f"requested by {source}")
         return name
-    if name != "auto":
+    if name not in ("auto", PARALLEL):
         works, reason = _load(name, device_type)
         if not works:
             raise RuntimeError(f"{source}={name!r} cannot be used: {reason}")

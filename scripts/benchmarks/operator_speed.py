@@ -20,6 +20,10 @@ SCAN_SHAPES = ((30, 64, 512), (100, 16, 512), (200, 32, 1024))
 STEP_SHAPE = (1, 5, 512)
 LAYER_SHAPES = ((30, 64, 512), (30, 64, 1024))
 GPU_SHAPES = ((512, 32, 1024),)
+# On a GPU, the loop and the backend "parallel" over a long sequence.
+LONG_SHAPE = (16384, 1, 1024)
+# The eager loop is not timed over more steps than this.
+EAGER_STEPS = 1000
 # A turn must be long compared with the switch from one candidate to the next.
 TURN_SECONDS = 0.1
 
@@ -106,7 +110,10 @@ def scan(
     torch_device = torch.device(device)
     options = {"device": torch_device, "dtype": dtype}
     results = []
-    for time_steps, batch, hidden in shapes or default_shapes(SCAN_SHAPES, torch_device):
+    if shapes is None:
+        shapes = default_shapes(SCAN_SHAPES, torch_device)
+        shapes += [LONG_SHAPE] if torch_device.type == "cuda" else []
+    for time_steps, batch, hidden in shapes:
         kqv = torch.randn(time_steps, batch, 3 * hidden, **options).requires_grad_()
         h0 = torch.randn(batch, hidden, **options).requires_grad_()
         grad_h = torch.randn(time_steps, batch, hidden, **options)
@@ -119,9 +126,13 @@ def scan(
 
         candidates = {
             "LRN": train,
-            "eager loop": lambda train=train: train("reference"),
             "copy": lambda source=source, target=target: target.copy_(source),
         }
+        if time_steps <= EAGER_STEPS:
+            candidates["eager loop"] = lambda train=train: train("reference")
+        if torch_device.type == "cuda":
+            candidates["loop"] = lambda train=train: train("triton")
+            candidates["parallel"] = lambda train=train: train("parallel")
         shape = (time_steps, batch, hidden)
         results += compare("scan, forward + backward", shape, candidates, rounds, torch_device)
     results += _step(rounds, torch_device, options, activation)

@@ -13,9 +13,11 @@ def fused_kernels():
     if os.environ.get("TRITON_INTERPRET") == "1":
         yield pytest.param(("triton", "cpu"), id="triton-cpu")
         return
+    yield pytest.param(("parallel", "cpu"), id="parallel-cpu")
     yield pytest.param(("cpp", "cpu"), id="cpp-cpu", marks=needs_cpp)
     if torch.cuda.is_available():
         yield pytest.param(("triton", "cuda"), id="triton-cuda")
+        yield pytest.param(("parallel", "cuda"), id="parallel-cuda")
 
 
 @pytest.fixture(params=fused_kernels())

@@ -60,9 +60,10 @@ def test_backends_lists_without_loading(root):
         "from fairseq_lrn.ops import backends\nfor backend in backends(): print(*backend, sep=';')"
     )
     output = start({**os.environ, "PYTHONPATH": str(root)}, code).communicate()[0]
-    listed = [line.split(";", 2) for line in output.splitlines()[-3:]]
+    listed = [line.split(";", 2) for line in output.splitlines()[-4:]]
     cpp = "not loaded" if MISSING is None else "unavailable"
     assert [line[:2] for line in listed][:2] == [["reference", "ready"], ["cpp", cpp]]
+    assert listed[3][:2] == ["parallel", "ready"]
     assert listed[2][0] == "triton" and listed[2][1] in ("not loaded", "unavailable")
     assert all(reason for _, _, reason in listed)
 
@@ -83,8 +84,8 @@ def test_report(root):
     lines = result.stdout.splitlines()
     assert f"torch {torch.__version__}" in lines[0]
     assert "FAIRSEQ_LRN_BACKEND=reference" in lines
-    assert [line.split()[0] for line in lines[-3:]] == ["reference", "cpp", "triton"]
-    assert (MISSING or "C++ kernel") in lines[-2]
+    assert [line.split()[0] for line in lines[-4:]] == ["reference", "cpp", "triton", "parallel"]
+    assert (MISSING or "C++ kernel") in lines[-3]
     assert "kernels on cpu: reference" in lines
     assert "float32 products on cpu: torch (FAIRSEQ_LRN_PRODUCTS=torch)" in lines
     assert "8-bit products: unavailable" in lines

@@ -66,6 +66,7 @@ def test_options_that_cannot_be_parsed(run, capsys, arguments, message):
         (["train", "data", "--skip", "0"], "--skip must be a multiple of 5, not 0"),
         (["train", "data", "--json", "absent/a.json"], "give a file in a directory that exists"),
         (["scaling", "--resume"], "--resume needs --json FILE"),
+        (["newton", "--data", "data"], "--model and --data belong together: give both or none"),
     ],
 )
 def test_wrong_options(run, arguments, message):

@@ -3,15 +3,20 @@
 A fused kernel is registered for its device type when it is loaded. Until then, and on any other
 device, the default kernel runs. It lets :mod:`fairseq_lrn.ops.dispatch` choose a backend, which may
 load a fused kernel, and otherwise computes the reference.
+
+``lrn_scan_parallel`` has the same schema and result. It computes the recurrence in parallel over
+time (:mod:`.parallel`).
 """
 
-from typing import List, Optional, Sequence, Tuple
+from functools import partial
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.library import LIBRARY
+from fairseq_lrn.ops.lrn_scan import parallel
 from fairseq_lrn.ops.lrn_scan.contract import check_operator_call
 from fairseq_lrn.ops.lrn_scan.reference import (
     by_direction,
@@ -25,15 +30,17 @@ from fairseq_lrn.ops.transforms import is_batched_gradient
 # kqv has one tensor for each of D directions, forward then backward; so does bias, unless it is
 # empty. h0 is D x B x H, h is T x B x (D*H). In half precision, states is h before rounding;
 # otherwise it is empty. "reverse" swaps the directions.
-LIBRARY.define(
-    "lrn_scan(Tensor[] kqv, Tensor h0, Tensor? padding_mask, Tensor[] bias,"
-    " str activation, bool reverse) -> (Tensor h, Tensor states)"
-)
-LIBRARY.define(
-    "lrn_scan_backward(Tensor grad_h, Tensor[] kqv, Tensor h0, Tensor? padding_mask,"
-    " Tensor[] bias, Tensor states, str activation, bool reverse)"
-    " -> (Tensor[] grad_kqv, Tensor grad_h0)"
-)
+LOOP, PARALLEL = "lrn_scan", "lrn_scan_parallel"
+for _name in (LOOP, PARALLEL):
+    LIBRARY.define(
+        f"{_name}(Tensor[] kqv, Tensor h0, Tensor? padding_mask, Tensor[] bias,"
+        " str activation, bool reverse) -> (Tensor h, Tensor states)"
+    )
+    LIBRARY.define(
+        f"{_name}_backward(Tensor grad_h, Tensor[] kqv, Tensor h0, Tensor? padding_mask,"
+        " Tensor[] bias, Tensor states, str activation, bool reverse)"
+        " -> (Tensor[] grad_kqv, Tensor grad_h0)"
+    )
 
 
 def _fake(
@@ -77,8 +84,13 @@ def _default(
     states = scan_each_direction(
         lrn_scan_reference, exact, h0, padding_mask, bias, activation, reverse
     )
-    if is_half(kqv[0]):
-        return states.to(kqv[0].dtype), states
+    return _rounded(states, kqv[0])
+
+
+def _rounded(states: Tensor, kqv: Tensor) -> Tuple[Tensor, Tensor]:
+    """Both outputs of the operator, of which the second one is empty without rounding."""
+    if is_half(kqv):
+        return states.to(kqv.dtype), states
     return states, states.new_empty(0)
 
 
@@ -96,10 +108,44 @@ def _default_backward(
         return torch.ops.fairseq_lrn.lrn_scan_backward(
             grad_h, kqv, h0, padding_mask, bias, states, activation, reverse
         )
-    return _reference_backward(grad_h, kqv, h0, padding_mask, bias, states, activation, reverse)
+    return _each_backward(
+        lrn_scan_backward_reference,
+        *(grad_h, kqv, h0, padding_mask, bias, states, activation, reverse),
+    )
 
 
-def _reference_backward(
+def _parallel(
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    activation: str,
+    reverse: bool,
+) -> Tuple[Tensor, Tensor]:
+    check_operator_call(kqv, h0, padding_mask, bias, activation)
+    scan = parallel.lrn_scan_parallel
+    states = scan_each_direction(scan, kqv, h0, padding_mask, bias, activation, reverse)
+    return _rounded(states, kqv[0])
+
+
+def _parallel_backward(
+    grad_h: Tensor,
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    states: Tensor,
+    activation: str,
+    reverse: bool,
+) -> Tuple[List[Tensor], Tensor]:
+    return _each_backward(
+        parallel.lrn_scan_parallel_backward,
+        *(grad_h, kqv, h0, padding_mask, bias, states, activation, reverse),
+    )
+
+
+def _each_backward(
+    backward: Callable[..., Tuple[Tensor, Tensor]],
     grad_h: Tensor,
     kqv: Sequence[Tensor],
     h0: Tensor,
@@ -110,9 +156,7 @@ def _reference_backward(
     reverse: bool,
 ) -> Tuple[List[Tensor], Tensor]:
     grads = [
-        lrn_scan_backward_reference(
-            grad, projections, initial, padding_mask, shift, state, activation, is_reversed
-        )
+        backward(grad, projections, initial, padding_mask, shift, state, activation, is_reversed)
         for grad, state, projections, initial, shift, is_reversed in zip(
             grad_h.chunk(len(kqv), -1),  # T x B x H for each direction
             states.chunk(len(kqv), -1),
@@ -127,15 +171,15 @@ class _Scan(torch.autograd.Function):
     """Saves the inputs and the states for the backward pass, and nothing else."""
 
     @staticmethod
-    def forward(ctx, h0, padding_mask, activation, reverse, *kqv_and_bias):
+    def forward(ctx, name, h0, padding_mask, activation, reverse, *kqv_and_bias):
         kqv, bias = kqv_and_bias[: len(h0)], kqv_and_bias[len(h0) :]
         with torch._C._AutoDispatchBelowAutograd():
-            h, states = torch.ops.fairseq_lrn.lrn_scan(
+            h, states = getattr(torch.ops.fairseq_lrn, name)(
                 kqv, h0, padding_mask, bias, activation, reverse
             )
         ctx.mark_non_differentiable(states)
         ctx.save_for_backward(h0, padding_mask, states if is_half(h) else h, *kqv_and_bias)
-        ctx.activation, ctx.reverse = activation, reverse
+        ctx.operator, ctx.activation, ctx.reverse = name, activation, reverse
         return h, states
 
     @staticmethod
@@ -147,9 +191,9 @@ class _Scan(torch.autograd.Function):
             )
         h0, padding_mask, states, *kqv_and_bias = ctx.saved_tensors
         kqv, bias = kqv_and_bias[: len(h0)], kqv_and_bias[len(h0) :]
-        backward = torch.ops.fairseq_lrn.lrn_scan_backward
+        backward = getattr(torch.ops.fairseq_lrn, f"{ctx.operator}_backward")
         if is_batched_gradient(grad_h):
-            backward = _reference_backward
+            backward = partial(_each_backward, lrn_scan_backward_reference)
         grad_kqv, grad_h0 = backward(
             grad_h, kqv, h0, padding_mask, bias, states, ctx.activation, ctx.reverse
         )
@@ -159,10 +203,11 @@ class _Scan(torch.autograd.Function):
             grad.to(state_dtype(grad)).sum((0, 1)).to(vector.dtype) if is_needed else None
             for grad, vector, is_needed in zip(grad_kqv, bias, needed)
         ]
-        return (grad_h0, None, None, None, *grad_kqv, *grad_bias)
+        return (None, grad_h0, None, None, None, *grad_kqv, *grad_bias)
 
 
 def _autograd(
+    name: str,
     kqv: List[Tensor],
     h0: Tensor,
     padding_mask: Optional[Tensor],
@@ -174,13 +219,18 @@ def _autograd(
     needed = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     # In forward mode, autograd.Function raises an error; skipping it would lose the tangent.
     if needed or torch.autograd.forward_ad._current_level >= 0:
-        return _Scan.apply(h0, padding_mask, activation, reverse, *kqv, *bias)
+        return _Scan.apply(name, h0, padding_mask, activation, reverse, *kqv, *bias)
     with torch._C._AutoDispatchBelowAutograd():
-        return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)
+        operator = getattr(torch.ops.fairseq_lrn, name)
+        return operator(kqv, h0, padding_mask, bias, activation, reverse)
 
 
-LIBRARY.impl("lrn_scan", _fake, "Meta")
-LIBRARY.impl("lrn_scan_backward", _fake_backward, "Meta")
-LIBRARY.impl("lrn_scan", _default, "CompositeExplicitAutograd")
-LIBRARY.impl("lrn_scan_backward", _default_backward, "CompositeExplicitAutograd")
-LIBRARY.impl("lrn_scan", _autograd, "Autograd")
+for _name, _forward, _backward in (
+    (LOOP, _default, _default_backward),
+    (PARALLEL, _parallel, _parallel_backward),
+):
+    LIBRARY.impl(_name, _fake, "Meta")
+    LIBRARY.impl(f"{_name}_backward", _fake_backward, "Meta")
+    LIBRARY.impl(_name, _forward, "CompositeExplicitAutograd")
+    LIBRARY.impl(f"{_name}_backward", _backward, "CompositeExplicitAutograd")
+    LIBRARY.impl(_name, partial(_autograd, _name), "Autograd")

@@ -1,6 +1,6 @@
 """The LRN recurrence: one call for users, and one for modules."""
 
-from typing import List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Union
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.lrn_scan.contract import check_contract, check_operator_call
 from fairseq_lrn.ops.lrn_scan.export import lrn_scan_for_export
+from fairseq_lrn.ops.lrn_scan.parallel import is_faster
 from fairseq_lrn.ops.lrn_scan.reference import lrn_scan_reference, scan_each_direction
 from fairseq_lrn.ops.transforms import check_that_reference_may_replace, is_transforming
 
@@ -45,9 +46,9 @@ def lrn_scan(
         activation: ``"tanh"`` or ``"identity"``, the function g.
         reverse: run from the last time step to the first; ``h[t]`` is still the output at t.
             For a pair, the first direction runs backward and the second forward.
-        backend: ``"reference"``, ``"cpp"``, ``"triton"``, or ``"auto"`` for the fastest backend
-            that works. ``None`` follows the environment variable ``FAIRSEQ_LRN_BACKEND``
-            (default ``"auto"``). See :func:`fairseq_lrn.ops.backends`.
+        backend: ``"reference"``, ``"cpp"``, ``"triton"``, ``"parallel"`` (parallel over time), or
+            ``"auto"`` for the fastest backend that works. ``None`` follows the environment variable
+            ``FAIRSEQ_LRN_BACKEND`` (default ``"auto"``). See :func:`fairseq_lrn.ops.backends`.
 
     Returns:
         all states h, ``T x B x H`` (for a pair ``T x B x 2H``), in the type of *kqv*. With float16
@@ -121,16 +122,28 @@ def _scan(
     reverse: bool,
     backend: Optional[str],
 ) -> Tensor:
-    scan = None
     # torch's older exporter traces, and does not know the operator of the newer one.
     if torch.onnx.is_in_onnx_export() and not torch.jit.is_tracing():
         scan = lrn_scan_for_export
     elif is_transforming():
         check_that_reference_may_replace(backend)
         scan = lrn_scan_reference
-    elif dispatch.choose(h0.device.type, backend) == dispatch.REFERENCE:
+    else:
+        operator = _operator(h0.device.type, backend, kqv[0].size(0), h0[0].numel())
+        if operator is not None:
+            return operator(kqv, h0, padding_mask, bias, activation, reverse)[0]
         scan = lrn_scan_reference
-    if scan is None:
-        return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)[0]
     check_operator_call(kqv, h0, padding_mask, bias, activation)
     return scan_each_direction(scan, kqv, h0, padding_mask, bias, activation, reverse)
+
+
+def _operator(device_type: str, backend: Optional[str], time: int, lanes: int) -> Any:
+    """The operator for T steps of B*H lanes; None: the reference, under autograd."""
+    in_parallel = dispatch.runs_in_parallel(device_type, backend)
+    if in_parallel == dispatch.BY_SHAPE:
+        in_parallel = dispatch.ALWAYS if is_faster(time, lanes) else dispatch.NEVER
+    if in_parallel == dispatch.ALWAYS:
+        return torch.ops.fairseq_lrn.lrn_scan_parallel
+    if dispatch.choose(device_type, backend) == dispatch.REFERENCE:
+        return None
+    return torch.ops.fairseq_lrn.lrn_scan

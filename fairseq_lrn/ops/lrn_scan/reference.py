@@ -4,7 +4,7 @@ Source: Zhang and Sennrich (2019), "A Lightweight Recurrent Network for Sequence
 Modeling", section 3.
 """
 
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -138,25 +138,9 @@ def lrn_scan_backward_reference(
     for t in range(len(k))[::-step]:
         h = initial if t == first else states[t - step]
         grad = grad_state + grad_h[t]
-        input_gate = torch.sigmoid(k[t] + h)
-        forget_gate = torch.sigmoid(q[t] - h)
-        cell = input_gate * v[t] + forget_gate * h
-        if activation == "tanh":
-            cell = torch.tanh(cell)
-        grad_cell = grad
-        grads = []
-        if o is not None:
-            output_gate = torch.sigmoid(o[t] - cell)
-            grad_o = grad * (cell * (output_gate * (1 - output_gate)))
-            grad_cell = grad * output_gate - grad_o
-            grads = [grad_o]
-        if activation == "tanh":
-            grad_cell = grad_cell * (1 - cell * cell)
-        # The slopes come first: with a closed gate, the product with a large state would overflow.
-        grad_k = grad_cell * (v[t] * (input_gate * (1 - input_gate)))
-        grad_q = grad_cell * (h * (forget_gate * (1 - forget_gate)))
-        grad_kqv[t] = torch.cat([grad_k, grad_q, grad_cell * input_gate, *grads], dim=-1)
-        grad_before = grad_cell * forget_gate + grad_k - grad_q
+        gates = k[t], q[t], v[t], None if o is None else o[t]
+        grads, grad_before = lrn_step_backward(grad, *gates, h, activation)
+        grad_kqv[t] = torch.cat(grads, dim=-1)
         if padding_mask is not None:
             padding = padding_mask[t].unsqueeze(-1)
             grad_kqv[t] = grad_kqv[t].masked_fill(padding, 0.0)
@@ -164,6 +148,41 @@ def lrn_scan_backward_reference(
         grad_state = grad_before
     joined = torch.stack(grad_kqv) if grad_kqv else torch.zeros_like(kqv)
     return joined.to(kqv.dtype), grad_state.to(h0.dtype)
+
+
+def lrn_step_backward(
+    grad: Tensor,
+    k: Tensor,
+    q: Tensor,
+    v: Tensor,
+    o: Optional[Tensor],
+    h: Tensor,
+    activation: str,
+) -> Tuple[List[Tensor], Tensor]:
+    """The gradients of k, q, v (and o), and of the state h before the step.
+
+    All tensors have one shape; *grad* is the gradient of the state after the step. With a *grad* of
+    ones, the second result is the derivative of the new state by the one before.
+    """
+    input_gate = torch.sigmoid(k + h)
+    forget_gate = torch.sigmoid(q - h)
+    cell = input_gate * v + forget_gate * h
+    if activation == "tanh":
+        cell = torch.tanh(cell)
+    grad_cell = grad
+    grads = []
+    if o is not None:
+        output_gate = torch.sigmoid(o - cell)
+        grad_o = grad * (cell * (output_gate * (1 - output_gate)))
+        grad_cell = grad * output_gate - grad_o
+        grads = [grad_o]
+    if activation == "tanh":
+        grad_cell = grad_cell * (1 - cell * cell)
+    # The slopes come first: with a closed gate, the product with a large state would overflow.
+    grad_k = grad_cell * (v * (input_gate * (1 - input_gate)))
+    grad_q = grad_cell * (h * (forget_gate * (1 - forget_gate)))
+    grads = [grad_k, grad_q, grad_cell * input_gate, *grads]
+    return grads, grad_cell * forget_gate + grad_k - grad_q
 
 
 def split_gates(

@@ -3,9 +3,13 @@
 Each program handles a block of neighbouring features of one sentence. It loops over time and keeps
 the state in registers. Its loads do not depend on the state, so the loads of later steps overlap
 with the arithmetic of a step.
+
+The same kernels compute the recurrence in parallel over time (:mod:`.parallel`). There, a program
+handles one chunk of the steps.
 """
 
-from typing import Dict, List, Optional, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 import triton
@@ -13,12 +17,18 @@ import triton.language as tl
 from torch import Tensor
 
 from fairseq_lrn.ops.library import LIBRARY
+from fairseq_lrn.ops.lrn_scan import parallel
 from fairseq_lrn.ops.lrn_scan.contract import check_operator_call
 from fairseq_lrn.ops.precision import is_half, state_dtype
 
 # Number of steps whose loads are in flight at once.
 STAGES = tl.constexpr(8)
+# What a program of the kernels computes.
+WHOLE, LEFT, GUESS, CHUNK, SUM = (tl.constexpr(part) for part in range(5))
+WARM_UP = tl.constexpr(parallel.WARM_UP)
 NUM_WARPS = 2
+# Lanes of a program that goes through the chunks.
+LANES = 128
 
 
 @triton.jit
@@ -37,8 +47,13 @@ def _forward_kernel(
     bias,
     h,
     states,
+    rounds,
+    ends,
+    slopes,
+    counts,
     time,
     hidden,
+    length,
     kqv_time_stride,
     kqv_batch_stride,
     mask_time_stride,
@@ -53,22 +68,47 @@ def _forward_kernel(
     HAS_BIAS: tl.constexpr,
     HALF: tl.constexpr,
     BLOCK: tl.constexpr,
+    PART: tl.constexpr,
 ):
+    # PART: WHOLE all steps, LEFT the same for lanes that Newton's method left, GUESS the first
+    # guess of the state after each chunk, from its last steps, or CHUNK one round.
     sentence = tl.program_id(0).to(tl.int64)
     feature = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     lanes = feature < hidden
+    lane = sentence * hidden + feature
+    first, last = 0, time
+    if PART == CHUNK or PART == GUESS:
+        chunk = tl.program_id(2).to(tl.int64)
+        lane += chunk * tl.num_programs(0) * hidden  # C x B x H
+        first = tl.program_id(2) * length
+        last = tl.minimum(first + length, time)
+    if PART == CHUNK or PART == LEFT:
+        done = tl.load(rounds + sentence * hidden + feature, lanes, 1)
+        if PART == LEFT:
+            taken = tl.where(lanes & (done > 0), done, 0)
+            tl.atomic_add(counts, tl.sum(lanes.to(tl.int64), 0))
+            tl.atomic_add(counts + 1, tl.sum(taken.to(tl.int64), 0))
+            tl.atomic_add(counts + 2, tl.sum((lanes & (done <= 0)).to(tl.int64), 0))
+        lanes = lanes & (done <= 0)
+        last = tl.where(tl.max(lanes.to(tl.int32), 0) > 0, last, first)
     kqv += sentence * kqv_batch_stride + feature
     h += sentence * h_batch_stride + feature
     states += sentence * h_batch_stride + feature
     mask += sentence * mask_batch_stride + tl.zeros([BLOCK], tl.int64)
-    state = tl.load(h0 + sentence * hidden + feature, lanes, 0.0).to(STATE)
+    known = lanes
+    if PART == GUESS:
+        # Only the state before all steps is known, and other programs write the others.
+        first = tl.maximum(first, last - WARM_UP)
+        known = lanes & (tl.zeros([BLOCK], tl.int32) + first == 0)
+    state = tl.load(h0 + lane, known, 0.0).to(STATE)
+    slope = tl.full([BLOCK], 1.0, STATE)
     if HAS_BIAS:
         bias_k = tl.load(bias + feature, lanes, 0.0).to(STATE)
         bias_q = tl.load(bias + hidden + feature, lanes, 0.0).to(STATE)
         bias_v = tl.load(bias + 2 * hidden + feature, lanes, 0.0).to(STATE)
         if OUTPUT_GATE:
             bias_o = tl.load(bias + 3 * hidden + feature, lanes, 0.0).to(STATE)
-    for step in tl.range(0, time, num_stages=STAGES):
+    for step in tl.range(first, last, num_stages=STAGES):
         t = tl.cast(time - 1 - step if REVERSE else step, tl.int64)
         source = kqv + t * kqv_time_stride
         k = tl.load(source, lanes, 0.0).to(STATE)
@@ -78,21 +118,93 @@ def _forward_kernel(
             k += bias_k
             q += bias_q
             v += bias_v
-        new = tl.sigmoid(k + state) * v + tl.sigmoid(q - state) * state
+        input_gate, forget_gate = tl.sigmoid(k + state), tl.sigmoid(q - state)
+        new = input_gate * v + forget_gate * state
+        if PART == CHUNK:
+            step_slope = v * (input_gate * (1.0 - input_gate)) + forget_gate
+            step_slope -= state * (forget_gate * (1.0 - forget_gate))
         if TANH:
             new = _tanh(new)
+            if PART == CHUNK:
+                step_slope *= 1.0 - new * new
         if OUTPUT_GATE:
             o = tl.load(source + 3 * hidden, lanes, 0.0).to(STATE)
             if HAS_BIAS:
                 o += bias_o
-            new = tl.sigmoid(o - new) * new
+            output_gate = tl.sigmoid(o - new)
+            if PART == CHUNK:
+                step_slope *= output_gate - new * (output_gate * (1.0 - output_gate))
+            new = output_gate * new
         if HAS_MASK:
             padding = tl.load(mask + t * mask_time_stride) != 0
             new = tl.where(padding, state, new)
+            if PART == CHUNK:
+                step_slope = tl.where(padding, 1.0, step_slope)
         state = new
-        tl.store(h + t * h_time_stride, state.to(h.dtype.element_ty), lanes)
-        if HALF:
-            tl.store(states + t * h_time_stride, state, lanes)
+        if PART == CHUNK:
+            slope *= step_slope
+        if PART != GUESS:
+            tl.store(h + t * h_time_stride, state.to(h.dtype.element_ty), lanes)
+            if HALF:
+                tl.store(states + t * h_time_stride, state, lanes)
+    if PART == GUESS or PART == CHUNK:
+        tl.store(ends + lane, state, lanes)
+    if PART == CHUNK:
+        tl.store(slopes + lane, slope, lanes)
+
+
+@triton.jit
+def _newton_kernel(
+    start,
+    ends,
+    slopes,
+    rounds,
+    lanes_in_all,
+    chunks,
+    round_number,
+    tight,
+    loose,
+    BLOCK: tl.constexpr,
+):
+    """Correct the states between chunks, ``C x lanes``, and note which lanes are exact.
+
+    In *rounds*, a lane has 0 while it is not exact, -1 if the next round is its last one, and then
+    the number of that round.
+    """
+    lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    left = lane < lanes_in_all
+    before = tl.load(rounds + lane, left, 1)
+    left = left & (before <= 0)
+    error = tl.zeros([BLOCK], start.dtype.element_ty)
+    # A comparison with NaN is false: such a lane is not exact.
+    is_tight, is_loose = left, left
+    chunks = tl.where(tl.max(left.to(tl.int32), 0) > 0, chunks, 0)
+    for chunk in tl.range(1, chunks):
+        place = tl.cast(chunk, tl.int64) * lanes_in_all + lane
+        end = tl.load(ends + place - lanes_in_all, left, 0.0)
+        slope = tl.load(slopes + place - lanes_in_all, left, 0.0)
+        state = tl.load(start + place, left, 0.0)
+        error = slope * error + (end - state)
+        size = tl.maximum(tl.abs(state), 1.0)
+        is_tight = is_tight & (tl.abs(error) <= tight * size)
+        is_loose = is_loose & (tl.abs(error) <= loose * size)
+        tl.store(start + place, state + error, left)
+    is_done = is_tight | (is_loose & (before == -1))
+    result = tl.where(is_done, round_number, tl.where(is_loose, -1, 0))
+    tl.store(rounds + lane, result, left)
+
+
+@triton.jit
+def _later_kernel(sums, slopes, later, lanes_in_all, chunks, BLOCK: tl.constexpr):
+    """The gradient of the state after each chunk, from the chunks after it; all ``C x lanes``."""
+    lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    lanes = lane < lanes_in_all
+    grad = tl.zeros([BLOCK], later.dtype.element_ty)
+    for back in tl.range(0, chunks):
+        place = tl.cast(chunks - 1 - back, tl.int64) * lanes_in_all + lane
+        tl.store(later + place, grad, lanes)
+        sum = tl.load(sums + place, lanes, 0.0)
+        grad = tl.load(slopes + place, lanes, 0.0) * grad + sum
 
 
 @triton.jit
@@ -105,8 +217,12 @@ def _backward_kernel(
     states,
     grad_kqv,
     grad_h0,
+    later_grads,
+    sums,
+    slopes,
     time,
     hidden,
+    length,
     grad_time_stride,
     grad_batch_stride,
     kqv_time_stride,
@@ -124,10 +240,20 @@ def _backward_kernel(
     HAS_MASK: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     BLOCK: tl.constexpr,
+    PART: tl.constexpr,
 ):
+    # PART: WHOLE all steps, SUM the slope of a chunk and its own share of the gradient before it,
+    # or CHUNK one chunk, with the gradient that comes from later chunks.
     sentence = tl.program_id(0).to(tl.int64)
     feature = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     lanes = feature < hidden
+    lane = sentence * hidden + feature
+    first, last = 0, time
+    if PART != WHOLE:
+        chunk = tl.program_id(2).to(tl.int64)
+        lane += chunk * tl.num_programs(0) * hidden  # C x B x H
+        first = tl.program_id(2) * length
+        last = tl.minimum(first + length, time)
     kqv += sentence * kqv_batch_stride + feature
     grad_kqv += sentence * grad_kqv_batch_stride + feature
     grad_h += sentence * grad_batch_stride + feature
@@ -135,15 +261,18 @@ def _backward_kernel(
     mask += sentence * mask_batch_stride + tl.zeros([BLOCK], tl.int64)
     initial = tl.load(h0 + sentence * hidden + feature, lanes, 0.0).to(STATE)
     grad_state = tl.zeros([BLOCK], STATE)
+    if PART == CHUNK:
+        grad_state = tl.load(later_grads + lane, lanes, 0.0)
+    slope = tl.full([BLOCK], 1.0, STATE)
     if HAS_BIAS:
         bias_k = tl.load(bias + feature, lanes, 0.0).to(STATE)
         bias_q = tl.load(bias + hidden + feature, lanes, 0.0).to(STATE)
         bias_v = tl.load(bias + 2 * hidden + feature, lanes, 0.0).to(STATE)
         if OUTPUT_GATE:
             bias_o = tl.load(bias + 3 * hidden + feature, lanes, 0.0).to(STATE)
-    for back in tl.range(0, time, num_stages=STAGES):
-        step = time - 1 - back
-        t = tl.cast(back if REVERSE else step, tl.int64)
+    for back in tl.range(0, last - first, num_stages=STAGES):
+        step = last - 1 - back
+        t = tl.cast(time - 1 - step if REVERSE else step, tl.int64)
         before = t + 1 if REVERSE else t - 1
         source = kqv + t * kqv_time_stride
         k = tl.load(source, lanes, 0.0).to(STATE)
@@ -153,7 +282,8 @@ def _backward_kernel(
             k += bias_k
             q += bias_q
             v += bias_v
-        grad = grad_state + tl.load(grad_h + t * grad_time_stride, lanes, 0.0).to(STATE)
+        own_grad = tl.load(grad_h + t * grad_time_stride, lanes, 0.0).to(STATE)
+        grad = tl.full([BLOCK], 1.0, STATE) if PART == SUM else grad_state + own_grad
         later = tl.zeros([BLOCK], tl.int32) + step > 0
         saved = tl.load(states + before * h_time_stride, lanes & later, 0.0)
         state = tl.where(later, saved.to(STATE), initial)
@@ -175,22 +305,35 @@ def _backward_kernel(
             output_gate = tl.sigmoid(o - cell)
             grad_o = grad * (cell * (output_gate * (1.0 - output_gate)))
             grad_cell = grad * output_gate - grad_o
-            tl.store(
-                out + 3 * hidden,
-                tl.where(padding, 0.0, grad_o).to(out.dtype.element_ty),
-                lanes,
-            )
+            if PART != SUM:
+                tl.store(
+                    out + 3 * hidden,
+                    tl.where(padding, 0.0, grad_o).to(out.dtype.element_ty),
+                    lanes,
+                )
         if TANH:
             grad_cell = grad_cell * (1.0 - cell * cell)
         # The slopes come first: with a closed gate, the product with a large state would overflow.
         grad_k = grad_cell * (v * (input_gate * (1.0 - input_gate)))
         grad_q = grad_cell * (state * (forget_gate * (1.0 - forget_gate)))
         grad_v = grad_cell * input_gate
-        tl.store(out, tl.where(padding, 0.0, grad_k).to(out.dtype.element_ty), lanes)
-        tl.store(out + hidden, tl.where(padding, 0.0, grad_q).to(out.dtype.element_ty), lanes)
-        tl.store(out + 2 * hidden, tl.where(padding, 0.0, grad_v).to(out.dtype.element_ty), lanes)
-        grad_state = tl.where(padding, grad, grad_cell * forget_gate + grad_k - grad_q)
-    tl.store(grad_h0 + sentence * hidden + feature, grad_state.to(grad_h0.dtype.element_ty), lanes)
+        grad_before = tl.where(padding, grad, grad_cell * forget_gate + grad_k - grad_q)
+        if PART == SUM:
+            slope *= grad_before
+            grad_state = grad_before * (grad_state + own_grad)
+        else:
+            tl.store(out, tl.where(padding, 0.0, grad_k).to(out.dtype.element_ty), lanes)
+            tl.store(out + hidden, tl.where(padding, 0.0, grad_q).to(out.dtype.element_ty), lanes)
+            tl.store(
+                out + 2 * hidden, tl.where(padding, 0.0, grad_v).to(out.dtype.element_ty), lanes
+            )
+            grad_state = grad_before
+    if PART == SUM:
+        tl.store(sums + lane, grad_state, lanes)
+        tl.store(slopes + lane, slope, lanes)
+    elif first == 0:
+        place = grad_h0 + sentence * hidden + feature
+        tl.store(place, grad_state.to(grad_h0.dtype.element_ty), lanes)
 
 
 def _forward(
@@ -200,6 +343,29 @@ def _forward(
     bias: List[Tensor],
     activation: str,
     reverse: bool,
+) -> Tuple[Tensor, Tensor]:
+    return _run_forward(kqv, h0, padding_mask, bias, activation, reverse, _loop)
+
+
+def _forward_parallel(
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    activation: str,
+    reverse: bool,
+) -> Tuple[Tensor, Tensor]:
+    return _run_forward(kqv, h0, padding_mask, bias, activation, reverse, _newton)
+
+
+def _run_forward(
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    activation: str,
+    reverse: bool,
+    method: Callable[[Callable[..., None], Tensor, int], None],
 ) -> Tuple[Tensor, Tensor]:
     check_operator_call(kqv, h0, padding_mask, bias, activation)
     time, batch, _ = kqv[0].shape
@@ -211,24 +377,86 @@ def _forward(
     mask, *mask_strides = _mask(padding_mask, h)
     for direction, projections in enumerate(map(_with_contiguous_rows, kqv)):
         part = slice(direction * hidden, (direction + 1) * hidden)
+        launch: Callable[..., None] = partial(
+            _launch_forward,
+            projections,
+            mask,
+            mask_strides,
+            bias[direction].contiguous() if bias else h,
+            h[:, :, part],
+            states[:, :, part] if is_half(h) else h,
+            REVERSE=reverse != (direction == 1),
+            HALF=is_half(h),
+            **_options(projections, h0, padding_mask, bias, activation),
+        )
         with _on_device_of(h):
-            _forward_kernel[_grid(projections, h0)](
-                projections,
-                h0[direction].contiguous(),
-                mask,
-                bias[direction].contiguous() if bias else h,
-                h[:, :, part],
-                states[:, :, part] if is_half(h) else h,
-                time,
-                hidden,
-                *projections.stride()[:2],
-                *mask_strides,
-                *h.stride()[:2],
-                REVERSE=reverse != (direction == 1),
-                HALF=is_half(h),
-                **_options(projections, h0, padding_mask, bias, activation),
-            )
+            method(launch, h0[direction].to(state_dtype(h)).contiguous(), time)
     return h, states
+
+
+def _launch_forward(
+    projections: Tensor,
+    mask: Tensor,
+    mask_strides: Sequence[int],
+    bias: Tensor,
+    h: Tensor,
+    states: Tensor,
+    part: tl.constexpr,
+    start: Tensor,
+    rounds: Tensor,
+    ends: Tensor,
+    slopes: Tensor,
+    counts: Tensor,
+    chunks: int = 1,
+    length: int = 0,
+    **options: Any,
+) -> None:
+    _forward_kernel[(*_grid(projections, h), chunks)](
+        projections,
+        start,
+        mask,
+        bias,
+        h,
+        states,
+        rounds,
+        ends,
+        slopes,
+        counts,
+        len(h),
+        h.size(-1),
+        length,
+        *projections.stride()[:2],
+        *mask_strides,
+        *h.stride()[:2],
+        PART=part,
+        **options,
+    )
+
+
+def _loop(launch: Callable[..., None], h0: Tensor, time: int) -> None:
+    """All steps in order. Pointers that are not used are those of *h0*."""
+    launch(WHOLE, h0, h0, h0, h0, h0)
+
+
+def _newton(launch: Callable[..., None], h0: Tensor, time: int) -> None:
+    """All chunks at once, in rounds; see :mod:`.parallel`. Nothing waits for the GPU."""
+    length = parallel.gpu_chunk_length(time, h0.numel())
+    chunks = triton.cdiv(time, length)
+    rounds, counts = torch.zeros_like(h0, dtype=torch.int32), parallel.counter(h0.device)
+    start = h0.new_empty(chunks + 1, *h0.shape)  # the last one is the state at the end
+    start[0] = h0
+    ends, slopes = torch.empty_like(start[1:]), torch.empty_like(start[1:])
+    if chunks > 1:
+        launch(GUESS, start, rounds, start[1:], slopes, counts, chunks, length)
+    tight, loose = parallel.tolerances(h0.dtype)
+    for number in range(1, parallel.MAX_ROUNDS + 1):
+        launch(CHUNK, start, rounds, ends, slopes, counts, chunks, length)
+        _newton_kernel[(triton.cdiv(h0.numel(), LANES),)](
+            start, ends, slopes, rounds, h0.numel(), chunks, number, tight, loose, BLOCK=LANES
+        )
+        if chunks == 1:
+            break
+    launch(LEFT, h0, rounds, h0, h0, counts)
 
 
 def _backward(
@@ -241,6 +469,37 @@ def _backward(
     activation: str,
     reverse: bool,
 ) -> Tuple[List[Tensor], Tensor]:
+    return _run_backward(
+        grad_h, kqv, h0, padding_mask, bias, states, activation, reverse, in_parallel=False
+    )
+
+
+def _backward_parallel(
+    grad_h: Tensor,
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    states: Tensor,
+    activation: str,
+    reverse: bool,
+) -> Tuple[List[Tensor], Tensor]:
+    return _run_backward(
+        grad_h, kqv, h0, padding_mask, bias, states, activation, reverse, in_parallel=True
+    )
+
+
+def _run_backward(
+    grad_h: Tensor,
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    states: Tensor,
+    activation: str,
+    reverse: bool,
+    in_parallel: bool,
+) -> Tuple[List[Tensor], Tensor]:
     time, batch, _ = kqv[0].shape
     hidden = h0.size(-1)
     grad_h = _with_contiguous_rows(grad_h)
@@ -251,27 +510,81 @@ def _backward(
     mask, *mask_strides = _mask(padding_mask, grad_h)
     for direction, projections in enumerate(map(_with_contiguous_rows, kqv)):
         part = slice(direction * hidden, (direction + 1) * hidden)
+        launch: Callable[..., None] = partial(
+            _launch_backward,
+            grad_h[:, :, part],
+            projections,
+            h0[direction].contiguous(),
+            mask,
+            mask_strides,
+            bias[direction].contiguous() if bias else h0,
+            states[:, :, part],
+            grad_kqv[direction],
+            grad_h0[direction],
+            REVERSE=reverse != (direction == 1),
+            **_options(projections, h0, padding_mask, bias, activation),
+        )
         with _on_device_of(grad_h):
-            _backward_kernel[_grid(projections, h0)](
-                grad_h[:, :, part],
-                projections,
-                h0[direction].contiguous(),
-                mask,
-                bias[direction].contiguous() if bias else h0,
-                states[:, :, part],
-                grad_kqv[direction],
-                grad_h0[direction],
-                time,
-                hidden,
-                *grad_h.stride()[:2],
-                *projections.stride()[:2],
-                *mask_strides,
-                *states.stride()[:2],
-                *grad_kqv[direction].stride()[:2],
-                REVERSE=reverse != (direction == 1),
-                **_options(projections, h0, padding_mask, bias, activation),
-            )
+            if in_parallel:
+                _sum_chunks(launch, states.new_empty(batch, hidden), time)
+            else:
+                launch(WHOLE, states, states, states)
     return grad_kqv, grad_h0
+
+
+def _launch_backward(
+    grad_h: Tensor,
+    projections: Tensor,
+    h0: Tensor,
+    mask: Tensor,
+    mask_strides: Sequence[int],
+    bias: Tensor,
+    states: Tensor,
+    grad_kqv: Tensor,
+    grad_h0: Tensor,
+    part: tl.constexpr,
+    later: Tensor,
+    sums: Tensor,
+    slopes: Tensor,
+    chunks: int = 1,
+    length: int = 0,
+    **options: Any,
+) -> None:
+    _backward_kernel[(*_grid(projections, h0), chunks)](
+        grad_h,
+        projections,
+        h0,
+        mask,
+        bias,
+        states,
+        grad_kqv,
+        grad_h0,
+        later,
+        sums,
+        slopes,
+        len(grad_h),
+        h0.size(-1),
+        length,
+        *grad_h.stride()[:2],
+        *projections.stride()[:2],
+        *mask_strides,
+        *states.stride()[:2],
+        *grad_kqv.stride()[:2],
+        PART=part,
+        **options,
+    )
+
+
+def _sum_chunks(launch: Callable[..., None], lanes: Tensor, time: int) -> None:
+    """The gradient of all chunks at once; *lanes* is ``B x H`` in the type of the states."""
+    length = parallel.gpu_chunk_length(time, lanes.numel())
+    chunks = triton.cdiv(time, length)
+    later, sums, slopes = (lanes.new_empty(chunks, *lanes.shape) for _ in range(3))
+    launch(SUM, later, sums, slopes, chunks, length)
+    _later_kernel[(triton.cdiv(lanes.numel(), LANES),)](
+        sums, slopes, later, lanes.numel(), chunks, BLOCK=LANES
+    )
+    launch(CHUNK, later, sums, slopes, chunks, length)
 
 
 _TRITON_TYPE = {torch.float32: tl.float32, torch.float64: tl.float64}
@@ -279,7 +592,7 @@ _TRITON_TYPE = {torch.float32: tl.float32, torch.float64: tl.float64}
 
 def _options(
     kqv: Tensor, h0: Tensor, padding_mask: Optional[Tensor], bias: List[Tensor], activation: str
-) -> Dict[str, object]:
+) -> Dict[str, Any]:
     """Compile-time arguments of both kernels."""
     return {
         "STATE": _TRITON_TYPE[state_dtype(kqv)],
@@ -329,5 +642,9 @@ def compile_kernels(device_type: str) -> None:
 
 def register_kernels(device_type: str) -> None:
     """Register these as the operator's kernels for ``"cuda"`` or, interpreted, for ``"cpu"``."""
-    LIBRARY.impl("lrn_scan", _forward, device_type.upper())
-    LIBRARY.impl("lrn_scan_backward", _backward, device_type.upper())
+    for name, forward, backward in (
+        ("lrn_scan", _forward, _backward),
+        ("lrn_scan_parallel", _forward_parallel, _backward_parallel),
+    ):
+        LIBRARY.impl(name, forward, device_type.upper())
+        LIBRARY.impl(f"{name}_backward", backward, device_type.upper())

@@ -1,13 +1,14 @@
 """Finding and averaging fairseq checkpoints."""
 
 import contextlib
+import json
 import logging
 import os
 import pickle
 import re
 import tempfile
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 import torch
 
@@ -18,12 +19,18 @@ logger = logging.getLogger(__name__)
 
 EPOCH = re.compile(r"checkpoint(\d+)\.pt")
 UPDATE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
+AVERAGED = "averaged.pt"
+# Why the mean was kept; beside it.
+COMPARISON = "averaged.json"
 # The checkpoints to translate with, and what they are.
 PREFERRED = {
-    "averaged.pt": "an average of checkpoints",
+    AVERAGED: "a mean of checkpoints",
     "checkpoint_best.pt": "the best on the validation set",
     "checkpoint_last.pt": "the newest",
 }
+# The mean is that of the checkpoints in so much of a training run, and of no more than so many.
+SHARE_OF_MEAN = 1 / 6
+MOST_OF_MEAN = 10
 BEST = re.compile(r"checkpoint\.best_.+_(-?\d+(?:\.\d+)?)\.pt")
 # For torch before 2.4: the types in fairseq's checkpoints, apart from plain ones. Later versions
 # get them from compat.checkpoint_loading.
@@ -117,7 +124,7 @@ def source_lang(state: Dict[str, Any]) -> Optional[str]:
 
 
 def preferred(directory: str) -> str:
-    """The name of the checkpoint to translate with: the average, else the best, else the last.
+    """The name of the checkpoint to translate with: the mean, else the best, else the last.
 
     Raises:
         InputError: *directory* has none of them.
@@ -139,16 +146,78 @@ def preference(directory: str) -> str:
     """Why :func:`preferred` chooses its checkpoint from *directory*, in words."""
     chosen, *others = _present(directory)
     text = PREFERRED[chosen]
+    comparison = read_comparison(directory) if chosen == AVERAGED else None
+    if comparison is not None:
+        return f"the mean of {len(comparison.inputs)} checkpoints, {comparison.text}"
     if others:
         text += f", which takes precedence over {' and '.join(others)}"
+        if chosen == AVERAGED:
+            text += f"; fairseq-lrn average {directory} compares them"
     return text
+
+
+class Comparison(NamedTuple):
+    """How a mean of checkpoints did on the validation set.
+
+    Attributes:
+        inputs: names of the averaged checkpoints.
+        metric: the metric by which training chose its best checkpoint, e.g. ``loss`` or ``bleu``.
+        mean: its value for the mean.
+        other: the checkpoint that is used otherwise.
+        value: its value for *other*.
+        maximize: whether larger is better.
+    """
+
+    inputs: List[str]
+    metric: str
+    mean: float
+    other: str
+    value: float
+    maximize: bool
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the mean is better than the other checkpoint."""
+        return self.mean > self.value if self.maximize else self.mean < self.value
+
+    @property
+    def text(self) -> str:
+        """The comparison in words."""
+        word = "better" if self.is_better else "not better"
+        return (
+            f"{word} on the validation set than {self.other}: {self.metric} {self.mean:.4g} "
+            f"against {self.value:.4g}"
+        )
+
+
+def read_comparison(directory: str) -> Optional[Comparison]:
+    """Why *directory* has its mean, or None where ``fairseq-lrn average`` did not compare it."""
+    path, mean = (os.path.join(directory, name) for name in (COMPARISON, AVERAGED))
+    try:
+        # A mean that was written later is another one.
+        if os.path.getmtime(path) < os.path.getmtime(mean):
+            return None
+        with open(path, encoding="utf-8") as file:
+            return Comparison(**json.load(file))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_comparison(comparison: Comparison, directory: str) -> None:
+    """Write *comparison* beside the mean.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with atomic_write(os.path.join(directory, COMPARISON)) as file:
+        file.write(json.dumps(comparison._asdict(), indent=1).encode())
 
 
 def newer_than_average(directory: str) -> Optional[str]:
     """The name of a checkpoint that is newer than ``averaged.pt`` in *directory*, or None."""
     names = _present(directory)
     newest = max(names, key=lambda name: os.path.getmtime(os.path.join(directory, name)))
-    return newest if "averaged.pt" in names and newest != "averaged.pt" else None
+    return newest if AVERAGED in names and newest != AVERAGED else None
 
 
 def chosen(path: Any, checkpoint: Any = None) -> List[str]:
@@ -188,7 +257,7 @@ def _chosen_from(path: str, name: Optional[str]) -> str:
     logger.info("loading %s%s", path, reason)
     newer = newer_than_average(os.path.dirname(path)) if reason else None
     if newer is not None:
-        logger.warning("%s is newer than averaged.pt: average again to include it", newer)
+        logger.warning("%s is newer than %s: average again to include it", newer, AVERAGED)
     return path
 
 
@@ -272,6 +341,51 @@ def find(
         options = options_of(load(numbered[0][1]), "checkpoint")
         descending = bool(options.get("maximize_best_checkpoint_metric"))
     return [path for _, path in sorted(numbered, reverse=descending)[:count]]
+
+
+def last_of_run(directory: str, count: Optional[int] = None) -> List[str]:
+    """The checkpoints at the end of a training run, whose mean is worth a try.
+
+    They are those saved every so many updates, if there are any, otherwise those saved after each
+    epoch; and in any case the end of training, which may be within an epoch. By default they belong
+    to the last sixth of the updates, at most ten: earlier ones would make the mean worse.
+
+    Args:
+        directory: directory of checkpoints of one training run.
+        count: largest number of checkpoints; None: by the length of the run.
+
+    Returns:
+        paths, the oldest first.
+
+    Raises:
+        InputError: the directory cannot be read, or has no checkpoints.
+    """
+    try:
+        names = os.listdir(directory)
+    except OSError as error:
+        raise InputError(f"cannot read {directory}: {error.strerror or error}") from error
+    numbered: List[Tuple[int, str]] = []
+    for pattern in (UPDATE, EPOCH):
+        matches = [match for match in map(pattern.fullmatch, names) if match]
+        numbered = sorted((int(match.group(1)), match.group()) for match in matches)
+        if numbered:
+            break
+    latest = [os.path.join(directory, name) for _, name in reversed(numbered)]
+    newest = os.path.join(directory, "checkpoint_last.pt")
+    if os.path.exists(newest) and not (latest and _updates(newest) == _updates(latest[0])):
+        latest.insert(0, newest)
+    if not latest:
+        raise InputError(f"{directory} has no checkpoints: give the --save-dir of a training run")
+    if count is not None:
+        return latest[:count][::-1]
+    start = _updates(latest[0]) * (1 - SHARE_OF_MEAN)
+    kept = [path for path in latest[:MOST_OF_MEAN] if path == latest[0] or _updates(path) >= start]
+    return kept[::-1]
+
+
+def _updates(path: str) -> int:
+    history = load(path).get("optimizer_history") or [{}]
+    return history[-1].get("num_updates", 0)
 
 
 def average(paths: List[str]) -> Dict[str, Any]:

@@ -11,6 +11,7 @@ from fairseq.optim.adam import Adam
 from torch import nn
 
 from benchmarks.operator_speed import take_turns
+from fairseq_lrn import checkpoints
 from fairseq_lrn.analysis.training_log import read_bleu
 from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import (
     SentenceLabelSmoothedCrossEntropy,
@@ -68,7 +69,7 @@ class Result(NamedTuple):
 def measure(
     directory: str, cells: Sequence[str], rounds: int = 3, max_tokens: int = 4096
 ) -> List[Result]:
-    """Time the models ``directory/CELL/checkpoints/averaged.pt``, in turns in one process.
+    """Time the models in ``directory/CELL/checkpoints``, in turns in one process.
 
     Training: forward, backward, gradient clipping and a step of Adam on the same few batches of the
     training set. The learning rate is 0, so that the models do not change. Decoding: beam search
@@ -104,9 +105,10 @@ def measure(
 
     models, bleu = {}, {}
     for cell in cells:
-        path = os.path.join(directory, cell, "checkpoints", "averaged.pt")
-        if not os.path.isfile(path):
+        path = os.path.join(directory, cell, "checkpoints")
+        if not os.path.isdir(path):
             raise InputError(f"{path} is missing: train first, with scripts/compare_cells.sh")
+        path = os.path.join(path, checkpoints.preferred(path))
         (models[cell],), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], task=task)
         bleu[cell] = read_bleu(os.path.join(directory, cell, "generate-test.txt"))
 

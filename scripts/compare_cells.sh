@@ -50,9 +50,9 @@ for cell in $cells; do
     --lr-decay-start 2700 --lr-decay-end 5400 \
     --criterion sentence_label_smoothed_cross_entropy --label-smoothing 0.1 \
     --max-tokens 4096 --max-epoch 10 --seed 1 --log-interval 50 --keep-last-epochs 5 "$@"
-  average_last "$checkpoints" 5
+  average_run "$checkpoints" --last 5
   echo "$cell: generate test_2016_flickr (beam 4, the paper's length penalty)"
-  generate "$directory/$cell" "$data" "$checkpoints/averaged.pt" test \
+  generate "$directory/$cell" "$data" "$averaged" test \
     --length-penalty gnmt --beam 4 --lenpen 0.6
   fairseq-lrn score "$directory/$cell/generate-test.txt" "$raw/test_2016_flickr.de" -lc |
     tee "$directory/$cell/score.txt"

@@ -206,22 +206,12 @@ reuse_or_prepare() { # directory, trainpref, options...
   fi
 }
 
-# Averages the last COUNT checkpoints (or all, if there are fewer) into averaged.pt. Uses the checkpoints
-# saved every so many updates (--save-interval-updates), if there are any. Otherwise it uses those saved
-# at the end of an epoch, and the one saved at the end of training, which may be within an epoch.
-average_last() { # directory of checkpoints, count
-  local files kind=update
-  mapfile -t files < <(find "$1" -name 'checkpoint_[0-9]*_[0-9]*.pt' | sort -V)
-  if [ ${#files[@]} -eq 0 ]; then
-    kind=epoch
-    mapfile -t files < <(find "$1" -name 'checkpoint[0-9]*.pt' | sort -V)
-    if [ -f "$1/checkpoint_last.pt" ] &&
-      ! { [ ${#files[@]} -gt 0 ] && cmp -s "$1/checkpoint_last.pt" "${files[-1]}"; }; then
-      files+=("$1/checkpoint_last.pt")
-    fi
-  fi
-  [ ${#files[@]} -gt 0 ] || fail "there is no checkpoint in $1: train for longer"
-  local first=$((${#files[@]} > $2 ? ${#files[@]} - $2 : 0))
-  echo "average the last $((${#files[@]} - first)) ${kind}s"
-  fairseq-lrn average --inputs "${files[@]:first}" --output "$1/averaged.pt"
+# Averages the end of a training run, and sets averaged to the mean or, if that is no worse on the
+# validation set, to the best checkpoint.
+average_run() { # directory of checkpoints, options of fairseq-lrn average
+  local output
+  output=$(fairseq-lrn average "$@" --user-dir "$USER_DIR")
+  averaged=$(tail -n 1 <<<"$output")
+  sed '$d' <<<"$output"
+  echo "translate with $averaged"
 }

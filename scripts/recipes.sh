@@ -61,18 +61,17 @@ parse_recipe() { # default of --dir, arguments...
 }
 
 # Trains, averages checkpoints, and translates each subset with beam 5, in $directory/$run_name. Batches
-# have at most 4096 tokens. With 8000 updates or more, the last 10 epochs are averaged, an incomplete
-# one included; shorter runs average fewer, because early checkpoints would make the average worse.
+# have at most 4096 tokens.
 run_recipe() { # source language, target language, subsets...
   local run=$directory/$run_name data=$directory/data-bin subset
   train_once "$run" "$data" "$(model_options "$model" "$updates")" \
     --source-lang "$1" --target-lang "$2" --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
     --warmup-updates "$((updates < 8000 ? (updates + 3) / 4 : 2000))" --warmup-init-lr 1e-7 \
     --max-tokens 4096 --log-interval 100 --keep-last-epochs 10
-  average_last "$run/checkpoints" "$((updates < 8000 ? (updates + 799) / 800 : 10))"
+  average_run "$run/checkpoints"
   for subset in "${@:3}"; do
     echo "$model, seed $seed: generate $subset (beam 5)"
-    generate "$run" "$data" "$run/checkpoints/averaged.pt" "$subset"
+    generate "$run" "$data" "$averaged" "$subset"
     tail -n 1 "$run/generate-$subset.txt"
   done
   python "$ROOT/scripts/validation_table.py" "$run/train.log" >"$run/validation.md"

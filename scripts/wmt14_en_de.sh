@@ -101,9 +101,9 @@ train "$run" "$data" --source-lang en --target-lang de --arch "${cell}_rnmt_wmt_
   --max-epoch 10 --seed 1234 --save-interval-updates 1250 --keep-interval-updates 5 \
   --keep-last-epochs 5 "$@"
 
-average_last "$checkpoints" 5
+average_run "$checkpoints" --last 5
 echo "wmt14: generate newstest2014 (beam 4, the paper's length penalty)"
-generate "$run" "$data" "$checkpoints/averaged.pt" test \
+generate "$run" "$data" "$averaged" test \
   --length-penalty gnmt --beam 4 --lenpen 0.6 --max-len-a 1 --max-len-b 50
 
 python "$ROOT/scripts/extract_translations.py" "$run/generate-test.txt" \

@@ -156,12 +156,13 @@ def test_nothing_preferred(tmp_path):
         ),
         (
             ["checkpoint_best.pt", "checkpoint_last.pt", "averaged.pt"],
-            "an average of checkpoints, which takes precedence over checkpoint_best.pt and "
-            "checkpoint_last.pt",
+            "a mean of checkpoints, which takes precedence over checkpoint_best.pt and "
+            "checkpoint_last.pt; fairseq-lrn average DIR compares them",
         ),
         (
             ["averaged.pt", "checkpoint_last.pt"],
-            "an average of checkpoints, which takes precedence over checkpoint_last.pt",
+            "a mean of checkpoints, which takes precedence over checkpoint_last.pt; fairseq-lrn "
+            "average DIR compares them",
         ),
     ],
 )
@@ -171,7 +172,7 @@ def test_choice_is_logged_with_its_reason(tmp_path, caplog, names, reason):
         os.utime(tmp_path / name, (time, time))
     with caplog.at_level("INFO"):
         (path,) = checkpoints.chosen(tmp_path)
-    expected = [f"loading {path} ({reason})"]
+    expected = [f"loading {path} ({reason.replace('DIR', str(tmp_path))})"]
     if names[0] == "averaged.pt":
         expected.append("checkpoint_last.pt is newer than averaged.pt: average again to include it")
     assert caplog.messages == expected
@@ -248,3 +249,30 @@ def test_options_of_old_versions():
 @pytest.mark.parametrize("state", [{}, {"cfg": None}, {"cfg": {"task": {}}}])
 def test_unknown_source_language(state):
     assert checkpoints.source_lang(state) is None
+
+
+def test_the_end_of_a_run(tmp_path):
+    """The last sixth of the updates, at most ten checkpoints, and the end within an epoch."""
+
+    def save(name, updates):
+        history = [{"num_updates": updates}]
+        torch.save({"model": {}, "optimizer_history": history}, tmp_path / name)
+
+    def found(*arguments):
+        paths = checkpoints.last_of_run(str(tmp_path), *arguments)
+        return [os.path.basename(path) for path in paths]
+
+    with pytest.raises(InputError, match="has no checkpoints: give the --save-dir"):
+        found()
+    for epoch in range(1, 13):
+        save(f"checkpoint{epoch}.pt", 100 * epoch)
+    save("checkpoint_last.pt", 1200)  # the end of the last epoch is the end of training
+    assert found() == ["checkpoint10.pt", "checkpoint11.pt", "checkpoint12.pt"]
+    save("checkpoint_last.pt", 1250)
+    assert found() == ["checkpoint11.pt", "checkpoint12.pt", "checkpoint_last.pt"]
+    assert found(2) == ["checkpoint12.pt", "checkpoint_last.pt"]
+    assert len(found(99)) == 13
+    for number in range(90, 121):
+        save(f"checkpoint_3_{number}.pt", number)
+    save("checkpoint_last.pt", 120)
+    assert found() == [f"checkpoint_3_{number}.pt" for number in range(111, 121)]

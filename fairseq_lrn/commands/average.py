@@ -1,14 +1,25 @@
-"""Average the parameters of several checkpoints. The options are named as in fairseq's script.
+"""Average the parameters of several checkpoints of a training run.
+
+With the directory of a training run, the checkpoints at its end are averaged. The mean and
+checkpoint_best.pt are compared on the validation set, and DIR/averaged.pt, which all commands
+prefer, is written only if the mean is better. The last line is the path of the better one.
+
+With --inputs and --output, the given checkpoints are averaged, and nothing is compared; these
+options are named as in fairseq's script.
 
 Examples:
-    fairseq-lrn average --inputs checkpoints --num-epoch-checkpoints 5 \\
-        --output checkpoints/averaged.pt
+    fairseq-lrn average checkpoints
     fairseq-lrn average --inputs a.pt b.pt --output averaged.pt
+    fairseq-lrn average --inputs checkpoints --num-epoch-checkpoints 5 --output averaged.pt
 """
 
 import argparse
+import os
+import tempfile
+from typing import Optional
 
 from fairseq_lrn import checkpoints
+from fairseq_lrn.checkpoints import AVERAGED
 from fairseq_lrn.errors import InputError
 
 HELP = "average checkpoints"
@@ -16,8 +27,24 @@ HELP = "average checkpoints"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--inputs", nargs="+", required=True, help="checkpoints, or one directory")
-    parser.add_argument("--output", required=True, metavar="FILE", help="checkpoint to write")
+    parser.add_argument(
+        "directory", nargs="?", metavar="DIR", help="checkpoints of one training run"
+    )
+    parser.add_argument(
+        "--last",
+        type=int,
+        metavar="N",
+        help="with DIR: average at most the last N checkpoints (default: those of the last sixth "
+        "of the updates, at most 10)",
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="with DIR: the binarised data, if they were moved"
+    )
+    parser.add_argument(
+        "--user-dir", metavar="DIR", help="with DIR: a user directory of the training run"
+    )
+    parser.add_argument("--inputs", nargs="+", help="checkpoints, or one directory")
+    parser.add_argument("--output", metavar="FILE", help="checkpoint to write, with --inputs")
     number = parser.add_mutually_exclusive_group()
     number.add_argument("--num-epoch-checkpoints", type=int, metavar="N", help="last N epochs")
     number.add_argument("--num-update-checkpoints", type=int, metavar="N", help="last N updates")
@@ -29,6 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Run the command."""
+    _check(args)
+    if args.directory is not None:
+        if args.user_dir is not None:
+            from fairseq.utils import import_user_module
+
+            import_user_module(args)
+        print(average_run(args.directory, args.last, args.data))
+        return
     counts = {
         checkpoints.EPOCH: args.num_epoch_checkpoints,
         checkpoints.UPDATE: args.num_update_checkpoints,
@@ -51,3 +86,69 @@ def main(args: argparse.Namespace) -> None:
         print("averaging", path)
     checkpoints.save(checkpoints.average(inputs), args.output)
     print("wrote", args.output)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options of the other form of the command."""
+    options = vars(args)
+    of_run = ["last", "data", "user_dir"]
+    of_files = ["inputs", "output", "num_epoch_checkpoints", "num_update_checkpoints"]
+    of_files += ["num_best_checkpoints", "checkpoint_upper_bound"]
+    is_run = args.directory is not None
+    wrong = [name for name in (of_files if is_run else of_run) if options[name] is not None]
+    if wrong:
+        place = "with a directory" if is_run else "without a directory"
+        raise InputError(f"--{wrong[0].replace('_', '-')} does not apply {place}: leave it out")
+    if not is_run and (args.inputs is None or args.output is None):
+        raise InputError("give the directory of a training run, or --inputs and --output")
+    if args.last is not None and args.last < 1:
+        raise InputError(f"--last must be at least 1, not {args.last}")
+
+
+def average_run(directory: str, count: Optional[int], data: Optional[str]) -> str:
+    """Average the end of a training run, and keep the mean only if it is better.
+
+    Args:
+        directory: directory of checkpoints.
+        count: largest number of checkpoints; None: by the length of the run.
+        data: directory of the binarised data; None: that of the training run.
+
+    Returns:
+        path of the checkpoint to use.
+
+    Raises:
+        InputError: the checkpoints or the data cannot be used.
+    """
+    from fairseq_lrn.analysis.validation import validate
+
+    inputs = checkpoints.last_of_run(directory, count)
+    mean_path = os.path.join(directory, AVERAGED)
+    names = ("checkpoint_best.pt", "checkpoint_last.pt")
+    paths = (os.path.join(directory, name) for name in names)
+    other = next((path for path in paths if os.path.isfile(path)), inputs[-1])
+    for path in inputs:
+        print("averaging", path)
+    state = checkpoints.average(inputs)
+    data = data or checkpoints.task_options(state).get("data")
+    with tempfile.TemporaryDirectory() as temporary:
+        candidate = os.path.join(temporary, AVERAGED)
+        checkpoints.save(state, candidate)
+        mean, best = validate(candidate, data), validate(other, data)
+    comparison = checkpoints.Comparison(
+        [os.path.basename(path) for path in inputs],
+        mean.metric,
+        mean.value,
+        os.path.basename(other),
+        best.value,
+        mean.maximize,
+    )
+    print(f"the mean is {comparison.text}")
+    if comparison.is_better:
+        checkpoints.save(state, mean_path)
+        checkpoints.write_comparison(comparison, directory)
+        return mean_path
+    if os.path.exists(mean_path):
+        unused = os.path.join(directory, "averaged.unused.pt")
+        os.replace(mean_path, unused)
+        print(f"an earlier {AVERAGED} is now {unused}")
+    return other

@@ -1,4 +1,4 @@
-"""fairseq-lrn average."""
+"""fairseq-lrn average: checkpoints, and the end of a training run."""
 
 import pytest
 import torch
@@ -46,9 +46,80 @@ def test_files(run, directory):
         (["--num-epoch-checkpoints", 0], "need N of at least 1"),
         (["--num-epoch-checkpoints", 9], "has 4 checkpoints"),
         ([], "cannot read checkpoint"),
+        (["--last", 2], "--last does not apply without a directory: leave it out"),
     ],
 )
 def test_refused_input(refuse, directory, options, message):
     output = directory / "averaged.pt"
     assert message in refuse("average", "--inputs", directory, "--output", output, *options)
     assert not output.exists()
+
+
+@pytest.fixture
+def save_run(untrained, tmp_path):
+    """A function: write a run whose checkpoints are those of *untrained*, plus so much noise."""
+
+    def save(best, *ends):
+        state = checkpoints.load(str(untrained / "checkpoint_best.pt"))
+        generator = torch.Generator().manual_seed(1)
+        weights, noise = state["model"], {}
+        for name, value in weights.items():
+            noise[name] = torch.randn(value.shape, generator=generator)
+        names = ["checkpoint_best.pt", *(f"checkpoint{n}.pt" for n in range(1, len(ends) + 1))]
+        for updates, (name, scale) in enumerate(zip(names, (best, *ends)), 100):
+            state["model"] = {n: value + scale * noise[n] for n, value in weights.items()}
+            state["optimizer_history"][-1]["num_updates"] = updates
+            checkpoints.save(state, str(tmp_path / name))
+        checkpoints.save(state, str(tmp_path / "checkpoint_last.pt"))
+        return tmp_path
+
+    return save
+
+
+def test_a_mean_that_is_better(run, save_run):
+    directory = save_run(2.0, -2.0, 2.0)
+    lines = run("average", directory).splitlines()
+    assert lines[:2] == [f"averaging {directory / f'checkpoint{n}.pt'}" for n in (1, 2)]
+    assert lines[-2].startswith("the mean is better on the validation set than checkpoint_best.pt:")
+    assert lines[-1] == str(directory / "averaged.pt")
+    # Whoever loads a model is told what it is and why.
+    reason = checkpoints.preference(str(directory))
+    assert reason.startswith("the mean of 2 checkpoints, better on the validation set than check")
+    assert checkpoints.preferred(str(directory)) == "averaged.pt"
+    run("average", "--inputs", directory / "checkpoint1.pt", "--output", directory / "averaged.pt")
+    reason = checkpoints.preference(str(directory))
+    assert reason.endswith(f"; fairseq-lrn average {directory} compares them")
+
+
+def test_a_mean_that_is_not_better(run, save_run):
+    directory = save_run(0.0, 2.0, 2.5)
+    earlier = directory / "averaged.pt"
+    checkpoints.save({"model": {}}, str(earlier))
+    lines = run("average", directory, "--last", 2).splitlines()
+    assert lines[2].startswith("the mean is not better on the validation set than checkpoint_best")
+    assert lines[-1] == str(directory / "checkpoint_best.pt")
+    assert not earlier.exists() and (directory / "averaged.unused.pt").exists()
+    assert checkpoints.preferred(str(directory)) == "checkpoint_best.pt"
+
+
+def test_data_that_were_moved(refuse, run, save_run, prepared_data):
+    directory = save_run(2.0, -2.0, 2.0)
+    message = refuse("average", directory, "--data", directory / "absent")
+    assert "(if its data were moved, give --data DIR)" in message
+    assert not (directory / "averaged.pt").exists()
+    assert run("average", directory, "--data", prepared_data).endswith("averaged.pt\n")
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--output", "x.pt"], "--output does not apply with a directory: leave it out"),
+        (["--last", 0], "--last must be at least 1, not 0"),
+    ],
+)
+def test_refused_options_of_a_run(refuse, directory, options, message):
+    assert message in refuse("average", directory, *options)
+
+
+def test_without_arguments(refuse):
+    assert "give the directory of a training run, or --inputs and --output" in refuse("average")

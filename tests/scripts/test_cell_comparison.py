@@ -24,7 +24,7 @@ def test_measure(save_model, data, tmp_path):
     assert (lrn.cell, gru.cell) == ("lrn", "gru")
     assert lrn.bleu == 12.5 and 0 < lrn.parameters < gru.parameters
     assert lrn.training > 0 and lrn.decoding > 0
-    with pytest.raises(InputError, match="averaged.pt is missing: train first"):
+    with pytest.raises(InputError, match="checkpoints is missing: train first"):
         measure(str(tmp_path), ["atr"], rounds=1)
 
 

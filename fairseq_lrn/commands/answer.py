@@ -65,8 +65,8 @@ def answer_lines(reader: Reader, args: argparse.Namespace) -> None:
     with output_file(args.output) as file:
         for block in blocks(read_lines(args.files), args.buffer_size):
             pairs = [
-                two_texts(line, number, "a question and a text", "the answer is a part of the text")
-                for number, line in enumerate(block, done + 1)
+                two_texts(line, "a question and a text", "the answer is a part of the text")
+                for line in block
             ]
             questions, contexts = (list(side) for side in zip(*pairs))
             found = reader(questions, contexts, first_number=done + 1, **options_of(args))

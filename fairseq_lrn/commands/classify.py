@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import Any, List
 
-from fairseq_lrn.commands.streams import blocks, output_file, read_lines, two_texts
+from fairseq_lrn.commands.streams import Line, blocks, output_file, read_lines, two_texts
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import Classification, load_classifier
 
@@ -72,9 +72,7 @@ def main(args: argparse.Namespace) -> None:
     done = 0
     with output_file(args.output) as file:
         for block in blocks(read_lines(args.files), args.buffer_size):
-            texts = [
-                sample_of(line, number, is_pair) for number, line in enumerate(block, done + 1)
-            ]
+            texts = [sample_of(line, is_pair) for line in block]
             found = classifier(texts, batch_size=args.batch_size, first_number=done + 1)
             for text, result in zip(texts, found):
                 print(as_json(text, result) if args.json else columns(result, args.all), file=file)
@@ -82,7 +80,7 @@ def main(args: argparse.Namespace) -> None:
             done += len(block)
 
 
-def sample_of(line: str, number: int, is_pair: bool) -> Any:
+def sample_of(line: Line, is_pair: bool) -> Any:
     """The text or the pair of texts on a line.
 
     Raises:
@@ -90,7 +88,7 @@ def sample_of(line: str, number: int, is_pair: bool) -> Any:
     """
     if not is_pair:
         return line.removesuffix("\r")
-    return two_texts(line, number, "two texts", "the model reads pairs")
+    return two_texts(line, "two texts", "the model reads pairs")
 
 
 def columns(result: Classification, all_labels: bool) -> str:

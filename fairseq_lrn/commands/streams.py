@@ -17,6 +17,21 @@ PAUSE = 0.1  # seconds without input, after which the lines so far are processed
 Item = TypeVar("Item")
 
 
+class Line(str):
+    """A line of an input file.
+
+    Attributes:
+        place: name of the file and number of the line, for messages.
+    """
+
+    place: str
+
+    def __new__(cls, text: str, place: str) -> "Line":
+        line = super().__new__(cls, text)
+        line.place = place
+        return line
+
+
 def blocks(lines: Iterable[Optional[Item]], size: int) -> Iterator[List[Item]]:
     """Group lines in blocks of *size*, which end early where the input pauses or fails.
 
@@ -40,12 +55,11 @@ def blocks(lines: Iterable[Optional[Item]], size: int) -> Iterator[List[Item]]:
         yield block
 
 
-def two_texts(line: str, number: int, names: str, reason: str) -> Tuple[str, str]:
+def two_texts(line: Line, names: str, reason: str) -> Tuple[str, str]:
     """The two texts on a line, which have a tab between them.
 
     Args:
         line: the line.
-        number: its number, for the message.
         names: what the texts are, for the message.
         reason: why there must be two, for the message.
 
@@ -55,13 +69,13 @@ def two_texts(line: str, number: int, names: str, reason: str) -> Tuple[str, str
     texts = line.removesuffix("\r").split("\t")
     if len(texts) != 2:
         raise InputError(
-            f"line {number} must have {names} separated by a tab, because {reason}; it has "
+            f"{line.place} must have {names} separated by a tab, because {reason}; it has "
             f"{len(texts)}"
         )
     return texts[0], texts[1]
 
 
-def read_lines(files: List[str]) -> Iterator[Optional[str]]:
+def read_lines(files: List[str]) -> Iterator[Optional[Line]]:
     """The lines of the files, or of standard input. Only a line feed ends a line.
 
     Args:
@@ -84,8 +98,9 @@ def read_lines(files: List[str]) -> Iterator[Optional[str]]:
                     if line is None:
                         yield None
                         continue
-                    yield line.decode("utf-8" if number else "utf-8-sig")
+                    text = line.decode("utf-8" if number else "utf-8-sig")
                     number += 1
+                    yield Line(text, f"{label}, line {number}")
         except UnicodeDecodeError as error:
             raise not_utf8(label, number + 1) from error
         except OSError as error:

@@ -75,7 +75,7 @@ def test_squad_without_answers(checkpoints, tmp_path, capfd):
 def test_refused(refuse, checkpoints, file, tmp_path):
     (tmp_path / "one").write_text("no tab\n")
     message = refuse("answer", checkpoints, tmp_path / "one")
-    assert "line 1 must have a question and a text separated by a tab" in message
+    assert "one, line 1 must have a question and a text separated by a tab" in message
     assert "--squad needs one FILE" in refuse("answer", checkpoints, "--squad")
     assert "this is not JSON" in refuse("answer", checkpoints, file, "--squad")
     assert "--buffer-size must be at least 1" in refuse(

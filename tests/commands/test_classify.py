@@ -49,8 +49,10 @@ def test_pairs(run, refuse, tmp_path):
     path = tmp_path / "pairs"
     path.write_text("a dog\tan animal\na cat\tit runs\n")
     assert len(run("classify", directory, path).splitlines()) == 2
-    path.write_text("a dog\tan animal\nno tab\n")
-    assert "line 2 must have two texts separated by a tab" in refuse("classify", directory, path)
+    wrong = tmp_path / "wrong"
+    wrong.write_text("a dog\tan animal\nno tab\n")
+    message = refuse("classify", directory, path, wrong)
+    assert f"{wrong}, line 2 must have two texts separated by a tab" in message
 
 
 def test_refused(refuse, checkpoints, file, tmp_path):

@@ -1,12 +1,14 @@
 """The input of models that read two texts: words, their neighbours, and what the texts share."""
 
 from dataclasses import dataclass, field
-from typing import Any, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from fairseq_lrn.models.word_input import WordInput, WordInputConfig, windows
+from fairseq_lrn.modules.layers import xavier_linear
+from fairseq_lrn.modules.linear import Linear
 
 
 @dataclass
@@ -17,10 +19,14 @@ class PairInputConfig(WordInputConfig):
         default=False,
         metadata={"help": "tell the model of each word whether the other text has it, too"},
     )
+    align_words: bool = field(
+        default=False,
+        metadata={"help": "give the model with each word the most similar words of the other text"},
+    )
 
 
 class PairInput(WordInput):
-    """Vectors of the words of one of two texts.
+    """Vectors of the words of two texts.
 
     Args:
         cfg: options.
@@ -32,32 +38,63 @@ class PairInput(WordInput):
 
     Raises:
         InputError, ValueError: see :class:`~fairseq_lrn.models.word_input.WordInput`.
+
+    Source: Chen et al. (2017), "Reading Wikipedia to answer open-domain questions", for the
+    features "exact match" and "aligned question embedding".
     """
 
     def __init__(self, cfg: PairInputConfig, dictionary: Any, characters: Optional[Any]):
         super().__init__(cfg, dictionary, characters)
         self.match_feature, self.window = cfg.match_feature, cfg.input_window
+        self.alignment: Optional[Linear] = None
+        words = self.width
+        if cfg.align_words:
+            self.alignment = xavier_linear(words, words)
+            self.width += words
         self.width = self.window * (self.width + cfg.match_feature)
 
-    def forward(
-        self, tokens: Tensor, characters: Optional[Tensor] = None, other: Optional[Tensor] = None
-    ) -> Tensor:
+    def forward(  # type: ignore[override]
+        self,
+        tokens: Tensor,
+        other: Tensor,
+        characters: Optional[Tensor] = None,
+        other_characters: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
         """
         Args:
-            tokens: words of the text, ``B x T``.
-            characters: characters of each word, ``B x T x L``.
-            other: words of the other text, ``B x S``; only the feature of matches reads them.
+            tokens, other: words of the two texts, ``B x T`` and ``B x S``.
+            characters, other_characters: characters of each word, ``B x T x L`` and ``B x S x L``.
 
         Returns:
-            ``T x B x C``, with zeros at padding.
+            ``T x B x C`` and ``S x B x C``, with zeros at padding.
         """
-        x = super().forward(tokens, characters)
+        x, y = super().forward(tokens, characters), super().forward(other, other_characters)
+        parts: Tuple[List[Tensor], List[Tensor]] = ([x], [y])
+        if self.alignment is not None:
+            keys = [torch.relu(self.alignment(words)).transpose(0, 1) for words in (x, y)]
+            scores = keys[0] @ keys[1].transpose(1, 2)  # B x T x C, B x C x S to B x T x S
+            parts[0].append(self._aligned(scores, tokens, other, y))
+            parts[1].append(self._aligned(scores.transpose(1, 2), other, tokens, x))
         if self.match_feature:
-            assert other is not None
-            match = match_feature(tokens, other, (self.padding_idx, self.unknown))
-            # B x T to T x B x 1
-            x = torch.cat([x, match.t().unsqueeze(-1).to(x.dtype)], dim=-1)
-        return windows(x, self.window) if self.window > 1 else x
+            ignored = (self.padding_idx, self.unknown)
+            for side, pair in enumerate(((tokens, other), (other, tokens))):
+                match = match_feature(*pair, ignored).t()  # B x T to T x B
+                parts[side].append(match.unsqueeze(-1).to(x.dtype))
+        x, y = (torch.cat(part, dim=-1) for part in parts)
+        if self.window > 1:
+            x, y = windows(x, self.window), windows(y, self.window)
+        return x, y
+
+    def _aligned(self, scores: Tensor, tokens: Tensor, other: Tensor, words: Tensor) -> Tensor:
+        """The mean ``T x B x C`` of the other text's *words* ``S x B x C`` for each token.
+
+        Args:
+            scores: similarities, ``B x T x S``.
+            tokens, other: ``B x T`` and ``B x S``, of which the padding is read.
+        """
+        weights = scores.float().masked_fill(other.eq(self.padding_idx).unsqueeze(1), -1e9)
+        weights = weights.softmax(-1).masked_fill(tokens.eq(self.padding_idx).unsqueeze(2), 0.0)
+        return (weights.to(words.dtype) @ words.transpose(0, 1)).transpose(0, 1)  # to T x B x C
 
 
 def match_feature(tokens: Tensor, other: Tensor, ignored: Tuple[int, ...]) -> Tensor:

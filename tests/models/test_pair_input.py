@@ -22,12 +22,28 @@ def test_match_feature():
 def test_words_matches_and_neighbours():
     tokens, other = torch.tensor([[5, 6, 7, 1]]), torch.tensor([[7, 8, 5]])
     words = build(WordInput)(tokens)
-    torch.testing.assert_close(build(PairInput)(tokens, None, other), words)
+    torch.testing.assert_close(build(PairInput)(tokens, other), (words, build(WordInput)(other)))
     matches = torch.tensor([1.0, 0.0, 1.0, 0.0]).view(4, 1, 1)
     expected = windows(torch.cat([words, matches], dim=-1), 3)
     module = build(PairInput, match_feature=True, input_window=3)
-    found = module(tokens, None, other)
+    found, _ = module(tokens, other)
     torch.testing.assert_close(found, expected)
     assert found.shape == (4, 1, module.width)
     # The names of the parameters are those of the input of one text, so checkpoints still load.
     assert module.state_dict().keys() == build(WordInput).state_dict().keys()
+
+
+def test_aligned_words():
+    """The mean of the other text's words, weighted by similarity; padding has no weight."""
+    module = build(PairInput, align_words=True)
+    tokens = torch.tensor([[5, 6, 7], [8, 1, 1]])
+    other = torch.tensor([[7, 8], [5, 1]])
+    x, y = module(tokens, other)
+    words = build(WordInput)
+    assert x.shape == (3, 2, 12) and y.shape == (2, 2, 12)
+    torch.testing.assert_close(x[..., :6], words(tokens))
+    keys = [torch.relu(module.alignment(words(text))) for text in (tokens, other)]
+    weights = torch.einsum("tc,sc->ts", keys[0][:, 0], keys[1][:, 0]).softmax(-1)
+    torch.testing.assert_close(x[:, 0, 6:], weights @ words(other)[:, 0])
+    torch.testing.assert_close(x[0, 1, 6:], words(other)[0, 1])  # its only word
+    torch.testing.assert_close(y[0, 1, 6:], words(tokens)[0, 1])

@@ -139,8 +139,7 @@ class LRNPairClassifier(HeadModel):
             ``other_attention``, ``B x T``, and ``alignment``, the attention of the second text to
             the first one, averaged over heads, ``B x T x S``.
         """
-        x = self.input(src_tokens, src_characters, other_tokens)
-        y = self.input(other_tokens, other_characters, src_tokens)
+        x, y = self.input(src_tokens, other_tokens, src_characters, other_characters)
         mask, other_mask = (
             tokens.t().eq(self.padding_idx) for tokens in (src_tokens, other_tokens)
         )

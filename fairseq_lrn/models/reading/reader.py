@@ -1,7 +1,7 @@
 """Reader ``lrn_reader``: finds the answer to a question in a text, with the layers of R-Net."""
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.dataclass import ChoiceEnum
@@ -149,9 +149,9 @@ class LRNReader(BaseFairseqModel):
             scores of the first and of the last word of the answer, ``B x T`` each, in float32;
             ``-1e9`` at padding.
         """
-        question, context = (src_tokens, src_characters), (other_tokens, other_characters)
-        q, q_padding = self._encode(*question, other_tokens)
-        c, c_padding = self._encode(*context, src_tokens)
+        words = self.input(src_tokens, other_tokens, src_characters, other_characters)
+        q, q_padding = self._encode(words[0], src_tokens)
+        c, c_padding = self._encode(words[1], other_tokens)
         read = (torch.cat(outputs[-self.num_read :], dim=-1) for outputs in (c, q))
         x = self.question_attention(*read, q_padding)
         x = _run(self.question_layer, x, c_padding)
@@ -159,10 +159,9 @@ class LRNReader(BaseFairseqModel):
         summary, _ = self.summary(q[-1], q_padding)
         return self.pointer(x, c_padding, summary)
 
-    def _encode(self, tokens: Tensor, characters: Optional[Tensor], other: Tensor) -> Any:
-        """The outputs ``T x B x 2H`` of all layers for a text ``B x T``, and its padding."""
+    def _encode(self, x: Tensor, tokens: Tensor) -> Tuple[List[Tensor], Tensor]:
+        """The outputs ``T x B x 2H`` of all layers for the words *x*, and the padding ``T x B``."""
         padding = tokens.t().eq(self.padding_idx)  # B x T to T x B
-        x = self.input(tokens, characters, other)
         outputs = []
         for layer in self.layers:
             x = _run(layer, x, padding)

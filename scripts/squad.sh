@@ -36,7 +36,7 @@ score_answers() { # name, file, name of the answers
 }
 
 further="--vectors --evaluate" evaluate=
-parse_labelled squad 34000 json "$@"
+parse_labelled squad 24000 json "$@"
 [ -z "$evaluate" ] || [ -s "$evaluate" ] || fail "$evaluate is missing or empty"
 echo "squad: prepare"
 prepare_labelled json --kind spans --lowercase

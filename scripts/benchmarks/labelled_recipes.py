@@ -12,18 +12,19 @@ RECIPES: Dict[str, str] = {
     "imdb": f"{CLASSIFICATION} --arch lrn_classifier --hidden-size 128 --word-dropout 0.2 "
     "--input-dropout 0.4 --head-dropout 0.5 --pooling-dropout 0.3 --max-words 400 "
     "--max-tokens 12000 --lr 0.002 --lr-scheduler cosine --warmup-updates 100 --clip-norm 1",
-    "snli": f"{CLASSIFICATION} --arch lrn_pair_classifier --freeze-word-vectors --hidden-size 150 "
-    "--input-dropout 0.3 --dropout 0.3 --head-dropout 0.3 --pooling-hidden-size 100 "
-    "--batch-size 64 --lr 0.002 --lr-scheduler cosine --warmup-updates 200 --clip-norm 1",
+    "snli": f"{CLASSIFICATION} --arch lrn_pair_classifier --freeze-word-vectors --match-feature "
+    "--align-words --input-window 3 --hidden-size 150 --input-dropout 0.3 --dropout 0.3 "
+    "--head-dropout 0.4 --pooling-hidden-size 100 --pooling-dropout 0.2 "
+    "--batch-size 64 --lr 0.002 --lr-scheduler cosine --warmup-updates 150 --clip-norm 1",
     "conll2003": "--task sequence_tagging --criterion sequence_tagging --sentence-avg "
     "--arch lrn_tagger --input-window 3 --hidden-size 200 --input-dropout 0.5 --dropout 0.5 "
     "--word-dropout 0.05 --character-embed-dim 30 --character-hidden-size 50 "
     "--batch-size 32 --lr 0.003 --lr-scheduler cosine --warmup-updates 200 --clip-norm 5",
     "squad": "--task span_prediction --criterion span_prediction --arch lrn_reader "
-    "--freeze-word-vectors --match-feature --hidden-size 96 --attention-size 64 "
-    "--character-embed-dim 16 --character-hidden-size 32 --locked-dropout --input-dropout 0.2 "
-    "--dropout 0.2 --max-context-words 400 --batch-size 32 --lr 0.002 --lr-scheduler cosine "
-    "--warmup-updates 500 --clip-norm 5",
+    "--freeze-word-vectors --match-feature --align-words --input-window 3 --hidden-size 96 "
+    "--attention-size 64 --character-embed-dim 16 --character-hidden-size 32 --locked-dropout "
+    "--input-dropout 0.15 --dropout 0.15 --max-context-words 400 --batch-size 32 --lr 0.002 "
+    "--lr-scheduler cosine --warmup-updates 500 --clip-norm 5",
 }
 
 if __name__ == "__main__":

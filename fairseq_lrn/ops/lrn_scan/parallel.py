@@ -96,14 +96,10 @@ class Solution(NamedTuple):
     rounds: Tensor
 
 
-def tolerances(dtype: torch.dtype) -> Tuple[float, float]:
-    """Errors of the states between chunks, relative to the larger of 1 and the state.
-
-    Returns:
-        the error at which a round is the last one, since it is rounding; and the error after which
-        the next round is the last one, since Newton's method squares the error.
-    """
-    return (1e-6, 2e-5) if dtype == torch.float32 else (1e-11, 1e-7)
+def tolerance(dtype: torch.dtype) -> float:
+    """Error of the states between chunks that counts as rounding, relative to the larger of 1 and
+    the state."""
+    return 1e-6 if dtype == torch.float32 else 1e-11
 
 
 def lrn_scan_parallel(
@@ -158,8 +154,6 @@ def solve(
     if guess is not None:
         guess = guess.flip(0) if reverse else guess
         start[1:] = guess[steps.length - 1 : -1 : steps.length][: steps.chunks - 1]
-    tight, loose = tolerances(dtype)
-    is_last = torch.zeros_like(h0, dtype=torch.bool)
     rounds = torch.zeros_like(h0, dtype=torch.long)
     states = start.new_empty(steps.chunks, steps.length, *h0.shape)
     for number in range(1, (max_rounds or MAX_ROUNDS) + 1):
@@ -169,18 +163,18 @@ def solve(
         error = _scan_by_doubling(slopes[:-1], found[:-1, -1] - start[1:])
         size = (error.abs() / start[1:].abs().clamp(min=1.0)).amax(0) if len(error) else 0 * h0
         # A comparison with NaN is false: such a lane is not exact.
-        rounds = rounds.masked_fill(left & ((size <= tight) | is_last & (size <= loose)), number)
+        rounds = rounds.masked_fill(left & (size <= tolerance(dtype)), number)
         if bool((rounds > 0).all()):
             break
-        is_last = size <= loose
         start = torch.cat([start[:1], start[1:] + error])
     states = states.flatten(0, 1)[:time]  # C x L x B x H to T x B x H
     if reverse:
         states = states.flip(0)
     lanes = (rounds == 0).nonzero(as_tuple=True)
     if len(lanes[0]) > 0:
+        steps_in_order = torch.arange(time, device=states.device).unsqueeze(1)
         exact = _step_by_step(lanes, kqv, h0, padding_mask, bias, activation, reverse)
-        states = states.index_put((torch.arange(time).unsqueeze(1), *lanes), exact)
+        states = states.index_put((steps_in_order, *lanes), exact)
     return Solution(states, rounds)
 
 

@@ -85,11 +85,11 @@ def _forward_kernel(
     if PART == CHUNK or PART == LEFT:
         done = tl.load(rounds + sentence * hidden + feature, lanes, 1)
         if PART == LEFT:
-            taken = tl.where(lanes & (done > 0), done, 0)
+            taken = tl.where(lanes, done, 0)
             tl.atomic_add(counts, tl.sum(lanes.to(tl.int64), 0))
             tl.atomic_add(counts + 1, tl.sum(taken.to(tl.int64), 0))
-            tl.atomic_add(counts + 2, tl.sum((lanes & (done <= 0)).to(tl.int64), 0))
-        lanes = lanes & (done <= 0)
+            tl.atomic_add(counts + 2, tl.sum((lanes & (done == 0)).to(tl.int64), 0))
+        lanes = lanes & (done == 0)
         last = tl.where(tl.max(lanes.to(tl.int32), 0) > 0, last, first)
     kqv += sentence * kqv_batch_stride + feature
     h += sentence * h_batch_stride + feature
@@ -162,22 +162,19 @@ def _newton_kernel(
     lanes_in_all,
     chunks,
     round_number,
-    tight,
-    loose,
+    tolerance,
     BLOCK: tl.constexpr,
 ):
-    """Correct the states between chunks, ``C x lanes``, and note which lanes are exact.
+    """Correct the states between chunks, ``C x lanes``.
 
-    In *rounds*, a lane has 0 while it is not exact, -1 if the next round is its last one, and then
-    the number of that round.
+    In *rounds*, a lane has 0 until it is exact, and then the number of the round.
     """
     lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     left = lane < lanes_in_all
-    before = tl.load(rounds + lane, left, 1)
-    left = left & (before <= 0)
+    left = left & (tl.load(rounds + lane, left, 1) == 0)
     error = tl.zeros([BLOCK], start.dtype.element_ty)
     # A comparison with NaN is false: such a lane is not exact.
-    is_tight, is_loose = left, left
+    is_exact = left
     chunks = tl.where(tl.max(left.to(tl.int32), 0) > 0, chunks, 0)
     for chunk in tl.range(1, chunks):
         place = tl.cast(chunk, tl.int64) * lanes_in_all + lane
@@ -186,12 +183,9 @@ def _newton_kernel(
         state = tl.load(start + place, left, 0.0)
         error = slope * error + (end - state)
         size = tl.maximum(tl.abs(state), 1.0)
-        is_tight = is_tight & (tl.abs(error) <= tight * size)
-        is_loose = is_loose & (tl.abs(error) <= loose * size)
+        is_exact = is_exact & (tl.abs(error) <= tolerance * size)
         tl.store(start + place, state + error, left)
-    is_done = is_tight | (is_loose & (before == -1))
-    result = tl.where(is_done, round_number, tl.where(is_loose, -1, 0))
-    tl.store(rounds + lane, result, left)
+    tl.store(rounds + lane, tl.where(is_exact, round_number, 0), left)
 
 
 @triton.jit
@@ -448,11 +442,11 @@ def _newton(launch: Callable[..., None], h0: Tensor, time: int) -> None:
     ends, slopes = torch.empty_like(start[1:]), torch.empty_like(start[1:])
     if chunks > 1:
         launch(GUESS, start, rounds, start[1:], slopes, counts, chunks, length)
-    tight, loose = parallel.tolerances(h0.dtype)
+    tolerance = parallel.tolerance(h0.dtype)
     for number in range(1, parallel.MAX_ROUNDS + 1):
         launch(CHUNK, start, rounds, ends, slopes, counts, chunks, length)
         _newton_kernel[(triton.cdiv(h0.numel(), LANES),)](
-            start, ends, slopes, rounds, h0.numel(), chunks, number, tight, loose, BLOCK=LANES
+            start, ends, slopes, rounds, h0.numel(), chunks, number, tolerance, BLOCK=LANES
         )
         if chunks == 1:
             break

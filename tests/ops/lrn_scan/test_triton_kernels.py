@@ -25,7 +25,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from fairseq_lrn.ops.lrn_scan import triton_kernels
 
-OTHERS = {"mask": "*i32", "rounds": "*i32", "counts": "*i64", "tight": "fp32", "loose": "fp32"}
+OTHERS = {"mask": "*i32", "rounds": "*i32", "counts": "*i64", "tolerance": "fp32"}
 POINTERS = {"kqv", "h", "grad_h", "grad_kqv"}
 STATES = {
     "h0", "grad_h0", "states", "bias", "ends", "slopes", "later_grads", "sums", "start", "later"

@@ -209,9 +209,6 @@ reuse_or_prepare() { # directory, trainpref, options...
 # Averages the end of a training run, and sets averaged to the mean or, if that is no worse on the
 # validation set, to the best checkpoint.
 average_run() { # directory of checkpoints, options of fairseq-lrn average
-  local output
-  output=$(fairseq-lrn average "$@" --user-dir "$USER_DIR")
-  averaged=$(tail -n 1 <<<"$output")
-  sed '$d' <<<"$output"
+  averaged=$(fairseq-lrn average "$@" --user-dir "$USER_DIR")
   echo "translate with $averaged"
 }

@@ -2,18 +2,19 @@
 
 With the directory of a training run, the checkpoints at its end are averaged. The mean and
 checkpoint_best.pt are compared on the validation set, and DIR/averaged.pt, which all commands
-prefer, is written only if the mean is better. The last line is the path of the better one.
+prefer, is written only if the mean is better. The output is the path of the better one.
 
 With --inputs and --output, the given checkpoints are averaged, and nothing is compared; these
 options are named as in fairseq's script.
 
 Examples:
-    fairseq-lrn average checkpoints
+    model=$(fairseq-lrn average checkpoints)
     fairseq-lrn average --inputs a.pt b.pt --output averaged.pt
     fairseq-lrn average --inputs checkpoints --num-epoch-checkpoints 5 --output averaged.pt
 """
 
 import argparse
+import logging
 import os
 import tempfile
 from typing import Optional
@@ -23,6 +24,8 @@ from fairseq_lrn.checkpoints import AVERAGED
 from fairseq_lrn.errors import InputError
 
 HELP = "average checkpoints"
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +130,7 @@ def average_run(directory: str, count: Optional[int], data: Optional[str]) -> st
     paths = (os.path.join(directory, name) for name in names)
     other = next((path for path in paths if os.path.isfile(path)), inputs[-1])
     for path in inputs:
-        print("averaging", path)
+        logger.info("averaging %s", path)
     state = checkpoints.average(inputs)
     data = data or checkpoints.task_options(state).get("data")
     with tempfile.TemporaryDirectory() as temporary:
@@ -142,7 +145,7 @@ def average_run(directory: str, count: Optional[int], data: Optional[str]) -> st
         best.value,
         mean.maximize,
     )
-    print(f"the mean is {comparison.text}")
+    logger.info("the mean is %s", comparison.text)
     if comparison.is_better:
         checkpoints.save(state, mean_path)
         checkpoints.write_comparison(comparison, directory)
@@ -150,5 +153,5 @@ def average_run(directory: str, count: Optional[int], data: Optional[str]) -> st
     if os.path.exists(mean_path):
         unused = os.path.join(directory, "averaged.unused.pt")
         os.replace(mean_path, unused)
-        print(f"an earlier {AVERAGED} is now {unused}")
+        logger.info("an earlier %s is now %s", AVERAGED, unused)
     return other

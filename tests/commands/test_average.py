@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fairseq_lrn import checkpoints
+from fairseq_lrn.commands.main import main
 
 
 @pytest.fixture
@@ -76,28 +77,32 @@ def save_run(untrained, tmp_path):
     return save
 
 
-def test_a_mean_that_is_better(run, save_run):
+def test_a_mean_that_is_better(save_run, capfd):
     directory = save_run(2.0, -2.0, 2.0)
-    lines = run("average", directory).splitlines()
-    assert lines[:2] == [f"averaging {directory / f'checkpoint{n}.pt'}" for n in (1, 2)]
-    assert lines[-2].startswith("the mean is better on the validation set than checkpoint_best.pt:")
-    assert lines[-1] == str(directory / "averaged.pt")
+    main(["average", str(directory)])
+    printed = capfd.readouterr()
+    assert printed.out == f"{directory / 'averaged.pt'}\n"  # alone, for scripts
+    for number in (1, 2):
+        assert f"averaging {directory / f'checkpoint{number}.pt'}\n" in printed.err
+    assert "the mean is better on the validation set than checkpoint_best.pt: loss" in printed.err
     # Whoever loads a model is told what it is and why.
     reason = checkpoints.preference(str(directory))
     assert reason.startswith("the mean of 2 checkpoints, better on the validation set than check")
     assert checkpoints.preferred(str(directory)) == "averaged.pt"
-    run("average", "--inputs", directory / "checkpoint1.pt", "--output", directory / "averaged.pt")
+    arguments = ["--inputs", str(directory / "checkpoint1.pt")]
+    main(["average", *arguments, "--output", str(directory / "averaged.pt")])
     reason = checkpoints.preference(str(directory))
     assert reason.endswith(f"; fairseq-lrn average {directory} compares them")
 
 
-def test_a_mean_that_is_not_better(run, save_run):
+def test_a_mean_that_is_not_better(save_run, capfd):
     directory = save_run(0.0, 2.0, 2.5)
     earlier = directory / "averaged.pt"
     checkpoints.save({"model": {}}, str(earlier))
-    lines = run("average", directory, "--last", 2).splitlines()
-    assert lines[2].startswith("the mean is not better on the validation set than checkpoint_best")
-    assert lines[-1] == str(directory / "checkpoint_best.pt")
+    main(["average", str(directory), "--last", "2"])
+    printed = capfd.readouterr()
+    assert printed.out == f"{directory / 'checkpoint_best.pt'}\n"
+    assert "the mean is not better on the validation set than checkpoint_best.pt" in printed.err
     assert not earlier.exists() and (directory / "averaged.unused.pt").exists()
     assert checkpoints.preferred(str(directory)) == "checkpoint_best.pt"
 

@@ -169,13 +169,19 @@ def test_script_refuses(command, raw, tmp_path):
         assert message in command("bash", "scripts/imdb.sh", *arguments, ok=False)
 
 
+def unit(number):
+    """A vector that is 1 at one place."""
+    return [int(place == number) for place in range(100)]
+
+
 def test_squad_script(command, tmp_path):
     """The model learns, a second run reads what the first one wrote, and other files are scored."""
     write_spans(str(tmp_path))
     valid = (tmp_path / "valid.json").read_text()
     (tmp_path / "test.json").write_text(valid.replace("valid", "test"))
     words = "lives in Where does live".lower().split()
-    (tmp_path / "glove.100d.txt").write_text("".join(f"{word}{100 * ' 0.5'}\n" for word in words))
+    vectors = [f"{word} {' '.join(map(str, unit(number)))}\n" for number, word in enumerate(words)]
+    (tmp_path / "glove.100d.txt").write_text("".join(vectors))
     run = ["bash", "scripts/squad.sh", tmp_path, "--dir", tmp_path / "runs", "--updates", "60"]
     further = ["--", "--num-workers", "0", "--lr", "0.01", "--warmup-updates", "5"]
     further += ["--hidden-size", "24", "--attention-size", "24", "--validate-interval", "10"]

@@ -208,7 +208,7 @@ class Device(NamedTuple):
 ITEM_BYTES = 4
 LOOP_TENSORS, ROUND_TENSORS, GRADIENT_TENSORS = 12, 4, 13
 ROUNDS = 2
-LAUNCHES = 2 + 2 * parallel.MAX_ROUNDS + 3
+LAUNCHES = 2 + 2 * parallel.MAX_ROUNDS + 4
 
 
 def loop_seconds(device: Device, time: int, lanes: int) -> float:

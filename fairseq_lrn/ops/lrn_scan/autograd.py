@@ -77,20 +77,26 @@ def _default(
     activation: str,
     reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
-    check_operator_call(kqv, h0, padding_mask, bias, activation)
     if dispatch.choose(h0.device.type) != "reference":
         return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)
+    return _each(lrn_scan_reference, kqv, h0, padding_mask, bias, activation, reverse)
+
+
+def _each(
+    scan: Callable[..., Tensor],
+    kqv: List[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: List[Tensor],
+    activation: str,
+    reverse: bool,
+) -> Tuple[Tensor, Tensor]:
+    """Both outputs of the operator, from a *scan* over one direction."""
+    check_operator_call(kqv, h0, padding_mask, bias, activation)
     exact = [projections.to(state_dtype(projections)) for projections in kqv]
-    states = scan_each_direction(
-        lrn_scan_reference, exact, h0, padding_mask, bias, activation, reverse
-    )
-    return _rounded(states, kqv[0])
-
-
-def _rounded(states: Tensor, kqv: Tensor) -> Tuple[Tensor, Tensor]:
-    """Both outputs of the operator, of which the second one is empty without rounding."""
-    if is_half(kqv):
-        return states.to(kqv.dtype), states
+    states = scan_each_direction(scan, exact, h0, padding_mask, bias, activation, reverse)
+    if is_half(kqv[0]):
+        return states.to(kqv[0].dtype), states
     return states, states.new_empty(0)
 
 
@@ -110,36 +116,6 @@ def _default_backward(
         )
     return _each_backward(
         lrn_scan_backward_reference,
-        *(grad_h, kqv, h0, padding_mask, bias, states, activation, reverse),
-    )
-
-
-def _parallel(
-    kqv: List[Tensor],
-    h0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    activation: str,
-    reverse: bool,
-) -> Tuple[Tensor, Tensor]:
-    check_operator_call(kqv, h0, padding_mask, bias, activation)
-    scan = parallel.lrn_scan_parallel
-    states = scan_each_direction(scan, kqv, h0, padding_mask, bias, activation, reverse)
-    return _rounded(states, kqv[0])
-
-
-def _parallel_backward(
-    grad_h: Tensor,
-    kqv: List[Tensor],
-    h0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    states: Tensor,
-    activation: str,
-    reverse: bool,
-) -> Tuple[List[Tensor], Tensor]:
-    return _each_backward(
-        parallel.lrn_scan_parallel_backward,
         *(grad_h, kqv, h0, padding_mask, bias, states, activation, reverse),
     )
 
@@ -227,7 +203,11 @@ def _autograd(
 
 for _name, _forward, _backward in (
     (LOOP, _default, _default_backward),
-    (PARALLEL, _parallel, _parallel_backward),
+    (
+        PARALLEL,
+        partial(_each, parallel.lrn_scan_parallel),
+        partial(_each_backward, parallel.lrn_scan_parallel_backward),
+    ),
 ):
     LIBRARY.impl(_name, _fake, "Meta")
     LIBRARY.impl(f"{_name}_backward", _fake_backward, "Meta")

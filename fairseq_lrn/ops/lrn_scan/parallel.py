@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq_lrn.ops.lrn_scan.reference import (
+    lrn_scan_backward_reference,
     lrn_scan_reference,
     lrn_step,
     lrn_step_backward,
@@ -61,14 +62,15 @@ _counts: Dict[torch.device, Tensor] = {}
 
 def parallel_counts() -> ParallelCounts:
     """The :class:`ParallelCounts` of all devices together, since the start of the process."""
-    total = sum((count.cpu() for count in _counts.values()), torch.zeros(3, dtype=torch.long))
-    return ParallelCounts(*total.tolist())
+    counts = [count.tolist() for count in _counts.values()]
+    return ParallelCounts(*(sum(column) for column in zip([0, 0, 0], *counts)))
 
 
 def counter(device: torch.device) -> Tensor:
     """The counts of a device, three int64 as in :class:`ParallelCounts`, to add to in place."""
     if device not in _counts:
-        _counts[device] = torch.zeros(3, dtype=torch.long, device=device)
+        with torch.inference_mode(False):  # tensors of that mode cannot change outside of it
+            _counts[device] = torch.zeros(3, dtype=torch.long, device=device)
     return _counts[device]
 
 
@@ -99,7 +101,7 @@ class Solution(NamedTuple):
 def tolerance(dtype: torch.dtype) -> float:
     """Error of the states between chunks that counts as rounding, relative to the larger of 1 and
     the state."""
-    return 1e-6 if dtype == torch.float32 else 1e-11
+    return 1e-6 if dtype == torch.float32 else 1e-14
 
 
 def lrn_scan_parallel(
@@ -161,7 +163,9 @@ def solve(
         left = rounds == 0
         states = torch.where(left, found, states)
         error = _scan_by_doubling(slopes[:-1], found[:-1, -1] - start[1:])
-        size = (error.abs() / start[1:].abs().clamp(min=1.0)).amax(0) if len(error) else 0 * h0
+        size = torch.zeros_like(start[0])
+        if len(error) > 0:  # a single chunk has nothing to correct
+            size = (error.abs() / start[1:].abs().clamp(min=1.0)).amax(0)
         # A comparison with NaN is false: such a lane is not exact.
         rounds = rounds.masked_fill(left & (size <= tolerance(dtype)), number)
         if bool((rounds > 0).all()):
@@ -173,7 +177,8 @@ def solve(
     lanes = (rounds == 0).nonzero(as_tuple=True)
     if len(lanes[0]) > 0:
         steps_in_order = torch.arange(time, device=states.device).unsqueeze(1)
-        exact = _step_by_step(lanes, kqv, h0, padding_mask, bias, activation, reverse)
+        chosen = _chosen(lanes, kqv, h0, padding_mask, bias)
+        exact = lrn_scan_reference(*chosen, None, activation, reverse).squeeze(-1)
         states = states.index_put((steps_in_order, *lanes), exact)
     return Solution(states, rounds)
 
@@ -191,7 +196,8 @@ def lrn_scan_parallel_backward(
 ) -> Tuple[Tensor, Tensor]:
     """The gradients of *kqv* and *h0*: one linear recurrence from the last step to the first.
 
-    It has no rounds, as the states are known.
+    It has no rounds, as the states are known. Lanes in which a product of slopes overflows are
+    computed step by step: their gradient may be finite.
 
     Args:
         grad_h, kqv, h0, padding_mask, bias, states, activation, reverse: see
@@ -220,7 +226,23 @@ def lrn_scan_parallel_backward(
     if padding is not None:
         grad_kqv = grad_kqv.masked_fill(padding, 0.0)
         grad_before = torch.where(padding, grad, grad_before)
-    return grad_kqv.to(kqv.dtype), grad_before[-1 if reverse else 0].to(h0.dtype)
+    grad_h0 = grad_before[-1 if reverse else 0]
+    lanes = grad.isfinite().all(0).logical_not().nonzero(as_tuple=True)
+    if len(lanes[0]) > 0:
+        sentences, features = lanes
+        chosen = _chosen(lanes, kqv, h0, padding_mask, bias)
+        exact_kqv, exact_h0 = lrn_scan_backward_reference(
+            grad_h[:, sentences, features].unsqueeze(-1),
+            *chosen,
+            None,
+            states[:, sentences, features].unsqueeze(-1),
+            activation,
+            reverse,
+        )
+        gates_apart = grad_kqv.unflatten(-1, (-1, h0.size(-1)))  # T x B x 3H to T x B x 3 x H
+        gates_apart[:, sentences, :, features] = exact_kqv.transpose(0, 1)
+        grad_h0 = grad_h0.index_put(lanes, exact_h0.squeeze(-1))
+    return grad_kqv.to(kqv.dtype), grad_h0.to(h0.dtype)
 
 
 def linear_scan(slopes: Tensor, shifts: Tensor, chunk: Optional[int] = None) -> Tensor:
@@ -336,27 +358,32 @@ class _Steps:
         return torch.stack(states, dim=1), slopes
 
 
-def _step_by_step(
+def _chosen(
     lanes: Tuple[Tensor, ...],
     kqv: Tensor,
     h0: Tensor,
     padding_mask: Optional[Tensor],
     bias: Optional[Tensor],
-    activation: str,
-    reverse: bool,
-) -> Tensor:
-    """The states ``T x N`` of N lanes, given by sentence and feature."""
+) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    """The arguments of N lanes, which become sentences with one feature each.
+
+    Args:
+        lanes: sentence and feature of each lane.
+        kqv, h0, padding_mask, bias: see :func:`solve`.
+
+    Returns:
+        projections with their bias ``T x N x 3`` (or 4), in the type of the states, initial states
+        ``N x 1``, and padding ``T x N``.
+    """
     sentences, features = lanes
-    # T x B x 3H to T x N x 3: each lane becomes a sentence with one feature.
+    dtype = state_dtype(kqv)
+    # T x B x 3H to T x N x 3
     gates = kqv.unflatten(-1, (-1, h0.size(-1)))[:, sentences, :, features].transpose(0, 1)
+    gates = gates.to(dtype)
     if bias is not None:
-        gates = gates.to(state_dtype(kqv)) + bias.unflatten(0, (-1, h0.size(-1)))[:, features].t()
+        gates = gates + bias.to(dtype).unflatten(0, (-1, h0.size(-1)))[:, features].t()
     padding = None if padding_mask is None else padding_mask[:, sentences]
-    initial = h0[sentences, features].unsqueeze(-1)
-    states = lrn_scan_reference(
-        gates.to(state_dtype(kqv)), initial, padding, None, activation, reverse
-    )
-    return states.squeeze(-1)
+    return gates, h0[sentences, features].unsqueeze(-1).to(dtype), padding
 
 
 def _first_guess(steps: _Steps, h0: Tensor, warm_up: int) -> Tensor:

@@ -182,23 +182,32 @@ def _newton_kernel(
         slope = tl.load(slopes + place - lanes_in_all, left, 0.0)
         state = tl.load(start + place, left, 0.0)
         error = slope * error + (end - state)
-        size = tl.maximum(tl.abs(state), 1.0)
-        is_exact = is_exact & (tl.abs(error) <= tolerance * size)
+        # A quotient, as the product of an infinite state would be above any error.
+        size = tl.abs(error) / tl.maximum(tl.abs(state), 1.0)
+        is_exact = is_exact & (size <= tolerance)
         tl.store(start + place, state + error, left)
     tl.store(rounds + lane, tl.where(is_exact, round_number, 0), left)
 
 
 @triton.jit
-def _later_kernel(sums, slopes, later, lanes_in_all, chunks, BLOCK: tl.constexpr):
-    """The gradient of the state after each chunk, from the chunks after it; all ``C x lanes``."""
+def _later_kernel(sums, slopes, later, done, lanes_in_all, chunks, BLOCK: tl.constexpr):
+    """The gradient of the state after each chunk, from the chunks after it; all ``C x lanes``.
+
+    In *done*, a lane has 1, or 0 where an infinite slope or gradient makes the result useless.
+    """
     lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     lanes = lane < lanes_in_all
     grad = tl.zeros([BLOCK], later.dtype.element_ty)
+    is_finite = lanes
     for back in tl.range(0, chunks):
         place = tl.cast(chunks - 1 - back, tl.int64) * lanes_in_all + lane
         tl.store(later + place, grad, lanes)
         sum = tl.load(sums + place, lanes, 0.0)
-        grad = tl.load(slopes + place, lanes, 0.0) * grad + sum
+        slope = tl.load(slopes + place, lanes, 0.0)
+        grad = slope * grad + sum
+        # The difference of infinite or undefined numbers is undefined, and unequal to zero.
+        is_finite = is_finite & (slope - slope == 0.0) & (grad - grad == 0.0)
+    tl.store(done + lane, is_finite.to(tl.int32), lanes)
 
 
 @triton.jit
@@ -211,6 +220,7 @@ def _backward_kernel(
     states,
     grad_kqv,
     grad_h0,
+    done,
     later_grads,
     sums,
     slopes,
@@ -237,17 +247,22 @@ def _backward_kernel(
     PART: tl.constexpr,
 ):
     # PART: WHOLE all steps, SUM the slope of a chunk and its own share of the gradient before it,
-    # or CHUNK one chunk, with the gradient that comes from later chunks.
+    # CHUNK one chunk, with the gradient that comes from later chunks, or LEFT all steps of the
+    # lanes for which chunks do not work.
     sentence = tl.program_id(0).to(tl.int64)
     feature = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     lanes = feature < hidden
     lane = sentence * hidden + feature
     first, last = 0, time
-    if PART != WHOLE:
+    if PART == CHUNK or PART == SUM:
         chunk = tl.program_id(2).to(tl.int64)
         lane += chunk * tl.num_programs(0) * hidden  # C x B x H
         first = tl.program_id(2) * length
         last = tl.minimum(first + length, time)
+    if PART == CHUNK or PART == LEFT:
+        is_done = tl.load(done + sentence * hidden + feature, lanes, PART == LEFT) != 0
+        lanes = lanes & (is_done == (PART == CHUNK))
+        last = tl.where(tl.max(lanes.to(tl.int32), 0) > 0, last, first)
     kqv += sentence * kqv_batch_stride + feature
     grad_kqv += sentence * grad_kqv_batch_stride + feature
     grad_h += sentence * grad_batch_stride + feature
@@ -330,28 +345,6 @@ def _backward_kernel(
         tl.store(place, grad_state.to(grad_h0.dtype.element_ty), lanes)
 
 
-def _forward(
-    kqv: List[Tensor],
-    h0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    activation: str,
-    reverse: bool,
-) -> Tuple[Tensor, Tensor]:
-    return _run_forward(kqv, h0, padding_mask, bias, activation, reverse, _loop)
-
-
-def _forward_parallel(
-    kqv: List[Tensor],
-    h0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    activation: str,
-    reverse: bool,
-) -> Tuple[Tensor, Tensor]:
-    return _run_forward(kqv, h0, padding_mask, bias, activation, reverse, _newton)
-
-
 def _run_forward(
     kqv: List[Tensor],
     h0: Tensor,
@@ -361,6 +354,7 @@ def _run_forward(
     reverse: bool,
     method: Callable[[Callable[..., None], Tensor, int], None],
 ) -> Tuple[Tensor, Tensor]:
+    """The operator's kernel; *method* launches what computes one direction."""
     check_operator_call(kqv, h0, padding_mask, bias, activation)
     time, batch, _ = kqv[0].shape
     hidden = h0.size(-1)
@@ -453,36 +447,6 @@ def _newton(launch: Callable[..., None], h0: Tensor, time: int) -> None:
     launch(LEFT, h0, rounds, h0, h0, counts)
 
 
-def _backward(
-    grad_h: Tensor,
-    kqv: List[Tensor],
-    h0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    states: Tensor,
-    activation: str,
-    reverse: bool,
-) -> Tuple[List[Tensor], Tensor]:
-    return _run_backward(
-        grad_h, kqv, h0, padding_mask, bias, states, activation, reverse, in_parallel=False
-    )
-
-
-def _backward_parallel(
-    grad_h: Tensor,
-    kqv: List[Tensor],
-    h0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    states: Tensor,
-    activation: str,
-    reverse: bool,
-) -> Tuple[List[Tensor], Tensor]:
-    return _run_backward(
-        grad_h, kqv, h0, padding_mask, bias, states, activation, reverse, in_parallel=True
-    )
-
-
 def _run_backward(
     grad_h: Tensor,
     kqv: List[Tensor],
@@ -492,8 +456,9 @@ def _run_backward(
     states: Tensor,
     activation: str,
     reverse: bool,
-    in_parallel: bool,
+    method: Callable[[Callable[..., None], Tensor, int], None],
 ) -> Tuple[List[Tensor], Tensor]:
+    """The kernel of its gradient; *method* launches what computes one direction."""
     time, batch, _ = kqv[0].shape
     hidden = h0.size(-1)
     grad_h = _with_contiguous_rows(grad_h)
@@ -519,10 +484,7 @@ def _run_backward(
             **_options(projections, h0, padding_mask, bias, activation),
         )
         with _on_device_of(grad_h):
-            if in_parallel:
-                _sum_chunks(launch, states.new_empty(batch, hidden), time)
-            else:
-                launch(WHOLE, states, states, states)
+            method(launch, states.new_empty(batch, hidden), time)
     return grad_kqv, grad_h0
 
 
@@ -537,6 +499,7 @@ def _launch_backward(
     grad_kqv: Tensor,
     grad_h0: Tensor,
     part: tl.constexpr,
+    done: Tensor,
     later: Tensor,
     sums: Tensor,
     slopes: Tensor,
@@ -553,6 +516,7 @@ def _launch_backward(
         states,
         grad_kqv,
         grad_h0,
+        done,
         later,
         sums,
         slopes,
@@ -569,16 +533,23 @@ def _launch_backward(
     )
 
 
-def _sum_chunks(launch: Callable[..., None], lanes: Tensor, time: int) -> None:
-    """The gradient of all chunks at once; *lanes* is ``B x H`` in the type of the states."""
+def _loop_backward(launch: Callable[..., None], lanes: Tensor, time: int) -> None:
+    """All steps in order, as :func:`_loop`; *lanes* is ``B x H`` in the type of the states."""
+    launch(WHOLE, lanes, lanes, lanes, lanes)
+
+
+def _newton_backward(launch: Callable[..., None], lanes: Tensor, time: int) -> None:
+    """All chunks at once, except in lanes whose slopes overflow."""
     length = parallel.gpu_chunk_length(time, lanes.numel())
     chunks = triton.cdiv(time, length)
+    done = torch.empty_like(lanes, dtype=torch.int32)
     later, sums, slopes = (lanes.new_empty(chunks, *lanes.shape) for _ in range(3))
-    launch(SUM, later, sums, slopes, chunks, length)
+    launch(SUM, done, later, sums, slopes, chunks, length)
     _later_kernel[(triton.cdiv(lanes.numel(), LANES),)](
-        sums, slopes, later, lanes.numel(), chunks, BLOCK=LANES
+        sums, slopes, later, done, lanes.numel(), chunks, BLOCK=LANES
     )
-    launch(CHUNK, later, sums, slopes, chunks, length)
+    launch(CHUNK, done, later, sums, slopes, chunks, length)
+    launch(LEFT, done, later, sums, slopes)
 
 
 _TRITON_TYPE = {torch.float32: tl.float32, torch.float64: tl.float64}
@@ -630,15 +601,16 @@ def _on_device_of(tensor: Tensor):
 def compile_kernels(device_type: str) -> None:
     """Run both kernels once, so that they are compiled; raises any error of the compiler."""
     kqv, h0 = torch.zeros(1, 1, 3, device=device_type), torch.zeros(1, 1, 1, device=device_type)
-    h, _ = _forward([kqv], h0, None, [], "tanh", False)
-    _backward(h, [kqv], h0, None, [], h, "tanh", False)
+    h, _ = _run_forward([kqv], h0, None, [], "tanh", False, _loop)
+    _run_backward(h, [kqv], h0, None, [], h, "tanh", False, _loop_backward)
 
 
 def register_kernels(device_type: str) -> None:
     """Register these as the operator's kernels for ``"cuda"`` or, interpreted, for ``"cpu"``."""
     for name, forward, backward in (
-        ("lrn_scan", _forward, _backward),
-        ("lrn_scan_parallel", _forward_parallel, _backward_parallel),
+        ("lrn_scan", _loop, _loop_backward),
+        ("lrn_scan_parallel", _newton, _newton_backward),
     ):
-        LIBRARY.impl(name, forward, device_type.upper())
-        LIBRARY.impl(f"{name}_backward", backward, device_type.upper())
+        key = device_type.upper()
+        LIBRARY.impl(name, partial(_run_forward, method=forward), key)
+        LIBRARY.impl(f"{name}_backward", partial(_run_backward, method=backward), key)

@@ -34,7 +34,7 @@ def inputs(time, gates=3, spread=1.0, dtype=torch.float64, padding=0.2, seed=0):
 @pytest.fixture
 def short_chunks(monkeypatch):
     for name in ("chunk_length", "gpu_chunk_length"):
-        monkeypatch.setattr(parallel, name, lambda *size: 4)
+        monkeypatch.setattr(parallel, name, lambda *size: 4 if INTERPRETED else 8)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -79,7 +79,7 @@ def test_any_chunk(time, chunk, warm_up):
 def test_lanes_that_are_not_exact_go_step_by_step(short_chunks, monkeypatch, reverse):
     """One round is too few: nothing but the steps themselves can be right then."""
     monkeypatch.setattr(parallel, "MAX_ROUNDS", 1)
-    kqv, h0, mask, bias = inputs(13, spread=4.0)
+    kqv, h0, mask, bias = inputs(13 if INTERPRETED else 30, spread=4.0)
     mask[:, 1] = True  # states that only pass through are exact, so this sentence is
     before = parallel_counts()
     options = {"bias": bias, "activation": "identity", "reverse": reverse}
@@ -109,6 +109,63 @@ def test_nan_stays_in_its_lane(short_chunks):
     expected = lrn_scan(kqv, h0, mask, bias=bias, backend="reference")
     torch.testing.assert_close(found, expected, equal_nan=True)
     assert found[:, 0, 1].isnan().any() and found.isnan().sum() <= len(kqv)
+
+
+def one_lane():
+    """k, q, v of one lane, zero at 192 steps, and ``T x 1 x 3`` of them."""
+    kqv = torch.zeros(192, 1, 3)
+    return (*kqv[:, 0].unbind(1), kqv)
+
+
+def test_correction_that_overflows():
+    """It makes the next guess infinite; that is not exact."""
+    k, q, v, kqv = one_lane()
+    k[:], q[:] = -50.0, 50.0
+    k[80], q[80:128], v[80:128] = 0.0, -50.0, 100.0
+    h0 = torch.full((1, 1), -200.0)
+    expected = lrn_scan(kqv, h0, activation="identity", backend="reference")
+    assert expected.isfinite().all()
+    found = lrn_scan(kqv, h0, activation="identity", backend="parallel")
+    torch.testing.assert_close(found, expected)
+
+
+def test_slopes_that_overflow():
+    """Their product is infinite where the gradient is zero; the gradient of the loop is finite."""
+    k, q, v, kqv = one_lane()
+    q[:] = -1e6
+    v[80:128], k[81:128] = 100.0, -50.0
+    leaves = [kqv.requires_grad_(), torch.zeros(1, 1).requires_grad_()]
+    results = []
+    for backend in ("reference", "parallel"):
+        h = lrn_scan(*leaves, activation="identity", backend=backend)
+        results.append(torch.autograd.grad(h[:70].sum(), leaves))
+    assert all(grad.isfinite().all() for grad in results[0])
+    for expected, found in zip(*results):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_both_directions(dtype):
+    """With chunks of the usual length."""
+    kqv, h0, mask, bias = inputs(70, dtype=dtype)
+    both, leaf = torch.stack([h0, -h0]), kqv.requires_grad_()
+    results = []
+    for backend in ("reference", "parallel"):
+        h = lrn_scan([leaf, leaf.flip(0)], both, mask, bias=[bias, bias], backend=backend)
+        results.append((h, torch.autograd.grad(h, leaf, torch.ones_like(h))[0]))
+    tolerance = 0.02 if dtype == torch.bfloat16 else 1e-12
+    for expected, found in zip(*results):
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_counts_in_inference_mode_and_on_other_default_devices(monkeypatch):
+    monkeypatch.setattr(parallel, "_counts", {})
+    kqv, h0, _, _ = inputs(5, dtype=torch.float32)
+    with torch.inference_mode():
+        lrn_scan(kqv, h0, backend="parallel")
+    lrn_scan(kqv, h0, backend="parallel")
+    with torch.device("meta"):
+        assert parallel_counts().lanes == 2 * BATCH * HIDDEN
 
 
 @pytest.mark.parametrize("chunk", [None, 1, 3, 100])

@@ -16,6 +16,8 @@ def why_no_triton():
     return f"Triton {version} is too old" if int(version.split(".")[0]) < 3 else None
 
 
+# The tests in test_parallel.py that run the kernels.
+KERNELS = "loop_s or step_by_step or nan or overflow or both_directions or inference_mode"
 needs_triton = pytest.mark.skipif(why_no_triton() is not None, reason=str(why_no_triton()))
 # Compiles both kernels to machine code of a GPU generation. What they load must be fetched
 # ahead, by asynchronous copies: otherwise each step waits for memory.
@@ -25,7 +27,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from fairseq_lrn.ops.lrn_scan import triton_kernels
 
-OTHERS = {"mask": "*i32", "rounds": "*i32", "counts": "*i64", "tolerance": "fp32"}
+OTHERS = {"mask": "*i32", "rounds": "*i32", "done": "*i32", "counts": "*i64", "tolerance": "fp32"}
 POINTERS = {"kqv", "h", "grad_h", "grad_kqv"}
 STATES = {
     "h0", "grad_h0", "states", "bias", "ends", "slopes", "later_grads", "sums", "start", "later"
@@ -57,7 +59,7 @@ def compiled(name, dtype, **constants):
 
 PARTS = {
     "_forward_kernel": ("WHOLE", "LEFT", "GUESS", "CHUNK"),
-    "_backward_kernel": ("WHOLE", "SUM", "CHUNK"),
+    "_backward_kernel": ("WHOLE", "SUM", "CHUNK", "LEFT"),
 }
 VARIANTS = [  # type, output gate, mask and bias, reverse
     ("fp32", False, True, False), ("bf16", False, True, False), ("fp32", True, False, True),
@@ -95,7 +97,7 @@ def run(root, *command, **environment):
 @needs_triton
 def test_in_the_interpreter(root):
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    parallel = ["tests/ops/lrn_scan/test_parallel.py", "-k", "loop_s or step_by_step or nan"]
+    parallel = ["tests/ops/lrn_scan/test_parallel.py", "-k", KERNELS]
     for tests in (["tests/ops/lrn_scan/test_agreement.py"], parallel):
         result = run(root, *command, *tests, TRITON_INTERPRET="1")
         assert result.returncode == 0, result.stdout

@@ -3,12 +3,13 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import pickle
 import re
 import tempfile
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 import torch
 
@@ -177,7 +178,9 @@ class Comparison(NamedTuple):
 
     @property
     def is_better(self) -> bool:
-        """Whether the mean is better than the other checkpoint."""
+        """Whether the mean is better than the other checkpoint, whose value may be undefined."""
+        if math.isnan(self.value):
+            return not math.isnan(self.mean)
         return self.mean > self.value if self.maximize else self.mean < self.value
 
     @property
@@ -185,8 +188,8 @@ class Comparison(NamedTuple):
         """The comparison in words."""
         word = "better" if self.is_better else "not better"
         return (
-            f"{word} on the validation set than {self.other}: {self.metric} {self.mean:.4g} "
-            f"against {self.value:.4g}"
+            f"{word} on the validation set than {self.other}: {self.metric} {self.mean:.6g} "
+            f"against {self.value:.6g}"
         )
 
 
@@ -198,7 +201,8 @@ def read_comparison(directory: str) -> Optional[Comparison]:
         if os.path.getmtime(path) < os.path.getmtime(mean):
             return None
         with open(path, encoding="utf-8") as file:
-            return Comparison(**json.load(file))
+            comparison = Comparison(**json.load(file))
+        return comparison if comparison.text else None  # a damaged file has no text
     except (OSError, ValueError, TypeError):
         return None
 
@@ -346,9 +350,9 @@ def find(
 def last_of_run(directory: str, count: Optional[int] = None) -> List[str]:
     """The checkpoints at the end of a training run, whose mean is worth a try.
 
-    They are those saved every so many updates, if there are any, otherwise those saved after each
-    epoch; and in any case the end of training, which may be within an epoch. By default they belong
-    to the last sixth of the updates, at most ten: earlier ones would make the mean worse.
+    They are those saved every so many updates, or those saved after each epoch, whichever are more;
+    and in any case the end of training, which may be within an epoch. By default they belong to the
+    last sixth of the updates, at most ten: earlier ones would make the mean worse.
 
     Args:
         directory: directory of checkpoints of one training run.
@@ -364,23 +368,27 @@ def last_of_run(directory: str, count: Optional[int] = None) -> List[str]:
         names = os.listdir(directory)
     except OSError as error:
         raise InputError(f"cannot read {directory}: {error.strerror or error}") from error
-    numbered: List[Tuple[int, str]] = []
+    latest = os.path.join(directory, "checkpoint_last.pt")
+    end = [latest] if os.path.isfile(latest) else []
+    updates = {latest: _updates(latest)} if end else {}
+    kinds: List[List[str]] = []
+    limit = MOST_OF_MEAN if count is None else count
     for pattern in (UPDATE, EPOCH):
         matches = [match for match in map(pattern.fullmatch, names) if match]
-        numbered = sorted((int(match.group(1)), match.group()) for match in matches)
-        if numbered:
-            break
-    latest = [os.path.join(directory, name) for _, name in reversed(numbered)]
-    newest = os.path.join(directory, "checkpoint_last.pt")
-    if os.path.exists(newest) and not (latest and _updates(newest) == _updates(latest[0])):
-        latest.insert(0, newest)
-    if not latest:
+        matches.sort(key=lambda match: int(match.group(1)), reverse=True)
+        paths = []
+        for match in matches[:limit]:
+            path = os.path.join(directory, match.group())
+            updates[path] = int(match.group(1)) if pattern is UPDATE else _updates(path)
+            paths.append(path)
+        has_end = bool(end and paths) and updates[paths[0]] == updates[latest]
+        kinds.append((paths if has_end else end + paths)[:limit])
+    start = max(updates.values(), default=0) * (1 - SHARE_OF_MEAN)
+    kept = [[path for path in paths if updates[path] >= start] for paths in kinds]
+    chosen = max(range(len(kept)), key=lambda kind: len(kept[kind]))
+    if not kept[chosen]:
         raise InputError(f"{directory} has no checkpoints: give the --save-dir of a training run")
-    if count is not None:
-        return latest[:count][::-1]
-    start = _updates(latest[0]) * (1 - SHARE_OF_MEAN)
-    kept = [path for path in latest[:MOST_OF_MEAN] if path == latest[0] or _updates(path) >= start]
-    return kept[::-1]
+    return (kept if count is None else kinds)[chosen][::-1]
 
 
 def _updates(path: str) -> int:

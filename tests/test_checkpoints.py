@@ -1,6 +1,7 @@
 """Finding, averaging, safe loading and saving of checkpoints."""
 
 import argparse
+import json
 import os
 
 import numpy
@@ -272,7 +273,37 @@ def test_the_end_of_a_run(tmp_path):
     assert found() == ["checkpoint11.pt", "checkpoint12.pt", "checkpoint_last.pt"]
     assert found(2) == ["checkpoint12.pt", "checkpoint_last.pt"]
     assert len(found(99)) == 13
-    for number in range(90, 121):
+    save("checkpoint_1_50.pt", 50)  # left over, and long before the end
+    assert found() == ["checkpoint11.pt", "checkpoint12.pt", "checkpoint_last.pt"]
+    for number in range(1150, 1201, 5):
         save(f"checkpoint_3_{number}.pt", number)
-    save("checkpoint_last.pt", 120)
-    assert found() == [f"checkpoint_3_{number}.pt" for number in range(111, 121)]
+    save("checkpoint_last.pt", 1200)
+    assert found() == [f"checkpoint_3_{number}.pt" for number in range(1155, 1201, 5)]
+
+
+@pytest.mark.parametrize(
+    "mean, value, maximize, expected",
+    [
+        (1.0, 2.0, False, True),
+        (1.0, 2.0, True, False),
+        (2.0, 2.0, False, False),
+        (1.0, float("nan"), False, True),
+        (float("nan"), 2.0, False, False),
+        (float("nan"), float("nan"), True, False),
+    ],
+)
+def test_better(mean, value, maximize, expected):
+    names = ["a.pt", "b.pt"]
+    assert checkpoints.Comparison(names, "x", mean, "c.pt", value, maximize).is_better == expected
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"mean": null}', "not JSON"])
+def test_damaged_comparison(tmp_path, text):
+    whole = checkpoints.Comparison(["a.pt"], "loss", 1.0, "b.pt", 2.0, False)
+    for name in ("averaged.pt", "averaged.json"):
+        (tmp_path / name).touch()
+    checkpoints.write_comparison(whole, str(tmp_path))
+    assert checkpoints.read_comparison(str(tmp_path)) == whole
+    damaged = {**whole._asdict(), "mean": None} if "null" in text else None
+    (tmp_path / "averaged.json").write_text(json.dumps(damaged) if damaged else text)
+    assert checkpoints.read_comparison(str(tmp_path)) is None

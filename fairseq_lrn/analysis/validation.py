@@ -1,11 +1,13 @@
 """The value of a checkpoint's metric on the validation set."""
 
+import os
 from typing import Any, NamedTuple, Optional
 
 import torch
 from fairseq import checkpoint_utils, utils
 from fairseq.logging import metrics
 
+from fairseq_lrn import checkpoints
 from fairseq_lrn.errors import InputError
 
 
@@ -31,20 +33,27 @@ def validate(path: str, data: Optional[str] = None) -> Score:
         data: directory of the binarised data; None: that of the training run.
 
     Raises:
-        InputError: the data are missing, or the run's metric is not known to its criterion.
+        InputError: the data are missing, the checkpoint cannot be used without its user directory,
+            or validation does not compute the metric of the training run.
+
+    Source: fairseq's ``fairseq_cli/validate.py``, which prints the values and does not return them.
     """
+    if data is None:
+        data = checkpoints.task_options(checkpoints.load(path)).get("data")
+    if data is not None and not all(map(os.path.isdir, checkpoints.split_paths(data))):
+        raise InputError(f"{path} needs its data, and {data} is not a directory: give --data DIR")
     try:
         models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
             [path], {} if data is None else {"data": data}
         )
         subset = cfg.dataset.valid_subset.split(",")[0]
         task.load_dataset(subset, combine=False, epoch=1, task_cfg=cfg.task)
-    except Exception as error:  # fairseq raises many types; the data are missing or others'
+        criterion = task.build_criterion(cfg.criterion).eval()
+    except Exception as error:  # fairseq raises many types
         raise InputError(
-            f"{path} cannot be validated: {error} (if its data were moved, give --data DIR)"
+            f"{path} cannot be validated with the data {data}: {type(error).__name__}: {error}"
         ) from error
     model = models[0].eval()
-    criterion = task.build_criterion(cfg.criterion).eval()
     batches = _batches(task, model, cfg, subset)
     with metrics.aggregate(new_root=True) as aggregated, torch.no_grad():
         outputs = [task.valid_step(sample, model, criterion)[2] for sample in batches]

@@ -120,23 +120,28 @@ def average_run(directory: str, count: Optional[int], data: Optional[str]) -> st
         path of the checkpoint to use.
 
     Raises:
-        InputError: the checkpoints or the data cannot be used.
+        InputError: the checkpoints or the data cannot be used, or the directory cannot be written.
     """
     from fairseq_lrn.analysis.validation import validate
 
     inputs = checkpoints.last_of_run(directory, count)
+    if not os.access(directory, os.W_OK):
+        raise InputError(f"cannot write to {directory}, which gets {AVERAGED}: copy it")
     mean_path = os.path.join(directory, AVERAGED)
     names = ("checkpoint_best.pt", "checkpoint_last.pt")
     paths = (os.path.join(directory, name) for name in names)
     other = next((path for path in paths if os.path.isfile(path)), inputs[-1])
+    if len(inputs) == 1:
+        logger.info("there is no mean of one checkpoint, %s", inputs[0])
+        return other
     for path in inputs:
         logger.info("averaging %s", path)
     state = checkpoints.average(inputs)
-    data = data or checkpoints.task_options(state).get("data")
     with tempfile.TemporaryDirectory() as temporary:
         candidate = os.path.join(temporary, AVERAGED)
         checkpoints.save(state, candidate)
-        mean, best = validate(candidate, data), validate(other, data)
+        # The checkpoint first: a message about it names a file that the user has.
+        best, mean = validate(other, data), validate(candidate, data)
     comparison = checkpoints.Comparison(
         [os.path.basename(path) for path in inputs],
         mean.metric,

@@ -66,7 +66,8 @@ class PairInput(WordInput):
             characters, other_characters: characters of each word, ``B x T x L`` and ``B x S x L``.
 
         Returns:
-            ``T x B x C`` and ``S x B x C``, with zeros at padding.
+            ``T x B x C`` and ``S x B x C``. At padding there are zeros, beside which a window may
+            have words.
         """
         x, y = super().forward(tokens, characters), super().forward(other, other_characters)
         parts: Tuple[List[Tensor], List[Tensor]] = ([x], [y])

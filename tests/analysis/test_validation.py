@@ -38,5 +38,10 @@ def test_another_metric(path, prepared_data, tmp_path):
 
 
 def test_data_that_were_moved(path, tmp_path):
-    with pytest.raises(InputError, match="cannot be validated: .*were moved, give --data"):
+    absent = str(tmp_path / "absent")
+    with pytest.raises(InputError, match=f"needs its data, and {absent} is not .*give --data DIR"):
+        validate(path, absent)
+    with pytest.raises(
+        InputError, match="cannot be validated with the data .*Could not infer language"
+    ):
         validate(path, str(tmp_path))

@@ -107,10 +107,19 @@ def test_a_mean_that_is_not_better(save_run, capfd):
     assert checkpoints.preferred(str(directory)) == "checkpoint_best.pt"
 
 
+def test_one_checkpoint_has_no_mean(save_run, capfd):
+    directory = save_run(0.0, 1.0)
+    main(["average", str(directory)])
+    printed = capfd.readouterr()
+    assert printed.out == f"{directory / 'checkpoint_best.pt'}\n"
+    assert "there is no mean of one checkpoint" in printed.err
+    assert not (directory / "averaged.pt").exists()
+
+
 def test_data_that_were_moved(refuse, run, save_run, prepared_data):
     directory = save_run(2.0, -2.0, 2.0)
     message = refuse("average", directory, "--data", directory / "absent")
-    assert "(if its data were moved, give --data DIR)" in message
+    assert "checkpoint_best.pt needs its data" in message and "give --data DIR" in message
     assert not (directory / "averaged.pt").exists()
     assert run("average", directory, "--data", prepared_data).endswith("averaged.pt\n")
 

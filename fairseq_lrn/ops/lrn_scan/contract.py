@@ -50,10 +50,7 @@ def check_contract(
         _check_mask(padding_mask, time, batch, h0.device)
     if bias:
         _check_bias(bias, len(kqv), width, h0.device)
-    masks = [] if padding_mask is None else [padding_mask]
-    for tensor in (*kqv, h0, *masks, *bias):
-        if tensor.layout != torch.strided:
-            raise TypeError(f"all tensors must be dense (torch.strided), not {tensor.layout}")
+    _check_dense(*kqv, h0, padding_mask, *bias)
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {ACTIVATIONS}, not {activation!r}")
 
@@ -74,6 +71,24 @@ def check_operator_call(
         check_contract(kqv, h0, padding_mask, bias, activation)
     except (TypeError, ValueError) as error:
         raise RuntimeError(f"fairseq_lrn::lrn_scan: {error}") from error
+
+
+def check_dense_operands(*tensors: Optional[Tensor]) -> None:
+    """Refuse sparse tensors (None is ignored) in a direct call of an operator.
+
+    Raises:
+        RuntimeError: a tensor has another layout than ``torch.strided``.
+    """
+    try:
+        _check_dense(*tensors)
+    except TypeError as error:
+        raise RuntimeError(f"fairseq_lrn::lrn_scan: {error}") from error
+
+
+def _check_dense(*tensors: Optional[Tensor]) -> None:
+    for tensor in tensors:
+        if tensor is not None and tensor.layout != torch.strided:
+            raise TypeError(f"all tensors must be dense (torch.strided), not {tensor.layout}")
 
 
 def _check_projections(kqv: Sequence[Tensor], h0: Tensor) -> None:

@@ -66,6 +66,14 @@ def test_direct_call_with_wrong_shapes(change):
         LRN_SCAN(kqv, h0, mask, bias, activation, False)
 
 
+def test_sparse_gradient():
+    kqv, h0, mask, bias = arguments(requires_grad=False)
+    h, _ = LRN_SCAN(kqv, h0, mask, bias, "tanh", False)
+    backward = torch.ops.fairseq_lrn.lrn_scan_backward
+    with pytest.raises(RuntimeError, match="lrn_scan: .* must be dense"):
+        backward(h.to_sparse(), kqv, h0, mask, bias, h, "tanh", False)
+
+
 @needs_cpp
 def test_saves_inputs_and_states_only():
     kqv, h0, mask, bias = arguments()

@@ -3,16 +3,19 @@
 # translate, BLEU.
 #
 #   bash scripts/multi30k.sh [RAW_DIR] [--model MODEL] [--seed N] [--updates N] [--dir DIR]
-#                            [--tokenizer TOKENIZER] [-- fairseq-train options]
+#                            [--recipe RECIPE] [--tokenizer TOKENIZER] [-- fairseq-train options]
 #
 # RAW_DIR       raw text: {train,val,test_2016_flickr}.{en,de}; without it, the files are downloaded.
-# --model MODEL lrn (default), or a model to compare it with: transformer_lrn, transformer,
-#               transformer_rdrop, lstm; or one of equal size, 512 wide: lrn_512, transformer_512,
-#               lstm_512
+# --model MODEL lrn (default), or a model of about the same number of parameters: transformer_lrn,
+#               transformer, lstm; or lstm_256, which has three times as many; or one that is 512 wide:
+#               lrn_512, transformer_512, lstm_512
 # --seed N      random seed (default: 1)
 # --updates N   length of the training run (default: 8000)
 # --dir DIR     where everything is written (default: multi30k/ in the checkout); each model and seed
 #               has its own directory, DIR/MODEL-SEED
+# --recipe RECIPE
+#               equal (default): R-Drop in the second half and a cooldown, for every model; published:
+#               neither, as Wu et al. (2021) trained the tiny transformer (in DIR/MODEL-published-SEED)
 # --tokenizer TOKENIZER
 #               moses (default; published BLEU is of tokenised text) or none, as in fairseq-lrn prepare;
 #               each needs a DIR of its own
@@ -30,4 +33,5 @@ parse_recipe "$ROOT/multi30k" "$@"
 echo "multi30k: prepare"
 prepare_multi30k "$directory" "$raw" --bpe-merges 10000 --tokenizer "$tokenizer"
 run_recipe en de valid test
-fairseq-lrn score "$directory/$run_name/generate-test.txt" "$raw/test_2016_flickr.de" -lc
+score_run valid "$raw/val.de"
+score_run test "$raw/test_2016_flickr.de"

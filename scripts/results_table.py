@@ -3,6 +3,9 @@
 
 DIR is the directory of a run of scripts/multi30k.sh, tatoeba.sh, ablations.sh, ptb.sh or
 wikitext2.sh. Directories without a training log are skipped.
+
+With --seeds, runs whose names differ in the seed alone (MODEL-SEED) share one row, with the mean of
+each score and its range. With --best, prints only the name of the run with the lowest loss.
 """
 
 import argparse
@@ -14,7 +17,17 @@ from fairseq_lrn.commands.entry import run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directories", metavar="DIR", nargs="+")
-    print(training_log.results_table(training_log.results(parser.parse_args().directories)))
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--seeds", action="store_true", help="one row for all seeds of a model")
+    shape.add_argument("--best", action="store_true", help="print the name of the best run alone")
+    args = parser.parse_args()
+    results = training_log.results(args.directories)
+    if args.best:
+        print(training_log.best(results).name)
+    elif args.seeds:
+        print(training_log.seeds_table(results))
+    else:
+        print(training_log.results_table(results))
 
 
 if __name__ == "__main__":

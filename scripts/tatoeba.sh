@@ -2,7 +2,7 @@
 # Train and score a Tatoeba German-English model from raw text, with the recipe of multi30k.sh.
 #
 #   bash scripts/tatoeba.sh RAW_DIR [--model MODEL] [--seed N] [--updates N] [--dir DIR]
-#                           [--tokenizer TOKENIZER] [-- fairseq-train options]
+#                           [--recipe RECIPE] [--tokenizer TOKENIZER] [-- fairseq-train options]
 #
 # RAW_DIR   raw text: {train,valid}.{de,en}, sentence pairs of tatoeba.org, for example from
 #           manythings.org/anki, split as you like
@@ -29,4 +29,4 @@ reuse_or_prepare "$directory/data-bin" "$raw/train" --source-lang de --target-la
 check_data "$directory/data-bin" de en
 exec 9>&-
 run_recipe de en valid
-fairseq-lrn score "$directory/$run_name/generate-valid.txt" "$raw/valid.en" -lc
+score_run valid "$raw/valid.en"

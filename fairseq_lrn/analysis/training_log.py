@@ -1,6 +1,7 @@
 """Losses, scores and training time from the logs of fairseq's commands."""
 
 import contextlib
+import math
 import os
 import re
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
@@ -9,6 +10,7 @@ from fairseq_lrn.errors import InputError
 
 DONE = re.compile(r"done training in ([\d.]+) seconds")
 GENERATE = re.compile(r"Generate .*BLEU4 = ([\d.]+)")
+CHRF = re.compile(r"chrF2\S* = ([\d.]+)")
 PERPLEXITY = re.compile(r"Perplexity: ([\d.]+)")
 PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
 VALID = re.compile(r"epoch (\d+) \| valid on '\w+' subset \| (.+)")
@@ -123,6 +125,7 @@ class Result(NamedTuple):
             processes that finished (a process that was killed logs no time); None if none did.
         parameters: number of parameters; None if the log does not say it.
         valid_ppl, test_ppl: perplexities of ``fairseq-eval-lm``; None if it was not run.
+        valid_chrf, test_chrf: chrF of raw text by ``fairseq-lrn score``; None if it was not run.
     """
 
     name: str
@@ -135,6 +138,8 @@ class Result(NamedTuple):
     parameters: Optional[float] = None
     valid_ppl: Optional[float] = None
     test_ppl: Optional[float] = None
+    valid_chrf: Optional[float] = None
+    test_chrf: Optional[float] = None
 
 
 def results(directories: Sequence[str]) -> List[Result]:
@@ -155,20 +160,22 @@ def results(directories: Sequence[str]) -> List[Result]:
         history = statistics(lines, VALID)
         if not history:
             continue  # still in its first epoch
-        best = min(history, key=lambda row: row["loss"])
+        lowest = min(history, key=lambda row: _diverged_last(row["loss"]))
         seconds = DONE.findall("\n".join(lines))
         rows.append(
             Result(
                 os.path.basename(os.path.normpath(directory)),
                 int(history[-1]["num_updates"]),
-                best["loss"],
-                _nll_loss(best),
+                lowest["loss"],
+                _nll_loss(lowest),
                 _optional_bleu(directory, "valid"),
                 _optional_bleu(directory, "test"),
                 sum(map(float, seconds)) if seconds else None,
                 _last_number(PARAMETERS, lines),
-                _optional_perplexity(directory, "valid"),
-                _optional_perplexity(directory, "test"),
+                _optional_number(PERPLEXITY, directory, "eval-valid.log"),
+                _optional_number(PERPLEXITY, directory, "eval-test.log"),
+                _optional_number(CHRF, directory, "score-valid.txt"),
+                _optional_number(CHRF, directory, "score-test.txt"),
             )
         )
     if not rows:
@@ -179,14 +186,23 @@ def results(directories: Sequence[str]) -> List[Result]:
     return rows
 
 
+def best(rows: Sequence[Result]) -> Result:
+    """The result with the lowest loss on the validation set."""
+    return min(rows, key=lambda row: _diverged_last(row.loss))
+
+
+def _diverged_last(loss: float) -> float:
+    return math.inf if math.isnan(loss) else loss
+
+
 def _optional_bleu(directory: str, subset: str) -> Optional[float]:
     path = os.path.join(directory, f"generate-{subset}.txt")
     return read_bleu(path) if os.path.isfile(path) else None
 
 
-def _optional_perplexity(directory: str, subset: str) -> Optional[float]:
-    path = os.path.join(directory, f"eval-{subset}.log")
-    return _last_number(PERPLEXITY, read_log(path)) if os.path.isfile(path) else None
+def _optional_number(pattern: "re.Pattern[str]", directory: str, name: str) -> Optional[float]:
+    path = os.path.join(directory, name)
+    return _last_number(pattern, read_log(path)) if os.path.isfile(path) else None
 
 
 def _last_number(pattern: "re.Pattern[str]", lines: Iterable[str]) -> Optional[float]:
@@ -217,16 +233,50 @@ def results_table(rows: Sequence[Result]) -> str:
     return "\n\n".join(tables)
 
 
+def seeds_table(rows: Sequence[Result]) -> str:
+    """A Markdown table of translation models, with one row for all seeds of a model.
+
+    A score is the mean over the seeds, with its range where there are several. Runs of one model
+    have equal names but for the last ``-SEED``, and equal numbers of updates.
+    """
+    groups: Dict[Tuple[str, int], List[Result]] = {}
+    for row in rows:
+        groups.setdefault((re.sub(r"-\d+$", "", row.name), row.updates), []).append(row)
+    lines = [
+        "| model | parameters, millions | updates | seeds | valid loss | valid BLEU | valid chrF "
+        "| test BLEU | test chrF |",
+        "| --- " + "| ---: " * 8 + "|",
+    ]
+    for (name, updates), group in groups.items():
+        cells = [_mean_and_range([row.loss for row in group], 3)]
+        for score in ("valid_bleu", "valid_chrf", "test_bleu", "test_chrf"):
+            cells.append(_mean_and_range([getattr(row, score) for row in group], 2))
+        size = _cell(_millions(group[0]), 2)
+        lines.append(f"| {name} | {size} | {updates} | {len(group)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _mean_and_range(values: Sequence[Optional[float]], digits: int) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return ""  # a mean of fewer seeds than the row says
+    mean = f"{sum(known) / len(known):.{digits}f}"
+    if len(known) == 1:
+        return mean
+    return f"{mean} ({min(known):.{digits}f} to {max(known):.{digits}f})"
+
+
 def _translation_table(rows: Sequence[Result]) -> str:
     lines = [
-        "| run | updates | valid loss | valid nll_loss | valid BLEU | test BLEU | training, s |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| run | parameters, millions | updates | valid loss | valid nll_loss | valid BLEU "
+        "| test BLEU | training, s |",
+        "| --- " + "| ---: " * 7 + "|",
     ]
     for row in rows:
         cells = [_cell(row.valid_bleu, 2), _cell(row.test_bleu, 2), _cell(row.seconds, 0)]
         lines.append(
-            f"| {row.name} | {row.updates} | {row.loss:.3f} | {row.nll_loss:.3f} "
-            f"| {' | '.join(cells)} |"
+            f"| {row.name} | {_cell(_millions(row), 2)} | {row.updates} | {row.loss:.3f} "
+            f"| {row.nll_loss:.3f} | {' | '.join(cells)} |"
         )
     return "\n".join(lines)
 
@@ -237,11 +287,14 @@ def _language_model_table(rows: Sequence[Result]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
-        millions = None if row.parameters is None else row.parameters / 1e6
-        cells = [_cell(millions, 2), str(row.updates), _cell(row.valid_ppl, 2)]
+        cells = [_cell(_millions(row), 2), str(row.updates), _cell(row.valid_ppl, 2)]
         cells += [_cell(row.test_ppl, 2), _cell(row.seconds, 0)]
         lines.append(f"| {row.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _millions(row: Result) -> Optional[float]:
+    return None if row.parameters is None else row.parameters / 1e6
 
 
 def _cell(value: Optional[float], digits: int) -> str:

@@ -18,6 +18,12 @@ def _sizes(width: int, layers: int, **more: object) -> List[str]:
     return options
 
 
+def _lstm(width: int) -> List[str]:
+    """fairseq's LSTM with 2 + 2 layers and a bidirectional encoder."""
+    options = ["--arch", "lstm", *_sizes(width, 2, hidden_size=width), "--encoder-bidirectional"]
+    return [*options, "--decoder-out-embed-dim", str(width)]
+
+
 ARCHITECTURES: Dict[str, List[str]] = {
     "lrn_512": [
         *("--arch", "lrn", *_sizes(512, 2, hidden_size=512)),
@@ -38,6 +44,9 @@ ARCHITECTURES: Dict[str, List[str]] = {
     "transformer_tiny": [
         *("--arch", "transformer", *_sizes(128, 4, ffn_embed_dim=256, attention_heads=4)),
     ],
+    # fairseq's LSTM: about as many parameters as transformer_tiny, and three times as many.
+    "lstm": _lstm(128),
+    "lstm_256": _lstm(256),
     "lrn_multi30k": ["--arch", "lrn_multi30k"],
     "transformer_lrn_multi30k": ["--arch", "transformer_lrn_multi30k"],
 }

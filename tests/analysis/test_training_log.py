@@ -1,5 +1,7 @@
 """Losses, BLEU and training time from logs."""
 
+import math
+
 import pytest
 
 from fairseq_lrn.analysis import training_log
@@ -63,13 +65,29 @@ def test_results(tmp_path):
     done = "done training in {} seconds\n"  # in two processes
     (run / "train.log").write_text(text + done.format("41.5") + done.format("20.0"))
     (run / "generate-valid.txt").write_text(GENERATED.format("41.5"))
+    (run / "score-valid.txt").write_text("chrF2|nrefs:1|case:lc|eff:yes|nc:6 = 61.25\n")
     (tmp_path / "data-bin").mkdir()
     (tmp_path / "lrn-2").mkdir()
     (tmp_path / "lrn-2" / "train.log").write_text("in its first epoch\n")
     found = training_log.results([str(tmp_path / name) for name in ("data-bin", "lrn-2", "lrn-1/")])
-    assert found == [training_log.Result("lrn-1", 300, 3.5, 2.5, 41.5, None, 61.5)]
+    result = training_log.Result("lrn-1", 300, 3.5, 2.5, 41.5, None, 61.5, valid_chrf=61.25)
+    assert found == [result]
     table = training_log.results_table(found).splitlines()
-    assert table[2:] == ["| lrn-1 | 300 | 3.500 | 2.500 | 41.50 |  | 62 |"]
+    assert table[2:] == ["| lrn-1 |  | 300 | 3.500 | 2.500 | 41.50 |  | 62 |"]
+
+
+def test_seeds_and_best():
+    rows = [
+        training_log.Result("lrn-1", 300, 3.5, 2.5, 41.5, 40.0, 61.5, 2.4e6, valid_chrf=60.0),
+        training_log.Result("lrn-12", 300, 3.25, 2.5, 42.0, None, 61.5, 2.4e6, valid_chrf=61.0),
+        training_log.Result("lrn-1", 400, math.nan, math.nan, None, None, 1.0),
+    ]
+    assert training_log.seeds_table(rows).splitlines()[2:] == [
+        "| lrn | 2.40 | 300 | 2 | 3.375 (3.250 to 3.500) | 41.75 (41.50 to 42.00) "
+        "| 60.50 (60.00 to 61.00) |  |  |",
+        "| lrn |  | 400 | 1 | nan |  |  |  |  |",
+    ]
+    assert training_log.best(rows[::-1]).name == "lrn-12"
 
 
 def test_results_of_language_models(tmp_path):

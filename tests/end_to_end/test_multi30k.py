@@ -41,8 +41,9 @@ def test_whole_recipe(command, raw, tmp_path):
     assert "lrn, seed 1: trained already" in output
     assert (directory / "lrn-1" / "train.log").read_text() == log
     # A model to compare with, on the same data.
-    output = command(*run, "--model", "lstm", "--seed", "7", *FEW)
+    output = command(*run, "--model", "lstm", "--seed", "7", "--recipe", "published", *FEW)
     assert "lstm, seed 7: generate test (beam 5)" in output
+    assert "'rdrop_alpha': 0.0" in (directory / "lstm-published-7" / "train.log").read_text()
     # Changes of the recipe: two ablations, and changes of options.
     for change in ("rms-norm+closed-forget-gates", "tanh+layers-2+source-table"):
         ablate = ["bash", "scripts/ablations.sh", change, raw, "--dir", directory]
@@ -58,7 +59,10 @@ def test_whole_recipe(command, raw, tmp_path):
     assert "'activation_fn': tanh" in log
     table = command("python", "scripts/results_table.py", *directory.iterdir())
     rows = {line.split(" | ")[0]: line for line in table.splitlines() if "-" in line}
-    assert re.fullmatch(r"\| lstm-7 \| \d+( \| [\d.]+){5} \|", rows["| lstm-7"])
+    name = "| lstm-published-7"
+    assert re.fullmatch(rf"\{name} \| [\d.]+ \| \d+( \| [\d.]+){{5}} \|", rows[name])
+    means = command("python", "scripts/results_table.py", "--seeds", *directory.iterdir())
+    assert re.search(r"\| lrn \| [\d.]+ \| 6 \| 1( \| [\d.]+){5} \|", means)
     assert "| lrn-1" in rows and "| rms-norm+closed-forget-gates-3" in rows
 
     other = tmp_path / "other"
@@ -74,6 +78,19 @@ def test_whole_recipe(command, raw, tmp_path):
     assert "was not prepared with bpe merges 10000" in command(*run, *FEW, ok=False)
 
 
+def test_choosing_a_recipe(command, raw, tmp_path):
+    choose = ["bash", "scripts/choose_recipe.sh", raw, "--dir", tmp_path / "out"]
+    small = ["--encoder-layers", "1", "--decoder-layers", "1", "--max-tokens", "1024"]
+    output = command(*choose, "--model", "transformer", "--updates", "2", "--", *small)
+    rows = [line for line in output.splitlines() if re.match(r"\| transformer-(pre-norm-)?0", line)]
+    losses = {line.split(" | ")[0][2:]: float(line.split(" | ")[3]) for line in rows}
+    assert len(losses) == 6
+    assert output.splitlines()[-1] == min(losses, key=losses.get)
+    log = (tmp_path / "out" / "trials" / "transformer-pre-norm-0.01-1" / "train.log").read_text()
+    assert "'lr': [0.01]" in log and "'encoder_normalize_before': True" in log
+    assert "'rdrop_from_update': 1" in log
+
+
 def test_second_corpus(command, raw, tmp_path):
     for lang in ("en", "de"):
         (raw / f"val.{lang}").rename(raw / f"valid.{lang}")
@@ -83,36 +100,41 @@ def test_second_corpus(command, raw, tmp_path):
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
 
 
-# For each model: schedule, weight of R-Drop, and whether matrix products may use bfloat16.
+# For each model: weight of R-Drop, and whether matrix products may use bfloat16.
 RECIPES = {
-    "lrn": ("inverse_sqrt_cooldown", 3.0, True),
-    "transformer_lrn": ("inverse_sqrt_cooldown", 3.0, True),
-    "transformer": ("inverse_sqrt", 0.0, False),
-    "transformer_rdrop": ("inverse_sqrt_cooldown", 3.0, False),
-    "lstm": ("inverse_sqrt", 0.0, True),
-    "lrn_512": ("inverse_sqrt_cooldown", 0.0, True),
-    "transformer_512": ("inverse_sqrt_cooldown", 0.0, True),
-    "lstm_512": ("inverse_sqrt_cooldown", 0.0, True),
+    "lrn": (3.0, True),
+    "transformer_lrn": (3.0, True),
+    "transformer": (3.0, False),
+    "lstm": (3.0, True),
+    "lstm_256": (3.0, True),
+    "lrn_512": (0.0, True),
+    "transformer_512": (0.0, True),
+    "lstm_512": (0.0, True),
 }
 
 
-@pytest.mark.parametrize("has_gpu", [False, True])
-def test_options_of_every_model(command, tmp_path, has_gpu):
+@pytest.mark.parametrize(
+    "recipe, has_gpu", [("equal", False), ("equal", True), ("published", False)]
+)
+def test_options_of_every_model(command, tmp_path, recipe, has_gpu):
     stand_in = tmp_path / "nvidia-smi"
     stand_in.write_text(f"#!/bin/sh\nexit {0 if has_gpu else 9}\n")
     stand_in.chmod(0o755)
     printed = command(
         *("bash", "-c"),
         "source scripts/env.sh; PATH=$0:$PATH; source scripts/recipes.sh; "
-        "for model in $MODELS; do echo $model $(model_options $model 100); done",
-        tmp_path,
+        "for model in $MODELS; do echo $model $(model_options $model 100 $1); done",
+        *(tmp_path, recipe),
     )
     lines = dict(line.split(" ", 1) for line in printed.strip().splitlines())
     assert lines.keys() == RECIPES.keys()
-    for model, (scheduler, rdrop, bfloat16) in RECIPES.items():
+    for model, (rdrop, bfloat16) in RECIPES.items():
         args = options.parse_args_and_arch(
             options.get_training_parser(), ["data", *lines[model].split()]
         )
+        is_plain = recipe == "published" and not model.endswith("_512")
+        scheduler = "inverse_sqrt" if is_plain else "inverse_sqrt_cooldown"
+        rdrop = 0.0 if is_plain else rdrop
         assert (args.lr_scheduler, args.rdrop_alpha) == (scheduler, rdrop), model
         expected = bfloat16 and has_bfloat16() and not has_gpu
         assert (str(args.autocast) == "bfloat16") == expected, model
@@ -128,6 +150,7 @@ def test_options_of_every_model(command, tmp_path, has_gpu):
     [
         ("multi30k", ["--model", "gru"], "error: --model must be one of lrn transformer_lrn"),
         ("multi30k", ["--sed", "1"], "error: unknown option --sed"),
+        ("multi30k", ["--recipe", "x"], "error: --recipe must be equal or published, not x"),
         ("multi30k", ["--updates", "x"], "error: --updates must be a number above 0, not x"),
         ("ablations", [], "error: give a CHANGE: one of none tanh"),
         ("ablations", ["tanh+x"], "or several joined by +, not x"),

@@ -168,7 +168,8 @@ def solve(
             size = (error.abs() / start[1:].abs().clamp(min=1.0)).amax(0)
         # A comparison with NaN is false: such a lane is not exact.
         rounds = rounds.masked_fill(left & (size <= tolerance(dtype)), number)
-        if bool((rounds > 0).all()):
+        # Further rounds would not remove a NaN.
+        if bool(((rounds > 0) | size.isnan()).all()):
             break
         start = torch.cat([start[:1], start[1:] + error])
     states = states.flatten(0, 1)[:time]  # C x L x B x H to T x B x H

@@ -111,6 +111,17 @@ def test_nan_stays_in_its_lane(short_chunks):
     assert found[:, 0, 1].isnan().any() and found.isnan().sum() <= len(kqv)
 
 
+def test_nan_costs_the_other_lanes_no_rounds(monkeypatch):
+    kqv, h0, _, _ = inputs(64, padding=0)
+    kqv[7, 0, 1] = float("nan")
+    calls = []
+    run = parallel._Steps.run
+    monkeypatch.setattr(parallel._Steps, "run", lambda *given: calls.append(given) or run(*given))
+    rounds = parallel.solve(kqv, h0, None, None, "tanh", False, chunk=8, warm_up=0).rounds
+    assert rounds[0, 1] == 0 and (rounds.flatten() == 0).sum() == 1
+    assert len(calls) == rounds.max() < parallel.MAX_ROUNDS
+
+
 def one_lane():
     """k, q, v of one lane, zero at 192 steps, and ``T x 1 x 3`` of them."""
     kqv = torch.zeros(192, 1, 3)

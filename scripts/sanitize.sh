@@ -27,11 +27,17 @@ FAIRSEQ_LRN_CXXFLAGS+=" -fsanitize=address,undefined -fno-sanitize-recover=all"
 export FAIRSEQ_LRN_CXXFLAGS
 export FAIRSEQ_LRN_BACKEND=cpp
 
+# The tests of every operator that has a directory of C++ code.
+tests=(tests/ops/lrn_scan/test_{agreement,interface}.py tests/ops/test_attentive_recurrence.py)
+for operator in fairseq_lrn/ops/csrc/*/; do
+  case $(basename "$operator") in
+    common | lrn_scan) ;;
+    *) tests+=("tests/ops/test_$(basename "$operator").py") ;;
+  esac
+done
+
 # Python itself is not instrumented: the sanitizers' libraries must be loaded first, and leaks of Python
 # do not matter.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 LD_PRELOAD="$libraries $("$compiler" -print-file-name=libstdc++.so)" \
-  python -m pytest -p no:cacheprovider \
-  tests/ops/lrn_scan/test_{agreement,interface}.py \
-  tests/ops/test_{decoder_step,top_log_probs,cross_entropy,int8_linear}.py \
-  tests/ops/test_{additive_attention,attentive_recurrence,beam_search,checksum}.py "$@"
+  python -m pytest -p no:cacheprovider "${tests[@]}" "$@"

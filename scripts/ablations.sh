@@ -54,7 +54,7 @@ for name in ${change//+/ }; do
     *) fail "CHANGE must be one of $CHANGES, or several joined by +, not $name" ;;
   esac
 done
-parse_recipe "$ROOT/multi30k" --updates 1000 "${@:2}"
+parse_recipe "$ROOT/multi30k" --tokenizer --updates 1000 "${@:2}"
 prepare_multi30k "$directory" "$raw" --bpe-merges 10000 --tokenizer "$tokenizer"
 run_name=$change-$seed
 [ -z "$ablations" ] || model_changes+=" --ablation $ablations"

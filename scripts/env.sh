@@ -78,7 +78,7 @@ check_raw() { # command to show, files...
 }
 
 # Trains a model unless it is trained already. If a finished run is started again, fairseq makes one more
-# update: skip it. With other options, training continues.
+# update: skip it. With other options, training continues, and a message says so.
 train_once() { # run's directory, data, options of the model, further options...
   local words trained_with
   read -rd '' -a words <<<"$3" || true
@@ -87,6 +87,9 @@ train_once() { # run's directory, data, options of the model, further options...
   if [ "$(cat "$1/trained-with" 2>/dev/null)" = "$trained_with" ]; then
     echo "$model, seed $seed: trained already"
     return
+  fi
+  if [ -f "$1/trained-with" ]; then
+    echo "$model, seed $seed: train on, with other options; until now with $(cat "$1/trained-with")"
   fi
   echo "$model, seed $seed: train"
   train "$1" "$2" "${words[@]}" "${@:4}" --max-update "$updates" --seed "$seed" "${options[@]}"

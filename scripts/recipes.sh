@@ -1,9 +1,11 @@
 # Sourced by multi30k.sh, tatoeba.sh, ablations.sh and choose_recipe.sh: the training recipe of each
-# model. All models are trained on the same data for the same number of updates. A quarter of the
-# updates, at most 2000, are warm-up. All models use the faster loss and optimiser. On a CPU, all except
-# the tiny transformer, which is slower in bfloat16, are trained in bfloat16.
+# model (and by the scripts of language models, for BFLOAT16). All models are trained on the same data
+# for the same number of updates. A quarter of the updates, at most 2000, are warm-up. All models use the
+# faster loss and optimiser. On a CPU, all except the tiny transformer, which is slower in bfloat16, are
+# trained in bfloat16.
 
-# The first four have about the same number of parameters. lstm_256 is twice as wide as lstm.
+# The first four have about the same number of parameters. lstm_256 is twice as wide as lstm, and has three
+# times as many.
 MODELS="lrn transformer_lrn transformer lstm lstm_256 lrn_512 transformer_512 lstm_512"
 
 # The faster loss and optimiser, and bfloat16 if the processor supports it. Training on a GPU is in
@@ -16,11 +18,11 @@ if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null &&
 fi
 
 # Prints the fairseq-train options of a model. The recipe "equal" is R-Drop and a cooldown for every
-# model. R-Drop runs each batch through the model twice, and helps only once the model fits its training
-# text, so it is on in the second half of training. The learning rate falls to 0 in the last fifth
-# (cooldown). The learning rate, pre-norm or post-norm are what choose_recipe.sh chose for each model.
-# The recipe "published" is that of the tiny transformer of Wu et al. (2021), "Good for Misconceived
-# Reasons": no R-Drop, no cooldown.
+# model except those that are 512 wide. R-Drop runs each batch through the model twice, and helps only
+# once the model fits its training text, so it is on in the second half of training. The learning rate
+# falls to 0 in the last fifth (cooldown). The learning rate and the norm of each model come from earlier
+# trials; choose_recipe.sh compares them by one rule. The recipe "published" is that of the tiny
+# transformer of Wu et al. (2021), "Good for Misconceived Reasons": no R-Drop, no cooldown.
 model_options() { # model, updates, recipe
   local cooldown="--lr-scheduler inverse_sqrt_cooldown --cooldown-updates $((($2 + 4) / 5))"
   local schedule="--rdrop-alpha 3 --rdrop-from-update $(($2 / 2)) $cooldown"
@@ -44,12 +46,15 @@ architecture() { python "$ROOT/scripts/benchmarks/model_options.py" "$1"; }
 
 # Sets raw, directory, model, seed, run_name, updates, tokenizer, recipe and options from a script's
 # arguments.
-parse_recipe() { # default of --dir, arguments...
+parse_recipe() { # default of --dir, names of the further options, arguments...
   directory=$1 updates=8000 tokenizer=moses recipe=equal
-  parse_arguments "$MODELS" "--tokenizer --recipe" "${@:2}"
+  parse_arguments "$MODELS" "$2" "${@:3}"
   case $recipe in
     equal) ;;
-    published) run_name=$model-published-$seed ;;
+    published)
+      [[ $model != *_512 ]] || fail "--recipe has no effect on $model: leave it out"
+      run_name=$model-published-$seed
+      ;;
     *) fail "--recipe must be equal or published, not $recipe" ;;
   esac
 }

@@ -4,8 +4,9 @@
 DIR is the directory of a run of scripts/multi30k.sh, tatoeba.sh, ablations.sh, ptb.sh or
 wikitext2.sh. Directories without a training log are skipped.
 
-With --seeds, runs whose names differ in the seed alone (MODEL-SEED) share one row, with the mean of
-each score and its range. With --best, prints only the name of the run with the lowest loss.
+With --seeds, runs of translation models whose names differ in the seed alone (MODEL-SEED) share one
+row, with the mean of each score and its range; a score that one of them lacks is left out. With
+--best, prints only the name of the run with the lowest loss.
 """
 
 import argparse

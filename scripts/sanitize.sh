@@ -27,7 +27,8 @@ FAIRSEQ_LRN_CXXFLAGS+=" -fsanitize=address,undefined -fno-sanitize-recover=all"
 export FAIRSEQ_LRN_CXXFLAGS
 export FAIRSEQ_LRN_BACKEND=cpp
 
-# The tests of every operator that has a directory of C++ code.
+# The tests of every operator that has a directory of C++ code. attentive_recurrence has its code in those
+# of lrn_scan and additive_attention.
 tests=(tests/ops/lrn_scan/test_{agreement,interface}.py tests/ops/test_attentive_recurrence.py)
 for operator in fairseq_lrn/ops/csrc/*/; do
   case $(basename "$operator") in

@@ -14,7 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/recipes.sh"
 need_environment
 
-parse_recipe "$ROOT/tatoeba" "$@"
+parse_recipe "$ROOT/tatoeba" "--recipe --tokenizer" "$@"
 [ -n "$raw" ] || fail "give a directory with train.de, train.en, valid.de and valid.en"
 for file in train.de train.en valid.de valid.en; do
   [ -s "$raw/$file" ] || fail "$raw/$file is missing or empty"

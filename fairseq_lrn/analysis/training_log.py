@@ -187,8 +187,15 @@ def results(directories: Sequence[str]) -> List[Result]:
 
 
 def best(rows: Sequence[Result]) -> Result:
-    """The result with the lowest loss on the validation set."""
-    return min(rows, key=lambda row: _diverged_last(row.loss))
+    """The result with the lowest loss on the validation set.
+
+    Raises:
+        InputError: no loss is a number.
+    """
+    lowest = min(rows, key=lambda row: _diverged_last(row.loss))
+    if math.isnan(lowest.loss):
+        raise InputError("all training runs diverged: lower the learning rate")
+    return lowest
 
 
 def _diverged_last(loss: float) -> float:
@@ -236,22 +243,31 @@ def results_table(rows: Sequence[Result]) -> str:
 def seeds_table(rows: Sequence[Result]) -> str:
     """A Markdown table of translation models, with one row for all seeds of a model.
 
-    A score is the mean over the seeds, with its range where there are several. Runs of one model
-    have equal names but for the last ``-SEED``, and equal numbers of updates.
+    A score is the mean over the seeds, with its range where there are several; it is empty if one
+    of them has none. Runs of one model have equal names but for the last ``-SEED``, and equal
+    numbers of updates and of parameters.
+
+    Raises:
+        InputError: a run is that of a language model.
     """
-    groups: Dict[Tuple[str, int], List[Result]] = {}
+    groups: Dict[Tuple[str, int, str], List[Result]] = {}
     for row in rows:
-        groups.setdefault((re.sub(r"-\d+$", "", row.name), row.updates), []).append(row)
+        if row.valid_ppl is not None:
+            raise InputError(
+                f"{row.name} is a language model, but only translation models have one row for all "
+                "seeds: leave it out"
+            )
+        key = (re.sub(r"-\d+$", "", row.name), row.updates, _cell(_millions(row), 2))
+        groups.setdefault(key, []).append(row)
     lines = [
         "| model | parameters, millions | updates | seeds | valid loss | valid BLEU | valid chrF "
         "| test BLEU | test chrF |",
         "| --- " + "| ---: " * 8 + "|",
     ]
-    for (name, updates), group in groups.items():
+    for (name, updates, size), group in groups.items():
         cells = [_mean_and_range([row.loss for row in group], 3)]
         for score in ("valid_bleu", "valid_chrf", "test_bleu", "test_chrf"):
             cells.append(_mean_and_range([getattr(row, score) for row in group], 2))
-        size = _cell(_millions(group[0]), 2)
         lines.append(f"| {name} | {size} | {updates} | {len(group)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -44,9 +44,8 @@ ARCHITECTURES: Dict[str, List[str]] = {
     "transformer_tiny": [
         *("--arch", "transformer", *_sizes(128, 4, ffn_embed_dim=256, attention_heads=4)),
     ],
-    # fairseq's LSTM: about as many parameters as transformer_tiny, and three times as many.
-    "lstm": _lstm(128),
-    "lstm_256": _lstm(256),
+    "lstm": _lstm(128),  # about as many parameters as transformer_tiny
+    "lstm_256": _lstm(256),  # three times as many
     "lrn_multi30k": ["--arch", "lrn_multi30k"],
     "transformer_lrn_multi30k": ["--arch", "transformer_lrn_multi30k"],
 }

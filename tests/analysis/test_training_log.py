@@ -60,7 +60,7 @@ GENERATED = "Generate test with beam=5: BLEU4 = {}, 70/50/30/20 (BP=1.000, ratio
 def test_results(tmp_path):
     run = tmp_path / "lrn-1"
     run.mkdir()
-    rows = [(1, 4.0, 100), (2, 3.5, 200), (3, 3.6, 300)]
+    rows = [(1, math.nan, 100), (2, 3.5, 200), (3, 3.6, 300)]
     text = "".join(LINE.format(*row) for row in rows)
     done = "done training in {} seconds\n"  # in two processes
     (run / "train.log").write_text(text + done.format("41.5") + done.format("20.0"))
@@ -88,6 +88,14 @@ def test_seeds_and_best():
         "| lrn |  | 400 | 1 | nan |  |  |  |  |",
     ]
     assert training_log.best(rows[::-1]).name == "lrn-12"
+    with pytest.raises(InputError, match="all training runs diverged: lower"):
+        training_log.best(rows[2:])
+    # lstm was wider once: two sizes are two models.
+    sizes = [
+        training_log.Result(f"lstm-{seed}", 9, 3.0, 2.0, None, None, 1.0, seed * 1e6)
+        for seed in (1, 2)
+    ]
+    assert len(training_log.seeds_table(sizes).splitlines()) == 4
 
 
 def test_results_of_language_models(tmp_path):
@@ -100,6 +108,8 @@ def test_results_of_language_models(tmp_path):
         (tmp_path / name / "eval-valid.log").write_text("Loss (base 2): 7.0, Perplexity: 128.50\n")
     (tmp_path / "lrn-1" / "eval-test.log").write_text("Perplexity: 1.00\nPerplexity: 120.25\n")
     found = training_log.results([str(tmp_path / name) for name in ("lrn-1", "lstm_lm-1")])
+    with pytest.raises(InputError, match="lrn-1 is a language model, .*: leave it out"):
+        training_log.seeds_table(found)
     assert [(row.loss, row.nll_loss) for row in found] == [(7.0, 7.0), (7.5, 7.5)]
     table = training_log.results_table(found).splitlines()
     assert table[2:] == [

@@ -79,16 +79,25 @@ def test_whole_recipe(command, raw, tmp_path):
 
 
 def test_choosing_a_recipe(command, raw, tmp_path):
-    choose = ["bash", "scripts/choose_recipe.sh", raw, "--dir", tmp_path / "out"]
+    trials = tmp_path / "out" / "trials"
+    choose = ["bash", "scripts/choose_recipe.sh", raw, "--dir", tmp_path / "out", "--updates", "2"]
     small = ["--encoder-layers", "1", "--decoder-layers", "1", "--max-tokens", "1024"]
-    output = command(*choose, "--model", "transformer", "--updates", "2", "--", *small)
+    output = command(*choose, "--model", "transformer", "--", *small)
     rows = [line for line in output.splitlines() if re.match(r"\| transformer-(pre-norm-)?0", line)]
     losses = {line.split(" | ")[0][2:]: float(line.split(" | ")[3]) for line in rows}
     assert len(losses) == 6
     assert output.splitlines()[-1] == min(losses, key=losses.get)
-    log = (tmp_path / "out" / "trials" / "transformer-pre-norm-0.01-1" / "train.log").read_text()
+    log = (trials / "equal-2" / "transformer-pre-norm-0.01-1" / "train.log").read_text()
     assert "'lr': [0.01]" in log and "'encoder_normalize_before': True" in log
     assert "'rdrop_from_update': 1" in log
+    # Another recipe has trials of its own, of which the first one fails here; lstm has one form.
+    failed = trials / "published-2" / "lstm-0.002-1" / "checkpoints"
+    failed.mkdir(parents=True)
+    (failed / "checkpoint_last.pt").write_text("damaged")
+    output = command(*choose, "--model", "lstm", "--recipe", "published", "--", *small)
+    assert "the trial lstm-0.002-1 failed" in output
+    assert output.splitlines()[-1] in ("lstm-0.005-1", "lstm-0.01-1")
+    assert len(list((trials / "published-2").iterdir())) == 3
 
 
 def test_second_corpus(command, raw, tmp_path):
@@ -152,6 +161,16 @@ def test_options_of_every_model(command, tmp_path, recipe, has_gpu):
         ("multi30k", ["--sed", "1"], "error: unknown option --sed"),
         ("multi30k", ["--recipe", "x"], "error: --recipe must be equal or published, not x"),
         ("multi30k", ["--updates", "x"], "error: --updates must be a number above 0, not x"),
+        (
+            *("multi30k", ["--model", "lrn_512", "--recipe", "published"]),
+            "error: --recipe has no effect on lrn_512: leave it out",
+        ),
+        ("choose_recipe", ["--", "--lr", "1"], "error: --lr is what is chosen here: leave it out"),
+        (
+            *("choose_recipe", ["--", "--clip-norm", "1", "--encoder-normalize-before"]),
+            "error: --encoder-normalize-before is what is chosen here",
+        ),
+        ("ablations", ["none", "--recipe", "published"], "error: unknown option --recipe"),
         ("ablations", [], "error: give a CHANGE: one of none tanh"),
         ("ablations", ["tanh+x"], "or several joined by +, not x"),
         ("ablations", ["none", "--updates", "x"], "error: --updates must be a number above 0"),

@@ -1,6 +1,7 @@
 """What the arguments of the scan must be."""
 
-from typing import Optional, Sequence
+import contextlib
+from typing import Iterator, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -67,10 +68,8 @@ def check_operator_call(
     Raises:
         RuntimeError: the arguments break the contract (:func:`check_contract`).
     """
-    try:
+    with _errors_of_operator():
         check_contract(kqv, h0, padding_mask, bias, activation)
-    except (TypeError, ValueError) as error:
-        raise RuntimeError(f"fairseq_lrn::lrn_scan: {error}") from error
 
 
 def check_dense_operands(*tensors: Optional[Tensor]) -> None:
@@ -79,9 +78,16 @@ def check_dense_operands(*tensors: Optional[Tensor]) -> None:
     Raises:
         RuntimeError: a tensor has another layout than ``torch.strided``.
     """
-    try:
+    with _errors_of_operator():
         _check_dense(*tensors)
-    except TypeError as error:
+
+
+@contextlib.contextmanager
+def _errors_of_operator() -> Iterator[None]:
+    """Operators raise RuntimeErrors that name them."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
         raise RuntimeError(f"fairseq_lrn::lrn_scan: {error}") from error
 
 

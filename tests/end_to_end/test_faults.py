@@ -11,8 +11,8 @@ import torch
 
 from fairseq_lrn import checkpoints
 
-KILLS = 20
-UPDATES = 200  # many more than the updates between the kills
+KILLS = 12
+UPDATES = 150  # many more than the updates between the kills
 OPTIONS = [
     *("--arch", "lrn_tiny", "--word-dropout", "0.1", "--optimizer", "torch_adam", "--lr", "0.003"),
     *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", "20"),

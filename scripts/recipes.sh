@@ -18,27 +18,26 @@ if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null &&
 fi
 
 # Prints the fairseq-train options of a model. The recipe "equal" is R-Drop and a cooldown for every
-# model except those that are 512 wide. R-Drop runs each batch through the model twice, and helps only
-# once the model fits its training text, so it is on in the second half of training. The learning rate
-# falls to 0 in the last fifth (cooldown). The learning rate and the norm of each model come from earlier
-# trials; choose_recipe.sh compares them by one rule. The recipe "published" is that of the tiny
-# transformer of Wu et al. (2021), "Good for Misconceived Reasons": no R-Drop, no cooldown.
+# model; those that are 512 wide have the cooldown alone. R-Drop runs each batch through the model twice,
+# and helps only once the model fits its training text, so it is on in the second half of training. The
+# learning rate falls to 0 in the last fifth (cooldown). The learning rate and the norm of each model come
+# from earlier trials; choose_recipe.sh compares them by one rule. The recipe "published" is that of the
+# tiny transformer of Wu et al. (2021), "Good for Misconceived Reasons": no R-Drop, no cooldown.
 model_options() { # model, updates, recipe
-  local cooldown="--lr-scheduler inverse_sqrt_cooldown --cooldown-updates $((($2 + 4) / 5))"
-  local schedule="--rdrop-alpha 3 --rdrop-from-update $(($2 / 2)) $cooldown"
-  [ "$3" = equal ] || schedule="--lr-scheduler inverse_sqrt"
+  local schedule="--lr-scheduler inverse_sqrt_cooldown --cooldown-updates $((($2 + 4) / 5))"
+  if [[ $1 != *_512 ]]; then
+    schedule+=" --rdrop-alpha 3 --rdrop-from-update $(($2 / 2))"
+    [ "$3" = equal ] || schedule="--lr-scheduler inverse_sqrt"
+  fi
   case $1 in
     lrn | transformer_lrn) echo "--arch $1_multi30k $FAST $BFLOAT16 $schedule --lr 0.005" ;;
     transformer) echo "$(architecture transformer_tiny) --dropout 0.3 $FAST $schedule --lr 0.005" ;;
-    lstm | lstm_256)
+    lstm*)
       echo "$(architecture "$1") --dropout 0.3 --clip-norm 1.0 $FAST $BFLOAT16 $schedule --lr 0.002"
       ;;
-    # Equal sizes, to compare decoding speed: all three in bfloat16, with a cooldown, without R-Drop.
-    lrn_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $cooldown --lr 0.002" ;;
-    transformer_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $cooldown --lr 0.001" ;;
-    lstm_512)
-      echo "$(architecture "$1") --dropout 0.3 --clip-norm 1.0 $FAST $BFLOAT16 $cooldown --lr 0.002"
-      ;;
+    # To compare decoding speed.
+    lrn_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $schedule --lr 0.002" ;;
+    transformer_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $schedule --lr 0.001" ;;
   esac
 }
 

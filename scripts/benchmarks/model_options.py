@@ -19,8 +19,8 @@ def _sizes(width: int, layers: int, **more: object) -> List[str]:
 
 
 def _lstm(width: int) -> List[str]:
-    """fairseq's LSTM with 2 + 2 layers and a bidirectional encoder."""
-    options = ["--arch", "lstm", *_sizes(width, 2, hidden_size=width), "--encoder-bidirectional"]
+    """fairseq's LSTM with 2 + 2 layers."""
+    options = ["--arch", "lstm", *_sizes(width, 2, hidden_size=width)]
     return [*options, "--decoder-out-embed-dim", str(width)]
 
 
@@ -33,10 +33,7 @@ ARCHITECTURES: Dict[str, List[str]] = {
         *("--arch", "transformer_lrn", *_sizes(512, 2)),
         *("--encoder-ffn-embed-dim", "2048", "--encoder-attention-heads", "8"),
     ],
-    "lstm_512": [
-        *("--arch", "lstm", *_sizes(512, 2, hidden_size=512)),
-        *("--decoder-out-embed-dim", "512"),
-    ],
+    "lstm_512": _lstm(512),
     "transformer_512": [
         *("--arch", "transformer", *_sizes(512, 2, ffn_embed_dim=2048, attention_heads=8)),
     ],
@@ -44,8 +41,9 @@ ARCHITECTURES: Dict[str, List[str]] = {
     "transformer_tiny": [
         *("--arch", "transformer", *_sizes(128, 4, ffn_embed_dim=256, attention_heads=4)),
     ],
-    "lstm": _lstm(128),  # about as many parameters as transformer_tiny
-    "lstm_256": _lstm(256),  # three times as many
+    # About as many parameters as transformer_tiny, and three times as many.
+    "lstm": [*_lstm(128), "--encoder-bidirectional"],
+    "lstm_256": [*_lstm(256), "--encoder-bidirectional"],
     "lrn_multi30k": ["--arch", "lrn_multi30k"],
     "transformer_lrn_multi30k": ["--arch", "transformer_lrn_multi30k"],
 }

@@ -48,3 +48,20 @@ def test_several_matrices():
     weights = [torch.randn(3, 4), torch.randn(8, 70), torch.randn(3, 4).t()]
     assert all(map(torch.equal, checksums(weights), map(checksum, weights)))
     assert checksums([]) == []
+
+
+def test_threads_agree():
+    # Threads divide a large matrix, in blocks of 2^18 bytes.
+    weight = torch.randn(3, 65536 + 5)
+    expected = [checksum(weight)]
+    for row, column in [(0, 0), (0, 65536), (1, 7), (2, 65540)]:
+        changed = weight.clone()
+        changed[row, column] += 1
+        expected.append(checksum(changed))
+    assert all(not torch.equal(expected[0], other) for other in expected[1:])
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 if threads != 3 else 1)
+        assert torch.equal(checksum(weight), expected[0])
+    finally:
+        torch.set_num_threads(threads)

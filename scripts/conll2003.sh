@@ -8,7 +8,7 @@
 #                CoNLL columns, the word first and the tag in IOB2 last
 # --model MODEL  the cell: lrn (default), olrn, lstm, gru, sru or atr
 # --seed N       random seed (default: 1)
-# --updates N    length of the training run
+# --updates N    length of the training run (default: 6000)
 # --dir DIR      where everything is written (default: conll2003/ in the checkout); each model and seed
 #                has its own directory, DIR/MODEL-SEED
 # --vectors FILE GloVe vectors of width 100 (default: *.100d*.txt or .txt.gz in RAW_DIR or in

@@ -138,9 +138,11 @@ def run_step(step: Step, out: Path, seconds: float) -> Outcome:
         try:
             status = process.wait(seconds)
             state = "done" if status == 0 else f"failed ({status})"
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             state = "stopped"
     return Outcome(step, state, time.monotonic() - started)
 

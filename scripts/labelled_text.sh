@@ -32,6 +32,8 @@ prepare_labelled() { # suffix of files, options...
       fail "$data was not prepared from $raw: choose another --dir, or remove $data"
     grep -qF "\"$vectors\"" "$data/prepare_labelled.json" ||
       fail "$data was not prepared with $vectors: choose another --dir, or remove $data"
+    [ ! -s "$raw/test.$1" ] || compgen -G "$data/*/test.idx" >/dev/null ||
+      fail "$data was prepared without $raw/test.$1: remove $data, or that file"
     echo "reusing $data"
   else
     [ ! -s "$raw/test.$1" ] || test=(--testpref "$raw/test.$1")
@@ -65,9 +67,11 @@ train_labelled() { # recipe, metric
 
 # Prints "SUBSET METRIC X".
 score_labelled() { # run's directory, data, subset, metric, task
-  local log=$1/validate-$3.log
+  local log=$1/validate-$3.log value
   fairseq-validate "$2" --user-dir "$USER_DIR" --valid-subset "$3" --task "$5" \
     --path "$1/checkpoints/checkpoint_best.pt" --max-tokens 8000 >"$log" 2>&1 ||
     fail_with "fairseq-validate failed" "$log" "$1/checkpoints/checkpoint_best.pt"
-  echo "$3 $4 $(sed -nE "s/.*\| $4 ([0-9.]+).*/\1/p" "$log" | tail -n 1)"
+  value=$(sed -nE "s/.*\| $4 ([0-9.]+).*/\1/p" "$log" | tail -n 1)
+  [ -n "$value" ] || fail_with "fairseq-validate printed no $4" "$log"
+  echo "$3 $4 $value"
 }

@@ -19,6 +19,8 @@ prepare_words() {
   if [ -d "$data" ]; then
     grep -qF "\"$raw/train.txt\"" "$data/prepare_lm.json" ||
       fail "$data was not prepared from $raw: choose another --dir, or remove $data"
+    [ ! -s "$raw/test.txt" ] || [ -e "$data/test.idx" ] ||
+      fail "$data was prepared without $raw/test.txt: remove $data, or that file"
     echo "reusing $data"
   else
     [ ! -s "$raw/test.txt" ] || test=(--testpref "$raw/test.txt")
@@ -91,7 +93,7 @@ run_language_model() { # architecture of paper, its options
 # Prints "SUBSET ppl X". fairseq's models keep no state: lstm_lm reads 1,000 tokens before each block of
 # 70, and transformer_lm, whose samples have 256 tokens, 192 tokens before each block of 64.
 perplexity() { # run's directory, task, subset
-  local log=$1/eval-$3.log context=()
+  local log=$1/eval-$3.log context=() value
   case $model in
     lstm_lm) context=(--tokens-per-sample 1070 --context-window 1000 --max-tokens 1000) ;;
     transformer_lm) context=(--tokens-per-sample 256 --context-window 192 --max-tokens 1000) ;;
@@ -100,5 +102,7 @@ perplexity() { # run's directory, task, subset
     --path "$1/checkpoints/checkpoint_best.pt" --required-batch-size-multiple 1 \
     "${context[@]}" >"$log" 2>&1 ||
     fail_with "fairseq-eval-lm failed" "$log" "$1/checkpoints/checkpoint_best.pt"
-  echo "$3 ppl $(sed -nE 's/.*Perplexity: ([0-9.]+).*/\1/p' "$log" | tail -n 1)"
+  value=$(sed -nE 's/.*Perplexity: ([0-9.]+|inf|nan).*/\1/p' "$log" | tail -n 1)
+  [ -n "$value" ] || fail_with "fairseq-eval-lm printed no perplexity" "$log"
+  echo "$3 ppl $value"
 }

@@ -8,7 +8,7 @@
 # --model MODEL lrn (default); paper, the authors' model and training; the cells lstm, gru, sru and
 #               atr in the model of lrn; or fairseq's lstm_lm and transformer_lm
 # --seed N      random seed (default: 1)
-# --updates N   length of the training run
+# --updates N   length of the training run (default: 40000)
 # --dir DIR     where everything is written (default: ptb/ in the checkout); each model and seed has
 #               its own directory, DIR/MODEL-SEED
 #

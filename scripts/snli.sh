@@ -8,7 +8,7 @@
 #                on each line a label, a premise and a hypothesis, separated by tabs
 # --model MODEL  the cell: lrn (default), olrn, lstm, gru, sru or atr
 # --seed N       random seed (default: 1)
-# --updates N    length of the training run
+# --updates N    length of the training run (default: 2500)
 # --dir DIR      where everything is written (default: snli/ in the checkout); each model and seed has its
 #                own directory, DIR/MODEL-SEED
 # --vectors FILE GloVe vectors of width 100 (default: *.100d*.txt or .txt.gz in RAW_DIR or in

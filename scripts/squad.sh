@@ -8,7 +8,7 @@
 #                 end: files in the format of SQuAD 1.1
 # --model MODEL   the cell: lrn (default), olrn, lstm, gru, sru or atr
 # --seed N        random seed (default: 1)
-# --updates N     length of the training run
+# --updates N     length of the training run (default: 24000)
 # --dir DIR       where everything is written (default: squad/ in the checkout); each model and seed has
 #                 its own directory, DIR/MODEL-SEED
 # --vectors FILE  GloVe vectors of width 100 (default: *.100d*.txt or .txt.gz in RAW_DIR or in

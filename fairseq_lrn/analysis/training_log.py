@@ -101,9 +101,14 @@ def table(rows: List[Statistics]) -> str:
     for row in rows:
         lines.append(
             f"| {row['epoch']:.0f} | {row['num_updates']:.0f} | {row['loss']:.3f} "
-            f"| {_nll_loss(row):.3f} | {row['ppl']:.2f} |"
+            f"| {_nll_loss(row):.3f} | {_ppl(row)} |"
         )
     return "\n".join(lines)
+
+
+def _ppl(row: Statistics) -> str:
+    """The perplexity; empty for a criterion that predicts no words."""
+    return f"{row['ppl']:.2f}" if "ppl" in row else ""
 
 
 def _nll_loss(row: Statistics) -> float:

@@ -13,10 +13,10 @@ match and F1 are printed to standard error.
 import argparse
 import json
 import sys
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 from fairseq_lrn.commands.classify import add_labelling_arguments, check_buffer_size
-from fairseq_lrn.commands.streams import blocks, output_file, read_lines, two_texts
+from fairseq_lrn.commands.streams import Line, blocks, output_file, parsed, read_lines, two_texts
 from fairseq_lrn.data.answers import score
 from fairseq_lrn.data.span_files import read_spans
 from fairseq_lrn.errors import InputError
@@ -63,18 +63,27 @@ def answer_lines(reader: Reader, args: argparse.Namespace) -> None:
     """Answer the questions on the lines of the input."""
     done = 0
     with output_file(args.output) as file:
-        for block in blocks(read_lines(args.files), args.buffer_size):
-            pairs = [
-                two_texts(line, "a question and a text", "the answer is a part of the text")
-                for line in block
-            ]
+        for pairs in blocks(parsed(read_lines(args.files), question_of), args.buffer_size):
             questions, contexts = (list(side) for side in zip(*pairs))
             found = reader(questions, contexts, first_number=done + 1, **options_of(args))
             for question, context, answer in zip(questions, contexts, found):
                 text = as_json(question, context, answer) if args.json else columns(answer)
                 print(text, file=file)
             file.flush()
-            done += len(block)
+            done += len(pairs)
+
+
+def question_of(line: Line) -> Tuple[str, str]:
+    """The question and the text on a line.
+
+    Raises:
+        InputError: the line does not have one tab, or a side is empty.
+    """
+    question, context = two_texts(line, "a question and a text", "the answer is a part of the text")
+    for name, text in (("question", question), ("text", context)):
+        if not text.strip():
+            raise InputError(f"{line.place} has an empty {name}: write it, or remove the line")
+    return question, context
 
 
 def answer_squad(reader: Reader, args: argparse.Namespace) -> None:

@@ -73,6 +73,11 @@ def main(args: argparse.Namespace) -> None:
         checkpoints.BEST: args.num_best_checkpoints,
     }
     inputs = args.inputs
+    if args.checkpoint_upper_bound is not None and counts == dict.fromkeys(counts):
+        raise InputError(
+            "--checkpoint-upper-bound has no effect on named files: leave it out, or give "
+            "--num-epoch-checkpoints or --num-update-checkpoints"
+        )
     for pattern, count in counts.items():
         if count is None:
             continue

@@ -7,9 +7,17 @@ tabs: the label and its probability; with --all, the other labels and their prob
 
 import argparse
 import json
+from functools import partial
 from typing import Any, List
 
-from fairseq_lrn.commands.streams import Line, blocks, output_file, read_lines, two_texts
+from fairseq_lrn.commands.streams import (
+    Line,
+    blocks,
+    output_file,
+    parsed,
+    read_lines,
+    two_texts,
+)
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import Classification, load_classifier
 
@@ -71,13 +79,13 @@ def main(args: argparse.Namespace) -> None:
     is_pair = classifier.text.kind == "pair"
     done = 0
     with output_file(args.output) as file:
-        for block in blocks(read_lines(args.files), args.buffer_size):
-            texts = [sample_of(line, is_pair) for line in block]
+        samples = parsed(read_lines(args.files), partial(sample_of, is_pair=is_pair))
+        for texts in blocks(samples, args.buffer_size):
             found = classifier(texts, batch_size=args.batch_size, first_number=done + 1)
             for text, result in zip(texts, found):
                 print(as_json(text, result) if args.json else columns(result, args.all), file=file)
             file.flush()
-            done += len(block)
+            done += len(texts)
 
 
 def sample_of(line: Line, is_pair: bool) -> Any:

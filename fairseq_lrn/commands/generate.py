@@ -7,9 +7,9 @@ seed S + n - 1.
 """
 
 import argparse
-from typing import Any, Dict
+from typing import IO, Any, Dict
 
-from fairseq_lrn.commands.streams import read_lines
+from fairseq_lrn.commands.streams import output_file, read_lines
 from fairseq_lrn.generation.language_model import LanguageModel, load_language_model
 
 HELP = "continue text with a language model"
@@ -56,23 +56,24 @@ def main(args: argparse.Namespace) -> None:
         InputError: an option has an invalid value, or the model or the input cannot be used.
     """
     model = load_language_model(args.model, data=args.data, device=args.device)
-    if args.prompt is not None:
-        write_continuation(model, args)
-        return
-    lines = (line for line in read_lines(args.files) if line is not None)
-    for number, line in enumerate(lines):
-        print(end_of_line(model, line, args, number), flush=True)
+    with output_file(None) as file:
+        if args.prompt is not None:
+            write_continuation(model, args, file)
+            return
+        lines = (line for line in read_lines(args.files) if line is not None)
+        for number, line in enumerate(lines):
+            print(end_of_line(model, line, args, number), file=file, flush=True)
 
 
-def write_continuation(model: LanguageModel, args: argparse.Namespace) -> None:
+def write_continuation(model: LanguageModel, args: argparse.Namespace, file: IO[str]) -> None:
     """Write the text after the prompt, as it grows."""
     is_first = True  # in its line
     for token in model.generate_tokens(args.prompt, seed=args.seed, **sampling(args)):
         ends = token == model.dictionary.eos()
         piece = "\n" if ends else model.text.piece(model.dictionary[token], is_first)
-        print(piece, end="", flush=True)
+        print(piece, end="", file=file, flush=True)
         is_first = ends
-    print()
+    print(file=file)
 
 
 def end_of_line(model: LanguageModel, line: str, args: argparse.Namespace, number: int) -> str:

@@ -44,7 +44,7 @@ from fairseq_lrn.data.languages import bleu_tokenizer
 from fairseq_lrn.data.parallel import read_lines, text_lines, write_lines
 from fairseq_lrn.data.tokenization import Detokenizer
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.generation.dynamic_evaluation import DynamicEvaluation
+from fairseq_lrn.generation.dynamic_evaluation import DynamicEvaluation, perplexity_of
 from fairseq_lrn.generation.language_model import load_language_model
 
 logger = logging.getLogger(__name__)
@@ -226,7 +226,12 @@ def line_scores(args: argparse.Namespace) -> Iterator[float]:
         raise InputError(f"{args.translations} is empty: give a file with at least one line")
     logger.info(
         "%d lines, %d tokens, perplexity %.2f of the lines one by one, %.2f of the whole text",
-        *(len(lines), tokens, 2 ** (-total / tokens), model.perplexity(lines)),
+        *(
+            len(lines),
+            tokens,
+            perplexity_of(-total / tokens * math.log(2)),
+            model.perplexity(lines),
+        ),
     )
     if args.dynamic_evaluation is not None:
         options = {name: getattr(args, f"dynamic_{name}") for name in DYNAMIC_OPTIONS}

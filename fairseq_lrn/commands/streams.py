@@ -4,7 +4,7 @@ import contextlib
 import io
 import select
 import sys
-from typing import IO, Iterable, Iterator, List, Optional, Tuple, TypeVar
+from typing import IO, Callable, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
 from fairseq_lrn.commands.entry import output_failed
 from fairseq_lrn.data.parallel import not_utf8
@@ -53,6 +53,13 @@ def blocks(lines: Iterable[Optional[Item]], size: int) -> Iterator[List[Item]]:
         raise
     if block:
         yield block
+
+
+def parsed(
+    lines: Iterable[Optional[Line]], parse: Callable[[Line], Item]
+) -> Iterator[Optional[Item]]:
+    """What *parse* makes of each line, for :func:`blocks`: if it fails, earlier lines are kept."""
+    return (None if line is None else parse(line) for line in lines)
 
 
 def two_texts(line: Line, names: str, reason: str) -> Tuple[str, str]:

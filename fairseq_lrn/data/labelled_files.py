@@ -4,16 +4,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Collection, Iterator, List, Tuple
 
-from fairseq.data import Dictionary
-
 from fairseq_lrn.data.entities import iob2_fault, to_iobes
 from fairseq_lrn.data.parallel import text_lines
+from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.errors import InputError
 
 KINDS = TEXT, PAIR, TAGS, SPANS = ("text", "pair", "tags", "spans")
 
 DOCUMENT = "-DOCSTART-"  # the first column of the line before a document
-SPECIAL = frozenset(Dictionary().symbols)  # no label can be one of these
 
 
 @dataclass(frozen=True)

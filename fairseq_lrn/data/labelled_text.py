@@ -10,6 +10,7 @@ from fairseq.data import Dictionary
 from fairseq_lrn.data.labelled_files import SPANS
 from fairseq_lrn.data.punctuation import find_tokens
 from fairseq_lrn.data.raw_text import check_line, check_text, load_bpe
+from fairseq_lrn.data.symbols import word_indices
 from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, read_labelled_record
 from fairseq_lrn.data.tokenization import Tokenizer
 from fairseq_lrn.data.words import token_offsets
@@ -117,18 +118,18 @@ class LabelledText:
         """The form of a word in the dictionary."""
         return word.lower() if self.lowercase else word
 
+    def indices(self, words: Sequence[str], dictionary: Dictionary) -> torch.Tensor:
+        """The indices of words, ``T + 1``, with ``</s>`` at the end.
 
-def word_indices(words: Sequence[str], dictionary: Dictionary) -> torch.Tensor:
-    """The indices of words, ``T + 1``, with ``</s>`` at the end.
+        A word that the dictionary lacks may be there in lower case.
 
-    Args:
-        words: words as :meth:`LabelledText.lookup` returns them, or labels. One that is written
-            like a special symbol, such as ``<pad>``, is unknown.
-        dictionary: their dictionary.
-    """
-    indices = torch.tensor([*map(dictionary.index, words), dictionary.eos()])
-    indices[:-1][indices[:-1] < dictionary.nspecial] = dictionary.unk()
-    return indices
+        Args:
+            words: words as :meth:`words` returns them.
+            dictionary: their dictionary.
+        """
+        forms = map(self.lookup, words)
+        known = dictionary.indices
+        return word_indices([form if form in known else form.lower() for form in forms], dictionary)
 
 
 def character_indices(words: Sequence[str], dictionary: Dictionary) -> torch.Tensor:

@@ -6,6 +6,7 @@ language, and ``fairseq-preprocess``.
 """
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -13,10 +14,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from multiprocessing import Pool
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import IO, Any, Collection, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 import sentencepiece
 from fairseq.data import Dictionary
@@ -41,6 +44,8 @@ from fairseq_lrn.errors import InputError, command_failed
 logger = logging.getLogger(__name__)
 
 DEFAULT_VOCAB_SIZE = 8000
+BPE_LINE = 1000  # characters
+LOCK = "lock"  # a file that is locked while the data are prepared
 ENCODED_AT_ONCE = 100_000  # lines
 
 # The lines of both sides of each split: ``train``, ``valid``, ``test``, ``test1``, ...
@@ -120,20 +125,46 @@ def prepare(options: PrepareOptions) -> None:
 def new_directory(destdir: str) -> Iterator[str]:
     """A temporary directory that becomes *destdir* if the context ends without an error.
 
+    What a process that was killed has left in it is removed.
+
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or another process prepares the same data.
     """
     working = destdir.rstrip("/") + ".incomplete"
-    shutil.rmtree(working, ignore_errors=True)
     try:
-        os.makedirs(working)
-        yield working
-        os.rename(working, destdir)
-    except BaseException as error:
-        shutil.rmtree(working, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise InputError(f"cannot write {working}: {error.strerror or error}") from error
-        raise
+        os.makedirs(working, exist_ok=True)
+        with open(os.path.join(working, LOCK), "w") as lock:
+            _lock(lock, destdir)
+            try:
+                for entry in os.scandir(working):
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path)
+                    elif entry.name != LOCK:
+                        os.remove(entry.path)
+                yield working
+                os.rename(working, destdir)
+            except BaseException:
+                shutil.rmtree(working, ignore_errors=True)
+                raise
+            os.remove(os.path.join(destdir, LOCK))
+    except OSError as error:
+        raise InputError(f"cannot write {working}: {error.strerror or error}") from error
+
+
+def _lock(file: IO[str], destdir: str) -> None:
+    """Keep other processes from preparing the same data, until *file* is closed.
+
+    Raises:
+        InputError: another process prepares them.
+    """
+    try:
+        # Workers, which may outlive a process that is killed, do not inherit such a lock.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise InputError(
+            f"another process prepares {destdir}: wait until it is done, or choose another "
+            "--destdir"
+        ) from error
 
 
 def check_options(options: PrepareOptions) -> None:
@@ -417,11 +448,23 @@ def encode(
         yield from bpe.encode(block, out_type=str, num_threads=workers)
 
 
+def write_bpe_text(path: str, lines: Iterable[str]) -> None:
+    """Write text for :func:`train_bpe`, with long lines cut between words.
+
+    sentencepiece leaves out lines of more than 4192 bytes.
+    """
+    cut = partial(textwrap.wrap, width=BPE_LINE, break_on_hyphens=False)
+    write_lines(
+        path,
+        (part for line in lines for part in ([line] if len(line) <= BPE_LINE else cut(line))),
+    )
+
+
 def train_bpe(inputs: List[str], model: str, vocab_size: int, merges: Optional[int] = None) -> None:
     """Train a joint BPE model with sentencepiece and write it to *model*.
 
     Args:
-        inputs: files of tokenised text.
+        inputs: files of tokenised text. Lines of more than 4192 bytes are left out.
         model: path of the model, with the suffix ``.model``.
         vocab_size: number of subwords, characters included.
         merges: number of merges, in place of *vocab_size*; fewer if the text has fewer.

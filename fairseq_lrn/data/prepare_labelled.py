@@ -19,7 +19,7 @@ from fairseq_lrn.data.labelled_files import (
     read_labelled,
 )
 from fairseq_lrn.data.labelled_options import LabelledOptions, check_options, write_record
-from fairseq_lrn.data.labelled_text import SENTENCEPIECE, LabelledText, word_indices
+from fairseq_lrn.data.labelled_text import SENTENCEPIECE, LabelledText
 from fairseq_lrn.data.prepare import new_directory
 from fairseq_lrn.data.prepare_spans import prepare_spans
 from fairseq_lrn.data.prepare_words import (
@@ -32,6 +32,7 @@ from fairseq_lrn.data.prepare_words import (
     write_words,
 )
 from fairseq_lrn.data.span_files import read_spans
+from fairseq_lrn.data.symbols import word_indices
 from fairseq_lrn.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,9 @@ from fairseq_lrn.data.prepare import (
     new_directory,
     run_preprocess,
     train_bpe,
+    write_bpe_text,
 )
+from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.data.text_files import MONOLINGUAL_RECORD, SENTENCEPIECE_MODEL
 from fairseq_lrn.errors import InputError
 
@@ -64,6 +66,11 @@ def prepare_monolingual(options: MonolingualOptions) -> None:
         if path is not None
     }
     texts = {split: read_lines(path) for split, path in files.items()}
+    if options.lowercase:
+        texts = {split: [line.lower() for line in lines] for split, lines in texts.items()}
+    if options.words:
+        for split, lines in texts.items():
+            check_words(files[split], lines)
     with new_directory(options.destdir) as working:
         _prepare_into(working, texts, options)
 
@@ -85,22 +92,42 @@ def check_options(options: MonolingualOptions) -> None:
         raise InputError(f"--workers must be at least 1, not {options.workers}")
 
 
+def check_words(path: str, lines: List[str]) -> None:
+    """Refuse words that are written like fairseq's special symbols; ``<unk>`` is an unknown word.
+
+    Args:
+        path: the file of the text, for the message.
+        lines: the text.
+
+    Raises:
+        InputError: names the file, the line and the word.
+    """
+    symbols = SPECIAL - {"<unk>"}
+    for number, line in enumerate(lines, 1):
+        found = symbols.intersection(line.split())
+        if found:
+            raise InputError(
+                f"{path}, line {number} has the word {min(found)}, which is a special symbol of "
+                "fairseq: remove it; every line gets a </s> at its end by itself"
+            )
+
+
 def _prepare_into(working: str, texts: Dict[str, List[str]], options: MonolingualOptions) -> None:
-    if options.lowercase:
-        texts = {split: [line.lower() for line in lines] for split, lines in texts.items()}
     with open(os.path.join(working, MONOLINGUAL_RECORD), "w", encoding="utf-8") as file:
         json.dump(asdict(options), file, indent=1, sort_keys=True, ensure_ascii=False)
         file.write("\n")
     prefix = os.path.join(working, "text")
-    for split, lines in texts.items():
-        write_lines(f"{prefix}.{split}", lines)
     if not options.words:
         model = os.path.join(working, SENTENCEPIECE_MODEL)
+        write_bpe_text(f"{prefix}.train", texts["train"])
         train_bpe([f"{prefix}.train"], model, options.vocab_size or DEFAULT_VOCAB_SIZE)
         text = MonolingualText(working)
         for split, lines in texts.items():
             write_lines(f"{prefix}.{split}", (" ".join(text.tokens(line)) for line in lines))
-    write_lines(f"{prefix}.all", (line for lines in texts.values() for line in lines))
+    else:
+        for split, lines in texts.items():
+            write_lines(f"{prefix}.{split}", lines)
+        write_lines(f"{prefix}.all", (line for lines in texts.values() for line in lines))
     common = [
         "--only-source",
         "--destdir",
@@ -116,5 +143,5 @@ def _prepare_into(working: str, texts: Dict[str, List[str]], options: Monolingua
         common += ["--srcdict", dictionary]
     splits = [word for split in texts for word in (f"--{split}pref", f"{prefix}.{split}")]
     run_preprocess([*splits, *common])
-    for split in (*texts, "all"):
+    for split in (*texts, "all") if options.words else texts:
         os.remove(f"{prefix}.{split}")

@@ -4,7 +4,6 @@ import itertools
 import logging
 import os
 import signal
-import textwrap
 from collections import Counter
 from functools import partial
 from multiprocessing import Pool
@@ -14,19 +13,16 @@ import numpy as np
 import torch
 from fairseq.data import Dictionary, indexed_dataset
 
-from fairseq_lrn.data.labelled_files import SPECIAL
 from fairseq_lrn.data.labelled_options import LabelledOptions
-from fairseq_lrn.data.labelled_text import LabelledText, character_indices, word_indices
-from fairseq_lrn.data.parallel import write_lines
-from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, train_bpe
+from fairseq_lrn.data.labelled_text import LabelledText, character_indices
+from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, train_bpe, write_bpe_text
+from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL
 from fairseq_lrn.data.tokenization import Tokenizer
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.word_vectors import read_word_vectors, write_word_vectors
 
 logger = logging.getLogger(__name__)
-
-BPE_LINE = 1000  # characters; sentencepiece skips lines of more than 4192 bytes
 
 # The texts on each side of all examples: words with single spaces between them.
 Sides = Sequence[Sequence[str]]
@@ -42,8 +38,7 @@ def learn_bpe(working: str, texts: Sequence[List[str]], options: LabelledOptions
     """
     model, path = os.path.join(working, SENTENCEPIECE_MODEL), os.path.join(working, "text")
     lines = map(Tokenizer(None, options.lowercase), itertools.chain(*texts))
-    cut = partial(textwrap.wrap, width=BPE_LINE, break_on_hyphens=False)
-    write_lines(path, itertools.chain.from_iterable(map(cut, lines)))
+    write_bpe_text(path, lines)
     train_bpe([path], model, options.vocab_size or DEFAULT_VOCAB_SIZE)
     os.remove(path)
 
@@ -115,9 +110,7 @@ def write_words(
     for split, sides in words.items():
         for side, lines in enumerate(sides):
             path = os.path.join(working, f"input{side}", split)
-            indices = (
-                word_indices([*map(text.lookup, line.split())], dictionary) for line in lines
-            )
+            indices = (text.indices(line.split(), dictionary) for line in lines)
             write_sequences(path, indices, len(dictionary))
             if characters is not None:
                 path = os.path.join(working, f"characters{side}", split)
@@ -172,7 +165,7 @@ def find_vectors(
         )
     if options.all_vectors:  # but not words that no text can ask for
         for word, number in numbers.items():
-            if word not in SPECIAL and len(word.split()) == 1 and text.lookup(word) == word:
+            if word not in SPECIAL and word.split() == [word] and text.lookup(word) == word:
                 rows.setdefault(word, number)
     return rows, matrix
 

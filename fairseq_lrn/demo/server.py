@@ -21,7 +21,7 @@ except ImportError as error:
         "'pip install flask waitress'"
     ) from error
 
-MAX_BYTES = 16 * 1024
+MAX_BYTES = 32 * 1024  # more than the longest text and questions, at 4 bytes per character
 # The page loads its script and its style from this server, and sends requests only to it.
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'"
 HEADERS = {

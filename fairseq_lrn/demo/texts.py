@@ -43,7 +43,7 @@ def lines_of_text(text: Any, example: str, name: str = "text") -> List[str]:
     """
     lines = _normalised(text, example, name, MAX_CHARACTERS)
     if len(lines) > MAX_LINES:
-        raise InputError(f"the text has {len(lines)} lines: at most {MAX_LINES}")
+        raise InputError(f"the field {name} has {len(lines)} lines: at most {MAX_LINES}")
     return lines
 
 
@@ -63,5 +63,5 @@ def _normalised(text: Any, example: str, name: str, max_characters: int) -> List
     if not isinstance(text, str):
         raise InputError(f"{name} must be a string, e.g. {example}")
     if len(text) > max_characters:
-        raise InputError(f"the text has {len(text)} characters: at most {max_characters}")
+        raise InputError(f"the field {name} has {len(text)} characters: at most {max_characters}")
     return [" ".join(line.split()) for line in lines_of(text)]

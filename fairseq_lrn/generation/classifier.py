@@ -22,8 +22,8 @@ class Classification(NamedTuple):
         label: the most probable label.
         probabilities: the probability of each label, the most probable one first.
         words: the words of the text; of a pair, the words of both texts in two lists.
-        attention: the weight of each word in attentive pooling, with the shape of *words*; None if
-            the model pools in another way.
+        attention: the weight of each word in pooling by attention or mean, with the shape of
+            *words*; None if the model pools the maximum.
     """
 
     label: str

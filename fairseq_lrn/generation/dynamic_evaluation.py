@@ -10,6 +10,7 @@ from typing import Any, Iterator, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
+from fairseq.utils import get_perplexity
 from torch import Tensor, nn
 
 from fairseq_lrn.errors import InputError
@@ -86,7 +87,12 @@ def dynamic_perplexity(
         with torch.no_grad():
             for parameter, start in zip(parameters, original):
                 parameter.copy_(start)
-    return math.exp(total / len(text))
+    return perplexity_of(total / len(text))
+
+
+def perplexity_of(nll: float) -> float:
+    """The perplexity of a mean negative log-likelihood in nats; infinity if it is too large."""
+    return get_perplexity(nll, round=12, base=math.e)
 
 
 def gradient_scales(

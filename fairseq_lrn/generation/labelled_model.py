@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fairseq_lrn.data import text_files
 from fairseq_lrn.data.labelled_dataset import LabelledDataset, Selected, TextInput
-from fairseq_lrn.data.labelled_text import LabelledText, character_indices, word_indices
+from fairseq_lrn.data.labelled_text import LabelledText, character_indices
 from fairseq_lrn.generation.inputs import batches, count
 from fairseq_lrn.generation.loading import PathLike, RawTextFiles, load_one, usable_device
 
@@ -60,20 +60,12 @@ class LabelledModel:
         distinct = {id(text): text for text in texts}
         numbers = {name: number for number, name in enumerate(distinct)}
         indices = np.array([numbers[id(text)] for text in texts], dtype=np.int64)
-        words = [
-            word_indices(list(map(self._form, text)), self.task.dictionary)[:-1]
-            for text in distinct.values()
-        ]
+        words = [self.text.indices(text, self.task.dictionary)[:-1] for text in distinct.values()]
         if not self.task.reads_characters:
             return TextInput(Selected(words, indices))
         dictionary = self.task.character_dictionary
         characters = [character_indices(text, dictionary) for text in distinct.values()]
         return TextInput(Selected(words, indices), Selected(characters, indices))
-
-    def _form(self, word: str) -> str:
-        """A word as the dictionary has it; a word that it lacks may be there in lower case."""
-        form = self.text.lookup(word)
-        return form if form in self.task.dictionary.indices else form.lower()
 
     def _on_device(self, dataset: LabelledDataset, indices: List[int]) -> Dict[str, Tensor]:
         batch = dataset.collater([dataset[index] for index in indices])

@@ -12,9 +12,14 @@ from torch import Tensor
 from fairseq_lrn.data import text_files
 from fairseq_lrn.data.monolingual_text import MonolingualText
 from fairseq_lrn.data.parallel import text_lines
+from fairseq_lrn.data.symbols import word_indices
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.generation.dynamic_evaluation import DynamicEvaluation, dynamic_perplexity
-from fairseq_lrn.generation.inputs import batches, count, items, lines_of
+from fairseq_lrn.generation.dynamic_evaluation import (
+    DynamicEvaluation,
+    dynamic_perplexity,
+    perplexity_of,
+)
+from fairseq_lrn.generation.inputs import batches, count, items
 from fairseq_lrn.generation.loading import PathLike, RawTextFiles, load_one, usable_device
 
 logger = logging.getLogger(__name__)
@@ -67,7 +72,7 @@ class LanguageModel:
             previous = int(segment[-1])
         if number == 0:
             raise InputError("the text is empty: give at least one line")
-        return math.exp(total / number)
+        return perplexity_of(total / number)
 
     def dynamic_perplexity(
         self,
@@ -188,9 +193,7 @@ class LanguageModel:
 
     def _encode(self, line: str, name: str) -> Tensor:
         """The tokens of a line and ``</s>``."""
-        symbols = self.text.tokens(line, name)
-        tokens = [*map(self.dictionary.index, symbols), self.dictionary.eos()]
-        return torch.tensor(tokens, device="cpu")
+        return word_indices(self.text.tokens(line, name), self.dictionary)
 
     def _prompt(self, prompt: str) -> List[int]:
         """The tokens of a prompt, whose last line does not end."""
@@ -255,9 +258,12 @@ class LanguageModel:
 
 
 def lines_in(text: Text) -> Iterable[str]:
-    """The lines of a text; see :meth:`LanguageModel.perplexity`."""
+    """The lines of a text; see :meth:`LanguageModel.perplexity`.
+
+    As in a file, the line feed at the end of a string does not begin another line.
+    """
     if isinstance(text, str):
-        return lines_of(text)
+        return text.removesuffix("\n").split("\n") if text else []
     return text_lines(os.fspath(text)) if isinstance(text, os.PathLike) else items(text)
 
 

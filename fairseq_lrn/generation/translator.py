@@ -59,6 +59,14 @@ EMPTY_ATTENTION = torch.ones(1, 1, device="cpu")  # EOS to EOS, for a sentence w
 # fairseq's modules outside of this package keep buffers that grow with the input.
 _turns = threading.RLock()
 
+# What to do with models of tasks that do not translate.
+COMMANDS = {
+    "text_classification": "use fairseq-lrn classify",
+    "sequence_tagging": "use fairseq-lrn tag",
+    "span_prediction": "use fairseq-lrn answer",
+    "stateful_language_modeling": "use fairseq-lrn generate, or score --model",
+    "language_modeling": "use fairseq-lrn generate, or score --model",
+}
 RAW_TEXT = RawTextFiles(text_files.files, text_files.RECORD, "prepare")
 Segmented = Tuple[str, List[str]]  # raw text and its subwords
 
@@ -532,7 +540,8 @@ def _check_task(file: str, name: Optional[str]) -> None:
     registry = tasks.TASK_DATACLASS_REGISTRY
     if name is None or issubclass(registry["translation_lrn"], registry.get(name, ())):
         return
+    remedy = COMMANDS.get(name, f"translate with fairseq-generate --task {name}")
     raise InputError(
         f"{file} was trained with --task {name}, but only models of --task translation can be used "
-        f"here: translate with fairseq-generate --task {name}"
+        f"here: {remedy}"
     )

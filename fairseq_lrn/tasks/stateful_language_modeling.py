@@ -174,11 +174,15 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
 
     def optimizer_step(self, optimizer, model, update_num):
         """As in fairseq, with a learning rate in proportion to the length of the segment."""
+        if not self.args.scale_lr_by_length:
+            super().optimizer_step(optimizer, model, update_num)
+            return
         lr = optimizer.get_lr()
-        if self.args.scale_lr_by_length:
-            optimizer.set_lr(lr * self._length / self.args.tokens_per_sample)
-        super().optimizer_step(optimizer, model, update_num)
-        optimizer.set_lr(lr)
+        optimizer.set_lr(lr * self._length / self.args.tokens_per_sample)
+        try:
+            super().optimizer_step(optimizer, model, update_num)
+        finally:
+            optimizer.set_lr(lr)
 
     def eval_lm_dataloader(self, dataset, num_shards=1, shard_id=0, num_workers=1, **kwargs):
         """The batches of ``fairseq-eval-lm``. The arguments are those of fairseq.

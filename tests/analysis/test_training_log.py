@@ -21,6 +21,13 @@ def test_table(tmp_path):
     assert table[2:] == ["| 1 | 100 | 4.000 | 2.500 | 5.66 |", "| 2 | 200 | 3.250 | 2.500 | 5.66 |"]
 
 
+def test_table_without_perplexity(tmp_path):
+    """The criterion of a classifier logs none."""
+    (tmp_path / "log").write_text(LINE.format(1, 4.0, 100).replace("| ppl 5.66 ", ""))
+    table = training_log.table(training_log.validations(str(tmp_path / "log")))
+    assert table.splitlines()[2] == "| 1 | 100 | 4.000 | 2.500 |  |"
+
+
 def test_log_without_validation(tmp_path):
     (tmp_path / "log").write_text("nothing\n")
     with pytest.raises(InputError, match="has no validation"):

@@ -76,6 +76,8 @@ def test_refused(refuse, checkpoints, file, tmp_path):
     (tmp_path / "one").write_text("no tab\n")
     message = refuse("answer", checkpoints, tmp_path / "one")
     assert "one, line 1 must have a question and a text separated by a tab" in message
+    (tmp_path / "one").write_text("Where?\tIn London.\n \tIn London.\n")
+    assert "one, line 2 has an empty question" in refuse("answer", checkpoints, tmp_path / "one")
     assert "--squad needs one FILE" in refuse("answer", checkpoints, "--squad")
     assert "this is not JSON" in refuse("answer", checkpoints, file, "--squad")
     assert "--buffer-size must be at least 1" in refuse(

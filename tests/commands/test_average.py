@@ -47,6 +47,7 @@ def test_files(run, directory):
         (["--num-epoch-checkpoints", 0], "need N of at least 1"),
         (["--num-epoch-checkpoints", 9], "has 4 checkpoints"),
         ([], "cannot read checkpoint"),
+        (["--checkpoint-upper-bound", 5], "--checkpoint-upper-bound has no effect on named files"),
         (["--last", 2], "--last does not apply without a directory: leave it out"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fairseq_lrn import load_classifier
+from fairseq_lrn.commands.main import main
 from labelled_corpus import untrained_model
 
 
@@ -53,6 +54,15 @@ def test_pairs(run, refuse, tmp_path):
     wrong.write_text("a dog\tan animal\nno tab\n")
     message = refuse("classify", directory, path, wrong)
     assert f"{wrong}, line 2 must have two texts separated by a tab" in message
+
+
+def test_lines_before_a_bad_one_are_written(checkpoints, tmp_path, capfd):
+    directory = untrained_model(tmp_path, "pairs")
+    (tmp_path / "texts").write_text("a dog\tan animal\na cat\tit runs\nno tab\na dog\tit runs\n")
+    with pytest.raises(SystemExit):
+        main(["classify", str(directory), str(tmp_path / "texts")])
+    printed = capfd.readouterr()
+    assert len(printed.out.splitlines()) == 2 and "line 3 must have two texts" in printed.err
 
 
 def test_refused(refuse, checkpoints, file, tmp_path):

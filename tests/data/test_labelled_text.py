@@ -5,7 +5,7 @@ import json
 import pytest
 from fairseq.data import Dictionary
 
-from fairseq_lrn.data.labelled_text import LabelledText, character_indices, word_indices
+from fairseq_lrn.data.labelled_text import LabelledText, character_indices
 from fairseq_lrn.errors import InputError
 
 RECORD = {
@@ -117,11 +117,15 @@ def dictionary():
     return symbols
 
 
-def test_indices_of_words(dictionary):
+def test_indices_of_words(make, dictionary):
     # A word that is written like a special symbol is an unknown word.
-    words = ["b", "ab", "c", "<pad>", "</s>", "a"]
-    assert word_indices(words, dictionary).tolist() == [6, 4, 3, 3, 3, 5, 2]
-    assert word_indices([], dictionary).tolist() == [2]
+    assert make().indices(["b", "aB", "c", "<pad>", "a"], dictionary).tolist() == [6, 4, 3, 3, 5, 2]
+    assert make().indices([], dictionary).tolist() == [2]
+
+
+def test_a_word_that_the_dictionary_has_in_lower_case(make, dictionary):
+    words = make(lowercase=False).indices(["AB", "ab", "C"], dictionary)
+    assert words.tolist() == [4, 4, 3, 2]
 
 
 def test_indices_of_characters(dictionary):

@@ -3,8 +3,11 @@
 import dataclasses
 import itertools
 import json
+import os
 import random
 import signal
+import subprocess
+import sys
 from collections import Counter
 from multiprocessing import get_context
 
@@ -16,6 +19,7 @@ from fairseq_lrn.data.parallel import read_lines, write_lines
 from fairseq_lrn.data.prepare import (
     PrepareOptions,
     choose_policies,
+    new_directory,
     prepare,
     tokenize,
     with_earlier_options,
@@ -328,3 +332,17 @@ def test_line_numbers(tmp_path, workers):
                 assert text == ""
             else:
                 assert number in text, text
+
+
+def test_two_processes_do_not_prepare_the_same_data(tmp_path):
+    destdir = str(tmp_path / "data")
+    (tmp_path / "data.incomplete" / "text").mkdir(parents=True)  # left by a process that was killed
+    with new_directory(destdir) as working:
+        assert os.listdir(working) == ["lock"]
+        (tmp_path / "data.incomplete" / "dict.txt").write_text("a 1")
+        code = "import sys; from fairseq_lrn.data.prepare import new_directory\n"
+        code += "with new_directory(sys.argv[1]): pass"
+        command = [sys.executable, "-c", code, destdir]
+        result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+        assert f"another process prepares {destdir}: wait until it is done" in result.stderr
+    assert os.listdir(destdir) == ["dict.txt"] and os.listdir(tmp_path) == ["data"]

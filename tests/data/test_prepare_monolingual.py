@@ -51,6 +51,25 @@ def test_words(raw):
     ]
 
 
+@pytest.mark.parametrize("word", ["<s>", "</s>", "<pad>"])
+def test_special_symbols_are_refused(raw, word):
+    """As words they would be targets that the model never predicts, or ends of lines."""
+    (raw / "valid.txt").write_text(f"the cat\n{word} the mat\n")
+    message = rf"valid.txt, line 2 has the word {word}, which is a special symbol"
+    with pytest.raises(InputError, match=message):
+        prepare(raw, words=True)
+    assert not (raw / "data").exists() and not (raw / "data.incomplete").exists()
+    directory = prepare(raw, vocab_size=30)  # subwords of it are ordinary ones
+    assert set(symbols(directory, "valid")[1][:-1]).isdisjoint({"<s>", "</s>", "<pad>"})
+
+
+def test_long_lines_are_in_the_bpe(raw):
+    """sentencepiece skips lines of more than 4192 bytes."""
+    (raw / "train.txt").write_text("zebra quagga okapi " * 1000 + "\nthe cat sat on the mat\n")
+    text = MonolingualText(str(prepare(raw, vocab_size=60)))
+    assert text.tokens("zebra quagga okapi") == ["▁zebra", "▁quagga", "▁okapi"]
+
+
 def test_subwords(raw):
     directory = prepare(raw, vocab_size=30, lowercase=True)
     text = MonolingualText(str(directory))

@@ -15,8 +15,11 @@ def test_lines():
     "text, message",
     [
         (None, "other must be a string, e.g. EXAMPLE"),
-        ("a" * (MAX_CHARACTERS + 1), f"{MAX_CHARACTERS + 1} characters: at most {MAX_CHARACTERS}"),
-        ("a\n" * MAX_LINES, f"{MAX_LINES + 1} lines: at most {MAX_LINES}"),
+        (
+            "a" * (MAX_CHARACTERS + 1),
+            f"other has {MAX_CHARACTERS + 1} characters: at most {MAX_CHARACTERS}",
+        ),
+        ("a\n" * MAX_LINES, f"other has {MAX_LINES + 1} lines: at most {MAX_LINES}"),
     ],
 )
 def test_bad_text(text, message):

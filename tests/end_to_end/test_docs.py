@@ -53,7 +53,7 @@ ELSEWHERE = {
 # Changes that make the other commands short enough for a test.
 CHANGES = [
     (r"^source \.venv/bin/activate$", "true"),
-    (r"(fairseq-lrn prepare(-lm)?) ", r"\1 --vocab-size 300 --workers 1 "),
+    (r"(fairseq-lrn prepare(-lm)?) (?!.*--vocab-from)", r"\1 --vocab-size 300 --workers 1 "),
     (r"--max-update \d+", "--max-update 10"),
     (r"--cooldown-updates \d+", "--cooldown-updates 2"),
     (r"--rdrop-from-update \d+", "--rdrop-from-update 5"),
@@ -219,7 +219,7 @@ def test_language_model_in_python(trained, command, monkeypatch, capsys):
     perplexity, scores, text = capsys.readouterr().out.split("\n", 2)
     assert float(perplexity) > 1 and scores.startswith("[-") and len(text.split()) > 3
     assert (trained / "scores.txt").read_text().count("\n") == 40
-    assert (trained / "fused.out").read_text().count("\nH-") == 16  # a multiple of 8
+    assert (trained / "fused.out").read_text().count("\nH-") == 20
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,11 @@ import torch
 from torch import nn
 
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.generation.dynamic_evaluation import DynamicEvaluation, dynamic_perplexity
+from fairseq_lrn.generation.dynamic_evaluation import (
+    DynamicEvaluation,
+    dynamic_perplexity,
+    perplexity_of,
+)
 from fairseq_lrn.generation.language_model import load_language_model
 
 V, EOS = 6, 2
@@ -148,3 +152,8 @@ def test_bad_options(lm_checkpoints, options, message):
     model = load_language_model(lm_checkpoints, device="cpu")
     with pytest.raises(InputError, match=message):
         model.dynamic_perplexity("a b", "a b\n" * 10, **options)
+
+
+def test_perplexity_beyond_all_numbers():
+    assert perplexity_of(2.0) == pytest.approx(math.e**2)
+    assert perplexity_of(1e4) == math.inf

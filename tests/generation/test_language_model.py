@@ -86,6 +86,20 @@ def test_scores_do_not_depend_on_the_batch(model, lines, monkeypatch):
     assert model.score([]) == []
 
 
+def test_the_end_of_a_string(model, lines):
+    """As in a file, a line feed at the end does not begin another line."""
+    text = "\n".join([*lines, "a b"])
+    assert model.perplexity(text + "\n") == model.perplexity(text)
+    assert model.perplexity("a\n\n") == model.perplexity(["a", ""])
+    with pytest.raises(InputError, match="the text is empty"):
+        model.perplexity("")
+
+
+def test_special_symbols_are_unknown_words(model):
+    for word in ("<s>", "<pad>", "</s>"):
+        assert model.score([f"a {word} b"]) == model.score(["a <unk> b"])
+
+
 def test_unknown_words(model):
     assert model.score(["abacus"]) == model.score(["<unk>"])
     assert model.number_of_tokens("abacus w1") == 3

@@ -418,3 +418,8 @@ def test_files_of_raw_text(untrained, tmp_path):
 def test_options_of_hypotheses_alone(translator, option):
     with pytest.raises(InputError, match=f"{option} has no effect here: call hypotheses"):
         translator("A.", **{option: 2})
+
+
+def test_models_of_other_tasks(lm_checkpoints):
+    with pytest.raises(InputError, match="only models of --task translation.*fairseq-lrn generate"):
+        load_translator(lm_checkpoints)

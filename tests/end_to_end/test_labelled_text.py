@@ -144,10 +144,15 @@ def test_script(command, raw, tmp_path, script, metric):
     assert re.findall(rf"^(valid|test) {metric} ([\d.]+)$", again, re.MULTILINE) == found
 
 
-def test_other_vectors(command, raw, tmp_path):
+def test_other_files(command, raw, tmp_path):
+    """Data that were prepared from other files than those of a later run."""
     directory = raw("imdb")
+    test = (directory / "test.tsv").rename(tmp_path / "test.tsv")
     run = ["bash", "scripts/imdb.sh", directory, "--dir", tmp_path / "runs", "--updates", "2"]
     command(*run)
+    test.rename(directory / "test.tsv")
+    message = command(*run, ok=False)
+    assert f"runs/data was prepared without {directory}/test.tsv: remove" in message
     other = tmp_path / "other.txt"
     other.write_bytes((directory / "glove.100d.txt").read_bytes())
     message = command(*run, "--vectors", other, ok=False)

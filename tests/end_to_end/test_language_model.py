@@ -266,6 +266,9 @@ def test_script_of_wikitext2(command, raw, tmp_path):
     output = command("bash", "scripts/wikitext2.sh", raw / "other", *options)
     assert re.search(r"^valid ppl [\d.]+$", output, re.MULTILINE)
     assert (tmp_path / "lrn-3" / "checkpoints" / "prepare_lm.json").is_file()
+    (raw / "other" / "test.txt").symlink_to(raw / "test.txt")
+    output = command("bash", "scripts/wikitext2.sh", raw / "other", *options, ok=False)
+    assert f"data-bin was prepared without {raw / 'other' / 'test.txt'}: remove" in output
 
 
 def test_script_refuses(command, raw, tmp_path):

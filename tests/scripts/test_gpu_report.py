@@ -1,6 +1,9 @@
 """The logic of the GPU report, without a GPU."""
 
+import _thread
+import os
 import sys
+import threading
 import time
 
 import pytest
@@ -44,6 +47,22 @@ def test_the_time_for_all_steps(tmp_path):
     chosen = [python("scan", "long", "import time; time.sleep(60)"), python("scan", "late", "")]
     outcomes = run_all(chosen, tmp_path, 2, lambda found: None)
     assert [outcome.state for outcome in outcomes] == ["stopped", "skipped"]
+
+
+def test_an_interrupt_ends_the_step(tmp_path):
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    output = tmp_path / "long.txt"
+
+    def interrupt():
+        while not (output.exists() and output.read_text().endswith("\n")):
+            time.sleep(0.1)
+        _thread.interrupt_main()
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_all([python("scan", "long", code)], tmp_path, 60, lambda found: None)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(output.read_text()), 0)
 
 
 def test_training_speed(tmp_path):

@@ -138,12 +138,13 @@ def batches(
     else:
         disable = not progress
     with tqdm(total=len(pending), unit="sentence", disable=disable) as bar:
-        while pending:
+        start = 0
+        while start < len(pending):
             size = 1
-            for index in pending[1:batch_size]:
+            for index in pending[start + 1 : start + batch_size]:
                 if (size + 1) * lengths[index] > batch_size * SUBWORDS_PER_SENTENCE:
                     break
                 size += 1
-            yield pending[:size]
-            del pending[:size]
+            yield pending[start : start + size]
+            start += size
             bar.update(size)

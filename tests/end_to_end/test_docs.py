@@ -46,6 +46,7 @@ ELSEWHERE = {
     "bash scripts/wmt14_en_de.sh": "tests/end_to_end/test_wmt14.py",
     "bash scripts/compare_cells.sh": "tests/end_to_end/test_compare_cells.py",
     "fairseq-lrn convert": "tests/end_to_end/test_convert.py",
+    "fairseq-lrn export": "tests/end_to_end/test_fairseq_options.py",
     "python scripts/benchmark.py": "tests/end_to_end/test_benchmark.py",
     "python scripts/check_fairseq_tasks.py": "tests/end_to_end/test_fairseq_options.py",
     "sphinx-build": "tests/end_to_end/test_docs.py",

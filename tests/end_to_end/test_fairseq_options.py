@@ -362,13 +362,13 @@ def test_hydra_train(command, toy_data, tmp_path):
 
 
 def test_onnx(command, toy_data, trained, tmp_path):
-    """Greedy translation of single sentences with onnxruntime."""
+    """Greedy translation of single sentences with onnxruntime, after `fairseq-lrn export`."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     if not has_exporter():
         pytest.skip("this torch is too old")
-    script = ["python", "scripts/export_onnx.py"]
-    output = command(*script, trained, toy_data, "--destdir", tmp_path / "onnx")
+    export = ["fairseq-lrn", "export"]
+    output = command(*export, trained, toy_data, "--destdir", tmp_path / "onnx")
     paths = [tmp_path / "onnx" / f"{part}.onnx" for part in ("encoder", "decoder")]
     assert all(f"wrote {path}" in output for path in paths)
     encoder, decoder = (onnxruntime.InferenceSession(str(path)) for path in paths)
@@ -390,5 +390,5 @@ def test_onnx(command, toy_data, trained, tmp_path):
             log_probs[:, task.target_dictionary.pad()] = -float("inf")
             found.append(int(log_probs.argmax()))
         assert found[1:] == expected
-    output = command(*script, toy_data, toy_data, "--destdir", tmp_path / "x", ok=False)
+    output = command(*export, toy_data, toy_data, "--destdir", tmp_path / "x", ok=False)
     assert f"error: cannot read checkpoint {toy_data}" in output

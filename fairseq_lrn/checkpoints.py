@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 import torch
 
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import InputError, cannot_read
 from fairseq_lrn.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -72,8 +72,7 @@ def load(path: str) -> Dict[str, Any]:
     try:
         file = open(path, "rb")
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read checkpoint {path}: {reason}") from error
+        raise cannot_read(f"checkpoint {path}", error) from error
     try:
         with file:
             state = torch.load(file, map_location="cpu", **SAFE_LOADING)
@@ -327,7 +326,7 @@ def find(
     try:
         names = os.listdir(directory)
     except OSError as error:
-        raise InputError(f"cannot read {directory}: {error.strerror or error}") from error
+        raise cannot_read(directory, error) from error
     numbered = []
     for name in names:
         match = pattern.fullmatch(name)
@@ -367,7 +366,7 @@ def last_of_run(directory: str, count: Optional[int] = None) -> List[str]:
     try:
         names = os.listdir(directory)
     except OSError as error:
-        raise InputError(f"cannot read {directory}: {error.strerror or error}") from error
+        raise cannot_read(directory, error) from error
     latest = os.path.join(directory, "checkpoint_last.pt")
     end = [latest] if os.path.isfile(latest) else []
     updates = {latest: _updates(latest)} if end else {}

@@ -5,6 +5,16 @@ class InputError(ValueError):
     """Input or an option that cannot be used. The message names the cause and the remedy."""
 
 
+def cannot_read(name: str, error: Exception) -> InputError:
+    """The error for a file that cannot be read.
+
+    Args:
+        name: the file, or what it is with its path.
+        error: why it cannot.
+    """
+    return InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}")
+
+
 def command_failed(action: str, output: str) -> InputError:
     """The error for a command that ended with a non-zero exit status.
 

@@ -8,7 +8,7 @@ from typing import IO, Container, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import InputError, cannot_read
 from fairseq_lrn.files import atomic_write
 
 GZIP = b"\x1f\x8b"
@@ -103,9 +103,8 @@ def _lines(path: str) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise _not_text(path, number) from error
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
         place = f" after line {number}" if number > 0 else ""
-        raise InputError(f"cannot read {path}{place}: {reason}") from error
+        raise cannot_read(f"{path}{place}", error) from error
 
 
 def _header(lines: Sequence[str]) -> Optional[Tuple[int, int]]:

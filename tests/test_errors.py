@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairseq_lrn.errors import InputError, command_failed
+from fairseq_lrn.errors import InputError, cannot_read, command_failed
 
 
 def test_input_errors_are_value_errors():
@@ -18,3 +18,9 @@ def test_failed_command_shows_its_last_lines():
         "training lrn on data-bin failed; its last output was:",
         *expected,
     ]
+
+
+def test_unreadable_files():
+    missing = FileNotFoundError(2, "No such file")
+    assert str(cannot_read("a", missing)) == "cannot read a: No such file"
+    assert str(cannot_read("b", EOFError("it ends early"))) == "cannot read b: it ends early"

@@ -6,7 +6,7 @@ import os
 import re
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import InputError, cannot_read
 
 DONE = re.compile(r"done training in ([\d.]+) seconds")
 GENERATE = re.compile(r"Generate .*BLEU4 = ([\d.]+)")
@@ -32,7 +32,7 @@ def read_log(path: str) -> List[str]:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().splitlines()
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise cannot_read(path, error) from error
 
 
 def statistics(lines: Iterable[str], pattern: "re.Pattern[str]") -> List[Statistics]:

@@ -8,7 +8,7 @@ from typing import IO, Callable, Iterable, Iterator, List, Optional, Tuple, Type
 
 from fairseq_lrn.commands.entry import output_failed
 from fairseq_lrn.data.parallel import not_utf8
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import InputError, cannot_read
 from fairseq_lrn.files import atomic_write
 
 CHUNK = 1 << 16  # bytes that are read at once
@@ -111,7 +111,7 @@ def read_lines(files: List[str]) -> Iterator[Optional[Line]]:
         except UnicodeDecodeError as error:
             raise not_utf8(label, number + 1) from error
         except OSError as error:
-            raise InputError(f"cannot read {label}: {error.strerror or error}") from error
+            raise cannot_read(label, error) from error
 
 
 def split_lines(file: io.RawIOBase) -> Iterator[Optional[bytes]]:

@@ -8,7 +8,7 @@ from typing import Dict, List, Optional, Sequence
 from fairseq_lrn.data.languages import MOSES, base, policy
 from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import InputError, cannot_read
 
 LINE = re.compile(r"[STHDP]-\d+\t|Generate .+ with beam=")
 COMPARED = 1000  # sentences
@@ -41,7 +41,7 @@ def is_generate_output(path: str) -> bool:
         with open(path, encoding="utf-8", errors="replace") as file:
             return any(LINE.match(line) for line in file)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise cannot_read(path, error) from error
 
 
 def moses_rules_of(

@@ -1,7 +1,5 @@
 """The options of ``fairseq-lrn prepare-labelled``, and their record in the prepared data."""
 
-import json
-import os
 from dataclasses import asdict, dataclass
 from typing import Optional
 
@@ -10,7 +8,7 @@ from fairseq_lrn.data.labelled_text import MOSES, PUNCTUATION, SENTENCEPIECE, SP
 from fairseq_lrn.data.languages import MOSES as MOSES_RULES
 from fairseq_lrn.data.languages import policy
 from fairseq_lrn.data.prepare import check_destdir
-from fairseq_lrn.data.text_files import LABELLED_RECORD, LABELLED_VERSION
+from fairseq_lrn.data.text_files import LABELLED_RECORD, LABELLED_VERSION, write_json
 from fairseq_lrn.errors import InputError
 
 DEFAULT_LANGUAGE = "en"
@@ -141,6 +139,4 @@ def write_record(directory: str, options: LabelledOptions) -> None:
         "language": moses_language(options),
         "version": LABELLED_VERSION,
     }
-    with open(os.path.join(directory, LABELLED_RECORD), "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, sort_keys=True, ensure_ascii=False)
-        file.write("\n")
+    write_json(directory, LABELLED_RECORD, record)

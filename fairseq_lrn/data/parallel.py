@@ -3,7 +3,7 @@
 import os
 from typing import Iterable, Iterator, List, Tuple
 
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import InputError, cannot_read
 from fairseq_lrn.files import atomic_write
 
 
@@ -20,7 +20,7 @@ def read_lines(path: str) -> List[str]:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise cannot_read(path, error) from error
     if not content.strip():
         raise InputError(f"{path} is empty: give a file with one sentence on each line")
     try:
@@ -45,7 +45,7 @@ def text_lines(path: str) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise not_utf8(path, number + 1) from error
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise cannot_read(path, error) from error
 
 
 def not_utf8(name: str, line: int) -> InputError:

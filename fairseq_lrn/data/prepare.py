@@ -7,7 +7,6 @@ language, and ``fairseq-preprocess``.
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import shutil
@@ -37,7 +36,13 @@ from fairseq_lrn.data.languages import (
 from fairseq_lrn.data.parallel import read_pair, write_lines
 from fairseq_lrn.data.raw_text import load_bpe, restrict
 from fairseq_lrn.data.round_trip import report_round_trip, sample
-from fairseq_lrn.data.text_files import RECORD, SENTENCEPIECE_MODEL, moses_rules, read_record
+from fairseq_lrn.data.text_files import (
+    RECORD,
+    SENTENCEPIECE_MODEL,
+    moses_rules,
+    read_record,
+    write_json,
+)
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 from fairseq_lrn.errors import InputError, command_failed
 
@@ -345,9 +350,7 @@ def write_record(directory: str, policies: Dict[str, Policy], options: PrepareOp
     record: Dict[str, Any] = asdict(options)
     record["tokenizer"] = options.tokenizer or DEFAULT_TOKENIZER
     record["policies"] = {lang: asdict(found) for lang, found in policies.items()}
-    with open(os.path.join(directory, RECORD), "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, sort_keys=True, ensure_ascii=False)
-        file.write("\n")
+    write_json(directory, RECORD, record)
 
 
 def tokenize(splits: Splits, policies: Dict[str, Policy], options: PrepareOptions) -> Splits:

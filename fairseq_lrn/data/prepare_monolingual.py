@@ -1,6 +1,5 @@
 """Prepare raw text of one language for language models: words or subwords, and binarised data."""
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from typing import Dict, List, Optional
@@ -16,7 +15,7 @@ from fairseq_lrn.data.prepare import (
     write_bpe_text,
 )
 from fairseq_lrn.data.symbols import SPECIAL
-from fairseq_lrn.data.text_files import MONOLINGUAL_RECORD, SENTENCEPIECE_MODEL
+from fairseq_lrn.data.text_files import MONOLINGUAL_RECORD, SENTENCEPIECE_MODEL, write_json
 from fairseq_lrn.errors import InputError
 
 
@@ -113,9 +112,7 @@ def check_words(path: str, lines: List[str]) -> None:
 
 
 def _prepare_into(working: str, texts: Dict[str, List[str]], options: MonolingualOptions) -> None:
-    with open(os.path.join(working, MONOLINGUAL_RECORD), "w", encoding="utf-8") as file:
-        json.dump(asdict(options), file, indent=1, sort_keys=True, ensure_ascii=False)
-        file.write("\n")
+    write_json(working, MONOLINGUAL_RECORD, asdict(options))
     prefix = os.path.join(working, "text")
     if not options.words:
         model = os.path.join(working, SENTENCEPIECE_MODEL)

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Set, Tuple, Type
 
 from fairseq_lrn.data.parallel import not_utf8
 from fairseq_lrn.data.raw_text import check_text
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import InputError, cannot_read
 
 SHOWN = 40  # characters of a text in a message
 NAMES: Dict[type, str] = {dict: "an object", list: "a list", str: "a string", int: "a whole number"}
@@ -84,7 +84,7 @@ def _read(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise cannot_read(path, error) from error
 
 
 def _parse(path: str, content: bytes) -> Any:

@@ -22,6 +22,13 @@ LABELLED_RECORD = "prepare_labelled.json"
 LABELLED_VERSION = 1  # of the format of labelled data
 
 
+def write_json(directory: str, name: str, record: Dict[str, Any]) -> None:
+    """Write the record *name* of prepared data."""
+    with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
+        json.dump(record, file, indent=1, sort_keys=True, ensure_ascii=False)
+        file.write("\n")
+
+
 def read_record(directory: str) -> Dict[str, Any]:
     """The options of ``fairseq-lrn prepare``, as recorded in *directory*.
 

@@ -15,8 +15,16 @@ import json
 import sys
 from typing import Any, Dict, Tuple
 
-from fairseq_lrn.commands.classify import add_labelling_arguments, check_buffer_size
-from fairseq_lrn.commands.streams import Line, blocks, output_file, parsed, read_lines, two_texts
+from fairseq_lrn.commands.classify import add_labelling_arguments
+from fairseq_lrn.commands.streams import (
+    Line,
+    blocks,
+    check_buffer_size,
+    output_file,
+    parsed,
+    read_lines,
+    two_texts,
+)
 from fairseq_lrn.data.answers import score
 from fairseq_lrn.data.span_files import read_spans
 from fairseq_lrn.errors import InputError

@@ -10,15 +10,17 @@ import json
 from functools import partial
 from typing import Any, List
 
+from fairseq_lrn.commands.model_arguments import add_data_and_device
 from fairseq_lrn.commands.streams import (
     Line,
+    add_stream_arguments,
     blocks,
+    check_buffer_size,
     output_file,
     parsed,
     read_lines,
     two_texts,
 )
-from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import Classification, load_classifier
 
 HELP = "classify raw text"
@@ -40,31 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_labelling_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that all commands of labelled text share."""
     parser.add_argument("model", help="directory of checkpoints, or a checkpoint")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="text in UTF-8")
-    parser.add_argument("--output", metavar="FILE", help="file to write (default: standard output)")
-    parser.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="texts per batch (default: 32)"
-    )
-    parser.add_argument(
-        "--buffer-size",
-        type=int,
-        default=512,
-        metavar="N",
-        help="number of lines to read before they are labelled; fewer if the input pauses "
-        "(default: %(default)s)",
-    )
-    parser.add_argument("--data", metavar="DIR", help="prepared data, if they were moved")
-    parser.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
-
-
-def check_buffer_size(args: argparse.Namespace) -> None:
-    """Refuse a buffer without lines.
-
-    Raises:
-        InputError: names the option.
-    """
-    if args.buffer_size < 1:
-        raise InputError(f"--buffer-size must be at least 1, not {args.buffer_size}")
+    add_stream_arguments(parser, batch_size=32)
+    add_data_and_device(parser)
 
 
 def main(args: argparse.Namespace) -> None:

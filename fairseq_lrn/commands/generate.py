@@ -9,6 +9,7 @@ seed S + n - 1.
 import argparse
 from typing import IO, Any, Dict
 
+from fairseq_lrn.commands.model_arguments import add_data_and_device
 from fairseq_lrn.commands.streams import output_file, read_lines
 from fairseq_lrn.generation.language_model import LanguageModel, load_language_model
 
@@ -45,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="choose among the most probable tokens that have this probability (default: 1)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="random seed (default: none)")
-    parser.add_argument("--data", metavar="DIR", help="prepared data, if they were moved")
-    parser.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
+    add_data_and_device(parser)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -14,14 +14,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add_loading_arguments(parser)
 
 
-def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of loading a model."""
+def add_data_and_device(parser: argparse.ArgumentParser) -> None:
+    """Add the options of loading that models of every task have."""
     parser.add_argument(
         "--data",
         metavar="DIR",
         help="prepared data, if they were moved and the checkpoints lack their text files",
     )
     parser.add_argument("--device", help="e.g. cuda (default: a GPU if there is one)")
+
+
+def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of loading a translation model."""
+    add_data_and_device(parser)
     parser.add_argument(
         "--generation-dtype",
         choices=MATMUL_DTYPES,

@@ -1,5 +1,6 @@
 """Input and output of commands that work line by line, in files and pipes."""
 
+import argparse
 import contextlib
 import io
 import select
@@ -30,6 +31,42 @@ class Line(str):
         line = super().__new__(cls, text)
         line.place = place
         return line
+
+
+def add_stream_arguments(parser: argparse.ArgumentParser, batch_size: int) -> None:
+    """Add the input, the output, and how many lines are processed at once.
+
+    Args:
+        parser: parser of the command.
+        batch_size: default number of lines in a batch.
+    """
+    parser.add_argument("files", nargs="*", metavar="FILE", help="raw text in UTF-8")
+    parser.add_argument("--output", metavar="FILE", help="file to write (default: standard output)")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=batch_size,
+        metavar="N",
+        help="lines per batch (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--buffer-size",
+        type=int,
+        default=512,
+        metavar="N",
+        help="number of lines to read before they are processed; fewer if the input pauses "
+        "(default: %(default)s)",
+    )
+
+
+def check_buffer_size(args: argparse.Namespace) -> None:
+    """Refuse a buffer without lines.
+
+    Raises:
+        InputError: names the option.
+    """
+    if args.buffer_size < 1:
+        raise InputError(f"--buffer-size must be at least 1, not {args.buffer_size}")
 
 
 def blocks(lines: Iterable[Optional[Item]], size: int) -> Iterator[List[Item]]:

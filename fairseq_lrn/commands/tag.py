@@ -10,8 +10,8 @@ import argparse
 import json
 from typing import Any, Iterable, Iterator, List, Optional
 
-from fairseq_lrn.commands.classify import add_labelling_arguments, check_buffer_size
-from fairseq_lrn.commands.streams import blocks, output_file, read_lines
+from fairseq_lrn.commands.classify import add_labelling_arguments
+from fairseq_lrn.commands.streams import blocks, check_buffer_size, output_file, read_lines
 from fairseq_lrn.data.labelled_files import DOCUMENT
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.tagger import Tagging, load_tagger

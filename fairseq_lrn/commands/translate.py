@@ -14,8 +14,13 @@ import json
 from typing import IO, Any, Dict, List
 
 from fairseq_lrn.commands.model_arguments import add_model_arguments, load_model
-from fairseq_lrn.commands.streams import blocks, output_file, read_lines
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.commands.streams import (
+    add_stream_arguments,
+    blocks,
+    check_buffer_size,
+    output_file,
+    read_lines,
+)
 from fairseq_lrn.generation.translator import Translation
 
 HELP = "translate raw text"
@@ -24,8 +29,7 @@ HELP = "translate raw text"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_model_arguments(parser)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="raw text in UTF-8")
-    parser.add_argument("--output", metavar="FILE", help="file to write (default: standard output)")
+    add_stream_arguments(parser, batch_size=64)
     parser.add_argument(
         "--beam", type=int, default=5, metavar="N", help="hypotheses in the beam (default: 5)"
     )
@@ -50,17 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="print pairs of aligned words, SOURCE-TARGET, counted from 0",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=64, metavar="N", help="sentences per batch (default: 64)"
-    )
-    parser.add_argument(
-        "--buffer-size",
-        type=int,
-        default=512,
-        metavar="N",
-        help="number of lines to read before translating them; fewer if the input pauses "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
         "--max-source-length",
         type=int,
         metavar="N",
@@ -82,8 +75,7 @@ def main(args: argparse.Namespace) -> None:
         InputError: an option has an invalid value, the input cannot be read, or the output cannot
             be written.
     """
-    if args.buffer_size < 1:
-        raise InputError(f"--buffer-size must be at least 1, not {args.buffer_size}")
+    check_buffer_size(args)
     translator = load_model(args)
     options = {
         "attention": args.alignment,

@@ -55,6 +55,7 @@ for name in ${change//+/ }; do
   esac
 done
 parse_recipe "$ROOT/multi30k" --tokenizer --updates 1000 "${@:2}"
+[ "$model" = lrn ] || fail "--model does not apply: CHANGE is a change of lrn"
 prepare_multi30k "$directory" "$raw" --bpe-merges 10000 --tokenizer "$tokenizer"
 run_name=$change-$seed
 [ -z "$ablations" ] || model_changes+=" --ablation $ablations"

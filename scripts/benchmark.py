@@ -80,7 +80,7 @@ def parse() -> argparse.Namespace:
     common.add_argument(
         "--rounds",
         type=int,
-        help="turns of each candidate (default: 3; scan, layer, products: 7)",
+        help="turns of each candidate (default: 3; lm, classify: 5; scan, layer, products: 7)",
     )
     common.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     parser = argparse.ArgumentParser(

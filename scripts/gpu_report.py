@@ -19,7 +19,9 @@ from fairseq_lrn.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
-PRECISIONS = {"float32": [], "fp16": ["--fp16"], "bf16": ["--bf16"], "amp": ["--amp"]}
+# fairseq's --bf16 needs a TPU.
+BFLOAT16 = ["--criterion", "fused_label_smoothed_cross_entropy", "--autocast", "bfloat16"]
+PRECISIONS = {"float32": [], "fp16": ["--fp16"], "bf16": BFLOAT16, "amp": ["--amp"]}
 _PEER_1024 = {
     "transformer_1024": [
         *("--arch", "transformer_vaswani_wmt_en_de_big", "--share-all-embeddings"),

@@ -13,10 +13,10 @@ GENERATE = re.compile(r"Generate .*BLEU4 = ([\d.]+)")
 CHRF = re.compile(r"chrF2\S* = ([\d.]+)")
 PERPLEXITY = re.compile(r"Perplexity: ([\d.]+)")
 PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
-VALID = re.compile(r"epoch (\d+) \| valid on '\w+' subset \| (.+)")
+VALID = re.compile(r"epoch (\d+) \| valid on '(?P<subset>[^']+)' subset \| (?P<values>.+)")
 # A mean over the updates since the last such line, or over the epoch.
-TRAIN_INTERVAL = re.compile(r"train_inner \| epoch (\d+):\s+\d+ / \d+ (.+)")
-TRAIN_EPOCH = re.compile(r"\| train \| epoch (\d+) \| (.+)")
+TRAIN_INTERVAL = re.compile(r"train_inner \| epoch (\d+):\s+\d+ / \d+ (?P<values>.+)")
+TRAIN_EPOCH = re.compile(r"\| train \| epoch (\d+) \| (?P<values>.+)")
 STATISTIC = re.compile(r"(\w+)[ =]([-+.\w]+)(?:, | \| |$)")
 
 Statistics = Dict[str, float]
@@ -38,16 +38,22 @@ def read_log(path: str) -> List[str]:
 def statistics(lines: Iterable[str], pattern: "re.Pattern[str]") -> List[Statistics]:
     """The statistics in the lines of one kind, in the order of the updates.
 
-    If a resumed training run repeats updates, the later result counts.
+    If a resumed training run repeats updates, the later result counts. Of several validation
+    subsets, the first one counts, which chooses the best checkpoint.
 
     Args:
         lines: lines of a log.
         pattern: :data:`VALID`, :data:`TRAIN_INTERVAL` or :data:`TRAIN_EPOCH`.
     """
     by_update: Dict[float, Statistics] = {}
+    first_subset = None
     for match in filter(None, map(pattern.search, lines)):
+        subset = match.groupdict().get("subset")
+        first_subset = first_subset or subset
+        if subset != first_subset:
+            continue
         row = {"epoch": float(match.group(1))}
-        for name, value in STATISTIC.findall(match.group(2)):
+        for name, value in STATISTIC.findall(match["values"]):
             with contextlib.suppress(ValueError):
                 row[name] = float(value)
         if "num_updates" in row:  # otherwise the line is incomplete

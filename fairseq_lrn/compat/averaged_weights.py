@@ -27,7 +27,8 @@ def patch_averaged_weights() -> None:
             optimizer = getattr(trainer, "optimizer", None)
             if hasattr(optimizer, "begin_evaluation"):
                 if val_loss is not None:
-                    optimizer.observe_validation(val_loss)
+                    is_gain = cfg.maximize_best_checkpoint_metric
+                    optimizer.observe_validation(-val_loss if is_gain else val_loss)
                 optimizer.begin_evaluation()
             return original(cfg, trainer, epoch_itr, val_loss)
 

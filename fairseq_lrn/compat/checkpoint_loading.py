@@ -24,7 +24,7 @@ def allow_checkpoint_types() -> None:
 
     Apart from plain types and tensors, they hold ``argparse.Namespace`` (models that are
     configured without a dataclass) and, after training with ``--eval-bleu``, arrays of n-gram
-    counts. Any other type is still refused.
+    counts: integers, or float64 from several processes. Any other type is still refused.
     """
     if not hasattr(torch.serialization, "add_safe_globals"):  # see checkpoints.SAFE_LOADING
         return
@@ -32,8 +32,9 @@ def allow_checkpoint_types() -> None:
 
     reconstruct: Any = numpy.empty(0).__reduce__()[0]  # numpy's own private function
     torch.serialization.add_safe_globals([argparse.Namespace])
+    number_types = [type(numpy.dtype(kind)) for kind in (numpy.int64, numpy.float64)]
     torch.serialization.add_safe_globals(
-        [numpy.ndarray, numpy.dtype, type(numpy.dtype(numpy.int64)), _codecs.encode]
+        [numpy.ndarray, numpy.dtype, *number_types, _codecs.encode]
     )
     # numpy 1 and 2 name this function differently; each must read checkpoints of the other.
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):

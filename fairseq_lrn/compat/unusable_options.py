@@ -44,8 +44,14 @@ def check_training_options(cfg: Any) -> None:
         raise InputError(
             f"--fp16 needs a GPU: leave it out. On a CPU, {AUTOCAST} is possible (docs/training.md)"
         )
-    if (common.fp16 or common.bf16) and getattr(cfg.optimizer, "_name", "") == "averaged_sgd":
-        option = "--fp16" if common.fp16 else "--bf16"
+    hiding = {
+        "--fp16": common.fp16,
+        "--bf16": common.bf16,
+        "--amp": common.amp,
+        "--use-bmuf": cfg.optimization.use_bmuf,
+    }
+    if any(hiding.values()) and getattr(cfg.optimizer, "_name", "") == "averaged_sgd":
+        option = next(name for name, is_given in hiding.items() if is_given)
         raise InputError(
             f"--optimizer averaged_sgd averages float32 weights, which {option} hides from it: "
             f"leave {option} out; for bfloat16, give --autocast bfloat16"

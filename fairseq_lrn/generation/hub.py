@@ -57,6 +57,8 @@ def complete_from_directory(
     return checkpoint_file, options
 
 
+BATCH_SIZE = 64  # lines, if the training run limited its batches by tokens only
+
 # Arguments of fairseq's method ``generate`` that are not generation options.
 GENERATE = {
     "inference_step_args",
@@ -77,6 +79,9 @@ class TextHubInterface(GeneratorHubInterface):
             # The limits of the training run are for its batches.
             with open_dict(self.cfg.dataset):
                 self.cfg.dataset.max_tokens = self.cfg.dataset.max_tokens_valid = None
+                self.cfg.dataset.batch_size = self.cfg.dataset.batch_size or BATCH_SIZE
+            for model in models:
+                model.decoder.max_target_positions = sys.maxsize
 
     def sample(
         self,

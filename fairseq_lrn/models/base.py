@@ -2,12 +2,15 @@
 
 import copy
 import os
-from typing import Any, Callable, Dict, List, Optional, Tuple, Type, Union
+import re
+from contextlib import nullcontext
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, Union
 
 import torch
 from fairseq import hub_utils
 from fairseq.hub_utils import GeneratorHubInterface
 from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
+from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
 from fairseq_lrn import checkpoints
@@ -100,6 +103,12 @@ class RecurrentModel(FairseqEncoderDecoderModel):
         """
         super().upgrade_state_dict(state_dict)
         check_dictionaries(self, state_dict)
+
+    def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
+        """As in fairseq. *model_cfg* keeps describing the model if layers are pruned."""
+        if model_cfg is not None:
+            follow_pruning(model_cfg, state_dict)
+        return super().load_state_dict(state_dict, strict, model_cfg, args)
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Restore a copy, and pack its weights again if the original was made for generation."""
@@ -293,6 +302,37 @@ class RecurrentDecoder(FairseqIncrementalDecoder):
     def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
         """Called by fairseq before generation: skip attention weights unless needed."""
         self.need_attn = need_attn
+
+
+def follow_pruning(model_cfg: Any, state: Mapping[str, Any]) -> None:
+    """Let a configuration describe the model that ``--*-layers-to-keep`` makes of a state.
+
+    When fairseq (0.12.2, 0.12.3) loads a state, it prunes it and drops the options. It leaves the
+    numbers of layers that the next checkpoint saves, prunes a pruned state again, and drops all
+    layers of a side for which no option is given.
+
+    Args:
+        model_cfg: the configuration; it is changed.
+        state: the state to load.
+    """
+    sides = ("encoder", "decoder")
+    options = {side: f"{side}_layers_to_keep" for side in sides}
+    given = {side: getattr(model_cfg, options[side], None) for side in sides}
+    if not any(given.values()):
+        return
+    matches = [re.match(r"(encoder|decoder)\.layers\.(\d+)\.", name) for name in state]
+    layers = {match.groups() for match in matches if match}
+    present = {side: sum(owner == side for owner, _ in layers) for side in sides}
+    kept = {side: given[side].split(",") if given[side] else [] for side in sides}
+    is_pruned = all(present[side] <= len(kept[side]) for side in sides if given[side])
+    with open_dict(model_cfg) if isinstance(model_cfg, DictConfig) else nullcontext():
+        for side in sides:
+            if given[side]:
+                setattr(model_cfg, f"{side}_layers", len(kept[side]))
+            if is_pruned:
+                setattr(model_cfg, options[side], None)
+            elif not given[side] or present[side] <= len(kept[side]):
+                setattr(model_cfg, options[side], ",".join(map(str, range(present[side]))))
 
 
 def model_options(config_class, cfg, task, keep_first_layer: bool = False):

@@ -77,6 +77,8 @@ def check_layers_to_keep(option: str, kept: str, num_layers: int, keep_first: bo
     layers = kept.split(",")
     if any(not layer.isdecimal() or int(layer) >= num_layers for layer in layers):
         raise ValueError(f"{option} {kept} must be numbers of layers, from 0 to {num_layers - 1}")
+    if len(set(map(int, layers))) < len(layers):
+        raise ValueError(f"{option} {kept} must name each layer once")
     if keep_first and "0" not in layers:
         raise ValueError(f"{option} {kept} must keep layer 0, which differs from the other layers")
 

@@ -143,9 +143,10 @@ class DecoderConfig(FairseqDataclass):
             cutoffs = self.adaptive_softmax_cutoffs()
         except ValueError:
             cutoffs = [0]
-        if cutoffs[0] < 1 or sorted(set(cutoffs)) != cutoffs:
+        if cutoffs[0] < 2 or sorted(set(cutoffs)) != cutoffs:
             raise ValueError(
-                "--adaptive-softmax-cutoff must be ascending numbers of tokens, e.g. 2000,8000, "
+                "--adaptive-softmax-cutoff must be ascending numbers of tokens from 2 on, e.g. "
+                "2000,8000, "
                 f"not {self.adaptive_softmax_cutoff}"
             )
         if not self.adaptive_softmax_factor >= 1.0:

@@ -145,6 +145,8 @@ class LinearChainCRF(nn.Module):
         # They are the gradient of the log-partition function. This mode allows gradients anywhere,
         # also within no_grad.
         with torch.inference_mode(False):
+            # A mask of that mode could not be saved for the gradient.
+            padding_mask = None if padding_mask is None else padding_mask.clone()
             packed = _Packed(emissions, padding_mask)
             packed_emissions = packed.pack(emissions.detach().to(torch.float64, copy=True))
             packed_emissions.requires_grad_(True)

@@ -117,6 +117,8 @@ class TypeDropout(Dropout):
 
 def dropout_mask(like: Tensor, p: float) -> Tensor:
     """A mask with the shape, type and device of *like*: 0 with probability p, else 1 / (1 - p)."""
+    if p >= 1.0:
+        return torch.zeros_like(like)
     if not torch.jit.is_scripting():
         # Under torch.func, torch's own random numbers follow the transform's rules of randomness.
         if like.device.type == "cpu" and not is_transforming():

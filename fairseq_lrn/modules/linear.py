@@ -191,9 +191,9 @@ def dropped_weights(modules: Sequence["Packable"], p: float) -> Iterator[None]:
 
     Source: Wan et al. (2013); for recurrent networks Merity et al. (2018), section 2.
     """
-    for module in modules if p > 0.0 else ():
-        module.__dict__["_dropped"] = module.weight * dropout_mask(module.weight, p)
     try:
+        for module in modules if p > 0.0 else ():
+            module.__dict__["_dropped"] = module.weight * dropout_mask(module.weight, p)
         yield
     finally:
         for module in modules:
@@ -215,7 +215,7 @@ def kernel_rows(rows: int) -> int:
 
     oneDNN generates a kernel for each number of rows. On processors with tile registers, this takes
     milliseconds, and the number of rows shrinks one by one as sentences finish in beam search. The
-    function of the same name in ``ops/csrc/decoder_step/decoder_step.cpp`` must agree.
+    function of the same name in ``ops/csrc/common/products.h`` must agree.
     """
     multiple = 1 if rows <= 16 else 16 if rows <= 128 else 64
     return -(-rows // multiple) * multiple

@@ -72,8 +72,10 @@ class RecurrentLayer(nn.Module):
         Returns:
             output ``T x B x D*H`` and final states ``D x B x state_size``.
         """
-        if not torch.jit.is_scripting():
-            if self.training and (self.weight_dropout > 0 or self.recurrent_weight_dropout > 0):
+        if self.training and (self.weight_dropout > 0 or self.recurrent_weight_dropout > 0):
+            if torch.jit.is_scripting():
+                raise RuntimeError("TorchScript cannot drop weights in training: call eval()")
+            else:
                 with self._dropped_weights():
                     return self._run(x, h_0, padding_mask)
         return self._run(x, h_0, padding_mask)

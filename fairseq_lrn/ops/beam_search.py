@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lrn.ops.decoder_step import DecoderStep
+from fairseq_lrn.ops.int8_linear import OUT
 from fairseq_lrn.ops.library import LIBRARY
 
 # From states to masked_score, the arguments are those of lrn_decoder_step. output: a weight as in
@@ -69,6 +70,9 @@ class BeamSearch:
         embed_scale: factor of the embeddings.
         norm: layer norm of the features, or None.
         output: weight of the output layer for V tokens, in a format that *step* allows.
+
+    Raises:
+        ValueError: *output* is for another number of tokens.
     """
 
     _operator = "lrn_beam_search"
@@ -81,6 +85,7 @@ class BeamSearch:
         norm: Optional[torch.nn.LayerNorm],
         output: Tensor,
     ):
+        _check_output(output, embedding.size(0))
         gain, shift, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
         self._arguments = (
             *(*step.arguments, embedding, embed_scale, gain, shift, eps, output),
@@ -118,7 +123,11 @@ class BeamSearch:
 
         Raises:
             RuntimeError: shapes do not fit, or a tensor has an unsuitable type.
+            ValueError: *unk_penalty* is below 0: unknown words would be looked for among the most
+                probable tokens only.
         """
+        if unk_penalty < 0:
+            raise ValueError(f"unk_penalty must be at least 0, not {unk_penalty}")
         search = getattr(torch.ops.fairseq_lrn, self._operator)
         sentences, lengths, totals, tokens, scores = search(
             *(states, memory, self._mask(memory, padding_mask), *self._arguments),
@@ -132,6 +141,13 @@ class BeamSearch:
     def _mask(self, memory: List[Tensor], padding_mask: Optional[Tensor]) -> Optional[Tensor]:
         """The padding in the form that the operator takes."""
         return padding_mask
+
+
+def _check_output(output: Tensor, tokens: int) -> None:
+    """Refuse an output layer for more or fewer tokens than the embedding matrix has."""
+    fits = output.size(0) == (-(-tokens // OUT) if output.dtype == torch.int8 else tokens)
+    if not fits:
+        raise ValueError(f"output must have {tokens} tokens, as the embedding matrix has")
 
 
 class RNMTBeamSearch(BeamSearch):
@@ -157,7 +173,7 @@ class RNMTBeamSearch(BeamSearch):
         output: weight of the output layer for V tokens.
 
     Raises:
-        ValueError: a layer has an unknown parameter.
+        ValueError: a layer has an unknown parameter, or *output* is for another number of tokens.
     """
 
     _operator = "rnmt_beam_search"
@@ -178,6 +194,7 @@ class RNMTBeamSearch(BeamSearch):
             unknown = layer.keys() - set(LAYER_PARAMETERS)
             if unknown:
                 raise ValueError(f"layer {index} has unknown parameters: {', '.join(unknown)}")
+        _check_output(output, embedding.size(0))
         self._masked_score = masked_score
         self._arguments = (
             [layer.get(name) for layer in layers for name in LAYER_PARAMETERS],

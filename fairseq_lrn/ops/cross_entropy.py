@@ -85,6 +85,8 @@ def linear_cross_entropy(
         )
     if weight.dim() != 2 or x.size(2) != weight.size(1):
         raise ValueError(f"weight must be V x {x.size(2)}, not {tuple(weight.shape)}")
+    if weight.numel() == 0:
+        raise ValueError(f"weight must not be empty, but its shape is {tuple(weight.shape)}")
     if target.dtype != torch.int64:
         raise TypeError(f"target must be torch.int64, not {target.dtype}")
     if target.shape != x.shape[1:2]:
@@ -126,7 +128,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         # oneDNN returns a new tensor; the other products write into this one, block after block.
         logits = x.new_empty(0 if in_onednn else passes * rows, vocab_size, dtype=products)
         # On a CPU, products in half precision take longer if a factor is a transposed view.
-        w_t = w.t().contiguous() if half else w.t()
+        in_pieces = half and x.device.type == "cpu"
+        w_t = w.t().contiguous() if in_pieces else w.t()
         # Transposed, the factor that is copied for the product is the small one.
         transposed = half or in_onednn
         grad_w = torch.zeros_like(w_t if transposed else w, dtype=single) if needs_grad else None
@@ -137,7 +140,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 product = mm(block_x, w_t)
             else:
                 product = logits[: block_x.size(0)]
-                step = PRODUCT_ROWS if half else rows * passes
+                step = PRODUCT_ROWS if in_pieces else rows * passes
                 for part_x, part in zip(block_x.split(step), product.split(step)):
                     torch.mm(part_x, w_t, out=part)
             # This replaces the logits by their gradient, except for label smoothing's constant.

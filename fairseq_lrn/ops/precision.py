@@ -7,6 +7,8 @@ from torch import Tensor
 def matmul_dtype(x: Tensor) -> torch.dtype:
     """The type in which torch multiplies *x* by a matrix: autocast's type, or that of *x*."""
     device_type = x.device.type
+    if x.dtype == torch.float64 or device_type == "meta":  # autocast leaves them as they are
+        return x.dtype
     if not hasattr(torch, "get_autocast_dtype"):  # torch < 2.4
         name = "gpu" if device_type == "cuda" else device_type
         enabled = torch.is_autocast_enabled() if name == "gpu" else torch.is_autocast_cpu_enabled()

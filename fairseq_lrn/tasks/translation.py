@@ -146,10 +146,17 @@ class LRNTranslationTask(TranslationTask):
         """The language model of ``--lm-path``, on the device of *model*.
 
         Raises:
-            InputError: it cannot be read, or its dictionary is not the target dictionary.
+            InputError: it cannot be read; or its dictionary, if there is one beside the checkpoint,
+                is not the target dictionary.
         """
         if path not in self._language_models:
             checkpoints.load(path)  # raises clearer errors than fairseq
+            beside = os.path.join(os.path.dirname(path), "dict.txt")  # of prepare-lm's data
+            if os.path.isfile(beside) and Dictionary.load(beside) != self.tgt_dict:
+                raise InputError(
+                    f"the dictionary of the language model {path} is not the target dictionary: "
+                    "train it on data with the dictionary of the translation data"
+                )
             with tempfile.TemporaryDirectory() as directory:
                 self.tgt_dict.save(os.path.join(directory, "dict.txt"))
                 (found,), _ = checkpoint_utils.load_model_ensemble(

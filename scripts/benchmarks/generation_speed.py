@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from argparse import Namespace
 from collections import Counter
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -32,7 +31,7 @@ from fairseq_lrn.modules.linear import can_pack
 
 BEAM = 5
 # Models that the search of the task translation_lrn supports.
-SEARCHABLE = ("lrn", "transformer_lrn")
+SEARCHABLE = ("lrn", "lrn_rnmt", "transformer_lrn")
 # On Linux, the peak memory of a child process includes its parent's memory at the start. A small
 # process therefore starts the command.
 LAUNCHER = """
@@ -101,9 +100,7 @@ def candidates(
     """
     chosen = []
     for name, path in models:
-        options = (checkpoints.load(path).get("cfg") or {}).get("model")
-        # A dictionary for models with a dataclass of options, otherwise a namespace.
-        options = options if isinstance(options, dict) else vars(options or Namespace())
+        options = checkpoints.options_of(checkpoints.load(path), "model")
         arch = options.get("arch") or options.get("_name")
         model = ARCH_MODEL_NAME_REGISTRY.get(arch, arch)
         if model is None:

@@ -21,6 +21,15 @@ def test_table(tmp_path):
     assert table[2:] == ["| 1 | 100 | 4.000 | 2.500 | 5.66 |", "| 2 | 200 | 3.250 | 2.500 | 5.66 |"]
 
 
+def test_several_validation_subsets(tmp_path):
+    """The first one chooses the best checkpoint; the others must not take its place."""
+    lines = [LINE.format(epoch, loss, 100 * epoch) for epoch, loss in ((1, 4.0), (2, 3.5))]
+    others = [line.replace("'valid'", "'test-2'").replace("loss ", "loss 9") for line in lines]
+    (tmp_path / "log").write_text("".join(map("".join, zip(lines, others))))
+    found = training_log.validations(str(tmp_path / "log"))
+    assert [row["loss"] for row in found] == [4.0, 3.5]
+
+
 def test_table_without_perplexity(tmp_path):
     """The criterion of a classifier logs none."""
     (tmp_path / "log").write_text(LINE.format(1, 4.0, 100).replace("| ppl 5.66 ", ""))

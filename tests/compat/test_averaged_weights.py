@@ -31,6 +31,10 @@ def trainer(optimizer):
     )
 
 
+def options(maximize):
+    return SimpleNamespace(save_dir=None, maximize_best_checkpoint_metric=maximize)
+
+
 def test_validation_begins():
     averaged_weights.patch_averaged_weights()  # applied already
     optimizer = Optimizer()
@@ -45,7 +49,12 @@ def test_saving():
     optimizer = Optimizer()
     for loss in (4.5, None):
         with pytest.raises(TypeError):  # from fairseq: there is no directory
-            checkpoint_utils.save_checkpoint(
-                SimpleNamespace(save_dir=None), trainer(optimizer), None, loss
-            )
+            checkpoint_utils.save_checkpoint(options(False), trainer(optimizer), None, loss)
     assert optimizer.calls == [4.5, "evaluation", "evaluation"]
+
+
+def test_a_metric_of_which_more_is_better():
+    optimizer = Optimizer()
+    with pytest.raises(TypeError):
+        checkpoint_utils.save_checkpoint(options(True), trainer(optimizer), None, 80.0)
+    assert optimizer.calls[0] == -80.0

@@ -45,9 +45,10 @@ def patched():
         patch_checkpoint_loading()
 
 
-def test_types_of_fairseq(save):
-    """Options without a dataclass, and n-gram counts of --eval-bleu."""
-    options, counts = argparse.Namespace(arch="lstm"), numpy.array([5, 4, 3, 2])
+@pytest.mark.parametrize("kind", [numpy.int64, numpy.float64])
+def test_types_of_fairseq(save, kind):
+    """Options without a dataclass, and n-gram counts of --eval-bleu by one or several processes."""
+    options, counts = argparse.Namespace(arch="lstm"), numpy.array([5, 4, 3, 2]).astype(kind)
     state = checkpoint_utils.load_checkpoint_to_cpu(
         save("a.pt", {"w": torch.ones(2)}, options=options, counts=counts)
     )

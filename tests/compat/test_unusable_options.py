@@ -154,3 +154,6 @@ def test_averaged_weights_in_half_precision(monkeypatch):
     cfg.optimizer = OmegaConf.create({"_name": "averaged_sgd"})
     with pytest.raises(InputError, match="averages float32 weights, which --fp16 hides from it"):
         check_training_options(cfg)
+    cfg.common.fp16, cfg.common.amp = False, True
+    with pytest.raises(InputError, match="which --amp hides from it"):
+        check_training_options(cfg)

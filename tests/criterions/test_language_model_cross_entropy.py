@@ -167,3 +167,12 @@ def test_nothing_to_predict(task, sample):
 def test_invalid_options(task, options, message):
     with pytest.raises(ValueError, match=message):
         LanguageModelCrossEntropy(task, False, **options)
+
+
+def test_other_models(task, sample):
+    criterion = LanguageModelCrossEntropy(task, False)
+    other = build(task, **KINDS[next(iter(KINDS))])
+    other.decoder.__class__ = type("OtherDecoder", (torch.nn.Module,), {})
+    other.forward = lambda *args, **kwargs: (torch.zeros(1), {})
+    with pytest.raises(ValueError, match="is for --arch lrn_lm only: .* --criterion cross_entropy"):
+        criterion(other, sample)

@@ -103,3 +103,10 @@ def test_directory_without_the_files_of_raw_text(tmp_path):
 def test_directory_without_a_checkpoint(tmp_path):
     with pytest.raises(InputError, match="has no averaged.pt, checkpoint_best.pt or"):
         LRNModel.from_pretrained(str(tmp_path))
+
+
+def test_limits_of_the_training_run(untrained):
+    """Batches have a limit of their own, and translations none."""
+    model = LRNModel.from_pretrained(untrained)
+    assert model.cfg.dataset.max_tokens is None and model.cfg.dataset.batch_size > 0
+    assert model.models[0].max_decoder_positions() > 10**6

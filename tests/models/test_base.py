@@ -162,3 +162,28 @@ def test_a_checkpoint_with_another_dictionary(name):
     build(30).load_state_dict(state)
     with pytest.raises(InputError, match="a dictionary of 34 entries, but the data have one of 44"):
         build(40).load_state_dict(state)
+
+
+class Configuration(SimpleNamespace):
+    """Options of a model of three layers on each side."""
+
+    def __init__(self, **options):
+        super().__init__(arch="lrn", encoder_layers=3, decoder_layers=3, **options)
+
+
+@MODELS
+@pytest.mark.parametrize("kept", [("0,2", "0"), ("0,2", None), (None, "0,1")])
+def test_pruning_when_a_checkpoint_is_loaded(builders, name, kept):
+    """The configuration then describes the pruned model, and a second time prunes nothing."""
+    whole = builders[name](encoder_layers=3, decoder_layers=3)
+    options = dict(zip(("encoder_layers_to_keep", "decoder_layers_to_keep"), kept))
+    model = builders[name](encoder_layers=3, decoder_layers=3, **options)
+    counts = [len(kept.split(",")) if kept else 3 for kept in kept]
+    for state in (whole.state_dict(), model.state_dict()):
+        cfg = Configuration(**options)
+        model.load_state_dict(state, strict=True, model_cfg=cfg)
+        assert [cfg.encoder_layers, cfg.decoder_layers] == counts
+        assert cfg.encoder_layers_to_keep is None and cfg.decoder_layers_to_keep is None
+    expected = whole.decoder.layers[1 if kept[1] == "0,1" else 0].state_dict()
+    found = model.decoder.layers[-1 if kept[1] else 0].state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())

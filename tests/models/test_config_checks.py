@@ -89,3 +89,8 @@ def test_first_layer_must_be_kept():
     check_layers_to_keep("--layers-to-keep", "2,0", 3, keep_first=True)
     with pytest.raises(ValueError, match="--layers-to-keep 1,2 must keep layer 0"):
         check_layers_to_keep("--layers-to-keep", "1,2", 3, keep_first=True)
+
+
+def test_layers_to_keep_are_different():
+    with pytest.raises(ValueError, match="--x 0,0 must name each layer once"):
+        check_layers_to_keep("--x", "0,0", 2, keep_first=False)

@@ -394,3 +394,14 @@ def test_agrees_with_pytorch_crf():
     decoded = crf.decode(emissions, mask)
     for b, best in enumerate(peer.decode(emissions, ~mask)):
         assert decoded[: len(best), b].tolist() == best
+
+
+def test_marginals_with_a_mask_of_inference_mode():
+    """Also with scores so different that the computation changes to logarithms."""
+    crf = LinearChainCRF(3)
+    emissions = torch.zeros(4, 2, 3)
+    emissions[1, 0, 0] = 500.0
+    with torch.inference_mode():
+        mask = torch.tensor([[False, False]] * 3 + [[False, True]])
+        found = crf.marginals(emissions, mask)
+    assert found[1, 0, 0] == 1 and (found[3, 1] == 0).all()

@@ -123,3 +123,7 @@ def test_type_dropout_is_dropout_of_the_embedding_matrix():
     torch.manual_seed(3)
     mask = dropout_mask(torch.empty(20), 0.4)
     assert torch.equal(found, (table * mask.unsqueeze(1))[tokens])
+
+
+def test_everything_is_dropped_with_probability_1():
+    assert dropout_mask(torch.ones(70000), 1.0).count_nonzero() == 0

@@ -9,7 +9,13 @@ import torch
 from fairseq.optim.adam import FairseqAdam
 
 from fairseq_lrn.modules.affine import Affine
-from fairseq_lrn.modules.linear import Linear, can_pack, kernel_rows, repack_changed_weights
+from fairseq_lrn.modules.linear import (
+    Linear,
+    can_pack,
+    dropped_weights,
+    kernel_rows,
+    repack_changed_weights,
+)
 from kernels import needs_int8
 
 ADAM = {
@@ -289,3 +295,10 @@ def test_few_different_numbers_of_rows():
     assert padded[:16] == list(range(1, 17))
     assert all(rows <= result < rows + 64 for rows, result in enumerate(padded, start=1))
     assert len(set(padded)) < 40
+
+
+def test_dropped_weights_do_not_outlive_an_error():
+    maps = [Linear(4, 4), torch.nn.Identity()]  # the second one has no weight
+    with pytest.raises(AttributeError), dropped_weights(maps, 0.5):
+        pass
+    assert maps[0].current_weight() is maps[0].weight

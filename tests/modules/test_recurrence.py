@@ -94,3 +94,11 @@ def test_gradients_of_dropped_weights():
     layer(x, layer.initial_state(x))[0].sum().backward()
     gradient = layer.cells[0].projection.weight.grad
     assert 0.3 < (gradient == 0).float().mean() < 0.7
+
+
+def test_weight_dropout_in_torchscript():
+    layer = torch.jit.script(RecurrentLayer("lrn", 4, 4, weight_dropout=0.5))
+    x, h_0 = torch.randn(3, 2, 4), torch.zeros(1, 2, 4)
+    with pytest.raises(torch.jit.Error, match="TorchScript cannot drop weights in training"):
+        layer(x, h_0)
+    assert layer.eval()(x, h_0)[0].shape == (3, 2, 4)

@@ -9,7 +9,7 @@ from kernels import needs_cpp
 WIDTH, STATE, VOCABULARY, SENTENCES, LENGTH = 8, 6, 40, 3, 4
 
 
-def build(vocabulary=VOCABULARY, norm=None, dtype=torch.float32):
+def build(vocabulary=VOCABULARY, norm=None, dtype=torch.float32, outputs=None):
     torch.manual_seed(1)
     parameters = {"gates_weight": torch.randn(3 * STATE, WIDTH)}
     parameters["out_weight"] = torch.randn(WIDTH, STATE)
@@ -21,7 +21,8 @@ def build(vocabulary=VOCABULARY, norm=None, dtype=torch.float32):
         parameters[f"{name}_gain"] = parameters[f"{name}_shift"] = torch.ones(WIDTH)
     step = DecoderStep([parameters], 2, "tanh", False, 1e-5, 1e-8, -1e4)
     table = torch.randn(vocabulary, WIDTH, dtype=dtype)
-    return BeamSearch(step, table, 2.0, norm, table)
+    output = table if outputs is None else torch.randn(outputs, WIDTH)
+    return BeamSearch(step, table, 2.0, norm, output)
 
 
 def inputs():
@@ -64,6 +65,14 @@ def test_hypotheses(norm):
 def test_wrong_options(changes, message):
     with torch.no_grad(), pytest.raises(RuntimeError, match=message):
         build()(*inputs(), **{**OPTIONS, **changes})
+
+
+@needs_cpp
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="unk_penalty must be at least 0, not -1"):
+        build()(*inputs(), **{**OPTIONS, "unk_penalty": -1.0})
+    with pytest.raises(ValueError, match="output must have 40 tokens, as the embedding matrix has"):
+        build(outputs=60)
 
 
 @needs_cpp

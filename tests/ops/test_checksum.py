@@ -65,3 +65,9 @@ def test_threads_agree():
         assert torch.equal(checksum(weight), expected[0])
     finally:
         torch.set_num_threads(threads)
+
+
+def test_a_model_on_a_gpu_has_none(monkeypatch):
+    """No CPU kernel is chosen, which would fail with the backend of GPUs."""
+    monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", "triton")
+    assert checksums([]) == []

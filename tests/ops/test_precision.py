@@ -19,3 +19,10 @@ def test_the_state_is_never_half(dtype):
     x = torch.zeros(1, dtype=dtype)
     assert is_half(x) == (dtype.itemsize == 2)
     assert state_dtype(x) == (torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+def test_types_that_autocast_leaves():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert matmul_dtype(torch.ones(1)) == torch.bfloat16
+        assert matmul_dtype(torch.ones(1, dtype=torch.float64)) == torch.float64
+    assert matmul_dtype(torch.ones(1, device="meta")) == torch.float32

@@ -11,6 +11,8 @@ from fairseq_lrn.models.config_checks import (
 )
 from fairseq_lrn.models.decoder_config import DecoderConfig
 
+WITHOUT_STATE_WEIGHTS = ("lrn", "olrn", "sru")  # cells
+
 
 @dataclass
 class LRNLanguageModelConfig(DecoderConfig):
@@ -76,6 +78,15 @@ class LRNLanguageModelConfig(DecoderConfig):
         )
         if self.embed_init_range is not None and not self.embed_init_range > 0.0:
             raise ValueError(f"--embed-init-range must be above 0, not {self.embed_init_range}")
+        if self.embed_init_range is not None and self.decoder_embed_path is not None:
+            raise ValueError(
+                "--embed-init-range has no effect with --decoder-embed-path: leave one out"
+            )
+        if self.recurrent_weight_dropout > 0.0 and self.cell in WITHOUT_STATE_WEIGHTS:
+            raise ValueError(
+                f"--recurrent-weight-dropout has no effect with --cell {self.cell}, which does not "
+                "multiply its state by a weight: leave it out"
+            )
         self.check_plain_layers()
         self.check_output_layer()
 

@@ -279,6 +279,7 @@ class LanguageModelDecoder(RecurrentDecoder):
         """
         if self.training or not may_use_packed_weights():
             return None
+        repack_changed_weights(self)
         return derived(self, self._fuse) if has_decoder_step(self.embed_tokens.weight) else None
 
     def _fuse(self) -> Optional[DecoderStep]:
@@ -333,14 +334,11 @@ class LanguageModelDecoder(RecurrentDecoder):
 
     def has_plain_output_layer(self) -> bool:
         """Whether the logits of the classes are the features times :meth:`class_weights`."""
-        is_plain_product = self.mixture is None and self.adaptive_softmax is None
-        return (
-            is_plain_product
-            and plain_output_table(self, LanguageModelDecoder.output_layer, self.output_projection)[
-                0
-            ]
-            is not None
-        )
+        if self.mixture is not None:
+            return False
+        projection = self.output_projection
+        table, _ = plain_output_table(self, LanguageModelDecoder.output_layer, projection)
+        return table is not None
 
     def output_table(self) -> Tuple[Optional[Tensor], str]:
         """See :class:`RecurrentDecoder`."""

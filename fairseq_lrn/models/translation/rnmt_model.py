@@ -33,7 +33,7 @@ from fairseq_lrn.modules.rnmt_layers import (
     RNMTEncoderLayer,
 )
 from fairseq_lrn.modules.search import SearchState
-from fairseq_lrn.ops import RNMTBeamSearch, has_additive_attention
+from fairseq_lrn.ops import RNMTBeamSearch, has_decoder_step
 
 
 @register_model("lrn_rnmt", dataclass=RNMTConfig)
@@ -295,7 +295,7 @@ class RNMTDecoder(RecurrentDecoder):
             [memory, *(one.transpose(0, 1) for one in keys if one is not None)],
             padding_mask if bool(padding_mask.any()) else None,
         )
-        if not self.training and has_additive_attention(memory):
+        if not self.training and has_decoder_step(memory):
             if has_own_methods(self, RNMTDecoder, "search_step", "output_layer"):
                 state.fused_search = derived(self, self._fused_search)  # which calls neither
         return state

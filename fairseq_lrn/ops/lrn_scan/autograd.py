@@ -17,7 +17,7 @@ from torch import Tensor
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.library import LIBRARY
 from fairseq_lrn.ops.lrn_scan import parallel
-from fairseq_lrn.ops.lrn_scan.contract import check_dense_operands, check_operator_call
+from fairseq_lrn.ops.lrn_scan.contract import check_backward_call, check_operator_call
 from fairseq_lrn.ops.lrn_scan.reference import (
     by_direction,
     lrn_scan_backward_reference,
@@ -77,8 +77,9 @@ def _default(
     activation: str,
     reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
-    check_dense_operands(*kqv, h0, padding_mask, *bias)  # sparse ones would come back here
     if dispatch.choose(h0.device.type) != "reference":
+        # A sparse operand, or one on another device than the others, would come back here.
+        check_operator_call(kqv, h0, padding_mask, bias, activation)
         return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)
     return _each(lrn_scan_reference, kqv, h0, padding_mask, bias, activation, reverse)
 
@@ -111,8 +112,8 @@ def _default_backward(
     activation: str,
     reverse: bool,
 ) -> Tuple[List[Tensor], Tensor]:
-    check_dense_operands(grad_h, *kqv, h0, padding_mask, *bias, states)
     if dispatch.choose(h0.device.type) != "reference":
+        check_backward_call(grad_h, kqv, h0, padding_mask, bias, states, activation)
         return torch.ops.fairseq_lrn.lrn_scan_backward(
             grad_h, kqv, h0, padding_mask, bias, states, activation, reverse
         )
@@ -133,6 +134,7 @@ def _each_backward(
     activation: str,
     reverse: bool,
 ) -> Tuple[List[Tensor], Tensor]:
+    check_backward_call(grad_h, kqv, h0, padding_mask, bias, states, activation)
     grads = [
         backward(grad, projections, initial, padding_mask, shift, state, activation, is_reversed)
         for grad, state, projections, initial, shift, is_reversed in zip(

@@ -72,14 +72,29 @@ def check_operator_call(
         check_contract(kqv, h0, padding_mask, bias, activation)
 
 
-def check_dense_operands(*tensors: Optional[Tensor]) -> None:
-    """Refuse sparse tensors (None is ignored) in a direct call of an operator.
+def check_backward_call(
+    grad_h: Tensor,
+    kqv: Sequence[Tensor],
+    h0: Tensor,
+    padding_mask: Optional[Tensor],
+    bias: Sequence[Tensor],
+    states: Tensor,
+    activation: str,
+) -> None:
+    """:func:`check_operator_call` for the backward operator.
 
-    Raises:
-        RuntimeError: a tensor has another layout than ``torch.strided``.
+    Args:
+        grad_h, states: gradient of the output, and the states, ``T x B x (D*H)`` each.
     """
     with _errors_of_operator():
-        _check_dense(*tensors)
+        check_contract(kqv, h0, padding_mask, bias, activation)
+        expected = (*kqv[0].shape[:2], len(kqv) * h0.size(2))
+        for name, tensor in (("grad_h", grad_h), ("states", states)):
+            _check_dense(tensor)
+            if tensor.shape != expected:
+                raise ValueError(f"{name} must be {expected}, but its shape is {_sizes(tensor)}")
+            if tensor.device != h0.device:
+                raise ValueError(f"{name} is on {tensor.device}, but h0 is on {h0.device}")
 
 
 @contextlib.contextmanager

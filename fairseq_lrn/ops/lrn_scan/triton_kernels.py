@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fairseq_lrn.ops.library import LIBRARY
 from fairseq_lrn.ops.lrn_scan import parallel
-from fairseq_lrn.ops.lrn_scan.contract import check_operator_call
+from fairseq_lrn.ops.lrn_scan.contract import check_backward_call, check_operator_call
 from fairseq_lrn.ops.precision import is_half, state_dtype
 
 # Number of steps whose loads are in flight at once.
@@ -459,9 +459,10 @@ def _run_backward(
     method: Callable[[Callable[..., None], Tensor, int], None],
 ) -> Tuple[List[Tensor], Tensor]:
     """The kernel of its gradient; *method* launches what computes one direction."""
+    check_backward_call(grad_h, kqv, h0, padding_mask, bias, states, activation)
     time, batch, _ = kqv[0].shape
     hidden = h0.size(-1)
-    grad_h = _with_contiguous_rows(grad_h)
+    grad_h, states = _with_contiguous_rows(grad_h), _with_contiguous_rows(states)
     grad_kqv = [projections.new_empty(projections.shape) for projections in kqv]
     grad_h0 = torch.zeros_like(h0, memory_format=torch.contiguous_format)
     if grad_h.numel() == 0:

@@ -27,6 +27,14 @@ def test_output_size():
         ({"type_dropout": 1.0}, "--type-dropout is a probability"),
         ({"weight_dropout": -0.1}, "--weight-dropout is a probability"),
         ({"embed_init_range": 0.0}, "--embed-init-range must be above 0"),
+        (
+            {"embed_init_range": 0.1, "decoder_embed_path": "vectors.txt"},
+            "--embed-init-range has no effect with --decoder-embed-path",
+        ),
+        (
+            {"cell": "sru", "recurrent_weight_dropout": 0.5},
+            "--recurrent-weight-dropout has no effect with --cell sru",
+        ),
         ({"decoder_out_embed_dim": 8}, "--decoder-out-embed-dim needs --plain-layers"),
         (
             {"plain_layers": True, "decoder_ffn_embed_dim": 8},

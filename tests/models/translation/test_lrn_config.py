@@ -25,11 +25,17 @@ def test_adaptive_softmax_cutoffs():
     assert config.adaptive_softmax_cutoffs() == [20, 300]
 
 
+def test_the_first_cutoff_is_beyond_padding():
+    """Otherwise the class of the first tail has the number that the loss ignores."""
+    with pytest.raises(ValueError, match="must be ascending numbers of tokens from 2 on"):
+        LRNConfig(adaptive_softmax_cutoff="1").check()
+
+
 def test_last_tail_has_a_width():
     """512 / 4 / 4 / 4 / 4 is 2, so the fifth tail is empty."""
-    LRNConfig(adaptive_softmax_cutoff="1,2,3,4").check()
-    with pytest.raises(ValueError, match="1,2,3,4,5 makes too many tails"):
-        LRNConfig(adaptive_softmax_cutoff="1,2,3,4,5").check()
+    LRNConfig(adaptive_softmax_cutoff="2,3,4,5").check()
+    with pytest.raises(ValueError, match="2,3,4,5,6 makes too many tails"):
+        LRNConfig(adaptive_softmax_cutoff="2,3,4,5,6").check()
 
 
 @pytest.mark.parametrize(

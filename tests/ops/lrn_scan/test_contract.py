@@ -3,7 +3,11 @@
 import pytest
 import torch
 
-from fairseq_lrn.ops.lrn_scan.contract import check_contract, check_operator_call
+from fairseq_lrn.ops.lrn_scan.contract import (
+    check_backward_call,
+    check_contract,
+    check_operator_call,
+)
 
 T, B, H = 4, 3, 5
 
@@ -54,3 +58,17 @@ def test_what_does_not_fit(changes, error, message):
         check_contract(**given)
     with pytest.raises(RuntimeError, match=f"fairseq_lrn::lrn_scan: .*{message}"):
         check_operator_call(**given)
+
+
+def test_backward_call():
+    kqv, h0 = [torch.randn(3, 2, 12)], torch.randn(1, 2, 4)
+    h = torch.randn(3, 2, 4)
+    check_backward_call(h, kqv, h0, None, [], h, "tanh")
+    for grad_h, states, message in (
+        (h[:2], h, r"grad_h must be \(3, 2, 4\), but its shape is \(2, 2, 4\)"),
+        (h, h[..., :3], "states must be"),
+        (h.to_sparse(), h, "must be dense"),
+        (h.to("meta"), h, "grad_h is on meta, but h0 is on cpu"),
+    ):
+        with pytest.raises(RuntimeError, match=f"lrn_scan: .*{message}"):
+            check_backward_call(grad_h, kqv, h0, None, [], states, "tanh")

@@ -1,6 +1,8 @@
 """Shared fixtures."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 # Set before torch is imported: the other processes of pytest-xdist need cores, too.
@@ -10,6 +12,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import pytest
 import torch
 
+from warm import Warm
+
+MODULES = ("fairseq_cli.preprocess", "sacrebleu")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -18,6 +23,27 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "quickstart" in item.fixturenames:
             item.add_marker(pytest.mark.xdist_group("quickstart"))
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """A process that forks commands, see :class:`warm.Warm`."""
+    return Warm(tmp_path_factory.mktemp("warm"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_modules(warm):
+    """The two modules that the package runs in processes of their own are forked from *warm*."""
+    start = subprocess.Popen.__init__
+
+    def init(self, args, *rest, **options):
+        if isinstance(args, list) and args[:2] == [sys.executable, "-m"] and args[2] in MODULES:
+            args = [str(warm.stand_ins / "python"), *args[1:]]
+        start(self, args, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", init)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import pytest
 from fairseq_lrn.data.parallel import write_lines
 from fairseq_lrn.data.prepare import PrepareOptions, prepare
 from toy_grammar import generate
-from warm import BIN, Warm
+from warm import BIN
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -48,12 +48,6 @@ class Commands:
         output = result.stdout + result.stderr
         assert (result.returncode == 0) == ok, f"exit {result.returncode}\n{output[-5000:]}"
         return output
-
-
-@pytest.fixture(scope="session")
-def warm(tmp_path_factory):
-    """A process that forks commands, see :class:`warm.Warm`."""
-    return Warm(tmp_path_factory.mktemp("warm"))
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,7 @@ ELSEWHERE = {
     "bash scripts/squad.sh": "tests/end_to_end/test_labelled_text.py",
     "bash scripts/wmt14_en_de.sh": "tests/end_to_end/test_wmt14.py",
     "bash scripts/compare_cells.sh": "tests/end_to_end/test_compare_cells.py",
+    "fairseq-hydra-train": "tests/end_to_end/test_fairseq_options.py",
     "fairseq-lrn convert": "tests/end_to_end/test_convert.py",
     "fairseq-lrn export": "tests/end_to_end/test_fairseq_options.py",
     "python scripts/benchmark.py": "tests/end_to_end/test_benchmark.py",
@@ -63,11 +64,6 @@ CHANGES = [
     (r"--warmup-updates (1|2|5)00\b", "--warmup-updates 2"),
     (r"--arch lrn_lm ", "--arch lrn_lm --decoder-embed-dim 32 --decoder-hidden-size 32 "),
     (r"(--arch lrn_(classifier|tagger|reader)) ", r"\1 --word-embed-dim 16 --hidden-size 16 "),
-    (
-        r"^(fairseq-hydra-train .*)",
-        r"\1 optimization.max_update=10 lr_scheduler.cooldown_updates=2 "
-        "criterion.rdrop_from_update=5",
-    ),
     (r"^fairseq-lrn serve", "serve"),
     (r"^curl (.*) http://127.0.0.1:8080/", r"curl --fail-with-body \1 $(cat url.log)"),
 ]

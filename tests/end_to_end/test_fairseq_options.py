@@ -231,7 +231,10 @@ def test_finetuning(train, trained):
 
 
 def test_patience(train):
-    output = train("--patience", "2", "--max-epoch", "20", "--lr", "1e-12", "--warmup-updates", "1")
+    short = "--train-subset", "valid", "--num-workers", "0"  # two updates in an epoch
+    output = train(
+        *short, "--patience", "2", "--max-epoch", "20", "--lr", "1e-12", "--warmup-updates", "1"
+    )
     assert "early stop since valid performance hasn't improved for last 2 runs" in output
 
 
@@ -300,7 +303,8 @@ def test_task_without_a_dataclass(fairseq, toy_data, tmp_path):
 def test_other_models_are_not_changed(cold_command):
     """One case of the script. Its two sides run without and with the plugin."""
     output = cold_command(
-        "python", "scripts/check_fairseq_tasks.py", "epoch, transformer_tiny", "masked_lm, roberta"
+        *("python", "scripts/check_fairseq_tasks.py", "epoch, transformer_tiny"),
+        "sentence_prediction, roberta",
     )
     assert output.count("exit statuses 0 0 0 0") >= 4 and "DIFFERENT" not in output
 
@@ -345,12 +349,20 @@ def test_adaptive_softmax(train, generate, tmp_path):
 
 def test_hydra_train(command, toy_data, tmp_path):
     """The shipped configuration has the options of the architecture of its name."""
+    values = {
+        "common.user_dir": command.root / "fairseq_lrn",
+        "task.data": toy_data,
+        "checkpoint.save_dir": tmp_path / "checkpoints",
+    }
+    page = (command.root / "docs" / "fairseq.md").read_text()
+    (shown,) = re.findall(r"^fairseq-hydra-train (.*\n.*\n.*)$", page, re.MULTILINE)
+    assert re.findall(r"([\w.]+)=", shown) == list(values)
+    assert shown.startswith('--config-dir "$PWD/fairseq_lrn/config" --config-name lrn_multi30k ')
     directory = command.root / "fairseq_lrn" / "config"
     command(
         *("fairseq-hydra-train", "--config-dir", directory, "--config-name", "lrn_multi30k"),
-        *(f"hydra.run.dir={tmp_path}", f"common.user_dir={command.root / 'fairseq_lrn'}"),
-        *(f"task.data={toy_data}", f"checkpoint.save_dir={tmp_path / 'checkpoints'}"),
-        *("optimization.max_update=3", "dataset.max_tokens=500"),
+        *(f"{name}={value}" for name, value in values.items()),
+        *(f"hydra.run.dir={tmp_path}", "optimization.max_update=3", "dataset.max_tokens=500"),
         "lr_scheduler.cooldown_updates=1",
     )
     state = torch.load(tmp_path / "checkpoints" / "checkpoint_last.pt", weights_only=True)
@@ -361,34 +373,35 @@ def test_hydra_train(command, toy_data, tmp_path):
     assert state["optimizer_history"][-1]["num_updates"] == 3
 
 
-def test_onnx(command, toy_data, trained, tmp_path):
+def test_onnx(command, prepared_data, untrained, tmp_path):
     """Greedy translation of single sentences with onnxruntime, after `fairseq-lrn export`."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     if not has_exporter():
         pytest.skip("this torch is too old")
     export = ["fairseq-lrn", "export"]
-    output = command(*export, trained, toy_data, "--destdir", tmp_path / "onnx")
+    checkpoint, data = untrained / "checkpoint_best.pt", str(prepared_data)
+    output = command(*export, checkpoint, data, "--destdir", tmp_path / "onnx")
     paths = [tmp_path / "onnx" / f"{part}.onnx" for part in ("encoder", "decoder")]
     assert all(f"wrote {path}" in output for path in paths)
     encoder, decoder = (onnxruntime.InferenceSession(str(path)) for path in paths)
     (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
-        [str(trained)], arg_overrides={"data": toy_data}
+        [str(checkpoint)], arg_overrides={"data": data}
     )
-    task.load_dataset("test")
-    generator = task.build_generator([model], Namespace(beam=1, max_len_a=0, max_len_b=60))
-    for item in [task.dataset("test")[index] for index in range(3)]:
+    task.load_dataset("valid")
+    generator = task.build_generator([model], Namespace(beam=1, max_len_a=0, max_len_b=15))
+    for item in [task.dataset("valid")[index] for index in range(3)]:
         source = item["source"].unsqueeze(0)
         sample = {"net_input": {"src_tokens": source, "src_lengths": source.new_tensor([1])}}
         expected = task.inference_step(generator, [model], sample)[0][0]["tokens"].tolist()
         states, memory, mask = encoder.run(None, {"src_tokens": source.numpy()})
         found = [task.target_dictionary.eos()]
-        while len(found) < 70 and (len(found) == 1 or found[-1] != task.target_dictionary.eos()):
+        while len(found) < len(expected):
             inputs = {"states": states, "memory": memory, "padding_mask": mask}
             inputs["tokens"] = source.new_tensor(found[-1:]).numpy()
             log_probs, states = decoder.run(None, inputs)
             log_probs[:, task.target_dictionary.pad()] = -float("inf")
             found.append(int(log_probs.argmax()))
-        assert found[1:] == expected
-    output = command(*export, toy_data, toy_data, "--destdir", tmp_path / "x", ok=False)
-    assert f"error: cannot read checkpoint {toy_data}" in output
+        assert found[1:] == expected[:-1] and len(expected) > 1  # the last one may be enforced
+    output = command(*export, data, data, "--destdir", tmp_path / "x", ok=False)
+    assert f"error: cannot read checkpoint {data}" in output

@@ -11,13 +11,13 @@ import torch
 
 from fairseq_lrn import checkpoints
 
-KILLS = 12
-UPDATES = 150  # many more than the updates between the kills
+KILLS = 8
+UPDATES = 90  # many more than the updates between the kills
 OPTIONS = [
     *("--arch", "lrn_tiny", "--word-dropout", "0.1", "--optimizer", "torch_adam", "--lr", "0.003"),
     *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", "20"),
     *("--criterion", "fused_label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
-    *("--max-tokens", "500", "--max-update", str(UPDATES), "--save-interval-updates", "3"),
+    *("--max-tokens", "500", "--max-update", str(UPDATES), "--save-interval-updates", "2"),
     *("--keep-interval-updates", "2", "--keep-last-epochs", "2", "--disable-validation"),
     *("--log-format", "json", "--log-interval", "1", "--num-workers", "0"),
 ]

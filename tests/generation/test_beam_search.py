@@ -228,20 +228,26 @@ def test_retained_dropout_is_applied(build, batch):
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"beam_size": 5},
-        {"beam_size": 1},
-        {"beam_size": 3, "max_len_a": 0.5, "max_len_b": 2},
-        {"beam_size": 4, "max_len_b": 12, "min_len": 4, "len_penalty": 0.6},
-        {"beam_size": 4, "max_len_b": 9, "normalize_scores": False, "temperature": 0.4},
-        {"beam_size": 4, "max_len_b": 9, "unk_penalty": 2.5, "temperature": 1.7},
-        {"beam_size": 4, "max_len_b": 9, "unk_penalty": math.inf},
-        {"beam_size": 2, "max_len": 6},
-    ],
-    ids=str,
-)
+SEARCHES = [
+    {"beam_size": 5},
+    {"beam_size": 4, "max_len_b": 12, "min_len": 4, "len_penalty": 0.6},
+    {"beam_size": 1},
+    {"beam_size": 3, "max_len_a": 0.5, "max_len_b": 2},
+    {"beam_size": 4, "max_len_b": 9, "normalize_scores": False, "temperature": 0.4},
+    {"beam_size": 4, "max_len_b": 9, "unk_penalty": 2.5, "temperature": 1.7},
+    {"beam_size": 4, "max_len_b": 9, "unk_penalty": math.inf},
+    {"beam_size": 2, "max_len": 6},
+]
+# The options act in the search, the variants in a step: not every pair is needed.
+ALL_SEARCHES = ("default", "LSTM, layer norm", "paper", "paper, masked symbols")
+PAIRS = [
+    (variant, options)
+    for variant in VARIANTS
+    for options in (SEARCHES if variant in ALL_SEARCHES else SEARCHES[:2])
+]
+
+
+@pytest.mark.parametrize("model, options", PAIRS, indirect=["model"], ids=str)
 def test_same_hypotheses_as_fairseqs_search(model, batch, task, options):
     sample = sample_of(batch(LENGTHS))
     dictionary = task.target_dictionary

@@ -89,7 +89,7 @@ def test_full_disk(cold_command, toy_data, tmp_path):
     """Earlier checkpoints remain usable, and the message says what happened."""
     arguments = [toy_data, "--user-dir", cold_command.root / "fairseq_lrn", *OPTIONS]
     arguments += ["--save-dir", tmp_path / "checkpoints"]
-    cold_command("fairseq-train", *arguments, "--max-update", "3")
+    cold_command("fairseq-train", *arguments, "--max-update", "2")
     saved = tmp_path / "checkpoints" / "checkpoint_last.pt"
     size = saved.stat().st_size
     output = cold_command(
@@ -97,8 +97,8 @@ def test_full_disk(cold_command, toy_data, tmp_path):
         *("fairseq-train", *arguments),
         ok=False,
     )
-    assert "checkpoint_1_6.pt: File too large; earlier files are unchanged" in output
+    assert "checkpoint_1_4.pt: File too large; earlier files are unchanged" in output
     names = sorted(path.name for path in saved.parent.iterdir())
     text = ["dict.de.txt", "dict.en.txt", "prepare.json", "sentencepiece.bpe.model"]
-    assert names == ["checkpoint_1_3.pt", "checkpoint_last.pt", *text]
+    assert names == ["checkpoint_1_2.pt", "checkpoint_last.pt", *text]
     assert "Loaded checkpoint" in cold_command("fairseq-train", *arguments, "--max-update", "6")

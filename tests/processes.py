@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 USE = """
-import logging
+import logging, sys
+sys.modules["fairseq"] = None  # the operators need torch alone, and fairseq takes seconds
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 import torch
 from fairseq_lrn.ops import backends, lrn_scan

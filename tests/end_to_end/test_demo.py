@@ -149,7 +149,10 @@ def test_keyboard(view, sources, translations):
 
 @pytest.mark.parametrize(
     "text, message",
-    [("dog " * 300, "The field text has 1200 characters: at most 1000"), (" \n", "Type a text first.")],
+    [
+        ("dog " * 300, "The field text has 1200 characters: at most 1000"),
+        (" \n", "Type a text first."),
+    ],
 )
 def test_error(view, source, text, message):
     """An error replaces an earlier result, and is said at once; a result is said, too."""

@@ -1,9 +1,8 @@
 """The logic of the GPU report, without a GPU."""
 
-import _thread
 import os
+import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -49,16 +48,17 @@ def test_the_time_for_all_steps(tmp_path):
     assert [outcome.state for outcome in outcomes] == ["stopped", "skipped"]
 
 
-def test_an_interrupt_ends_the_step(tmp_path):
+def test_an_interrupt_ends_the_step(tmp_path, monkeypatch):
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
-    output = tmp_path / "long.txt"
+    output, wait = tmp_path / "long.txt", subprocess.Popen.wait
 
-    def interrupt():
-        while not (output.exists() and output.read_text().endswith("\n")):
+    def interrupted(process, timeout=None):
+        monkeypatch.setattr(subprocess.Popen, "wait", wait)
+        while not output.read_text().endswith("\n"):
             time.sleep(0.1)
-        _thread.interrupt_main()
+        raise KeyboardInterrupt
 
-    threading.Thread(target=interrupt).start()
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_all([python("scan", "long", code)], tmp_path, 60, lambda found: None)
     with pytest.raises(ProcessLookupError):

@@ -86,7 +86,7 @@ def scans(draw):
 
 
 @settings(
-    max_examples=12 if INTERPRETED else 300,
+    max_examples=25 if INTERPRETED else 300,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),

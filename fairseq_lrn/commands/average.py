@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> None:
         checkpoints.BEST: args.num_best_checkpoints,
     }
     inputs = args.inputs
-    if args.checkpoint_upper_bound is not None and counts == dict.fromkeys(counts):
+    if args.checkpoint_upper_bound is not None and set(counts.values()) == {None}:
         raise InputError(
             "--checkpoint-upper-bound has no effect on named files: leave it out, or give "
             "--num-epoch-checkpoints or --num-update-checkpoints"

@@ -455,6 +455,10 @@ def write_bpe_text(path: str, lines: Iterable[str]) -> None:
     """Write text for :func:`train_bpe`, with long lines cut between words.
 
     sentencepiece leaves out lines of more than 4192 bytes.
+
+    Args:
+        path: the file.
+        lines: the text.
     """
     cut = partial(textwrap.wrap, width=BPE_LINE, break_on_hyphens=False)
     write_lines(

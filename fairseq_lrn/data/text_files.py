@@ -23,7 +23,13 @@ LABELLED_VERSION = 1  # of the format of labelled data
 
 
 def write_json(directory: str, name: str, record: Dict[str, Any]) -> None:
-    """Write the record *name* of prepared data."""
+    """Write the record of prepared data.
+
+    Args:
+        directory: the data.
+        name: name of the record's file.
+        record: its values.
+    """
     with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
         json.dump(record, file, indent=1, sort_keys=True, ensure_ascii=False)
         file.write("\n")

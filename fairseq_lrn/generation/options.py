@@ -61,6 +61,7 @@ REFUSED = {
 }
 # Options that do nothing without another one.
 NEEDED = {
+    "lm_path": "lm_weight",
     "lm_weight": "lm_path",
     "diverse_beam_strength": "diverse_beam_groups",
     "sampling_topk": "sampling",
@@ -104,7 +105,7 @@ def generation_settings(options: Mapping[str, Any]) -> DictConfig:
     given = {name: settings[name] for name in options if settings[name] != defaults[name]}
     for name, value in given.items():
         _check(name, value)
-    _check_combination(given, options)
+    _check_combination(given)
     return settings
 
 
@@ -117,9 +118,7 @@ def _check(name: str, value: Any) -> None:
         raise InputError(f"{name} must be {words}, not {value!r}")
 
 
-def _check_combination(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    if "lm_path" in given and "lm_weight" not in options:
-        raise InputError("lm_path has no effect without lm_weight: give both or none")
+def _check_combination(given: Mapping[str, Any]) -> None:
     for name, needed in NEEDED.items():
         if name in given and needed not in given:
             raise InputError(f"{name} has no effect without {needed}: give both or none")

@@ -146,8 +146,7 @@ class DecoderConfig(FairseqDataclass):
         if cutoffs[0] < 2 or sorted(set(cutoffs)) != cutoffs:
             raise ValueError(
                 "--adaptive-softmax-cutoff must be ascending numbers of tokens from 2 on, e.g. "
-                "2000,8000, "
-                f"not {self.adaptive_softmax_cutoff}"
+                f"2000,8000, not {self.adaptive_softmax_cutoff}"
             )
         if not self.adaptive_softmax_factor >= 1.0:
             raise ValueError(

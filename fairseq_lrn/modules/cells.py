@@ -443,23 +443,26 @@ class CellType(NamedTuple):
             ``activation`` if *takes_activation* is true.
         takes_activation: whether the output activation of the cell can be chosen. All other cells
             keep their own nonlinearities.
+        multiplies_state: whether a step multiplies the state by a weight.
     """
 
     build: Callable[..., Cell]
     takes_activation: bool = False
+    multiplies_state: bool = False
 
 
 # The table of cells, by their names in options.
 CELL_TYPES: Dict[str, CellType] = {
     "lrn": CellType(LRNCell, takes_activation=True),
     "olrn": CellType(partial(LRNCell, output_gate=True), takes_activation=True),
-    "atr": CellType(ATRCell, takes_activation=True),
+    "atr": CellType(ATRCell, takes_activation=True, multiplies_state=True),
     "sru": CellType(SRUCell),
-    "gru": CellType(GRUCell),
-    "lstm": CellType(LSTMCell),
+    "gru": CellType(GRUCell, multiplies_state=True),
+    "lstm": CellType(LSTMCell, multiplies_state=True),
 }
 CELLS = tuple(CELL_TYPES)
 CELLS_WITH_ACTIVATION = tuple(name for name in CELLS if CELL_TYPES[name].takes_activation)
+CELLS_WITH_STATE_WEIGHTS = tuple(name for name in CELLS if CELL_TYPES[name].multiplies_state)
 
 
 def build_cell(

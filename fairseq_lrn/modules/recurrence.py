@@ -71,6 +71,9 @@ class RecurrentLayer(nn.Module):
 
         Returns:
             output ``T x B x D*H`` and final states ``D x B x state_size``.
+
+        Raises:
+            RuntimeError: in TorchScript, weights would have to be dropped.
         """
         if self.training and (self.weight_dropout > 0 or self.recurrent_weight_dropout > 0):
             if torch.jit.is_scripting():

@@ -178,7 +178,7 @@ def test_pruning_when_a_checkpoint_is_loaded(builders, name, kept):
     whole = builders[name](encoder_layers=3, decoder_layers=3)
     options = dict(zip(("encoder_layers_to_keep", "decoder_layers_to_keep"), kept))
     model = builders[name](encoder_layers=3, decoder_layers=3, **options)
-    counts = [len(kept.split(",")) if kept else 3 for kept in kept]
+    counts = [len(layers.split(",")) if layers else 3 for layers in kept]
     for state in (whole.state_dict(), model.state_dict()):
         cfg = Configuration(**options)
         model.load_state_dict(state, strict=True, model_cfg=cfg)

@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from fairseq_lrn.modules.cells import CELLS, CELLS_WITH_ACTIVATION, build_cell
+from fairseq_lrn.modules.cells import (
+    CELLS,
+    CELLS_WITH_ACTIVATION,
+    CELLS_WITH_STATE_WEIGHTS,
+    build_cell,
+)
 
 T, B, C, H = 6, 5, 3, 4
 
@@ -127,6 +132,7 @@ def test_names_of_the_cells():
     """Options list the cells in this order."""
     assert CELLS == ("lrn", "olrn", "atr", "sru", "gru", "lstm")
     assert CELLS_WITH_ACTIVATION == ("lrn", "olrn", "atr")
+    assert CELLS_WITH_STATE_WEIGHTS == ("atr", "gru", "lstm")
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -5,6 +5,7 @@ import torch
 
 from fairseq_lrn.modules import CELLS, RecurrentLayer
 from fairseq_lrn.modules.affine import Affine
+from fairseq_lrn.modules.cells import CELLS_WITH_STATE_WEIGHTS
 from fairseq_lrn.modules.dropout import dropout_mask
 
 T, B, C, H = 6, 5, 3, 4
@@ -69,7 +70,7 @@ def test_dropped_weights(cell, option):
     state = layer.initial_state(x)
     torch.manual_seed(4)
     dropped, _ = layer(x, state)
-    has_recurrent = cell in ("atr", "gru", "lstm")
+    has_recurrent = cell in CELLS_WITH_STATE_WEIGHTS
     whole, _ = layer.eval()(x, state)
     if option == "recurrent_weight_dropout" and not has_recurrent:
         torch.testing.assert_close(dropped, whole)

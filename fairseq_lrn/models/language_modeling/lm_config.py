@@ -10,8 +10,7 @@ from fairseq_lrn.models.config_checks import (
     option_name,
 )
 from fairseq_lrn.models.decoder_config import DecoderConfig
-
-WITHOUT_STATE_WEIGHTS = ("lrn", "olrn", "sru")  # cells
+from fairseq_lrn.modules.cells import CELLS_WITH_STATE_WEIGHTS
 
 
 @dataclass
@@ -82,7 +81,7 @@ class LRNLanguageModelConfig(DecoderConfig):
             raise ValueError(
                 "--embed-init-range has no effect with --decoder-embed-path: leave one out"
             )
-        if self.recurrent_weight_dropout > 0.0 and self.cell in WITHOUT_STATE_WEIGHTS:
+        if self.recurrent_weight_dropout > 0.0 and str(self.cell) not in CELLS_WITH_STATE_WEIGHTS:
             raise ValueError(
                 f"--recurrent-weight-dropout has no effect with --cell {self.cell}, which does not "
                 "multiply its state by a weight: leave it out"

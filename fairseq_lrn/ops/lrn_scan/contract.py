@@ -85,6 +85,9 @@ def check_backward_call(
 
     Args:
         grad_h, states: gradient of the output, and the states, ``T x B x (D*H)`` each.
+
+    Raises:
+        RuntimeError: the arguments break the contract, or shapes or devices differ.
     """
     with _errors_of_operator():
         check_contract(kqv, h0, padding_mask, bias, activation)

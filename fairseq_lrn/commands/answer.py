@@ -21,7 +21,6 @@ from fairseq_lrn.commands.streams import (
     blocks,
     check_buffer_size,
     output_file,
-    parsed,
     read_lines,
     two_texts,
 )
@@ -69,16 +68,14 @@ def main(args: argparse.Namespace) -> None:
 
 def answer_lines(reader: Reader, args: argparse.Namespace) -> None:
     """Answer the questions on the lines of the input."""
-    done = 0
     with output_file(args.output) as file:
-        for pairs in blocks(parsed(read_lines(args.files), question_of), args.buffer_size):
+        for first, pairs in blocks(read_lines(args.files), args.buffer_size, question_of):
             questions, contexts = (list(side) for side in zip(*pairs))
-            found = reader(questions, contexts, first_number=done + 1, **options_of(args))
+            found = reader(questions, contexts, first_number=first, **options_of(args))
             for question, context, answer in zip(questions, contexts, found):
                 text = as_json(question, context, answer) if args.json else columns(answer)
                 print(text, file=file)
             file.flush()
-            done += len(pairs)
 
 
 def question_of(line: Line) -> Tuple[str, str]:

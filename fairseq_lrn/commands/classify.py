@@ -17,7 +17,6 @@ from fairseq_lrn.commands.streams import (
     blocks,
     check_buffer_size,
     output_file,
-    parsed,
     read_lines,
     two_texts,
 )
@@ -56,15 +55,13 @@ def main(args: argparse.Namespace) -> None:
     check_buffer_size(args)
     classifier = load_classifier(args.model, data=args.data, device=args.device)
     is_pair = classifier.text.kind == "pair"
-    done = 0
+    parse = partial(sample_of, is_pair=is_pair)
     with output_file(args.output) as file:
-        samples = parsed(read_lines(args.files), partial(sample_of, is_pair=is_pair))
-        for texts in blocks(samples, args.buffer_size):
-            found = classifier(texts, batch_size=args.batch_size, first_number=done + 1)
+        for first, texts in blocks(read_lines(args.files), args.buffer_size, parse):
+            found = classifier(texts, batch_size=args.batch_size, first_number=first)
             for text, result in zip(texts, found):
                 print(as_json(text, result) if args.json else columns(result, args.all), file=file)
             file.flush()
-            done += len(texts)
 
 
 def sample_of(line: Line, is_pair: bool) -> Any:

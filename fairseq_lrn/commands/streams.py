@@ -5,7 +5,7 @@ import contextlib
 import io
 import select
 import sys
-from typing import IO, Callable, Iterable, Iterator, List, Optional, Tuple, TypeVar
+from typing import IO, Any, Callable, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
 from fairseq_lrn.commands.entry import output_failed
 from fairseq_lrn.data.parallel import not_utf8
@@ -69,34 +69,33 @@ def check_buffer_size(args: argparse.Namespace) -> None:
         raise InputError(f"--buffer-size must be at least 1, not {args.buffer_size}")
 
 
-def blocks(lines: Iterable[Optional[Item]], size: int) -> Iterator[List[Item]]:
+def blocks(
+    lines: Iterable[Optional[Item]], size: int, parse: Optional[Callable[[Any], Any]] = None
+) -> Iterator[Tuple[int, List[Any]]]:
     """Group lines in blocks of *size*, which end early where the input pauses or fails.
 
     Args:
         lines: result of :func:`read_lines`.
         size: number of lines in a block.
+        parse: what to make of a line. If it raises an InputError, the lines before are a block.
+
+    Yields:
+        the number of the first line, from 1, and the block.
     """
-    block: List[Item] = []
+    first, block = 1, []
     try:
         for line in lines:
             if line is not None:
-                block.append(line)
+                block.append(line if parse is None else parse(line))
             if len(block) == size or (line is None and block):
-                yield block
-                block = []
+                yield first, block
+                first, block = first + len(block), []
     except InputError:
         if block:
-            yield block
+            yield first, block
         raise
     if block:
-        yield block
-
-
-def parsed(
-    lines: Iterable[Optional[Line]], parse: Callable[[Line], Item]
-) -> Iterator[Optional[Item]]:
-    """What *parse* makes of each line, for :func:`blocks`: if it fails, earlier lines are kept."""
-    return (None if line is None else parse(line) for line in lines)
+        yield first, block
 
 
 def two_texts(line: Line, names: str, reason: str) -> Tuple[str, str]:

@@ -48,20 +48,18 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--columns gives the words: leave out --tokenizer")
     tagger = load_tagger(args.model, data=args.data, device=args.device)
     lines = read_lines(args.files)
-    done = 0
     with output_file(args.output) as file:
         given: Iterable[Any] = sentences(lines) if args.columns else lines
-        for block in blocks(given, args.buffer_size):
+        for first, block in blocks(given, args.buffer_size):
             if args.columns:
                 found = tagger.tag_words(block, batch_size=args.batch_size)
             else:
                 options = {"tokenizer": args.tokenizer, "batch_size": args.batch_size}
-                found = tagger(block, first_number=done + 1, **options)
+                found = tagger(block, first_number=first, **options)
             for item, tagging in zip(block, found):
                 text = " ".join(item) if args.columns else item.removesuffix("\r")
                 file.write(as_json(text, tagging) if args.json else as_columns(tagging))
             file.flush()
-            done += len(block)
 
 
 def sentences(lines: Iterable[Optional[str]]) -> Iterator[Optional[List[str]]]:

@@ -87,14 +87,12 @@ def main(args: argparse.Namespace) -> None:
         "truncate": args.truncate,
     }
     write = write_json if args.json else write_translations
-    done = 0
     with output_file(args.output) as file:
-        for block in blocks(read_lines(args.files), args.buffer_size):
-            found = translator.hypotheses(block, first_number=done + 1, **options)
-            for number, (line, translations) in enumerate(zip(block, found), done):
+        for first, block in blocks(read_lines(args.files), args.buffer_size):
+            found = translator.hypotheses(block, first_number=first, **options)
+            for number, (line, translations) in enumerate(zip(block, found), first - 1):
                 write(number, line, translations, args, file)
             file.flush()
-            done += len(block)
 
 
 def write_translations(

@@ -26,7 +26,8 @@ def test_lines_do_not_depend_on_the_reads(tmp_path, monkeypatch, chunk):
 def test_blocks():
     """Of two lines, or fewer before a pause, an error and the end."""
     lines = ["a", "b", "c", None, None, "d"]
-    assert list(blocks(lines, 2)) == [["a", "b"], ["c"], ["d"]]
+    assert list(blocks(lines, 2)) == [(1, ["a", "b"]), (3, ["c"]), (4, ["d"])]
+    assert list(blocks(lines, 9, str.upper))[0] == (1, ["A", "B", "C"])
 
     def failing():
         yield "a"
@@ -36,4 +37,4 @@ def test_blocks():
     with pytest.raises(InputError):
         for block in blocks(failing(), 2):
             found.append(block)
-    assert found == [["a"]]
+    assert found == [(1, ["a"])]

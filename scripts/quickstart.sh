@@ -5,14 +5,14 @@
 #   bash scripts/quickstart.sh [--force] [--updates N] [--dir DIR] [-- fairseq-train options]
 #
 # --force     delete existing files and start again
-# --updates N length of the training run (default: 600); the learning rate falls to 0 in its last 40%
+# --updates N length of the training run (default: 440); the learning rate falls to 0 in its last 40%
 #             (cooldown)
 # --dir DIR   where everything is written (default: quickstart/ in the checkout)
 #
 # A second run reuses existing files and resumes an interrupted training run.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-force=0 directory=$(dirname "$here")/quickstart updates=600 options=()
+force=0 directory=$(dirname "$here")/quickstart updates=440 options=()
 while [ $# -gt 0 ]; do
   case $1 in
     --force) force=1 ;;

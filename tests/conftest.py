@@ -21,8 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "quickstart" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("quickstart"))
+        for name in ("quickstart", "trained"):  # fixtures that train a model: once, in one process
+            if name in item.fixturenames and not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
-"""The C++ kernels, for tests that are about them: skipped where they cannot be built."""
+"""For tests of kernels: which are there, and variants of the recurrence."""
 
+import itertools
 import os
 
 import pytest
@@ -7,6 +8,18 @@ import torch
 
 from fairseq_lrn.ops import build
 from fairseq_lrn.ops.cpu import cpuinfo
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+# Gates, activation and direction of the recurrence: all combinations; in Triton's interpreter,
+# which is slow, every pair of values.
+VARIANTS = list(itertools.product((3, 4), ("tanh", "identity"), (False, True)))
+if INTERPRETED:
+    VARIANTS = [
+        (3, "tanh", False),
+        (3, "identity", True),
+        (4, "tanh", True),
+        (4, "identity", False),
+    ]
 
 MISSING = build.unavailable_reason() if build.find() is None else None
 needs_cpp = pytest.mark.skipif(MISSING is not None, reason=f"C++ kernels: {MISSING}")
@@ -17,7 +30,7 @@ def why_no_int8():
     """Why products in 8 bits are not tested, or None. Does not load the kernels."""
     if MISSING is not None:
         return f"C++ kernels: {MISSING}"
-    if os.environ.get("TRITON_INTERPRET") == "1":
+    if INTERPRETED:
         return "Triton's interpreter has the place of the C++ kernels"
     if "avx2" not in cpuinfo("flags").split():
         return "the processor has no AVX2"

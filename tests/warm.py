@@ -20,16 +20,20 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 PRELOADED = ["fairseq.tasks", "fairseq.trainer", "fairseq.checkpoint_utils", "fairseq.models"]
+PRELOADED += ["fairseq.modules", "fairseq.sequence_scorer", "fairseq.data"]
 PRELOADED += ["hydra", "sacrebleu", "sacremoses", "sentencepiece"]
+PRELOADED += ["torch._dynamo"]  # which torch's optimisers import
 COMMANDS = ["fairseq-generate", "fairseq-interactive", "fairseq-train", "fairseq-validate"]
 COMMANDS += ["fairseq-preprocess", "fairseq-score", "fairseq-lrn", "sacrebleu", "python"]
 
 STAND_IN = """#!{python} -IS
 import json, os, socket, sys
 name, arguments = {name!r}, sys.argv[1:]
-script = arguments[:1] and arguments[0].endswith(".py")
-runs = script or arguments[:1] == ["-m"] if name == "python" else arguments[:1] != ["serve"]
-if not runs:  # code from standard input or the command line, or a server that a signal ends
+if name == "python":
+    runs = arguments and (arguments[0] in ("-m", "-c", "-") or arguments[0].endswith(".py"))
+else:
+    runs = arguments[:1] != ["serve"]  # a signal ends a server
+if not runs:
     os.execv({path!r}, [{path!r}, *arguments])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
@@ -130,6 +134,11 @@ def _run(streams, stand_ins, name, arguments, directory, environment):
         sys.argv = arguments[1:]
         sys.path.insert(0, directory)
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    elif arguments[0] in ("-c", "-"):
+        code = arguments.pop(1) if arguments[0] == "-c" else sys.stdin.read()
+        sys.argv = arguments
+        sys.path.insert(0, directory)
+        exec(code, {"__name__": "__main__"})
     else:
         sys.argv = arguments
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))

@@ -30,8 +30,8 @@ LOSS = ["--criterion", "fused_label_smoothed_cross_entropy", "--label-smoothing"
 def trained(start, toy_data, tmp_path_factory):
     """A checkpoint early in training: its hypotheses differ, and some are wrong."""
     directory = tmp_path_factory.mktemp("trained")
-    arguments = [toy_data, *MODEL, *RECIPE, *LOSS, "--save-dir", directory, "--max-update", "300"]
-    arguments += ["--no-epoch-checkpoints", "--save-interval-updates", "250"]
+    arguments = [toy_data, *MODEL, *RECIPE, *LOSS, "--save-dir", directory, "--max-update", "160"]
+    arguments += ["--no-epoch-checkpoints", "--save-interval-updates", "130"]
     process = start(directory / "log", "train", *arguments)
     process.join()
     assert process.exitcode == 0, (directory / "log").read_text()[-3000:]
@@ -164,7 +164,7 @@ def test_remove_bpe_and_sacrebleu(generate):
 
 
 def test_ensemble(generate, trained):
-    (earlier,) = trained.parent.glob("checkpoint_*_250.pt")
+    (earlier,) = trained.parent.glob("checkpoint_*_130.pt")
     alone = [first(generate(path=path)) for path in (trained, earlier)]
     ensemble = first(generate(path=f"{trained}:{earlier}"))
     assert len(ensemble) == LINES and ensemble not in alone

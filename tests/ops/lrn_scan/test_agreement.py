@@ -3,17 +3,14 @@
 test_triton_kernels.py runs this file again, in Triton's interpreter.
 """
 
-import os
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairseq_lrn.ops import lrn_scan
-from kernels import needs_cpp
+from kernels import INTERPRETED, VARIANTS, needs_cpp
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 # Absolute error for sequences as long as those below. In half precision, inputs and results are
 # rounded; the state is not.
 TOLERANCE = {
@@ -108,9 +105,7 @@ def test_against_the_reference(fused, scan):
         )
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("activation", ["tanh", "identity"])
-@pytest.mark.parametrize("gates", [3, 4])
+@pytest.mark.parametrize("gates, activation, reverse", VARIANTS)
 def test_gradcheck(fused, gates, activation, reverse):
     backend, device = fused
     options = {"dtype": torch.float64, "device": device}

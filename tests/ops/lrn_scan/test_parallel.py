@@ -3,8 +3,6 @@
 test_triton_kernels.py runs this file again, in Triton's interpreter.
 """
 
-import os
-
 import pytest
 import torch
 
@@ -12,8 +10,8 @@ from fairseq_lrn.ops import dispatch, lrn_scan, parallel_counts
 from fairseq_lrn.ops.lrn_scan import parallel
 from fairseq_lrn.ops.lrn_scan.interface import _operator
 from fairseq_lrn.ops.lrn_scan.reference import lrn_scan_reference
+from kernels import INTERPRETED, VARIANTS
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-6}
 BATCH, HIDDEN = 2, 5
 if INTERPRETED:
@@ -37,9 +35,7 @@ def short_chunks(monkeypatch):
         monkeypatch.setattr(parallel, name, lambda *size: 4 if INTERPRETED else 8)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("activation", ["tanh", "identity"])
-@pytest.mark.parametrize("gates", [3, 4])
+@pytest.mark.parametrize("gates, activation, reverse", VARIANTS)
 @pytest.mark.parametrize("dtype", [torch.float32] if INTERPRETED else list(TOLERANCE))
 def test_states_and_gradients_are_the_loop_s(short_chunks, dtype, gates, activation, reverse):
     """Over many chunks, the last of which is shorter."""
@@ -156,9 +152,11 @@ def test_slopes_that_overflow():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16] + [torch.float64] * (not INTERPRETED))
-def test_both_directions(dtype):
-    """With chunks of the usual length."""
-    kqv, h0, mask, bias = inputs(70, dtype=dtype)
+def test_both_directions(dtype, request):
+    """With chunks of the usual length, except in the interpreter, which is slow."""
+    if INTERPRETED:
+        request.getfixturevalue("short_chunks")
+    kqv, h0, mask, bias = inputs(13 if INTERPRETED else 70, dtype=dtype)
     both, leaf = torch.stack([h0, -h0]), kqv.requires_grad_()
     results = []
     for backend in ("reference", "parallel"):

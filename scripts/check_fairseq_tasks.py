@@ -32,6 +32,7 @@ from typing import Dict, List, NamedTuple, Set, Tuple
 
 import numpy
 import torch
+import torch._dynamo  # noqa: F401  (every optimiser needs it)
 from fairseq import checkpoint_utils, tasks, trainer  # noqa: F401  (every command needs them)
 
 PLUGIN = Path(__file__).resolve().parents[1] / "fairseq_lrn"

@@ -54,7 +54,8 @@ if is_ready "$@"; then
   exit 0
 fi
 
-install() { python -m pip install --quiet --disable-pip-version-check "$@"; }
+# Python compiles the modules that it imports; compiling all that are installed takes a minute.
+install() { python -m pip install --quiet --disable-pip-version-check --no-compile "$@"; }
 
 constraints=$(mktemp)
 trap 'rm -f "$constraints"' EXIT

@@ -7,7 +7,8 @@ from fairseq import options
 
 from fairseq_lrn.ops.cpu import has_bfloat16
 
-FEW = ["--updates", "6"]  # more than one epoch
+FEW = ["--updates", "6"]
+SHORT = ["--max-tokens", "1024"]  # 6 updates are more than one epoch
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def raw(multi30k, tmp_path):
     directory = tmp_path / "raw"
     directory.mkdir()
     for lang in ("en", "de"):
-        for split, size in (("train", 800), ("val", 16), ("test_2016_flickr", 8)):
+        for split, size in (("train", 200), ("val", 16), ("test_2016_flickr", 8)):
             lines = (multi30k / f"{split}.{lang}").read_text().splitlines(keepends=True)
             (directory / f"{split}.{lang}").write_text("".join(lines[:size]))
     return directory
@@ -24,8 +25,8 @@ def raw(multi30k, tmp_path):
 def test_whole_recipe(command, raw, tmp_path):
     directory = tmp_path / "out"
     run = ["bash", "scripts/multi30k.sh", raw, "--dir", directory]
-    output = command(*run, *FEW)
-    assert re.search(r"cleaning: \d+ of 800 pairs kept", output)
+    output = command(*run, *FEW, "--", *SHORT)
+    assert re.search(r"cleaning: \d+ of 200 pairs kept", output)
     # Training ended in its second epoch.
     assert "the mean is " in output
     assert re.search(r"averaging \S+/lrn-1/checkpoints/checkpoint_last.pt", output)
@@ -36,18 +37,19 @@ def test_whole_recipe(command, raw, tmp_path):
     log = (directory / "lrn-1" / "train.log").read_text()
     assert "rdrop_kl_loss" in log and "'rdrop_from_update': 3" in log
     # A second run reuses the data and trains nothing.
-    output = command(*run, *FEW)
+    output = command(*run, *FEW, "--", *SHORT)
     assert f"reusing {directory / 'data-bin'}" in output
     assert "lrn, seed 1: trained already" in output
     assert (directory / "lrn-1" / "train.log").read_text() == log
     # A model to compare with, on the same data.
-    output = command(*run, "--model", "lstm", "--seed", "7", "--recipe", "published", *FEW)
+    options = ["--model", "lstm", "--seed", "7", "--recipe", "published", *FEW]
+    output = command(*run, *options, "--", *SHORT)
     assert "lstm, seed 7: generate test (beam 5)" in output
     assert "'rdrop_alpha': 0.0" in (directory / "lstm-published-7" / "train.log").read_text()
     # Changes of the recipe: two ablations, and changes of options.
     for change in ("rms-norm+closed-forget-gates", "tanh+layers-2+source-table"):
         ablate = ["bash", "scripts/ablations.sh", change, raw, "--dir", directory]
-        output = command(*ablate, "--seed", "3", *FEW, "--", "--dropout", "0.25")
+        output = command(*ablate, "--seed", "3", *FEW, "--", *SHORT, "--dropout", "0.25")
         assert f"reusing {directory / 'data-bin'}" in output
         assert "generate valid" in output and "generate test" not in output
     log = (directory / "rms-norm+closed-forget-gates-3" / "train.log").read_text()
@@ -84,7 +86,7 @@ def test_choosing_a_recipe(command, raw, tmp_path):
     failed.mkdir(parents=True)
     (failed / "checkpoint_last.pt").write_text("damaged")
     choose = ["bash", "scripts/choose_recipe.sh", raw, "--dir", tmp_path / "out", "--updates", "2"]
-    small = ["--encoder-layers", "1", "--decoder-layers", "1", "--max-tokens", "1024"]
+    small = ["--encoder-layers", "1", "--decoder-layers", "1", *SHORT]
     output = command(*choose, "--model", "transformer", "--recipe", "published", "--", *small)
     assert "the trial transformer-0.002-1 failed" in output
     rows = [line for line in output.splitlines() if re.match(r"\| transformer-(pre-norm-)?0", line)]
@@ -100,7 +102,7 @@ def test_second_corpus(command, raw, tmp_path):
     for lang in ("en", "de"):
         (raw / f"val.{lang}").rename(raw / f"valid.{lang}")
     run = ["bash", "scripts/tatoeba.sh", raw, "--dir", tmp_path / "out"]
-    output = command(*run, "--model", "transformer_lrn", *FEW)
+    output = command(*run, "--model", "transformer_lrn", *FEW, "--", *SHORT)
     assert "transformer_lrn, seed 1: generate valid (beam 5)" in output
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
 

@@ -42,7 +42,8 @@ def unchanged_logging() -> Iterator[None]:
         yield
     finally:
         for logger, level, handlers in before:
-            logger.setLevel(level)
+            if logger.level != level:  # setLevel empties the caches of all loggers
+                logger.setLevel(level)
             logger.handlers[:] = handlers
 
 

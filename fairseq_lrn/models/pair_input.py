@@ -23,6 +23,16 @@ class PairInputConfig(WordInputConfig):
         default=False,
         metadata={"help": "give the model with each word the most similar words of the other text"},
     )
+    align_product: bool = field(
+        default=False,
+        metadata={"help": "with --align-words: add the product of each word and those words"},
+    )
+
+    def check(self) -> None:
+        """See :meth:`WordInputConfig.check`."""
+        super().check()
+        if self.align_product and not self.align_words:
+            raise ValueError("--align-product needs --align-words")
 
 
 class PairInput(WordInput):
@@ -40,17 +50,19 @@ class PairInput(WordInput):
         InputError, ValueError: see :class:`~fairseq_lrn.models.word_input.WordInput`.
 
     Source: Chen et al. (2017), "Reading Wikipedia to answer open-domain questions", for the
-    features "exact match" and "aligned question embedding".
+    features "exact match" and "aligned question embedding"; Chen et al. (2017), "Enhanced LSTM for
+    natural language inference", for the product.
     """
 
     def __init__(self, cfg: PairInputConfig, dictionary: Any, characters: Optional[Any]):
         super().__init__(cfg, dictionary, characters)
         self.match_feature, self.window = cfg.match_feature, cfg.input_window
+        self.align_product = cfg.align_product
         self.alignment: Optional[Linear] = None
         words = self.width
         if cfg.align_words:
             self.alignment = xavier_linear(words, words)
-            self.width += words
+            self.width += words * (1 + cfg.align_product)
         self.width = self.window * (self.width + cfg.match_feature)
 
     def forward(  # type: ignore[override]
@@ -76,6 +88,9 @@ class PairInput(WordInput):
             scores = keys[0] @ keys[1].transpose(1, 2)  # B x T x C, B x C x S to B x T x S
             parts[0].append(self._aligned(scores, tokens, other, y))
             parts[1].append(self._aligned(scores.transpose(1, 2), other, tokens, x))
+            if self.align_product:
+                for part in parts:
+                    part.append(part[0] * part[1])
         if self.match_feature:
             ignored = (self.padding_idx, self.unknown)
             for side, pair in enumerate(((tokens, other), (other, tokens))):

@@ -13,8 +13,8 @@ RECIPES: Dict[str, str] = {
     "--input-dropout 0.4 --head-dropout 0.5 --pooling-dropout 0.3 --max-words 400 "
     "--max-tokens 12000 --lr 0.002 --lr-scheduler cosine --warmup-updates 100 --clip-norm 1",
     "snli": f"{CLASSIFICATION} --arch lrn_pair_classifier --freeze-word-vectors --match-feature "
-    "--align-words --input-window 3 --hidden-size 150 --input-dropout 0.3 --dropout 0.3 "
-    "--head-dropout 0.4 --pooling-hidden-size 100 --pooling-dropout 0.2 "
+    "--align-words --align-product --input-window 3 --hidden-size 150 --input-dropout 0.3 "
+    "--dropout 0.3 --head-dropout 0.4 --pooling-hidden-size 100 --pooling-dropout 0.2 "
     "--batch-size 64 --lr 0.002 --lr-scheduler cosine --warmup-updates 150 --clip-norm 1",
     "conll2003": "--task sequence_tagging --criterion sequence_tagging --sentence-avg "
     "--arch lrn_tagger --input-window 3 --hidden-size 200 --input-dropout 0.5 --dropout 0.5 "

@@ -1,5 +1,6 @@
 """The input of models of two texts: matches and neighbours beside the words."""
 
+import pytest
 import torch
 
 from fairseq_lrn.models.pair_input import PairInput, PairInputConfig, match_feature
@@ -47,3 +48,15 @@ def test_aligned_words():
     torch.testing.assert_close(x[:, 0, 6:], weights @ words(other)[:, 0])
     torch.testing.assert_close(x[0, 1, 6:], words(other)[0, 1])  # its only word
     torch.testing.assert_close(y[0, 1, 6:], words(tokens)[0, 1])
+
+
+def test_product_of_aligned_words():
+    module = build(PairInput, align_words=True, align_product=True)
+    x, y = module(torch.tensor([[5, 6, 7], [8, 1, 1]]), torch.tensor([[7, 8], [5, 1]]))
+    assert x.shape == (3, 2, 18) and y.shape == (2, 2, 18) and module.width == 18
+    for text in (x, y):
+        words, aligned, product = text.chunk(3, dim=-1)
+        torch.testing.assert_close(product, words * aligned)
+    assert x[:, 0, 12:].abs().min() > 0 and x[1:, 1].abs().max() == 0  # padding
+    with pytest.raises(ValueError, match="--align-product needs --align-words"):
+        PairInputConfig(align_product=True).check()

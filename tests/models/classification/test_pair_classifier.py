@@ -51,7 +51,13 @@ def pairs(task, first, second, **options):
         {"cell": "olrn", "projection_norm": "rms", "character_encoder": "max"},
         {"cell": "gru", "pooling": "max"},
         {"cell": "lstm", "pooling": "mean"},
-        {"cell": "lrn", "input_window": 3, "match_feature": True, "align_words": True},
+        {
+            "cell": "lrn",
+            "input_window": 3,
+            "match_feature": True,
+            "align_words": True,
+            "align_product": True,
+        },
     ],
 )
 def test_alone_in_a_batch_padded_left_or_right(build, task, options):

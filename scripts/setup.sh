@@ -54,8 +54,7 @@ if is_ready "$@"; then
   exit 0
 fi
 
-# Python compiles the modules that it imports; compiling all that are installed takes a minute.
-install() { python -m pip install --quiet --disable-pip-version-check --no-compile "$@"; }
+install() { python -m pip install --quiet --disable-pip-version-check "$@"; }
 
 constraints=$(mktemp)
 trap 'rm -f "$constraints"' EXIT

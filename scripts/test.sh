@@ -9,6 +9,8 @@ cd "$ROOT"
 ruff check .
 ruff format --check .
 mypy
+# The tests start hundreds of processes. Without bytecode, each of them compiles the package again.
+unset PYTHONDONTWRITEBYTECODE
 # Two processes. Tests that share the quick start run in the same one (pytest-xdist 3.8 supports this
 # with pytest 8).
 exec python -m pytest -n 2 --dist loadgroup "$@"

@@ -249,10 +249,10 @@ def plot(times: Sequence[TokenTime], path: str) -> None:
             marker="o",
             label=name,
         )
+    positions = sorted({one.position for one in times})
     axis.set_xscale("log", base=2)
-    axis.set_yscale("log")
-    axis.set_xlabel("tokens before it")
-    axis.set_ylabel("ms per generated token")
+    axis.set_xticks(positions, [f"{position:,}" for position in positions])
+    axis.set(xlabel="tokens before it", ylabel="ms per generated token", ylim=(0, None))
     axis.legend()
     axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

@@ -24,7 +24,8 @@ PRELOADED += ["fairseq.modules", "fairseq.sequence_scorer", "fairseq.data"]
 PRELOADED += ["hydra", "sacrebleu", "sacremoses", "sentencepiece"]
 PRELOADED += ["torch._dynamo"]  # which torch's optimisers import
 COMMANDS = ["fairseq-generate", "fairseq-interactive", "fairseq-train", "fairseq-validate"]
-COMMANDS += ["fairseq-preprocess", "fairseq-score", "fairseq-lrn", "sacrebleu", "python"]
+COMMANDS += ["fairseq-preprocess", "fairseq-score", "fairseq-eval-lm", "fairseq-lrn", "sacrebleu"]
+COMMANDS += ["python"]
 
 STAND_IN = """#!{python} -IS
 import json, os, socket, sys

@@ -188,28 +188,31 @@ def test_long_text(view, sources, width, height):
 
 
 @pytest.fixture
-def label_page(root, browser, tmp_path):
+def label_page(warm, root, browser, tmp_path):
     """A function that serves an untrained model, and returns its page in a tab."""
     opened = []
 
     def serve(name):
         checkpoints = untrained_model(tmp_path, name)
-        command = [sys.executable, "-m", "fairseq_lrn", "serve", str(checkpoints), "--port", "0"]
-        process = subprocess.Popen(
-            command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        output, ours = os.pipe()
+        with open(os.devnull, "r+") as null:
+            streams = [null.fileno(), ours, null.fileno()]
+            arguments = ["-m", "fairseq_lrn", "serve", str(checkpoints), "--port", "0"]
+            process = warm.start(streams, "python", arguments, directory=str(root))
+        os.close(ours)
         view = browser.new_page(viewport={"width": 390, "height": 840})
         opened.append((process, view))
         view.wrong = []
         view.on("pageerror", lambda error: view.wrong.append(str(error)))
-        view.goto(process.stdout.readline().split()[0])
+        with open(output) as lines:
+            view.goto(lines.readline().split()[0])
         return view
 
     yield serve
     for process, view in opened:
         view.close()
         process.terminate()
-        process.wait(timeout=60)
+        process.join(timeout=60)
 
 
 def label(view, button="Label"):

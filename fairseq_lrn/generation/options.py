@@ -61,7 +61,6 @@ REFUSED = {
 }
 # Options that do nothing without another one.
 NEEDED = {
-    "lm_path": "lm_weight",
     "lm_weight": "lm_path",
     "diverse_beam_strength": "diverse_beam_groups",
     "sampling_topk": "sampling",
@@ -105,7 +104,7 @@ def generation_settings(options: Mapping[str, Any]) -> DictConfig:
     given = {name: settings[name] for name in options if settings[name] != defaults[name]}
     for name, value in given.items():
         _check(name, value)
-    _check_combination(given)
+    _check_combination(given, options)
     return settings
 
 
@@ -118,7 +117,11 @@ def _check(name: str, value: Any) -> None:
         raise InputError(f"{name} must be {words}, not {value!r}")
 
 
-def _check_combination(given: Mapping[str, Any]) -> None:
+def _check_combination(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    if (
+        "lm_path" in given and "lm_weight" not in options
+    ):  # a weight of 0, the default, may be given
+        raise InputError("lm_path has no effect without lm_weight: give both or none")
     for name, needed in NEEDED.items():
         if name in given and needed not in given:
             raise InputError(f"{name} has no effect without {needed}: give both or none")

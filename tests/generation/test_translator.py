@@ -280,7 +280,7 @@ def test_language_model(translator, source, prepared_data, tmp_path):
         model=["--arch", "lrn_lm", *sizes],
     )
     alone = translator(source, **SHORT)
-    assert translator(source, lm_path=str(path), lm_weight=1e-9, **SHORT) == alone
+    assert translator(source, lm_path=str(path), lm_weight=0.0, **SHORT) == alone
     fused = translator(source, lm_path=str(path), lm_weight=1000.0, **SHORT)
     assert fused != alone and len(set(fused)) == 1
 

@@ -32,7 +32,9 @@ class PairInputConfig(WordInputConfig):
         """See :meth:`WordInputConfig.check`."""
         super().check()
         if self.align_product and not self.align_words:
-            raise ValueError("--align-product needs --align-words")
+            raise ValueError(
+                "--align-product has no effect without --align-words: give both or none"
+            )
 
 
 class PairInput(WordInput):

@@ -58,5 +58,5 @@ def test_product_of_aligned_words():
         words, aligned, product = text.chunk(3, dim=-1)
         torch.testing.assert_close(product, words * aligned)
     assert x[:, 0, 12:].abs().min() > 0 and x[1:, 1].abs().max() == 0  # padding
-    with pytest.raises(ValueError, match="--align-product needs --align-words"):
+    with pytest.raises(ValueError, match="--align-product has no effect without"):
         PairInputConfig(align_product=True).check()

@@ -76,7 +76,9 @@ def test_half_precision(dtype):
 @pytest.mark.parametrize("match", (False, True))
 @pytest.mark.parametrize("window", (1, 3))
 def test_scores_do_not_depend_on_the_batch(cell, match, window):
-    model = build(cell=cell, match_feature=match, align_words=match, input_window=window).eval()
+    model = build(
+        cell=cell, match_feature=match, align_words=match, align_product=match, input_window=window
+    ).eval()
     together = model(**batch())
     left = model(**batch(left_pad=True, widths=(5, 12)))
     for row, (question, context) in enumerate(((3, 7), (2, 9))):

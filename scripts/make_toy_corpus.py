@@ -18,18 +18,18 @@ def main() -> None:
 
     # All English sentences differ, so no test sentence is in the training set.
     pairs = generate(args.train + args.valid + args.test, args.seed)
-    for split in ("test", "valid", "train"):
-        size = getattr(args, split)
-        part, pairs = pairs[:size], pairs[size:]
-        for side, lang in enumerate(("en", "de")):
-            path = os.path.join(args.destdir, f"{split}.{lang}")
-            # Not by the package's write_lines: importing the package takes seconds.
-            try:
-                os.makedirs(args.destdir, exist_ok=True)
+    # Not by the package's write_lines: importing the package takes seconds.
+    try:
+        os.makedirs(args.destdir, exist_ok=True)
+        for split in ("test", "valid", "train"):
+            size = getattr(args, split)
+            part, pairs = pairs[:size], pairs[size:]
+            for side, lang in enumerate(("en", "de")):
+                path = os.path.join(args.destdir, f"{split}.{lang}")
                 with open(path, "w", encoding="utf-8", newline="\n") as file:
                     file.writelines(f"{pair[side]}\n" for pair in part)
-            except OSError as error:
-                parser.exit(2, f"error: cannot write {path}: {error.strerror}\n")
+    except OSError as error:
+        parser.exit(2, f"error: cannot write to {args.destdir}: {error.strerror}\n")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ train_labelled() { # recipe, metric
 score_labelled() { # run's directory, data, subset, metric, task
   local log=$1/validate-$3.log value
   fairseq-validate "$2" --user-dir "$USER_DIR" --valid-subset "$3" --task "$5" \
-    --path "$1/checkpoints/checkpoint_best.pt" --max-tokens 8000 >"$log" 2>&1 ||
+    --path "$1/checkpoints/checkpoint_best.pt" --batch-size 32 --distributed-world-size 1 \
+    >"$log" 2>&1 ||
     fail_with "fairseq-validate failed" "$log" "$1/checkpoints/checkpoint_best.pt"
   value=$(sed -nE "s/.*\| $4 ([0-9.]+).*/\1/p" "$log" | tail -n 1)
   [ -n "$value" ] || fail_with "fairseq-validate printed no $4" "$log"

@@ -32,17 +32,21 @@ def check_training_options(cfg: Any) -> None:
         InputError: an option cannot work.
     """
     common = cfg.common
+    # The losses of words have --autocast; those of labels do not.
+    has_autocast = str(getattr(cfg.criterion, "_name", "")).endswith("cross_entropy")
     if common.tpu and not _is_installed("torch_xla"):
         option = "--bf16" if common.bf16 else "--tpu"
         raise InputError(
-            f"{option} needs a TPU and torch_xla: leave it out. For bfloat16, give {AUTOCAST}. On "
-            "a GPU, --fp16 and --amp are possible, too"
+            f"{option} needs a TPU and torch_xla: leave it out."
+            + (f" For bfloat16, give {AUTOCAST}." if has_autocast else "")
+            + " On a GPU, --fp16 and --amp are possible"
         )
     on_gpu = torch.cuda.is_available() and not common.cpu
     flattens = not (common.memory_efficient_fp16 or common.fp16_no_flatten_grads)
     if common.fp16 and flattens and not (on_gpu or common.tpu):
         raise InputError(
-            f"--fp16 needs a GPU: leave it out. On a CPU, {AUTOCAST} is possible (docs/training.md)"
+            "--fp16 needs a GPU: leave it out"
+            + (f". On a CPU, {AUTOCAST} is possible (docs/training.md)" if has_autocast else "")
         )
     hiding = {
         "--fp16": common.fp16,

@@ -73,7 +73,9 @@ class LabelledText:
         if tokenizer == PUNCTUATION:
             return [word for word, _, _ in find_tokens(text)]
         if tokenizer == MOSES:
-            return Tokenizer(self.language, lowercase=False)(text).split()
+            # As in the files of prepare-labelled: Moses has rules for spaces that do not break.
+            spaced = " ".join(text.split())
+            return Tokenizer(self.language, lowercase=False)(spaced).split()
         assert self.bpe is not None
         return self.bpe.encode(Tokenizer(None, self.lowercase)(text), out_type=str)
 

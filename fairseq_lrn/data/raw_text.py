@@ -16,6 +16,7 @@ from fairseq_lrn.data.text_files import (
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Detokenizer, Tokenizer
 from fairseq_lrn.errors import InputError
 
+WHOLE_TEXT = ", or the whole text to the translator itself, translate(text)"
 SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-8 cannot hold them
 
 if TYPE_CHECKING:  # training does not need it, and importing it takes time
@@ -120,12 +121,12 @@ class RawText:
             InputError: *line* is not a string, has a line break between words, or has characters
                 that UTF-8 cannot hold.
         """
-        check_line(line, name)
+        check_line(line, name, WHOLE_TEXT)
         return self.bpe.encode(self.tokenize(line), out_type=str)
 
     def target_subwords(self, line: str, name: str = "the translation") -> List[str]:
         """The subwords of a line of raw target text; see :meth:`subwords`."""
-        check_line(line, name)
+        check_line(line, name, WHOLE_TEXT)
         return self.target_bpe.encode(self.tokenize_target(line), out_type=str)
 
     def text(self, subwords: str) -> str:
@@ -134,13 +135,21 @@ class RawText:
         return self.detokenize(" ".join(text.split()))
 
 
-def check_line(line: str, name: str) -> None:
-    """Refuse what is not one line of text; see :meth:`RawText.subwords`."""
+def check_line(line: str, name: str, alternative: str = "") -> None:
+    """Refuse what is not one line of text.
+
+    Args:
+        line: the text.
+        name: what to call it in error messages.
+        alternative: what else may be done with several lines.
+
+    Raises:
+        InputError: see :meth:`RawText.subwords`.
+    """
     check_text(line, name)
     if "\n" in line.strip():
         raise InputError(
-            f"{name} has several lines: give each line as a sentence of its own, or the whole text "
-            "to the translator itself, translate(text)"
+            f"{name} has several lines: give each line as a sentence of its own{alternative}"
         )
 
 

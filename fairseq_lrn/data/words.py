@@ -93,8 +93,13 @@ def _positions(changed: str, text: str) -> Sequence[int]:
     positions: List[int] = []
     place = 0
     while len(positions) < len(first):
-        window = first[len(positions) :][:WINDOW]
-        matcher = difflib.SequenceMatcher(None, window, second[place:][:WINDOW], autojunk=False)
+        # Most characters are the same; only what follows a difference is searched for.
+        same = _common_length(first, len(positions), second, place)
+        positions += range(place, place + same)
+        place += same
+        window = first[len(positions) : len(positions) + WINDOW]
+        other = second[place : place + WINDOW]
+        matcher = difflib.SequenceMatcher(None, window, other, autojunk=False)
         blocks = matcher.get_matching_blocks()
         if len(positions) + WINDOW < len(first):
             # What follows the longest match may continue outside of the window.
@@ -110,3 +115,12 @@ def _positions(changed: str, text: str) -> Sequence[int]:
             end, text_end = block.a + block.size, block.b + block.size
         place += text_end
     return [min(position, len(text) - 1) for position in positions]
+
+
+def _common_length(first: Sequence[str], start: int, second: Sequence[str], place: int) -> int:
+    """How many characters of *first* from *start* on are those of *second* from *place* on."""
+    longest = min(len(first) - start, len(second) - place)
+    length = 0
+    while length < longest and first[start + length] == second[place + length]:
+        length += 1
+    return length

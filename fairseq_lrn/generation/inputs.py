@@ -41,18 +41,24 @@ def lines_of(text: Any) -> List[Any]:
     return lines[:1] if len(lines) == 2 and lines[1] == "" else lines
 
 
-def count(name: str, value: Any) -> int:
+def count(name: str, value: Any, least: int = 1) -> int:
     """The number *value*.
 
+    Args:
+        name: what to call it in error messages.
+        value: the number.
+        least: the least number that is allowed.
+
     Raises:
-        InputError: it is not a whole number above 0; the message names it *name*.
+        InputError: it is not a whole number, or below *least*.
     """
     try:
         number = operator.index(value)
     except TypeError:
-        number = 0
-    if number < 1:
-        raise InputError(f"{name} must be a whole number above 0, not {value!r}")
+        number = least - 1
+    if number < least:
+        bound = "above 0" if least == 1 else f"of at least {least}"
+        raise InputError(f"{name} must be a whole number {bound}, not {value!r}")
     return number
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.generation.inputs import items
+from fairseq_lrn.generation.inputs import count, items
 from fairseq_lrn.generation.labelled_model import LabelledModel, load_parts
 from fairseq_lrn.generation.loading import PathLike
 from fairseq_lrn.modules.answer_pointer import best_spans
@@ -66,15 +66,15 @@ class Reader(LabelledModel):
         Raises:
             InputError: a question or a context is not a string, has no words, or has code points
                 that are not characters; there are not as many contexts as questions;
-                *batch_size* is not a whole number above 0, or *max_answer_distance* is below 0.
+                *batch_size* is not a whole number above 0, or *max_answer_distance* is not one of
+                at least 0.
         """
         if isinstance(questions, str):
             options = batch_size, progress, first_number, max_answer_distance
             return self([questions], [contexts], *options)[0]
         if max_answer_distance is None:
             max_answer_distance = self.task.cfg.max_answer_distance
-        if max_answer_distance < 0:
-            raise InputError(f"max_answer_distance must be at least 0, not {max_answer_distance}")
+        max_answer_distance = count("max_answer_distance", max_answer_distance, least=0)
         asked = list(items(questions))
         texts = [contexts] * len(asked) if isinstance(contexts, str) else list(items(contexts))
         if len(texts) != len(asked):

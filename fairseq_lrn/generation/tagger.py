@@ -5,6 +5,7 @@ from typing import Any, Iterable, List, NamedTuple, Optional, Sequence, Tuple, U
 import torch
 
 from fairseq_lrn.data.entities import spans, to_iob2
+from fairseq_lrn.data.raw_text import check_text
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.inputs import items
 from fairseq_lrn.generation.labelled_model import LabelledModel, load_parts
@@ -146,10 +147,13 @@ def placed_words(words: Sequence[str], name: str) -> List[Placed]:
     Raises:
         InputError: *words* is no list of words, or a word is empty or has white space.
     """
-    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+    is_list = isinstance(words, Iterable) and not isinstance(words, (str, bytes))
+    words = list(words) if is_list else []
+    if not is_list or not all(isinstance(word, str) for word in words):
         raise InputError(f"{name} must be a list of words: call the tagger itself with raw text")
     placed, start = [], 0
-    for word in words:
+    for number, word in enumerate(words, 1):
+        check_text(word, f"{name}, word {number},")
         if word.split() != [word]:
             raise InputError(f"{name} has the word {word!r}, which is empty or has white space")
         placed.append((word, start, start + len(word)))

@@ -41,7 +41,8 @@ class Samples(NamedTuple):
 class LabelledTextTask(FairseqTask):
     """A task whose data have words, characters, and labels.
 
-    A subclass says in ``KINDS`` which data it takes, and whether they have a dictionary of labels.
+    A subclass says in ``KINDS`` which data it takes, whether they have a dictionary of labels, and
+    in ``CRITERION`` which loss its models are trained with.
 
     Attributes:
         max_words: training texts are cut to so many words; None: never.
@@ -57,6 +58,7 @@ class LabelledTextTask(FairseqTask):
     """
 
     KINDS: Tuple[str, ...] = ()
+    CRITERION = ""
     HAS_LABEL_DICTIONARY = True
     max_words: Optional[int] = None
 
@@ -135,6 +137,29 @@ class LabelledTextTask(FairseqTask):
         model = super().build_model(cfg, from_checkpoint)
         self.reads_characters = getattr(model, "reads_characters", False)
         return model
+
+    def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build the criterion: :attr:`CRITERION`, or one of another package.
+
+        Raises:
+            InputError: it is a criterion of fairseq or of this package for other tasks.
+        """
+        criterion = super().build_criterion(cfg, *args, **kwargs)
+        name = getattr(cfg, "_name", None)
+        package = type(criterion).__module__.partition(".")[0]
+        if name != self.CRITERION and package in ("fairseq", "fairseq_lrn"):
+            raise InputError(
+                f"--criterion {name} does not fit --task {self.cfg._name}: give --criterion "
+                f"{self.CRITERION}"
+            )
+        return criterion
+
+    def valid_step(self, sample: Any, model: Any, criterion: Any) -> Tuple[Any, Any, Any]:
+        """The loss and the logging output of a batch; of an empty batch there are none.
+
+        With several processes, fairseq-validate gives empty batches to those that have none left.
+        """
+        return super().valid_step(sample, model, criterion) if sample else (0.0, 0, {})
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> LabelledDataset:
         """Load a subset.

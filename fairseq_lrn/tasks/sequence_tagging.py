@@ -36,6 +36,7 @@ class SequenceTaggingTask(LabelledTextTask):
     """
 
     KINDS = (TAGS,)
+    CRITERION = "sequence_tagging"
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model.

@@ -76,6 +76,7 @@ class SpanPredictionTask(LabelledTextTask):
     """
 
     KINDS = (SPANS,)
+    CRITERION = "span_prediction"
     HAS_LABEL_DICTIONARY = False
 
     def __init__(self, cfg: SpanPredictionConfig, *dictionaries: Any):
@@ -126,7 +127,12 @@ class SpanPredictionTask(LabelledTextTask):
                     "larger --max-context-words"
                 )
         inputs = [_select(question, kept), _select(context, owner[kept])]
-        references = None if is_training else self._references(split, rows)
+        # Training data may be a subset to validate on, too. fairseq loads them for that first.
+        validated = getattr(self.datasets.get(split), "references", None) is not None
+        references = None
+        if validated or not is_training:
+            references = self._references(split, rows)
+            references = [references[index] for index in kept]
         return Samples(inputs, torch.from_numpy(rows[kept, 1:]), references)
 
     def score(

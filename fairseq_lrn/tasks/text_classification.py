@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Sequence
 
+import torch
 from fairseq.tasks import register_task
 from torch import Tensor
 
@@ -35,6 +36,7 @@ class TextClassificationTask(LabelledTextTask):
     """
 
     KINDS = (TEXT, PAIR)
+    CRITERION = "sentence_prediction"
 
     def __init__(self, cfg: TextClassificationConfig, *dictionaries: Any):
         super().__init__(cfg, *dictionaries)
@@ -69,4 +71,5 @@ class TextClassificationTask(LabelledTextTask):
                 f"the labels of {self.cfg.data}, {split}, are not one for each text: {PREPARE} "
                 "--kind text or pair"
             )
-        return [labels[index][0] for index in range(len(labels))]
+        # One tensor: a million small ones would take a gigabyte.
+        return torch.tensor([int(labels[index][0]) for index in range(len(labels))])

@@ -18,9 +18,10 @@ from fairseq_lrn.compat.unusable_options import check_training_options, patch_un
 from fairseq_lrn.errors import InputError
 
 
-def configure(**options):
+def configure(criterion="cross_entropy", **options):
     """fairseq's options, with some of them changed."""
     cfg = OmegaConf.structured(FairseqConfig())
+    cfg.criterion = {"_name": criterion}
     for name, value in options.items():
         parts = (cfg.common, cfg.checkpoint, cfg.distributed_training)
         setattr(next(part for part in parts if name in part.keys()), name, value)
@@ -58,6 +59,13 @@ PROCESSES = {"distributed_world_size": 2, "distributed_init_method": "file:///x"
 def test_options_that_cannot_work(options, message):
     with pytest.raises(InputError, match=message):
         distributed_utils.call_main(configure(**options), train)
+
+
+@pytest.mark.parametrize("option", ["fp16", "tpu"])
+def test_remedies_for_losses_without_autocast(option):
+    with pytest.raises(InputError, match=f"--{option} needs .* leave it out") as error:
+        check_training_options(configure("sentence_prediction", **{option: True}))
+    assert "autocast" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def test_moses(make):
     text = make(kind="text", tokenizer="moses")
     expected = ['"', "The", "Cat", "'s", "_", "mat", ".", '"']
     assert text.words("“The  Cat's\u2581mat.”") == expected
+    # prepare-labelled makes one space of this one, for which Moses has rules of its own.
+    assert text.words("10\u00a0000") == ["10", "000"]
 
 
 def test_punctuation_apart(make):

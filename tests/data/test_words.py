@@ -1,9 +1,12 @@
 """Which word of a raw text each subword belongs to."""
 
+import difflib
 import random
+from types import SimpleNamespace
 
 import pytest
 
+from fairseq_lrn.data import words
 from fairseq_lrn.data.words import split_words, token_offsets
 
 # Raw text, its subwords in sentencepiece's notation, the words and the index of each subword's.
@@ -72,6 +75,21 @@ def test_offsets(text, tokens, places):
     offsets = token_offsets(text, tokens.split())
     assert [text[start:end] for start, end in offsets] == places
     assert offsets == sorted(offsets)
+
+
+def test_only_differences_are_searched_for(monkeypatch):
+    """Comparing all characters of a long text with each other takes minutes."""
+    searched = []
+
+    def search(junk, first, second, autojunk):
+        searched.append(len(first) * len(second))
+        return difflib.SequenceMatcher(junk, first, second, autojunk)
+
+    monkeypatch.setattr(words, "difflib", SimpleNamespace(SequenceMatcher=search))
+    text = "".join(f"the dogs of house number {number} sleep… " for number in range(200))
+    offsets = token_offsets(text, text.replace("…", " ...").split())
+    assert [text[start:end] for start, end in offsets[-2:]] == ["sleep", "…"]
+    assert len(searched) <= 200 and max(searched) <= words.WINDOW**2
 
 
 def test_offsets_of_repeated_words():

@@ -8,7 +8,7 @@ import torch
 from fairseq_lrn import load_classifier
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import HEAD
-from labelled_corpus import untrained_model
+from labelled_corpus import pairs, untrained_model
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,11 @@ def test_directory_is_self_contained(checkpoints, classifier, tmp_path):
         assert again(TEXTS[0]).probabilities == classifier(TEXTS[0]).probabilities
     finally:
         (tmp_path / "elsewhere").rename(hidden)
+
+
+def test_data_of_another_kind(checkpoints, tmp_path):
+    with pytest.raises(InputError, match="does not have the data of .*: give the directory of the"):
+        load_classifier(checkpoints, data=pairs(tmp_path))
 
 
 def test_other_models_are_refused(lm_checkpoints):

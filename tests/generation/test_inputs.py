@@ -51,6 +51,9 @@ def test_count():
     for wrong in (0, -1, 2.0, "3", None):
         with pytest.raises(InputError, match="beam must be a whole number above 0, not"):
             count("beam", wrong)
+    assert count("distance", 0, least=0) == 0
+    with pytest.raises(InputError, match="distance must be a whole number of at least 0, not -1"):
+        count("distance", -1, least=0)
 
 
 def test_recurrent_models_have_no_limit(build):

@@ -55,8 +55,9 @@ def test_the_length_of_answers(reader):
     text = "a b c d e f g"
     assert len(reader("Where?", text, max_answer_distance=0).text.split()) == 1
     assert reader("Where?", text, max_answer_distance=15) == reader("Where?", text)
-    with pytest.raises(InputError, match="max_answer_distance must be at least 0, not -1"):
-        reader("Where?", text, max_answer_distance=-1)
+    for wrong in (-1, 1.5, "3"):
+        with pytest.raises(InputError, match="max_answer_distance must be .* of at least 0, not"):
+            reader("Where?", text, max_answer_distance=wrong)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ def test_words_that_are_given(tagger):
         (["a", "", "b"], "has the word ''"),
         (["10\u00a0000"], "white space"),
         ([5], "must be a list of words"),
+        (None, "sentence 2 must be a list of words"),
+        (["a", "\ud800"], r"sentence 2, word 2, has the code point U\+D800"),
     ],
 )
 def test_words_that_are_none(tagger, words, message):
@@ -70,6 +72,8 @@ def test_moses_parts_punctuation(tagger):
 def test_bad_input(tagger):
     with pytest.raises(InputError, match="text 2"):
         tagger(["Ada", 7])
+    with pytest.raises(InputError, match="give each line as a sentence of its own$"):
+        tagger("Ada lives.\nBen runs.")
     with pytest.raises(InputError, match="tokenizer must be space or moses, not 'words'"):
         tagger("Ada", tokenizer="words")
 

@@ -1,10 +1,20 @@
 """What the tasks of labelled text share: characters on demand, texts without labels."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
+from fairseq.criterions import (
+    CRITERION_DATACLASS_REGISTRY,
+    CRITERION_REGISTRY,
+    FairseqCriterion,
+)
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
 from fairseq_lrn.data.labelled_dataset import TextInput
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.models.classification.classifier import LRNClassifierConfig
 from fairseq_lrn.tasks import TextClassificationTask
 from fairseq_lrn.tasks.text_classification import TextClassificationConfig
@@ -21,6 +31,12 @@ def data(tmp_path_factory):
 @pytest.fixture
 def task(data):
     return TextClassificationTask.setup_task(TextClassificationConfig(data=str(data)))
+
+
+def build_criterion(task, name):
+    config = CRITERION_DATACLASS_REGISTRY.get(name, FairseqDataclass)(_name=name)
+    options = OmegaConf.create({"optimization": {"sentence_avg": False}, "criterion": config})
+    return task.build_criterion(options.criterion)
 
 
 def model_options(**options):
@@ -61,6 +77,45 @@ def test_all_texts_are_in_batches(task):
     )
     batches = list(iterator.next_epoch_itr())
     assert sorted(int(batch["id"]) for batch in batches) == [0, 1]
+
+
+def test_an_empty_batch(task):
+    """With several processes, fairseq-validate gives it to those that have no batch left."""
+    model = task.build_model(model_options())
+    criterion = build_criterion(task, "sentence_prediction")
+    task.load_dataset("valid")
+    shards = []
+    for shard in range(2):
+        iterator = task.get_batch_iterator(
+            task.dataset("valid"),
+            max_sentences=2,
+            num_shards=2,
+            shard_id=shard,
+            disable_iterator_cache=True,
+        )
+        shards.append(list(iterator.next_epoch_itr(shuffle=False)))
+    logs = [task.valid_step(batch, model, criterion)[2] for (batch,) in shards]
+    assert logs[1] == {}
+    with metrics.aggregate() as found:
+        task.reduce_metrics(logs, criterion)
+    assert found.get_smoothed_values()["accuracy"] in (0, 50, 100)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "sequence_tagging", "span_prediction"])
+def test_a_criterion_for_other_tasks(task, name):
+    message = f"--criterion {name} does not fit .* give --criterion sentence_prediction"
+    with pytest.raises(InputError, match=message):
+        build_criterion(task, name)
+
+
+def test_a_criterion_of_another_package(task):
+    class Own(FairseqCriterion):
+        @classmethod
+        def build_criterion(cls, cfg, task):
+            return cls(task)
+
+    with patch.dict(CRITERION_REGISTRY, {"own": Own}):
+        assert isinstance(build_criterion(task, "own"), Own)
 
 
 def test_texts_without_labels(task):

@@ -86,6 +86,17 @@ def test_long_contexts_are_left_out_of_training_alone(data):
         setup(data, max_context_words=2).load_dataset("train", data_selector=None)
 
 
+def test_training_data_may_be_validated_too(data):
+    task = setup(data, max_context_words=16)
+    task.load_dataset("train")
+    whole = task.dataset("train").references
+    task.load_dataset("train", data_selector=None)
+    dataset = task.dataset("train")
+    assert 0 < len(dataset.references) == len(dataset) < len(whole)
+    for reference, label in zip(dataset.references, dataset.labels.tolist()):
+        assert reference.text(*label) in reference.answers
+
+
 @pytest.mark.parametrize("option", ["max_context_words", "max_answer_distance"])
 def test_bad_options(data, option):
     with pytest.raises(InputError, match=f"--{option.replace('_', '-')} must be at least 0"):

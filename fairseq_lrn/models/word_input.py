@@ -287,7 +287,7 @@ class TextLayers(nn.Module):
                 for _ in range(cfg.layers)
             )
             return
-        self.layers = RecurrentStack(plain_layers(cfg, width))
+        self.layers = RecurrentStack(plain_layers(cfg, width, cfg.layers))
 
     def forward(self, x: Tensor, padding_mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
         """
@@ -306,14 +306,15 @@ class TextLayers(nn.Module):
         return x, final_states(states[-1], self.hidden_size)
 
 
-def plain_layers(cfg: WordInputConfig, width: int) -> List[PlainLayer]:
+def plain_layers(cfg: WordInputConfig, width: int, number: int) -> List[PlainLayer]:
     """Bidirectional layers without residual connections.
 
     Args:
         cfg: options.
         width: width C of the input, which has its own dropout.
+        number: how many.
     """
-    widths = [width] + (cfg.layers - 1) * [2 * cfg.hidden_size]
+    widths = [width, *(number - 1) * [2 * cfg.hidden_size]][:number]
     return [
         PlainLayer(
             input_size,

@@ -5,12 +5,12 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 from fairseq.models import register_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_lrn.models.classification.heads import ClassifierConfig, HeadModel
 from fairseq_lrn.models.config_checks import check_counts
 from fairseq_lrn.models.pair_input import PairInput, PairInputConfig
-from fairseq_lrn.models.word_input import final_states
+from fairseq_lrn.models.word_input import final_states, plain_layers
 from fairseq_lrn.modules import AttentiveRecurrence, RecurrentLayer
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.dropout import Dropout
@@ -34,22 +34,18 @@ class LRNPairClassifierConfig(ClassifierConfig, PairInputConfig):
                 f"twice --hidden-size ({self.hidden_size}) must be divisible by --attention-heads "
                 f"({self.attention_heads}); change one of them"
             )
-        for option, is_given in (
-            (f"--layers {self.layers}", self.layers != 1),
-            ("--residual-layers", self.residual_layers),
-        ):
-            if is_given:
-                raise ValueError(
-                    f"{option} does not apply to lrn_pair_classifier, whose layers are fixed: "
-                    "leave it out"
-                )
+        if self.residual_layers:
+            raise ValueError(
+                "--residual-layers does not apply to lrn_pair_classifier: leave it out"
+            )
 
 
 @register_model("lrn_pair_classifier", dataclass=LRNPairClassifierConfig)
 class LRNPairClassifier(HeadModel):
     """Classifier of pairs of texts (``--arch lrn_pair_classifier``).
 
-    A bidirectional recurrence reads the first text. Its final states are the initial state of a
+    A bidirectional recurrence reads the first text, with more than one layer after layers that read
+    both texts with the same weights. Its final states are the initial state of a
     conditional recurrence (:class:`~fairseq_lrn.modules.AttentiveRecurrence`), which reads the
     second text and attends to the first one. Two more bidirectional recurrences and poolings give
     one vector for each text.
@@ -73,9 +69,12 @@ class LRNPairClassifier(HeadModel):
         self.input = PairInput(cfg, dictionary, characters)
         self.reads_characters = self.input.reads_characters
         layer = {**options, "hidden_size": hidden, "bidirectional": True}
-        self.first = RecurrentLayer(input_size=self.input.width, **layer)
+        shared = plain_layers(cfg, self.input.width, cfg.layers - 1)
+        self.shared_layers = nn.ModuleList(shared)
+        width = 2 * hidden if shared else self.input.width
+        self.first = RecurrentLayer(input_size=width, **layer)
         self.second = AttentiveRecurrence(
-            input_size=self.input.width,
+            input_size=width,
             memory_size=2 * hidden,
             hidden_size=hidden,
             num_heads=cfg.attention_heads,
@@ -143,6 +142,7 @@ class LRNPairClassifier(HeadModel):
         mask, other_mask = (
             tokens.t().eq(self.padding_idx) for tokens in (src_tokens, other_tokens)
         )
+        x, y = self._read_both(x, mask), self._read_both(y, other_mask)
         x, states = self.first(x, self.first.initial_state(x), mask)
         initial = torch.tanh(self.initial(final_states(states, self.hidden_size)))
         y, _, _, weights = self.second(y, x, initial, other_mask, mask.t())
@@ -157,3 +157,9 @@ class LRNPairClassifier(HeadModel):
             "other_attention": other_attention,
             "alignment": weights.mean(-1).transpose(0, 1),  # T x B x S x heads to B x T x S
         }
+
+    def _read_both(self, x: Tensor, padding_mask: Tensor) -> Tensor:
+        """What the layers that both texts share make of one of them, ``T x B x C``."""
+        for layer in self.shared_layers:
+            x, _ = layer(x, layer.initial_state(x), padding_mask)
+        return self.dropout(x) if len(self.shared_layers) > 0 else x

@@ -105,7 +105,7 @@ class LRNReader(BaseFairseqModel):
         dropout = {"dropout": cfg.dropout, "locked_dropout": cfg.locked_dropout}
         options = {**cfg.recurrence_options(), **dropout, "bidirectional": True}
         both = 2 * cfg.hidden_size
-        self.layers = nn.ModuleList(plain_layers(cfg, self.input.width))
+        self.layers = nn.ModuleList(plain_layers(cfg, self.input.width, cfg.layers))
         self.num_read = cfg.layers if cfg.all_layers else 1
         encoded = self.num_read * both
         size = cfg.attention_size

@@ -57,6 +57,7 @@ def pairs(task, first, second, **options):
             "match_feature": True,
             "align_words": True,
             "align_product": True,
+            "layers": 3,
         },
     ],
 )
@@ -91,6 +92,16 @@ def test_gradients_reach_all_parameters(build, task):
     assert missing == []
 
 
+def test_layers_that_both_texts_share(build, task):
+    one, three = build(), build(layers=3)
+    assert len(one.shared_layers) == 0 and len(three.shared_layers) == 2
+    batch = pairs(task, [5], [6])
+    changed = classify(three, batch)[0].clone()
+    with torch.no_grad():
+        three.shared_layers[1].recurrence.cells[0].projection.weight.mul_(2)
+    assert not torch.allclose(classify(three, batch)[0], changed)
+
+
 def test_single_texts_are_refused():
     cfg = LRNPairClassifierConfig(**SMALL)
     with pytest.raises(ValueError, match="--kind pair, or use --arch lrn_classifier"):
@@ -101,7 +112,7 @@ def test_single_texts_are_refused():
     "options, message",
     [
         ({"attention_heads": 3}, "must be divisible by --attention-heads"),
-        ({"layers": 2}, "--layers 2 does not apply"),
+        ({"layers": 0}, "--layers must be at least 1"),
         ({"residual_layers": True}, "--residual-layers does not apply"),
     ],
 )

@@ -32,13 +32,13 @@ def check_training_options(cfg: Any) -> None:
         InputError: an option cannot work.
     """
     common = cfg.common
-    # The losses of words have --autocast; those of labels do not.
-    has_autocast = str(getattr(cfg.criterion, "_name", "")).endswith("cross_entropy")
+    # The remedy is a loss of tokens; models of labelled text have other losses.
+    predicts_tokens = str(getattr(cfg.criterion, "_name", "")).endswith("cross_entropy")
     if common.tpu and not _is_installed("torch_xla"):
         option = "--bf16" if common.bf16 else "--tpu"
         raise InputError(
             f"{option} needs a TPU and torch_xla: leave it out."
-            + (f" For bfloat16, give {AUTOCAST}." if has_autocast else "")
+            + (f" For bfloat16, give {AUTOCAST}." if predicts_tokens else "")
             + " On a GPU, --fp16 and --amp are possible"
         )
     on_gpu = torch.cuda.is_available() and not common.cpu
@@ -46,7 +46,7 @@ def check_training_options(cfg: Any) -> None:
     if common.fp16 and flattens and not (on_gpu or common.tpu):
         raise InputError(
             "--fp16 needs a GPU: leave it out"
-            + (f". On a CPU, {AUTOCAST} is possible (docs/training.md)" if has_autocast else "")
+            + (f". On a CPU, {AUTOCAST} is possible (docs/training.md)" if predicts_tokens else "")
         )
     hiding = {
         "--fp16": common.fp16,

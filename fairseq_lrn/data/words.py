@@ -97,6 +97,8 @@ def _positions(changed: str, text: str) -> Sequence[int]:
         same = _common_length(first, len(positions), second, place)
         positions += range(place, place + same)
         place += same
+        if len(positions) == len(first):
+            break
         window = first[len(positions) : len(positions) + WINDOW]
         other = second[place : place + WINDOW]
         matcher = difflib.SequenceMatcher(None, window, other, autojunk=False)

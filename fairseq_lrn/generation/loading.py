@@ -83,11 +83,8 @@ def load_one(
             (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
                 found, arg_overrides={"data": readable_directory}
             )
-        except InputError:
-            raise
-        except (RuntimeError, ValueError) as error:
-            # A model refuses data of another kind with a ValueError, whose remedy is for training.
-            if isinstance(error, RuntimeError) and "size mismatch" not in str(error):
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
                 raise
             raise InputError(
                 f"{directory} does not have the data of {found[0]}: give the directory of the data "

@@ -118,9 +118,8 @@ def _check(name: str, value: Any) -> None:
 
 
 def _check_combination(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    if (
-        "lm_path" in given and "lm_weight" not in options
-    ):  # a weight of 0, the default, may be given
+    # The weight may be given as 0, its default.
+    if "lm_path" in given and "lm_weight" not in options:
         raise InputError("lm_path has no effect without lm_weight: give both or none")
     for name, needed in NEEDED.items():
         if name in given and needed not in given:

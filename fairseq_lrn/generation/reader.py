@@ -66,8 +66,8 @@ class Reader(LabelledModel):
         Raises:
             InputError: a question or a context is not a string, has no words, or has code points
                 that are not characters; there are not as many contexts as questions;
-                *batch_size* is not a whole number above 0, or *max_answer_distance* is not one of
-                at least 0.
+                *batch_size* is not a whole number above 0, or *max_answer_distance* is no whole
+                number of at least 0.
         """
         if isinstance(questions, str):
             options = batch_size, progress, first_number, max_answer_distance

@@ -145,11 +145,10 @@ def placed_words(words: Sequence[str], name: str) -> List[Placed]:
         name: what to call them in error messages.
 
     Raises:
-        InputError: *words* is no list of words, or a word is empty or has white space.
+        InputError: *words* is no list, or a word is no string, is empty, or has white space or
+            code points that are not characters.
     """
-    is_list = isinstance(words, Iterable) and not isinstance(words, (str, bytes))
-    words = list(words) if is_list else []
-    if not is_list or not all(isinstance(word, str) for word in words):
+    if isinstance(words, (str, bytes)) or not isinstance(words, Iterable):
         raise InputError(f"{name} must be a list of words: call the tagger itself with raw text")
     placed, start = [], 0
     for number, word in enumerate(words, 1):

@@ -314,17 +314,16 @@ def plain_layers(cfg: WordInputConfig, width: int, number: int) -> List[PlainLay
         width: width C of the input, which has its own dropout.
         number: how many.
     """
-    widths = [width, *(number - 1) * [2 * cfg.hidden_size]][:number]
     return [
         PlainLayer(
-            input_size,
+            2 * cfg.hidden_size if index > 0 else width,
             cfg.hidden_size,
             dropout=cfg.dropout if index > 0 else 0.0,
             locked_dropout=cfg.locked_dropout,
             bidirectional=True,
             **cfg.recurrence_options(),
         )
-        for index, input_size in enumerate(widths)
+        for index in range(number)
     ]
 
 

@@ -128,11 +128,11 @@ class SpanPredictionTask(LabelledTextTask):
                 )
         inputs = [_select(question, kept), _select(context, owner[kept])]
         # Training data may be a subset to validate on, too. fairseq loads them for that first.
-        validated = getattr(self.datasets.get(split), "references", None) is not None
+        loaded = self.datasets.get(split)
         references = None
-        if validated or not is_training:
-            references = self._references(split, rows)
-            references = [references[index] for index in kept]
+        if not is_training or (loaded is not None and loaded.references is not None):
+            whole = self._references(split, rows)
+            references = [whole[index] for index in kept]
         return Samples(inputs, torch.from_numpy(rows[kept, 1:]), references)
 
     def score(

@@ -107,7 +107,9 @@ def test_directory_is_self_contained(checkpoints, classifier, tmp_path):
 
 
 def test_data_of_another_kind(checkpoints, tmp_path):
-    with pytest.raises(InputError, match="does not have the data of .*: give the directory of the"):
+    with pytest.raises(
+        InputError, match="the data are pairs of texts, .*: give the data that it was"
+    ):
         load_classifier(checkpoints, data=pairs(tmp_path))
 
 

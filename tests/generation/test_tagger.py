@@ -45,7 +45,7 @@ def test_words_that_are_given(tagger):
         (["New York", "is"], "sentence 2 has the word 'New York', which is empty or has white"),
         (["a", "", "b"], "has the word ''"),
         (["10\u00a0000"], "white space"),
-        ([5], "must be a list of words"),
+        ([5], "sentence 2, word 1, must be a string, not int"),
         (None, "sentence 2 must be a list of words"),
         (["a", "\ud800"], r"sentence 2, word 2, has the code point U\+D800"),
     ],

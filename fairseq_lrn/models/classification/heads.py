@@ -7,6 +7,7 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
 
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.models.config_checks import check_choices, check_counts, check_probabilities
 from fairseq_lrn.models.word_input import WordInputConfig
 from fairseq_lrn.modules.affine import Affine
@@ -76,10 +77,11 @@ def check_single_text(task: Any) -> None:
     """Refuse a task whose data are pairs, which only a pair classifier reads.
 
     Raises:
-        ValueError: names the remedy.
+        InputError: names the remedy.
     """
     if getattr(task, "num_inputs", 1) != 1:
-        raise ValueError(
-            "the data are pairs of texts: use --arch lrn_pair_classifier, or --task "
+        raise InputError(
+            "the data are pairs of texts, but this model reads single ones: give the data that it "
+            "was trained on; to train on pairs, use --arch lrn_pair_classifier, or --task "
             "sentence_prediction, which joins the two texts"
         )

@@ -7,6 +7,7 @@ import torch
 from fairseq.models import register_model
 from torch import Tensor, nn
 
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.models.classification.heads import ClassifierConfig, HeadModel
 from fairseq_lrn.models.config_checks import check_counts
 from fairseq_lrn.models.pair_input import PairInput, PairInputConfig
@@ -44,8 +45,8 @@ class LRNPairClassifierConfig(ClassifierConfig, PairInputConfig):
 class LRNPairClassifier(HeadModel):
     """Classifier of pairs of texts (``--arch lrn_pair_classifier``).
 
-    A bidirectional recurrence reads the first text, with more than one layer after layers that read
-    both texts with the same weights. Its final states are the initial state of a
+    With N layers, N - 1 bidirectional recurrences read both texts with the same weights. Then a
+    bidirectional recurrence reads the first text. Its final states are the initial state of a
     conditional recurrence (:class:`~fairseq_lrn.modules.AttentiveRecurrence`), which reads the
     second text and attends to the first one. Two more bidirectional recurrences and poolings give
     one vector for each text.
@@ -99,16 +100,16 @@ class LRNPairClassifier(HeadModel):
         """Build a model for ``--task text_classification`` with pairs of texts.
 
         Raises:
-            ValueError: an option has an invalid value, or the data are not pairs.
-            InputError: the word vectors cannot be used.
+            ValueError: an option has an invalid value.
+            InputError: the data are not pairs, or the word vectors cannot be used.
         """
         cfg = LRNPairClassifierConfig.from_namespace(cfg)
         cfg.check()
         if getattr(task, "num_inputs", 1) != 2:
-            raise ValueError(
+            raise InputError(
                 "lrn_pair_classifier needs --task text_classification and data with two texts: "
-                "prepare them with fairseq-lrn prepare-labelled --kind pair, or use --arch "
-                "lrn_classifier"
+                "give the data that it was trained on; to train, prepare them with fairseq-lrn "
+                "prepare-labelled --kind pair, or use --arch lrn_classifier"
             )
         return cls(cfg, task.source_dictionary, getattr(task, "character_dictionary", None))
 
@@ -142,7 +143,7 @@ class LRNPairClassifier(HeadModel):
         mask, other_mask = (
             tokens.t().eq(self.padding_idx) for tokens in (src_tokens, other_tokens)
         )
-        x, y = self._read_both(x, mask), self._read_both(y, other_mask)
+        x, y = self._shared(x, mask), self._shared(y, other_mask)
         x, states = self.first(x, self.first.initial_state(x), mask)
         initial = torch.tanh(self.initial(final_states(states, self.hidden_size)))
         y, _, _, weights = self.second(y, x, initial, other_mask, mask.t())
@@ -158,7 +159,7 @@ class LRNPairClassifier(HeadModel):
             "alignment": weights.mean(-1).transpose(0, 1),  # T x B x S x heads to B x T x S
         }
 
-    def _read_both(self, x: Tensor, padding_mask: Tensor) -> Tensor:
+    def _shared(self, x: Tensor, padding_mask: Tensor) -> Tensor:
         """What the layers that both texts share make of one of them, ``T x B x C``."""
         for layer in self.shared_layers:
             x, _ = layer(x, layer.initial_state(x), padding_mask)

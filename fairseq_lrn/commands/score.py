@@ -255,9 +255,9 @@ def read_generated(path: str, reference: str, language: str) -> List[str]:
     if len(translations) != len(references):
         raise InputError(
             f"{path} has {len(translations)} translations, but {reference} has "
-            f"{len(references)} lines: give the reference of the set that was generated, and "
-            "generate with --required-batch-size-multiple 1 (otherwise fairseq leaves out the "
-            "longest sentences)"
+            f"{len(references)} lines: give the reference of the set that was generated; if it is, "
+            "fairseq left sentences out, so generate again with --user-dir fairseq_lrn and without "
+            "--skip-invalid-size-inputs-valid-test"
         )
     rules = moses_rules_of(translations, references, language)
     if rules is None:

@@ -33,6 +33,7 @@ def apply_patches(package: Iterable[str]) -> None:
         fused_loss,
         hydra_architectures,
         language_pair,
+        last_batch,
         numpy_names,
         transformer_fast_path,
         unusable_options,
@@ -52,6 +53,7 @@ def apply_patches(package: Iterable[str]) -> None:
     fused_loss.patch_output_layers()
     hydra_architectures.patch_architectures()
     language_pair.patch_language_pair()
+    last_batch.patch_last_batch()
     numpy_names.patch_numpy_names()
     transformer_fast_path.patch_transformer_fast_path()
     unusable_options.patch_unusable_options()

@@ -95,8 +95,8 @@ def read_translations(path: str) -> List[GeneratedSentence]:
     if sorted(sentences) != list(range(len(sentences))):
         raise InputError(
             f"{path} has {len(sentences)} sentences, but numbers up to {max(sentences)}: "
-            "fairseq left some out; generate again with --required-batch-size-multiple 1 and "
-            "without --skip-invalid-size-inputs-valid-test"
+            "fairseq left some out; generate again with --user-dir fairseq_lrn and without "
+            "--skip-invalid-size-inputs-valid-test"
         )
     segmented = sum(SENTENCEPIECE_SPACE in t.hypothesis for t in sentences.values())
     if 2 * segmented > len(sentences):

@@ -198,15 +198,6 @@ class LabelledTextTask(FairseqTask):
         )
         return Samples(inputs, self.labels_of(labels, inputs[0].words, split))
 
-    def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """Batches of a dataset; the arguments are those of fairseq.
-
-        ``--required-batch-size-multiple`` has no effect: fairseq makes batch sizes a multiple of
-        it (by default 8) and leaves out the remaining texts, so metrics would not count them.
-        """
-        kwargs["required_batch_size_multiple"] = 1
-        return super().get_batch_iterator(dataset, *args, **kwargs)
-
     def build_dataset(self, inputs: Sequence[TextInput]) -> LabelledDataset:
         """A dataset of texts without labels, in the order of their lengths."""
         return LabelledDataset(

@@ -11,7 +11,8 @@ CLASSIFICATION = "--task text_classification --criterion sentence_prediction"
 RECIPES: Dict[str, str] = {
     "imdb": f"{CLASSIFICATION} --arch lrn_classifier --hidden-size 128 --word-dropout 0.2 "
     "--input-dropout 0.4 --head-dropout 0.5 --pooling-dropout 0.3 --max-words 400 "
-    "--max-tokens 12000 --lr 0.002 --lr-scheduler cosine --warmup-updates 100 --clip-norm 1",
+    "--max-tokens 12000 --required-batch-size-multiple 1 --lr 0.002 --lr-scheduler cosine "
+    "--warmup-updates 100 --clip-norm 1",
     "snli": f"{CLASSIFICATION} --arch lrn_pair_classifier --freeze-word-vectors --match-feature "
     "--align-words --align-product --input-window 3 --hidden-size 150 --input-dropout 0.3 "
     "--dropout 0.3 --head-dropout 0.4 --pooling-hidden-size 100 --pooling-dropout 0.2 "

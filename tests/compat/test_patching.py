@@ -31,6 +31,17 @@ def test_function_is_replaced_once():
     assert Greeter.greet.__doc__ == "Say hello."
 
 
+def test_two_patches_of_a_function():
+    def politer(original):
+        return lambda *args: f"{original(*args)}, please"
+
+    module = SimpleNamespace(name=lambda: "module")
+    for _ in range(2):
+        patch(module, "name", louder)
+        patch(module, "name", politer)
+    assert module.name() == "module!, please"
+
+
 def test_function_of_a_module():
     module = SimpleNamespace(name=lambda: "module")
     for _ in range(2):

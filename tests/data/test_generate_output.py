@@ -37,7 +37,7 @@ def test_best_hypotheses_in_the_order_of_the_data(tmp_path):
     [
         ("", "lacks hypotheses"),
         ("S-0\ta\nT-0\tA\n", "lacks hypotheses"),
-        (OUTPUT.replace("-0\t", "-2\t"), "--required-batch-size-multiple 1"),
+        (OUTPUT.replace("-0\t", "-2\t"), "--user-dir fairseq_lrn"),
         ("H-0\t-1.0\t\u2581a \u2581b\n", "has subwords .* --remove-bpe sentencepiece"),
         ("H-0\t\n", "is not output of fairseq-generate: could not convert"),
     ],

@@ -69,7 +69,7 @@ def test_from_a_checkpoint_no_vectors_are_read(task, data):
 
 
 def test_all_texts_are_in_batches(task):
-    """fairseq's default would leave out the two texts, which are fewer than 8."""
+    """fairseq-fixed would leave out the two texts, which are fewer than 8."""
     task.build_model(model_options())
     task.load_dataset("valid")
     iterator = task.get_batch_iterator(

@@ -40,6 +40,7 @@ from fairseq_lrn.ops.cpu import has_bfloat16
 
 OPERATORS = {"scan": operator_speed.scan, "layer": operator_speed.layer}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CHARTS = (".pdf", ".png", ".svg")
 USER_DIR = os.path.join(os.path.dirname(__file__), os.pardir, "fairseq_lrn")
 
 
@@ -189,7 +190,8 @@ def parse() -> argparse.Namespace:
         type=device,
         metavar="GB/S,NS,US",
         help="instead, estimate times on a GPU of that memory bandwidth, with so many nanoseconds "
-        "for a step and microseconds for starting a kernel, e.g. 4800,100,5",
+        "for a step and microseconds for starting a kernel, e.g. 4800,100,5; for the largest of "
+        "--lengths",
     )
     measure = measures.add_parser("scaling")
     measure.add_argument(
@@ -208,14 +210,18 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check_plot(args: argparse.Namespace) -> None:
-    """Refuse --plot without matplotlib, before measuring.
+def check_plot(path: str) -> None:
+    """Refuse a chart that could not be written, before measuring.
 
     Raises:
-        InputError: matplotlib is missing.
+        InputError: matplotlib is missing, or the file cannot be written.
     """
-    if args.plot and importlib.util.find_spec("matplotlib") is None:
+    if importlib.util.find_spec("matplotlib") is None:
         raise InputError("--plot needs matplotlib: pip install matplotlib")
+    if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
+        raise InputError(f"cannot write {path}: give a file in a directory that exists")
+    if os.path.splitext(path)[1] not in CHARTS:
+        raise InputError(f"--plot {path}: give a name that ends in {' or '.join(CHARTS)}")
 
 
 def write_figures(path: str, machine: dict, figures: list) -> None:
@@ -240,24 +246,21 @@ def read_costs(path: str, machine: dict) -> list:
         saved_machine = saved["machine"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} has no figures of scaling: give another file, or leave out --resume"
+            f"{path} has no figures of scaling: give another file, or remove this one"
         ) from error
     if saved_machine != machine:
         raise InputError(
-            f"{path} was measured on another machine ({format_machine(saved_machine)}): leave out "
-            "--resume to measure everything again"
+            f"{path} was measured on another machine ({format_machine(saved_machine)}): give "
+            "another file, or remove this one"
         )
     return costs
 
 
 def measure_operators(args: argparse.Namespace) -> tuple:
-    check_plot(args)
     torch.manual_seed(1)
     comparisons = OPERATORS[args.measure](
         args.shapes, args.rounds or 7, args.device, DTYPES[args.dtype], args.activation
     )
-    if args.plot:
-        operator_speed.plot(comparisons, args.plot)
     return operator_speed.format_table(comparisons), comparisons
 
 
@@ -274,11 +277,16 @@ def measure_cells(args: argparse.Namespace) -> tuple:
 
 
 def measure_language_models(args: argparse.Namespace) -> tuple:
-    check_plot(args)
+    timed = set(args.models or lm_speed.MODELS) & set(lm_speed.GENERATING)
+    if args.plot and not (args.positions and timed):
+        raise InputError(
+            f"--plot draws the times at --positions of {' and '.join(lm_speed.GENERATING)}: give "
+            "some, or leave it out"
+        )
     speeds = lm_speed.measure(args.rounds or 5, args.models, bfloat16=has_bfloat16())
-    times = lm_speed.measure_generation(sorted(args.positions)) if args.positions else []
-    if args.plot:
-        lm_speed.plot(times, args.plot)
+    times = []
+    if args.positions:
+        times = lm_speed.measure_generation(sorted(args.positions), args.models)
     return lm_speed.format_table(speeds, times), [*speeds, *times]
 
 
@@ -333,6 +341,8 @@ def measure_newton(args: argparse.Namespace) -> tuple:
     if (args.model is None) != (args.data is None):
         raise InputError("--model and --data belong together: give both or none")
     if args.cost:
+        if args.model or args.json:
+            raise InputError("--cost measures nothing: leave out --model, --data and --json")
         lanes = [4**power for power in range(9)]
         return newton_rounds.cost_table(args.cost, max(args.lengths), lanes), []
     torch.manual_seed(1)
@@ -345,9 +355,10 @@ def measure_newton(args: argparse.Namespace) -> tuple:
 
 def measure_scaling(args: argparse.Namespace, machine: dict) -> None:
     """Print and write each figure as soon as it is measured, because a whole run takes long."""
-    check_plot(args)
     if args.resume and not args.json:
         raise InputError("--resume needs --json FILE")
+    if args.json and os.path.exists(args.json) and not args.resume:
+        raise InputError(f"{args.json} exists: give --resume to go on with it, or another file")
     known = read_costs(args.json, machine) if args.resume else []
     costs = []
     print(scaling.HEAD, flush=True)
@@ -385,6 +396,8 @@ def main() -> None:
         raise InputError(f"--device {device}: torch finds no GPU")
     if args.json and not os.access(os.path.dirname(os.path.abspath(args.json)), os.W_OK):
         raise InputError(f"cannot write {args.json}: give a file in a directory that exists")
+    if getattr(args, "plot", None):
+        check_plot(args.plot)
     machine = describe_machine(device)
     print(format_machine(machine), flush=True)
     if args.measure == "scaling":
@@ -394,6 +407,9 @@ def main() -> None:
     print(table)
     if args.json:
         write_figures(args.json, machine, figures)
+    if getattr(args, "plot", None):
+        draw = lm_speed.plot if args.measure == "lm" else operator_speed.plot
+        draw(figures, args.plot)
 
 
 if __name__ == "__main__":

@@ -67,9 +67,9 @@ class Result(NamedTuple):
 
 
 def measure(
-    directory: str, cells: Sequence[str], rounds: int = 3, max_tokens: int = 4096
+    directory: str, cells: Sequence[str], seed: int = 1, rounds: int = 3, max_tokens: int = 4096
 ) -> List[Result]:
-    """Time the models in ``directory/CELL/checkpoints``, in turns in one process.
+    """Time the models in ``directory/CELL-SEED/checkpoints``, in turns in one process.
 
     Training: forward, backward, gradient clipping and a step of Adam on the same few batches of the
     training set. The learning rate is 0, so that the models do not change. Decoding: beam search
@@ -78,6 +78,7 @@ def measure(
     Args:
         directory: the ``--dir`` of ``scripts/compare_cells.sh``.
         cells: names of cells.
+        seed: random seed with which the models were trained.
         rounds: turns of each cell.
         max_tokens: size of the training batches, in tokens.
 
@@ -90,6 +91,7 @@ def measure(
             data=data,
             source_lang="en",
             target_lang="de",
+            length_penalty="gnmt",
             # The command line would copy these from its other groups of options.
             train_subset="train",
             dataset_impl=None,
@@ -105,12 +107,13 @@ def measure(
 
     models, bleu = {}, {}
     for cell in cells:
-        path = os.path.join(directory, cell, "checkpoints")
+        run = os.path.join(directory, f"{cell}-{seed}")
+        path = os.path.join(run, "checkpoints")
         if not os.path.isdir(path):
             raise InputError(f"{path} is missing: train first, with scripts/compare_cells.sh")
         path = os.path.join(path, checkpoints.preferred(path))
         (models[cell],), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], task=task)
-        bleu[cell] = read_bleu(os.path.join(directory, cell, "generate-test.txt"))
+        bleu[cell] = read_bleu(os.path.join(run, "generate-test.txt"))
 
     cpu = torch.device("cpu")
     trainers = {cell: _trainer(model, task, training) for cell, model in models.items()}

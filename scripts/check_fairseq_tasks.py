@@ -373,15 +373,18 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="run only cases whose name contains one of these")
     parser.add_argument("--keep", metavar="DIR", help="directory for all files (default: removed)")
     args = parser.parse_args()
+    chosen = [case for case in CASES if not args.words or any(w in case.name for w in args.words)]
+    if not chosen:
+        sys.exit(f"no case has a name with {' or '.join(args.words)}")
+    if args.keep and os.path.exists(args.keep):
+        sys.exit(f"{args.keep} exists: give another --keep DIR")
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(args.keep or temporary)
         data = directory / "data"
         data.mkdir(parents=True)
         make_data(data)
         differing = []
-        for number, case in enumerate(CASES):
-            if args.words and not any(word in case.name for word in args.words):
-                continue
+        for number, case in enumerate(chosen):
             print(case.name, flush=True)
             (directory / str(number)).mkdir()
             found = differences(case, data, directory / str(number))

@@ -62,7 +62,9 @@ find_python() { # version
 # Copies the files of the checkout, uncommitted changes included, so that each row builds in its own copy.
 copy_checkout() { # destination
   mkdir -p "$1"
+  local file
   (cd "$ROOT" && git ls-files -z --cached --others --exclude-standard |
+    while IFS= read -rd '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done |
     xargs -0 cp --parents -t "$1")
 }
 
@@ -102,7 +104,7 @@ train_and_translate() { # row's directory, user directory
   cd "$1"
   # PYTHONPATH is for our scripts only: the check is whether fairseq's commands find the package.
   PYTHONPATH=$1/checkout python "$scripts/make_toy_corpus.py" --destdir raw
-  PYTHONPATH=$1/checkout python "$scripts/prepare_text.py" --source-lang en --target-lang de \
+  PYTHONPATH=$1/checkout python -m fairseq_lrn prepare --source-lang en --target-lang de \
     --trainpref raw/train --validpref raw/valid --testpref raw/test --vocab-size 800 --destdir data
   fairseq-train data --user-dir "$2" --arch lrn_tiny --share-all-embeddings --max-update 20 \
     --optimizer adam --lr 0.005 --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
@@ -202,6 +204,9 @@ END
   echo "| $1 | $versions | $kernels | $bleu | $tests | $2 | $3 |"
 }
 
+# A row is a process group of its own, which an interrupt ends with everything that it started.
+set -m
+trap 'kill -- "-$!" 2>/dev/null; exit 130' INT TERM
 failures=0
 for row in "${rows[@]}"; do
   read -r _ version torch kind <<<"$(grep "^$row " <<<"$ROWS")"

@@ -16,6 +16,7 @@ import sys
 
 import fairseq_lrn  # noqa: F401  (registers the models)
 from fairseq_lrn.commands.entry import run
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.ops.dispatch import backends, choose
 from translation_equivalence import SubsetTranslator, compare, conditions
 
@@ -42,8 +43,14 @@ def main() -> None:
     )
     print("| --- | ---: | ---: | ---: |")
     failed = False
-    first, *others = conditions(usable)
-    chosen = [first, *(condition for condition in others if args.only in condition.name)]
+    every = conditions(usable)
+    named = [condition for condition in every if args.only in condition.name]
+    if not named:
+        raise InputError(f"--only {args.only}: no row has a name with this text")
+    # The first condition of each prefix is what the others are compared with.
+    references = {condition.prefix: condition for condition in reversed(every)}
+    needed = [every[0], *named, *(references[condition.prefix] for condition in named)]
+    chosen = [condition for condition in every if condition in needed]
     for row in compare(translator, chosen):
         print(
             f"| {row.name} | {row.sentences} | {row.different} | {row.log_probability:.1e} |",

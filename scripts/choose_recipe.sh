@@ -22,7 +22,7 @@ PRE_NORM="--encoder-normalize-before --decoder-normalize-before"
 
 parse_recipe "$ROOT/multi30k" "--recipe --tokenizer" --updates 500 "$@"
 for option in --lr $PRE_NORM; do
-  [[ " ${options[*]} " != *" $option"[\ =]* ]] || fail "$option is what is chosen here: leave it out"
+  refuse "$option" "is what is chosen here: leave it out"
 done
 echo "choose_recipe: prepare"
 prepare_multi30k "$directory" "$raw" --bpe-merges 10000 --tokenizer "$tokenizer"
@@ -31,17 +31,18 @@ given=("${options[@]}")
 trials=trials/$recipe-$updates
 runs=()
 try() { # name of the form, options of the form
-  local rate form
+  local rate form status
   read -ra form <<<"$2"
   for rate in $RATES; do
     run_name=$trials/$model$1-$rate-$seed
     options=(--lr "$rate" "${form[@]}" --no-epoch-checkpoints --keep-last-epochs 1 "${given[@]}")
-    # In a subshell, which a failure ends.
-    if (train_recipe en de); then
-      runs+=("$directory/$run_name")
-    else
-      echo "choose_recipe: the trial $model$1-$rate-$seed failed"
-    fi
+    status=0
+    (train_recipe en de) || status=$? # in a subshell, which a failure ends
+    case $status in
+      0) runs+=("$directory/$run_name") ;;
+      "$REFUSED") exit "$REFUSED" ;;
+      *) echo "choose_recipe: the trial $model$1-$rate-$seed failed" ;;
+    esac
   done
 }
 try "" ""

@@ -18,13 +18,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", metavar="DIR", help="the --dir of scripts/compare_cells.sh")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the models")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each cell (default: 3)")
     args = parser.parse_args()
     if args.rounds < 1:
         raise InputError(f"--rounds must be at least 1, not {args.rounds}")
     machine = format_machine(describe_machine())
     print(machine)
-    results = cell_comparison.measure(args.directory, args.cells, args.rounds)
+    results = cell_comparison.measure(args.directory, args.cells, args.seed, args.rounds)
     table = cell_comparison.format_table(results)
     print(table)
     with open(os.path.join(args.directory, "cells.md"), "w", encoding="utf-8") as file:

@@ -8,6 +8,14 @@ fail() {
   exit 2
 }
 
+# --help prints the comment at the head of the script, also where nothing is set up yet.
+for argument in "$@"; do
+  case $argument in
+    -h | --help) sed -n '2,/^[^#]/ { /^#/ s/^# \{0,1\}//p }' "$0" && exit ;;
+    --) break ;;
+  esac
+done
+
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -f "$ROOT/.venv/bin/activate" ]; then
   # shellcheck source=/dev/null
   source "$ROOT/.venv/bin/activate"
@@ -39,6 +47,26 @@ fail_with() { # message log [checkpoint]
   fail "$1; the full log is $2"
 }
 
+# Fails unless an option has a value.
+need_value() { # option, value
+  [[ -n ${2:-} && $2 != -* ]] || fail "$1 needs a value: see bash $0 --help"
+}
+
+# Fails if an option is among the fairseq-train options.
+refuse() { # option, what is wrong with it
+  local option
+  for option in "${options[@]}"; do
+    [[ $option != "$1" && $option != "$1="* ]] || fail "$1 $2"
+  done
+}
+
+# The same for the options that train sets.
+refuse_fixed_options() {
+  refuse --save-dir "has no effect after --: give --dir DIR before it"
+  refuse --user-dir "has no effect after --: set FAIRSEQ_LRN_USER_DIR"
+  refuse --log-format "has no effect: the script reads the log"
+}
+
 # Sets raw, directory, model, seed, updates, options and run_name from the arguments of a script that
 # trains a model, and a variable of the same name for each further option, e.g. tokenizer for
 # --tokenizer. The caller sets the defaults of directory and updates.
@@ -48,22 +76,29 @@ parse_arguments() { # names of models, further options, arguments...
   shift 2
   while [ $# -gt 0 ]; do
     case $1 in
-      --dir) directory=${2:?--dir needs a directory} && shift ;;
-      --model) model=${2:?--model needs one of $models} && shift ;;
-      --updates) updates=${2:?--updates needs a number} && shift ;;
-      --seed) seed=${2:?--seed needs a number} && shift ;;
       --) shift && options=("$@") && break ;;
+      --dir) need_value "$@" && directory=$2 && shift ;;
+      --model) need_value "$@" && model=$2 && shift ;;
+      --updates) need_value "$@" && updates=$2 && shift ;;
+      --seed) need_value "$@" && seed=$2 && shift ;;
       -*)
         [[ " $further " == *" $1 "* ]] ||
           fail "unknown option $1; put fairseq-train options after --"
-        printf -v "${1#--}" %s "${2:?$1 needs a value}" && shift
+        need_value "$@" && printf -v "${1#--}" %s "$2" && shift
         ;;
-      *) raw=$1 ;;
+      *)
+        [ -z "$raw" ] || fail "give one RAW_DIR, not $raw and $1"
+        raw=$1
+        ;;
     esac
     shift
   done
   [[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
+  [[ $seed =~ ^[0-9]+$ ]] || fail "--seed must be a number, not $seed"
   [[ " $models " == *" $model "* ]] || fail "--model must be one of $models, not $model"
+  refuse --max-update "has no effect on the schedule: give --updates N before --"
+  refuse --seed "is part of the run's name: give it before --"
+  refuse_fixed_options
   run_name=$model-$seed
 }
 
@@ -77,45 +112,63 @@ check_raw() { # command to show, files...
   raw=$(cd "$raw" && pwd)
 }
 
-# Trains a model unless it is trained already. If a finished run is started again, fairseq makes one more
-# update: skip it. With other options, training continues, and a message says so.
-train_once() { # run's directory, data, options of the model, further options...
-  local words trained_with
-  read -rd '' -a words <<<"$3" || true
-  trained_with="options: ${words[*]} --max-update $updates ${options[*]}"
-  mkdir -p "$1"
-  if [ "$(cat "$1/trained-with" 2>/dev/null)" = "$trained_with" ]; then
-    echo "$model, seed $seed: trained already"
-    return
+# Trains a model unless it is trained already: if a finished run is started again, fairseq makes one more
+# update. The checkpoints of a run belong to one set of options and data; with others, the exit status is
+# REFUSED.
+REFUSED=3
+train_once() { # title, run's directory, data, options of the model in one word, further options...
+  local checkpoints=$2/checkpoints words options_now options_then
+  read -rd '' -a words <<<"$4" || true
+  words+=("${@:5}")
+  options_now="${words[*]}"
+  options_now="${options_now//"$3"/DATA} (dictionary $(checksum "$3"))"
+  if [ -f "$checkpoints/checkpoint_last.pt" ]; then
+    options_then=$(cat "$checkpoints"/{trained,begun}-with 2>/dev/null) || true # one of the two
+    if [ "$options_then" != "$options_now" ]; then
+      echo "error: $checkpoints was trained with other options or data: ${options_then:-unknown ones};" \
+        "these are: $options_now. Remove it, or choose another --dir" >&2
+      exit "$REFUSED"
+    fi
+    if [ -f "$checkpoints/trained-with" ]; then
+      echo "$1: trained already"
+      return
+    fi
   fi
-  if [ -f "$1/trained-with" ]; then
-    echo "$model, seed $seed: train on, with other options; until now with $(cat "$1/trained-with")"
-  fi
-  echo "$model, seed $seed: train"
-  train "$1" "$2" "${words[@]}" "${@:4}" --max-update "$updates" --seed "$seed" "${options[@]}"
-  echo "$trained_with" >"$1/trained-with"
+  mkdir -p "$checkpoints"
+  rm -f "$checkpoints/trained-with"
+  echo "$options_now" >"$checkpoints/begun-with"
+  echo "$1: train"
+  train "$2" "$3" "${words[@]}"
+  mv "$checkpoints/begun-with" "$checkpoints/trained-with"
+}
+
+# A number that changes with the dictionaries and the word vectors of prepared data.
+checksum() { # data
+  find "$1" \( -name 'dict*.txt' -o -name vectors.txt \) -print0 | LC_ALL=C sort -z | xargs -0 cat | cksum |
+    cut -d ' ' -f 1
 }
 
 # Trains and shows progress line by line. The run's directory holds the checkpoints and train.log,
-# to which all output is appended. An interrupted training run is resumed.
+# to which all output is appended. An interrupted training run is resumed. One process, because the size
+# of a batch grows with their number.
 train() { # run's directory, data, options...
   local log=$1/train.log checkpoints=$1/checkpoints
-  [ -f "$checkpoints/checkpoint_last.pt" ] || rm -f "$log"
+  # The figures of an earlier run, whose checkpoints were removed, would stand beside this one's in tables.
+  [ -f "$checkpoints/checkpoint_last.pt" ] ||
+    rm -f "$log" "$1"/{generate,score}-{valid,test}.txt "$1"/eval-{valid,test}.log
   # Large tensors on huge pages, where Linux grants them on request, need fewer page look-ups.
   GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1} \
-    fairseq-train "${@:2}" --user-dir "$USER_DIR" --save-dir "$checkpoints" \
-    --no-progress-bar --log-format simple 2>"$log.stderr" | tee -a "$log" |
+    fairseq-train "$2" --distributed-world-size 1 "${@:3}" --user-dir "$USER_DIR" \
+    --save-dir "$checkpoints" --no-progress-bar --log-format simple 2>"$log.stderr" | tee -a "$log" |
     sed -u -n -E "s/^.*\| (epoch .*|train_inner.*|valid.*|example [0-9].*|done training.*|Loaded .*)/\1/p" ||
     fail_with "training failed" "$log.stderr" "$checkpoints/checkpoint_last.pt"
 }
 
-# Translates a subset with beam 5 into generate-SUBSET.txt in the run's directory. By default,
-# fairseq makes batch sizes a multiple of 8 and leaves out the remaining sentences.
+# Translates a subset with beam 5 into generate-SUBSET.txt in the run's directory.
 generate() { # run's directory, data, checkpoint, subset, [options...]
   local output=$1/generate-$4.txt log=$1/generate-$4.log
   fairseq-generate "$2" --user-dir "$USER_DIR" --task translation_lrn --path "$3" \
     --gen-subset "$4" --beam 5 "${@:5}" --remove-bpe sentencepiece --batch-size 64 \
-    --required-batch-size-multiple 1 \
     >"$output.incomplete" 2>"$log" || {
     rm -f "$output.incomplete"
     fail_with "fairseq-generate failed" "$log" "$3"
@@ -128,7 +181,7 @@ generate() { # run's directory, data, checkpoint, subset, [options...]
 # the vocabulary size.
 prepare_multi30k() { # directory, raw (may be empty), options...
   local url=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
-  local split lang file
+  local split lang file files=()
   raw=$2
   mkdir -p "$1"
   lock "$1"
@@ -148,10 +201,10 @@ prepare_multi30k() { # directory, raw (may be empty), options...
   fi
   for split in train val test_2016_flickr; do
     for lang in en de; do
-      [ -s "$raw/$split.$lang" ] || fail "$raw/$split.$lang is missing or empty"
+      files+=("$split.$lang")
     done
   done
-  raw=$(cd "$raw" && pwd)
+  check_raw "give RAW_DIR" "${files[@]}"
   reuse_or_prepare "$1/data-bin" "$raw/train" --source-lang en --target-lang de --lowercase \
     --trainpref "$raw/train" --validpref "$raw/val" --testpref "$raw/test_2016_flickr" \
     "${@:3}"

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ PYTHON = sys.executable
 # fairseq's --bf16 needs a TPU.
 BFLOAT16 = ["--criterion", "fused_label_smoothed_cross_entropy", "--autocast", "bfloat16"]
 PRECISIONS = {"float32": [], "fp16": ["--fp16"], "bf16": BFLOAT16, "amp": ["--amp"]}
+COLUMNS = {"bf16": "bf16, our loss"}
 _PEER_1024 = {
     "transformer_1024": [
         *("--arch", "transformer_vaswani_wmt_en_de_big", "--share-all-embeddings"),
@@ -43,6 +45,7 @@ MODELS: Dict[str, List[str]] = {
     "lstm_512": ARCHITECTURES["lstm_512"],
     "transformer_512": ARCHITECTURES["transformer_512"],
 }
+GENERATING = ("lrn_512", "lstm_512", "transformer_512")
 PROFILED = ("transformer_512", "transformer_lrn_512")
 
 
@@ -73,10 +76,11 @@ class Outcome(NamedTuple):
 def steps(out: Path) -> List[Step]:
     """All steps, in order of worth. Those after ``data`` need its result."""
     data, benchmark = out / "data-bin", [PYTHON, str(ROOT / "scripts" / "benchmark.py")]
-    toy = f"[ -d {data} ] || {{ {PYTHON} scripts/make_toy_corpus.py --destdir {out}/raw"
-    toy += f" && fairseq-lrn prepare -s en -t de --trainpref {out}/raw/train"
-    toy += f" --validpref {out}/raw/valid --testpref {out}/raw/test"
-    toy += f" --vocab-size 800 --destdir {data}; }}"
+    raw, prepared, python = map(shlex.quote, (str(out / "raw"), str(data), PYTHON))
+    toy = f"[ -d {prepared} ] || {{ {python} scripts/make_toy_corpus.py --destdir {raw}"
+    toy += f" && fairseq-lrn prepare -s en -t de --trainpref {raw}/train"
+    toy += f" --validpref {raw}/valid --testpref {raw}/test"
+    toy += f" --vocab-size 800 --destdir {prepared}; }}"
     tests = ["tests/ops", "tests/modules", "tests/end_to_end/test_fairseq_options.py"]
     chosen = [
         Step("data", "data", 120, ["bash", "-c", toy]),
@@ -95,7 +99,7 @@ def steps(out: Path) -> List[Step]:
         for model in MODELS:
             command = training_command(model, precision, data, out)
             chosen.append(Step("train", f"train-{model}-{precision}", 40, command))
-    for model in ("lrn_512", "lstm_512", "transformer_512"):
+    for model in GENERATING:
         path = str(out / "checkpoints" / f"{model}-float32" / "checkpoint_last.pt")
         for size in (1, 16, 128):
             command = ["fairseq-generate", str(data), "--user-dir", str(ROOT / "fairseq_lrn")]
@@ -113,13 +117,17 @@ def steps(out: Path) -> List[Step]:
 def training_command(model: str, precision: str, data: Path, out: Path) -> List[str]:
     """A training run of 30 updates that logs JSON, and never resumes an earlier one."""
     options = {**ARCHITECTURES, **MODELS}[model]
+    if model in GENERATING and precision == "float32":
+        saving = ["--save-dir", str(out / "checkpoints" / f"{model}-{precision}")]
+    else:
+        saving = ["--no-save"]
     return [
         *("fairseq-train", str(data), "--user-dir", str(ROOT / "fairseq_lrn"), *options),
         *("--optimizer", "adam", "--lr", "1e-4", "--criterion", "label_smoothed_cross_entropy"),
         *("--label-smoothing", "0.1", "--max-tokens", "8192", "--max-update", "30", "--seed", "1"),
         *("--log-format", "json", "--log-interval", "5", "--disable-validation"),
         *("--no-epoch-checkpoints", "--restore-file", "none"),
-        *("--save-dir", str(out / "checkpoints" / f"{model}-{precision}")),
+        *saving,
         *PRECISIONS[precision],
     ]
 
@@ -165,6 +173,7 @@ def run_all(
     for step in chosen:
         left = end - time.monotonic()
         if left < 1:
+            (out / f"{step.name}.txt").unlink(missing_ok=True)  # of an earlier report
             outcomes.append(Outcome(step, "skipped", 0.0))
         else:
             outcomes.append(run_step(step, out, min(step.seconds, left)))
@@ -173,7 +182,7 @@ def run_all(
 
 
 def words_per_second(text: str) -> Optional[float]:
-    """The median of the last lines of fairseq's JSON log; None if there are none."""
+    """The median of the last lines of fairseq's JSON log; None if there is only the first."""
     speeds = []
     for line in text.splitlines():
         start = line.find('{"epoch"')
@@ -182,7 +191,7 @@ def words_per_second(text: str) -> Optional[float]:
                 speeds.append(float(json.loads(line[start:])["wps"]))
             except (ValueError, KeyError):
                 continue
-    last = sorted(speeds[-4:])
+    last = sorted(speeds[1:][-4:])
     return last[len(last) // 2] if last else None
 
 
@@ -191,7 +200,8 @@ def format_report(outcomes: Sequence[Outcome], out: Path, machine: str) -> str:
     rows = [f"Hardware: {machine}", "", "| step | outcome | seconds |", "| --- | --- | ---: |"]
     rows += [f"| {step.name} | {state} | {spent:.0f} |" for step, state, spent in outcomes]
     rows += ["", "Training, target words per second:", ""]
-    rows += [f"| model | {' | '.join(PRECISIONS)} |", "| --- |" + " ---: |" * len(PRECISIONS)]
+    columns = [COLUMNS.get(precision, precision) for precision in PRECISIONS]
+    rows += [f"| model | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
     states = {outcome.step.name: outcome.state for outcome in outcomes}
     for model in MODELS:
         cells = []
@@ -254,8 +264,11 @@ def main() -> None:
         (out / "report.md").write_text(format_report(outcomes, out, machine), encoding="utf-8")
 
     chosen = [step for step in steps(out) if step.group in args.steps]
-    run_all(chosen, out, 60 * args.minutes, report)
+    outcomes = run_all(chosen, out, 60 * args.minutes, report)
     print(out / "report.md")
+    failed = [step.name for step, state, _ in outcomes if state.startswith("failed")]
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -60,9 +60,10 @@ labelled_recipe() { python "$ROOT/scripts/benchmarks/labelled_recipes.py" "$1"; 
 # Trains, and keeps the checkpoint with the largest metric on the validation texts.
 train_labelled() { # recipe, metric
   local data=$directory/data
-  train_once "$directory/$run_name" "$data" "$1 --cell $model" \
+  train_once "$model, seed $seed" "$directory/$run_name" "$data" "$1 --cell $model" \
     --word-vectors "$data/vectors.txt" --optimizer torch_adam --log-interval 50 \
-    --no-epoch-checkpoints --best-checkpoint-metric "$2" --maximize-best-checkpoint-metric
+    --no-epoch-checkpoints --best-checkpoint-metric "$2" --maximize-best-checkpoint-metric \
+    --max-update "$updates" --seed "$seed" "${options[@]}"
 }
 
 # Prints "SUBSET METRIC X".

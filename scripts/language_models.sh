@@ -54,10 +54,11 @@ language_model_options() { # model, architecture of paper, its options
         "--layernorm-projection --weight-dropout 0.2 $BFLOAT16"
       ;;
     # The same residual layers around other cells, with the hidden size that gives as many parameters.
+    # They have neither a norm of the projections nor DropConnect.
     lstm) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 222 --cell lstm $BFLOAT16" ;;
-    gru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 267 --cell gru" ;;
-    sru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 320 --cell sru" ;;
-    atr) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 495 --cell atr" ;;
+    gru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 267 --cell gru $BFLOAT16" ;;
+    sru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 320 --cell sru $BFLOAT16" ;;
+    atr) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 495 --cell atr $BFLOAT16" ;;
     paper)
       echo "$STATEFUL --arch $2 --optimizer averaged_sgd --nonmonotone-interval 5" \
         "--weight-decay 1.2e-6 --clip-norm 0.25 --scale-lr-by-length --activation-reg 2" \
@@ -82,8 +83,9 @@ language_model_options() { # model, architecture of paper, its options
 # Trains, and prints the perplexity of the validation text, and of the test text if there is one.
 run_language_model() { # architecture of paper, its options
   local run=$directory/$run_name task
-  train_once "$run" "$directory/data-bin" "$(language_model_options "$model" "$1" "$2")" \
-    --log-interval 200 --no-epoch-checkpoints
+  train_once "$model, seed $seed" "$run" "$directory/data-bin" \
+    "$(language_model_options "$model" "$1" "$2")" --log-interval 200 --no-epoch-checkpoints \
+    --max-update "$updates" --seed "$seed" "${options[@]}"
   task=stateful_language_modeling
   [[ $model != *_lm ]] || task=language_modeling
   perplexity "$run" "$task" valid

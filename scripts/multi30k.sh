@@ -24,7 +24,8 @@
 #
 # The default model takes about an hour on two CPU cores with bfloat16, two hours without (estimated).
 # `-- --task translation_lrn --eval-bleu` shows BLEU and example translations after each epoch.
-# A second run reuses existing files and resumes an interrupted training run.
+# The last line is "test bleu X": BLEU of the lower-cased tokens, as fairseq computes it. A second run reuses
+# existing files and resumes an interrupted training run.
 # `python scripts/results_table.py DIR/*` prints a table of all runs.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"

@@ -11,28 +11,23 @@
 #
 # A second run reuses existing files and resumes an interrupted training run.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-force=0 directory=$(dirname "$here")/quickstart updates=440 options=()
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+force=0 directory=$ROOT/quickstart updates=440 options=()
 while [ $# -gt 0 ]; do
   case $1 in
     --force) force=1 ;;
-    --dir) directory=${2:?--dir needs a directory} && shift ;;
-    --updates) updates=${2:?--updates needs a number} && shift ;;
+    --dir) need_value "$@" && directory=$2 && shift ;;
+    --updates) need_value "$@" && updates=$2 && shift ;;
     --) shift && options=("$@") && break ;;
-    *)
-      echo "error: unknown option $1; usage: quickstart.sh [--force] [--dir DIR] [--updates N]" \
-        "[-- fairseq-train options]" >&2
-      exit 2
-      ;;
+    *) fail "unknown option $1; put fairseq-train options after --, and see bash $0 --help" ;;
   esac
   shift
 done
-[[ $updates =~ ^[1-9][0-9]*$ ]] || {
-  echo "error: --updates must be a number above 0, not $updates" >&2
-  exit 2
-}
-bash "$here/setup.sh"
-source "$here/env.sh"
+[[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
+refuse --max-update "has no effect on the schedule: give --updates N before --"
+refuse_fixed_options
+bash "$ROOT/scripts/setup.sh"
+source "$ROOT/scripts/env.sh" # again: it activates the environment that there is now
 need_environment
 
 raw=$directory/raw data=$directory/data-bin checkpoints=$directory/checkpoints
@@ -62,19 +57,17 @@ else
 fi
 check_data "$data" en de
 
-# --stop-min-lr: when a finished run is started again, fairseq would otherwise make one more update
-# with a learning rate of 0.
-echo "quickstart: 3/5 train (architecture lrn_tiny, $updates updates)"
 started=$SECONDS
-train "$directory" "$data" --source-lang en --target-lang de --task translation_lrn --eval-bleu \
+train_once "quickstart: 3/5 architecture lrn_tiny, $updates updates" "$directory" "$data" "" \
+  --source-lang en --target-lang de --task translation_lrn --eval-bleu \
   --arch lrn_tiny --share-all-embeddings --dropout 0.1 \
   --optimizer torch_adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0 \
   --lr 0.005 --warmup-updates 100 --max-update "$updates" \
   --lr-scheduler inverse_sqrt_cooldown --cooldown-updates "$(((updates * 2 + 4) / 5))" \
-  --warmup-init-lr 1e-7 --stop-min-lr 0 \
+  --warmup-init-lr 1e-7 \
   --criterion fused_label_smoothed_cross_entropy --label-smoothing 0.1 \
   --max-tokens 4096 --seed 1 --log-interval 50 \
-  --no-epoch-checkpoints ${options[@]+"${options[@]}"}
+  --no-epoch-checkpoints "${options[@]}"
 echo "  training took $((SECONDS - started)) seconds"
 
 echo "quickstart: 4/5 translate held-out sentences with fairseq-generate"

@@ -60,11 +60,12 @@ parse_recipe() { # default of --dir, names of the further options, arguments...
 
 # Trains in $directory/$run_name. Batches have at most 4096 tokens.
 train_recipe() { # source language, target language
-  train_once "$directory/$run_name" "$directory/data-bin" \
+  train_once "$model, seed $seed" "$directory/$run_name" "$directory/data-bin" \
     "$(model_options "$model" "$updates" "$recipe")" \
     --source-lang "$1" --target-lang "$2" --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
     --warmup-updates "$((updates < 8000 ? (updates + 3) / 4 : 2000))" --warmup-init-lr 1e-7 \
-    --max-tokens 4096 --log-interval 100 --keep-last-epochs 10
+    --max-tokens 4096 --log-interval 100 --keep-last-epochs 10 \
+    --max-update "$updates" --seed "$seed" "${options[@]}"
 }
 
 # Trains, averages checkpoints, and translates each subset with beam 5, in $directory/$run_name.
@@ -80,8 +81,10 @@ run_recipe() { # source language, target language, subsets...
   python "$ROOT/scripts/validation_table.py" "$run/train.log" >"$run/validation.md"
 }
 
-# Prints BLEU and chrF of a subset, and keeps them in the run's directory for results_table.py.
+# Prints BLEU and chrF of a subset, and keeps them in the run's directory for results_table.py. The last
+# line is "SUBSET bleu X", BLEU of the lower-cased tokens as fairseq computes it.
 score_run() { # subset, reference
   local run=$directory/$run_name
   fairseq-lrn score "$run/generate-$1.txt" "$2" -lc | tee "$run/score-$1.txt"
+  echo "$1 bleu $(sed -nE 's/.* BLEU4 = ([0-9.]+),.*/\1/p' "$run/generate-$1.txt" | tail -n 1)"
 }

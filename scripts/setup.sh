@@ -9,6 +9,11 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
+for extra in "$@"; do
+  [[ " dev test benchmark demo docs onnx triton " == *" $extra "* ]] ||
+    fail "unknown extra $extra: give dev, test, benchmark, demo, docs, onnx or triton"
+done
+
 if [ -z "${VIRTUAL_ENV:-}" ]; then
   python=${PYTHON:-$(command -v python3.11 || command -v python3)} ||
     fail "no python3 found: install Python 3.11"

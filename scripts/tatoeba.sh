@@ -8,18 +8,14 @@
 #           manythings.org/anki, split as you like
 # --dir DIR where everything is written (default: tatoeba/ in the checkout)
 #
-# The other options are those of multi30k.sh.
+# The other options are those of multi30k.sh. The last line is "valid bleu X".
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/recipes.sh"
 need_environment
 
 parse_recipe "$ROOT/tatoeba" "--recipe --tokenizer" "$@"
-[ -n "$raw" ] || fail "give a directory with train.de, train.en, valid.de and valid.en"
-for file in train.de train.en valid.de valid.en; do
-  [ -s "$raw/$file" ] || fail "$raw/$file is missing or empty"
-done
-raw=$(cd "$raw" && pwd)
+check_raw "bash scripts/tatoeba.sh RAW_DIR" train.de train.en valid.de valid.en
 echo "tatoeba: prepare"
 mkdir -p "$directory"
 lock "$directory"

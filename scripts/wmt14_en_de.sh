@@ -21,20 +21,23 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment
 
 url=https://nlp.stanford.edu/projects/nmt/data/wmt14.en-de
-raw='' directory=$ROOT/wmt14_en_de cell=lrn gpus=1 limit=0 tokenize=(--no-tokenize)
+raw='' directory=$ROOT/wmt14_en_de cell=lrn gpus=1 limit=0 tokenize=(--no-tokenize) options=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --dir) directory=${2:?--dir needs a directory} && shift ;;
-    --cell) cell=${2:?--cell needs a name} && shift ;;
-    --gpus) gpus=${2:?--gpus needs a number} && shift ;;
-    --limit) limit=${2:?--limit needs a number} && shift ;;
+    --dir) need_value "$@" && directory=$2 && shift ;;
+    --cell) need_value "$@" && cell=$2 && shift ;;
+    --gpus) need_value "$@" && gpus=$2 && shift ;;
+    --limit) need_value "$@" && limit=$2 && shift ;;
     --tokenize) tokenize=(--tokenizer moses) ;;
-    --) shift && break ;;
+    --) shift && options=("$@") && break ;;
     -*) fail "unknown option $1; put fairseq-train options after --" ;;
     *) raw=$1 ;;
   esac
   shift
 done
+cells="lrn olrn atr sru gru lstm"
+[[ " $cells " == *" $cell "* ]] || fail "--cell must be one of $cells, not $cell"
+refuse_fixed_options
 case $gpus in 1 | 2 | 4 | 8) ;; *) fail "--gpus must be 1, 2, 4 or 8, not $gpus" ;; esac
 case $limit in *[!0-9]*) fail "--limit must be a number, not $limit" ;; esac
 visible=$(python -c 'import torch; print(torch.cuda.device_count())')
@@ -57,18 +60,15 @@ if [ -z "$raw" ]; then
     done
   done
 fi
-for name in $sets; do
-  for lang in en de; do
-    [ -s "$raw/$name.$lang" ] || fail "$raw/$name.$lang is missing or empty"
-  done
-done
+# shellcheck disable=SC2046  # the names are words
+check_raw "give RAW_DIR" $(for name in $sets; do echo "$name.en $name.de"; done)
 
 # The limit is part of the directory names, because another --limit is another corpus.
 input=$directory/input-$limit data=$directory/data-bin-$limit
 run=$directory/$cell-$limit
 checkpoints=$run/checkpoints
 # The files are large, so their location, not their content, identifies them.
-origin="$(cd "$raw" && pwd) ${tokenize[*]-}"
+origin="$raw ${tokenize[*]}"
 first() { if [ "$limit" -gt 0 ]; then head -n "$limit" "$1"; else cat "$1"; fi; }
 if [ ! -d "$input" ]; then
   rm -rf "$input.incomplete"
@@ -91,15 +91,14 @@ reuse_or_prepare "$data" "$input/train" --source-lang en --target-lang de \
   --bpe-merges 32000 --vocab-threshold 50 --max-length 80
 check_data "$data" en de
 
-echo "wmt14: train (${cell}_rnmt_wmt_en_de, $gpus GPUs)"
-mkdir -p "$checkpoints"
-train "$run" "$data" --source-lang en --target-lang de --arch "${cell}_rnmt_wmt_en_de" \
+train_once "wmt14: ${cell}_rnmt_wmt_en_de, $gpus GPUs" "$run" "$data" "" \
+  --source-lang en --target-lang de --arch "${cell}_rnmt_wmt_en_de" \
   --optimizer adam --adam-betas '(0.9, 0.999)' --adam-eps 1e-9 --clip-norm 5.0 \
   --lr 0.0005 --lr-scheduler gnmt_plus \
   --criterion sentence_label_smoothed_cross_entropy --label-smoothing 0.1 \
   --max-tokens 3000 --update-freq $((8 / gpus)) --distributed-world-size "$gpus" \
   --max-epoch 10 --seed 1234 --save-interval-updates 1250 --keep-interval-updates 5 \
-  --keep-last-epochs 5 "$@"
+  --keep-last-epochs 5 "${options[@]}"
 
 average_run "$checkpoints" --last 5
 echo "wmt14: generate newstest2014 (beam 4, the paper's length penalty)"

@@ -132,8 +132,8 @@ class Result(NamedTuple):
         nll_loss: loss without label smoothing, at the same update.
         valid_bleu: tokenised BLEU on the validation set; None if it was not generated.
         test_bleu: tokenised BLEU on the test set; None if it was not generated.
-        seconds: training time, validation and checkpoints included. It is the sum over all
-            processes that finished (a process that was killed logs no time); None if none did.
+        seconds: training time, validation and checkpoints included, of all processes together;
+            None if one of them did not finish, as a process that is killed logs no time.
         parameters: number of parameters; None if the log does not say it.
         valid_ppl, test_ppl: perplexities of ``fairseq-eval-lm``; None if it was not run.
         valid_chrf, test_chrf: chrF of raw text by ``fairseq-lrn score``; None if it was not run.
@@ -173,6 +173,7 @@ def results(directories: Sequence[str]) -> List[Result]:
             continue  # still in its first epoch
         lowest = min(history, key=lambda row: _diverged_last(row["loss"]))
         seconds = DONE.findall("\n".join(lines))
+        started = sum(PARAMETERS.search(line) is not None for line in lines)
         rows.append(
             Result(
                 os.path.basename(os.path.normpath(directory)),
@@ -181,7 +182,7 @@ def results(directories: Sequence[str]) -> List[Result]:
                 _nll_loss(lowest),
                 _optional_bleu(directory, "valid"),
                 _optional_bleu(directory, "test"),
-                sum(map(float, seconds)) if seconds else None,
+                sum(map(float, seconds)) if seconds and len(seconds) >= started else None,
                 _last_number(PARAMETERS, lines),
                 _optional_number(PERPLEXITY, directory, "eval-valid.log"),
                 _optional_number(PERPLEXITY, directory, "eval-test.log"),

@@ -105,9 +105,3 @@ def _end(status: Any) -> None:
             status = _report(error if is_reader else output_failed(error))
     if status is not None:
         sys.exit(status)
-
-
-def run_script(command: ModuleType) -> None:
-    """Run a command of this package as a script, with the arguments of the command line."""
-    args = build_parser(command, argparse.ArgumentParser).parse_args()
-    run(lambda: command.main(args))

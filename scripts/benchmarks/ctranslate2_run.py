@@ -1,14 +1,13 @@
 """Translate with CTranslate2 and print the speed. ``generation_speed.py`` runs this file."""
 
 import json
-import os
 import sys
 import time
 
 import ctranslate2
 
 
-def main(model: str, lines: str, batch_size: int, beam: int) -> None:
+def main(model: str, lines: str, batch_size: int, beam: int, threads: int) -> None:
     """Translate and print ``{"speed": sentences per second, "translations": lists of tokens}``.
 
     Args:
@@ -17,10 +16,10 @@ def main(model: str, lines: str, batch_size: int, beam: int) -> None:
             tokens.
         batch_size: sentences per batch; the shortest sentences go first, as in fairseq.
         beam: beam size.
+        threads: number of threads.
     """
     with open(lines, encoding="utf-8") as file:
         sources = json.load(file)[0]
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     translator = ctranslate2.Translator(model, inter_threads=1, intra_threads=threads)
     order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
     translations = [None] * len(sources)
@@ -38,4 +37,4 @@ def main(model: str, lines: str, batch_size: int, beam: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

@@ -217,7 +217,8 @@ def _run_ctranslate2(data, user_dir, candidate, batch_size, subset, work):
                 f"CTranslate2 cannot convert {candidate.checkpoint}: {error}; "
                 "leave the model out, or uninstall ctranslate2"
             ) from error
-    command = [sys.executable, ENGINE_SCRIPT, model, lines, str(batch_size), str(BEAM)]
+    numbers = (batch_size, BEAM, torch.get_num_threads())
+    command = [sys.executable, ENGINE_SCRIPT, model, lines, *map(str, numbers)]
     output, _ = _run(command, candidate.name, work)
     result = json.loads(output.splitlines()[-1])
     with open(lines, encoding="utf-8") as file:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.operator_speed import take_turns
 from benchmarks.training_step import Trainee, build_trainee
+from fairseq_lrn.errors import InputError
 
 OURS = [
     *("--task", "stateful_language_modeling", "--arch", "lrn_lm", "--batch-size", "11"),
@@ -138,8 +139,13 @@ def measure(
         names: models to measure; None: all.
         vocabulary: number of words.
         bfloat16: whether this processor has bfloat16.
+
+    Raises:
+        InputError: no model is left.
     """
     chosen = [name for name in names or MODELS if bfloat16 or "bfloat16" not in name]
+    if not chosen:
+        raise InputError("this processor has no bfloat16: give other --models")
     with dictionary_directory(vocabulary) as data:
         setups = {name: build(name, data, vocabulary) for name in chosen}
     results = []
@@ -169,17 +175,20 @@ def _evaluation(setup: Setup) -> Callable[[], None]:
 
 @torch.no_grad()
 def measure_generation(
-    positions: Sequence[int] = POSITIONS, vocabulary: int = VOCABULARY
+    positions: Sequence[int] = POSITIONS,
+    names: Optional[Sequence[str]] = None,
+    vocabulary: int = VOCABULARY,
 ) -> List[TokenTime]:
     """Time generated tokens behind texts of different lengths.
 
     Args:
         positions: lengths of the texts, ascending.
+        names: models, of which those in :data:`GENERATING` are measured; None: all.
         vocabulary: number of words.
     """
     results = []
     with dictionary_directory(vocabulary) as data:
-        for name in GENERATING:
+        for name in filter((names or GENERATING).__contains__, GENERATING):
             model = build(name, data, vocabulary).trainee.model.eval()
             model.make_generation_fast_()
             tokens = torch.randint(4, vocabulary + 4, (1, max(positions) + COUNTED + 1))
@@ -228,8 +237,12 @@ def format_table(speeds: Sequence[Speed], times: Sequence[TokenTime]) -> str:
     return "\n".join(rows)
 
 
-def plot(times: Sequence[TokenTime], path: str) -> None:
+def plot(figures: Sequence[NamedTuple], path: str) -> None:
     """Draw the time of a generated token against the length of the text before it.
+
+    Args:
+        figures: of which the :class:`TokenTime` are drawn.
+        path: the file.
 
     Raises:
         ImportError: matplotlib is missing.
@@ -240,6 +253,7 @@ def plot(times: Sequence[TokenTime], path: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    times = [one for one in figures if isinstance(one, TokenTime)]
     figure, axis = pyplot.subplots(figsize=(6, 3.2), layout="constrained")
     for name in dict.fromkeys(one.model for one in times):
         line = [one for one in times if one.model == name]

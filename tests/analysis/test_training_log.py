@@ -90,6 +90,11 @@ def test_results(tmp_path):
     assert found == [result]
     table = training_log.results_table(found).splitlines()
     assert table[2:] == ["| lrn-1 |  | 300 | 3.500 | 2.500 | 41.50 |  | 62 |"]
+    # A third process, which was killed, logged no time.
+    with open(run / "train.log", "a") as log:
+        log.write(3 * "num. shared model params: 1,200 (num. trained: 1,200)\n")
+    (killed,) = training_log.results([str(run)])
+    assert killed == result._replace(seconds=None, parameters=1200.0)
 
 
 def test_seeds_and_best():

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fairseq_lrn.commands.entry import build_parser, run, run_script
+from fairseq_lrn.commands.entry import build_parser, run
 from fairseq_lrn.errors import InputError
 
 
@@ -41,16 +41,9 @@ def test_subcommand(command):
     assert "print a number" in parser.format_help()
 
 
-def test_script(command, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["script", "--number", "7"])
-    run_script(command)
-    assert capsys.readouterr().out == "number 7\n"
-
-
-def test_refused_input(command, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["script", "--number", "-1"])
+def test_refused_input(command, capsys):
     with pytest.raises(SystemExit) as error:
-        run_script(command)
+        run(lambda: command.main(SimpleNamespace(number=-1)))
     assert error.value.code == 2
     assert capsys.readouterr().err == "error: --number must be at least 0: give another\n"
 

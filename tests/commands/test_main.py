@@ -1,8 +1,6 @@
 """The command fairseq-lrn and the help of its subcommands."""
 
 import re
-import runpy
-import sys
 
 import pytest
 
@@ -102,22 +100,3 @@ def test_unknown_command(capsys, arguments):
         main(arguments)
     assert error.value.code == 2
     assert "usage: fairseq-lrn" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "script, command",
-    [
-        ("prepare_text.py", "prepare"),
-        ("average_checkpoints.py", "average"),
-        ("plot.py", "plot"),
-        ("convert_zero_checkpoint.py", "convert"),
-        ("export_onnx.py", "export"),
-    ],
-)
-def test_script_has_the_same_options(root, monkeypatch, capsys, script, command):
-    monkeypatch.setattr(sys, "argv", [script, "--help"])
-    with pytest.raises(SystemExit):
-        runpy.run_path(str(root / "scripts" / script), run_name="__main__")
-    usage = capsys.readouterr().out
-    for option in OPTIONS[command]:
-        assert option in usage

@@ -105,10 +105,14 @@ def fairseq(start, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory):
-    """A directory of prepared data with a few hundred sentences, for short training runs."""
+    """A directory of prepared data with a few hundred sentences, for short training runs.
+
+    The subset "test1" has a few of them.
+    """
     directory = tmp_path_factory.mktemp("toy")
     pairs = generate(400)
-    for split, part in (("train", pairs), ("valid", pairs[:40]), ("test", pairs[40:80])):
+    parts = {"train": pairs, "valid": pairs[:40], "test": pairs[40:80], "few": pairs[80:92]}
+    for split, part in parts.items():
         for side, lang in enumerate(("en", "de")):
             write_lines(str(directory / f"{split}.{lang}"), [pair[side] for pair in part])
     prepare(
@@ -116,7 +120,7 @@ def toy_data(tmp_path_factory):
             *("en", "de"),
             trainpref=str(directory / "train"),
             validpref=str(directory / "valid"),
-            testpref=[str(directory / "test")],
+            testpref=[str(directory / "test"), str(directory / "few")],
             destdir=str(directory / "data-bin"),
             vocab_size=300,
         )
@@ -125,7 +129,7 @@ def toy_data(tmp_path_factory):
 
 
 def bleu(output):
-    """The BLEU of sacreBLEU in the output of scripts/score.sh."""
+    """The BLEU of sacreBLEU in the output of ``fairseq-lrn score``."""
     return float(re.search(r"BLEU\|nrefs:1\|.*? = ([\d.]+)", output).group(1))
 
 

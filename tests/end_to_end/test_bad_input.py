@@ -114,8 +114,11 @@ def test_corrupt_checkpoint_in_the_quick_start(command, quickstart, tmp_path):
     for name in ("raw", "data-bin", "checkpoints"):
         shutil.copytree(quickstart[0] / name, tmp_path / name)
     (tmp_path / "generate-test.txt").write_text("precious")
+    checkpoints = tmp_path / "checkpoints"
     for name in ("checkpoint_best.pt", "checkpoint_last.pt"):
-        checkpoint = tmp_path / "checkpoints" / name
+        checkpoint = checkpoints / name
+        if name == "checkpoint_last.pt":  # as if the training run had been interrupted
+            (checkpoints / "trained-with").rename(checkpoints / "begun-with")
         checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
         output = command("bash", "scripts/quickstart.sh", "--dir", tmp_path, ok=False)
         assert f"error: checkpoint {checkpoint} is damaged" in output

@@ -5,8 +5,11 @@ import re
 import pytest
 import torch
 from fairseq import checkpoint_utils
+from fairseq.options import get_training_parser, parse_args_and_arch
 
 from fairseq_lrn import checkpoints
+from fairseq_lrn.modules.cells import CELLS
+from fairseq_lrn.ops.cpu import has_bfloat16
 from text_corpus import binarised_text, write_text
 
 TRAIN = [
@@ -256,6 +259,29 @@ def test_script(command, raw, runs, model):
     again = command("bash", "scripts/ptb.sh", raw, *options)
     assert f"{model}, seed 1: trained already" in again
     assert re.findall(r"^(valid|test) ppl ([\d.]+)$", again, re.MULTILINE) == perplexities
+
+
+def test_options_of_every_model(command, tmp_path):
+    no_gpu = tmp_path / "nvidia-smi"
+    no_gpu.write_text("#!/bin/sh\nexit 9\n")
+    no_gpu.chmod(0o755)
+    (tmp_path / "data-bin").mkdir()
+    (tmp_path / "data-bin" / "dict.txt").write_text("".join(f"w{n} 1\n" for n in range(50)))
+    printed = command(
+        *("bash", "-c"),
+        "source scripts/env.sh; directory=$0 PATH=$0:$PATH; "
+        "source scripts/recipes.sh; source scripts/language_models.sh; "
+        "for model in $LANGUAGE_MODELS; do "
+        "echo $model $(language_model_options $model lrn_lm_ptb '--lr 10'); done",
+        tmp_path,
+    )
+    lines = dict(line.split(" ", 1) for line in printed.strip().splitlines())
+    assert {"lrn", "paper", "lstm_lm", "transformer_lm", *CELLS} - {"olrn"} == lines.keys()
+    for model, line in lines.items():
+        args = parse_args_and_arch(get_training_parser(), ["data", *line.split()])
+        if model in CELLS:
+            assert (args.cell, args.adaptive_softmax_cutoff) == (model, "11")
+            assert (str(args.autocast) == "bfloat16") == has_bfloat16()
 
 
 def test_script_of_wikitext2(command, raw, tmp_path):

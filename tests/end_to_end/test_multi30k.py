@@ -36,10 +36,12 @@ def test_whole_recipe(command, raw, tmp_path):
     )
     log = (directory / "lrn-1" / "train.log").read_text()
     assert "rdrop_kl_loss" in log and "'rdrop_from_update': 3" in log
-    # A second run reuses the data and trains nothing.
-    output = command(*run, *FEW, "--", *SHORT)
-    assert f"reusing {directory / 'data-bin'}" in output
-    assert "lrn, seed 1: trained already" in output
+    assert re.search(r"^test bleu [\d.]+$", output, re.MULTILINE)
+    # A run belongs to its options, data and number of updates.
+    for others in (["--updates", "7", "--", *SHORT], [*FEW, "--", *SHORT, "--dropout", "0.25"]):
+        output = command(*run, *others, ok=False)
+        assert f"reusing {directory / 'data-bin'}" in output
+        assert f"{directory}/lrn-1/checkpoints was trained with other options or data" in output
     assert (directory / "lrn-1" / "train.log").read_text() == log
     # A model to compare with, on the same data.
     options = ["--model", "lstm", "--seed", "7", "--recipe", "published", *FEW]
@@ -82,9 +84,8 @@ def test_whole_recipe(command, raw, tmp_path):
 
 def test_choosing_a_recipe(command, raw, tmp_path):
     trials = tmp_path / "out" / "trials" / "published-2"
-    failed = trials / "transformer-0.002-1" / "checkpoints"
-    failed.mkdir(parents=True)
-    (failed / "checkpoint_last.pt").write_text("damaged")
+    failed = trials / "transformer-0.002-1"
+    (failed / "train.log").mkdir(parents=True)  # the log cannot be written
     choose = ["bash", "scripts/choose_recipe.sh", raw, "--dir", tmp_path / "out", "--updates", "2"]
     small = ["--encoder-layers", "1", "--decoder-layers", "1", *SHORT]
     output = command(*choose, "--model", "transformer", "--recipe", "published", "--", *small)
@@ -96,6 +97,9 @@ def test_choosing_a_recipe(command, raw, tmp_path):
     log = (trials / "transformer-pre-norm-0.01-1" / "train.log").read_text()
     assert "'lr': [0.01]" in log and re.search(r"encoder_normalize_before(=|': )True", log)
     assert "'rdrop_alpha': 0.0" in log
+    # Other options do not mix with trials that are there.
+    output = command(*choose, "--model", "transformer", "--recipe", "published", ok=False)
+    assert "transformer-0.002-1/checkpoints was trained with other options" in output
 
 
 def test_second_corpus(command, raw, tmp_path):
@@ -159,6 +163,13 @@ def test_options_of_every_model(command, tmp_path, recipe, has_gpu):
         ("multi30k", ["--sed", "1"], "error: unknown option --sed"),
         ("multi30k", ["--recipe", "x"], "error: --recipe must be equal or published, not x"),
         ("multi30k", ["--updates", "x"], "error: --updates must be a number above 0, not x"),
+        ("multi30k", ["--seed", "x"], "error: --seed must be a number, not x"),
+        ("multi30k", ["--dir", "--model"], "error: --dir needs a value: see bash scripts/multi30k"),
+        ("multi30k", ["--seed"], "error: --seed needs a value"),
+        ("multi30k", ["a", "b"], "error: give one RAW_DIR, not a and b"),
+        ("multi30k", ["--", "--save-dir", "x"], "--save-dir has no effect after --: give --dir"),
+        ("multi30k", ["--", "--seed=2"], "--seed is part of the run's name: give it before --"),
+        ("multi30k", ["--", "--max-update", "2"], "the schedule: give --updates N before --"),
         (
             *("multi30k", ["--model", "lrn_512", "--recipe", "published"]),
             "error: --recipe has no effect on lrn_512: leave it out",
@@ -178,6 +189,15 @@ def test_options_of_every_model(command, tmp_path, recipe, has_gpu):
 )
 def test_bad_input(command, script, arguments, message):
     assert message in command("bash", f"scripts/{script}.sh", *arguments, ok=False)
+
+
+@pytest.mark.parametrize(
+    "script", ["multi30k", "imdb", "compare_cells", "quickstart", "wmt14_en_de"]
+)
+def test_help(command, script):
+    output = command("bash", f"scripts/{script}.sh", "--help")
+    assert f"\n  bash scripts/{script}.sh " in output and "\n--dir DIR " in output
+    assert "set -euo" not in output
 
 
 @pytest.mark.parametrize("script", ["multi30k", "wmt14_en_de"])

@@ -18,7 +18,7 @@ def data(quickstart, command, tmp_path_factory):
         (directory / f"few.{lang}").write_text("".join(lines[:LINES]))
     arguments = ["--source-lang", "en", "--target-lang", "de", "--testpref", directory / "few"]
     arguments += ["--vocab-from", quickstart[0] / "data-bin", "--destdir", directory / "data-bin"]
-    command("python", "scripts/prepare_text.py", *arguments)
+    command("fairseq-lrn", "prepare", *arguments)
     return directory / "data-bin"
 
 
@@ -106,7 +106,7 @@ def test_resume_validate_average(command, fairseq, quickstart, generate, tmp_pat
 
     averaged = checkpoints / "averaged.pt"
     command(
-        "python", "scripts/average_checkpoints.py", "--inputs", checkpoints,
+        "fairseq-lrn", "average", "--inputs", checkpoints,
         "--num-epoch-checkpoints", "2", "--output", averaged,
     )  # fmt: skip
     models = [
@@ -137,12 +137,12 @@ def test_training_with_bleu(command, fairseq, quickstart, tmp_path):
 def test_score(command, quickstart, tmp_path):
     generated, reference = tmp_path / "generated", quickstart[0] / "raw" / "test.de"
     shutil.copy(quickstart[0] / "generate-test.txt", generated)
-    output = command("bash", "scripts/score.sh", generated, reference)
+    output = command("fairseq-lrn", "score", generated, reference)
     for expected in ("Generate test with beam=5: BLEU4", "BLEU|nrefs:1|", "chrF2|nrefs:1|"):
         assert expected in output
-    lowered = command("bash", "scripts/score.sh", generated, reference, "de", "-lc")
+    lowered = command("fairseq-lrn", "score", generated, reference, "de", "-lc")
     assert lowered.count("case:lc") == 2
-    command("bash", "scripts/score.sh", generated, quickstart[0] / "raw" / "train.de", ok=False)
+    command("fairseq-lrn", "score", generated, quickstart[0] / "raw" / "train.de", ok=False)
 
 
 def test_from_pretrained(quickstart, generate, hypotheses_of):

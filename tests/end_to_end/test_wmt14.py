@@ -7,7 +7,7 @@ from fairseq.data import Dictionary
 
 SMALL = [
     "--embed-dim", "32", "--hidden-size", "32", "--encoder-layers", "2", "--decoder-layers", "2",
-    "--max-epoch", "2",
+    "--max-epoch", "1",
 ]  # fmt: skip
 
 
@@ -26,35 +26,36 @@ def raw(multi30k, tmp_path):
 def test_limited_run(command, raw, tmp_path):
     directory = tmp_path / "out"
     run = ["bash", "scripts/wmt14_en_de.sh", raw, "--dir", directory, "--tokenize"]
-    output = command(*run, "--limit", "200", "--cell", "olrn", "--", *SMALL)
-    assert re.search(r"cleaning: \d+ of 200 pairs kept", output)
+    output = command(*run, "--limit", "100", "--cell", "olrn", "--", *SMALL)
+    assert re.search(r"cleaning: \d+ of 100 pairs kept", output)
     assert "there is no mean of one checkpoint" in output
-    bleu = (directory / "olrn-200" / "bleu.txt").read_text()
+    bleu = (directory / "olrn-100" / "bleu.txt").read_text()
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|eff:no\|tok:none\|.* = [\d.]+", bleu)
     assert bleu.strip() in output
     # Both validation sets are limited, and each language has its own vocabulary.
-    data = directory / "data-bin-200"
-    assert (directory / "input-200" / "dev.en").read_text().count("\n") == 400
+    data = directory / "data-bin-100"
+    assert (directory / "input-100" / "dev.en").read_text().count("\n") == 200
     english, german = (Dictionary.load(str(data / f"dict.{lang}.txt")) for lang in ("en", "de"))
     assert english != german
     pieces = list(zip(german.symbols, german.count))[german.nspecial :]
     counts = [n for piece, n in pieces if len(piece) > 1 and not piece.startswith("madeupword")]
     assert counts and min(counts) >= 50
-    translations = (directory / "olrn-200" / "translations.tok.de").read_text()
-    assert translations.count("\n") == 200
+    translations = (directory / "olrn-100" / "translations.tok.de").read_text()
+    assert translations.count("\n") == 100
 
     # A second run, with another path to the same directory: only generation is left to do.
     (raw.parent / "other").symlink_to(raw)
     run[2] = raw.parent / "other" / ".." / "raw"
-    output = command(*run, "--limit", "200", "--cell", "olrn", "--", *SMALL)
-    assert f"reusing {data}" in output and "Loaded checkpoint" in output
-    refusal = command(*run[:-1], "--limit", "200", ok=False)
+    output = command(*run, "--limit", "100", "--cell", "olrn", "--", *SMALL)
+    assert f"reusing {data}" in output and ": trained already" in output
+    refusal = command(*run[:-1], "--limit", "100", ok=False)
     assert "with another --tokenize" in refusal
 
 
 def test_bad_options(command, raw, tmp_path):
     run = ["bash", "scripts/wmt14_en_de.sh", raw, "--dir", tmp_path / "out"]
     assert "--gpus must be 1, 2, 4 or 8" in command(*run, "--gpus", "3", ok=False)
+    assert "--cell must be one of lrn olrn" in command(*run, "--cell", "abacus", ok=False)
     assert "--limit must be a number" in command(*run, "--limit", "few", ok=False)
     (raw / "newstest2013.de").unlink()
     assert "newstest2013.de is missing or empty" in command(*run, ok=False)

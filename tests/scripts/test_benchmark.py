@@ -67,6 +67,11 @@ def test_options_that_cannot_be_parsed(run, capsys, arguments, message):
         (["train", "data", "--json", "absent/a.json"], "give a file in a directory that exists"),
         (["scaling", "--resume"], "--resume needs --json FILE"),
         (["newton", "--data", "data"], "--model and --data belong together: give both or none"),
+        (["newton", "--cost", "1,1,1", "--json", "a.json"], "--cost measures nothing: leave out"),
+        (["scan", "--plot", "absent/a.png"], "cannot write absent/a.png: give a file in a dir"),
+        (["scan", "--plot", "a.xyz"], "--plot a.xyz: give a name that ends in .pdf or .png or"),
+        (["lm", "--plot", "a.png", "--positions"], "--plot draws the times at --positions"),
+        (["lm", "--plot", "a.png", "--models", "lstm_lm"], "of lrn and transformer_lm: give some"),
     ],
 )
 def test_wrong_options(run, arguments, message):
@@ -102,8 +107,12 @@ def test_resumed_scaling(run, monkeypatch, tmp_path):
     assert {cost["length"] for cost in saved["comparisons"]} == {4, 8}
 
     path.write_text(json.dumps({**saved, "machine": {"processor": "another"}}))
-    with pytest.raises(InputError, match=r"on another machine \(processor: another\): leave out"):
+    with pytest.raises(
+        InputError, match=r"on another machine \(processor: another\): give another"
+    ):
         run(*options, 8)
+    with pytest.raises(InputError, match="figures.json exists: give --resume to go on with it"):
+        run("scaling", "--json", path)
     path.write_text("{}")
     with pytest.raises(InputError, match="has no figures of scaling: give another file"):
         run(*options, 8)

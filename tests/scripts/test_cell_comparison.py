@@ -16,16 +16,16 @@ def test_measure(save_model, data, tmp_path):
     sizes = ["--embed-dim", "16", "--hidden-size", "16", "--attention-heads", "2"]
     sizes += ["--encoder-layers", "1", "--decoder-layers", "1"]
     for cell in ("lrn", "gru"):
-        path = tmp_path / cell / "checkpoints" / "averaged.pt"
+        path = tmp_path / f"{cell}-7" / "checkpoints" / "averaged.pt"
         save_model("--arch", "lrn_rnmt", "--cell", cell, *sizes, path=path)
         generated = "Generate test with beam=4: BLEU4 = 12.50, 40/20/10/5 (BP=1.000)\n"
-        (tmp_path / cell / "generate-test.txt").write_text(generated)
-    lrn, gru = measure(str(tmp_path), ["lrn", "gru"], rounds=1, max_tokens=200)
+        (tmp_path / f"{cell}-7" / "generate-test.txt").write_text(generated)
+    lrn, gru = measure(str(tmp_path), ["lrn", "gru"], seed=7, rounds=1, max_tokens=200)
     assert (lrn.cell, gru.cell) == ("lrn", "gru")
     assert lrn.bleu == 12.5 and 0 < lrn.parameters < gru.parameters
     assert lrn.training > 0 and lrn.decoding > 0
-    with pytest.raises(InputError, match="checkpoints is missing: train first"):
-        measure(str(tmp_path), ["atr"], rounds=1)
+    with pytest.raises(InputError, match="atr-7/checkpoints is missing: train first"):
+        measure(str(tmp_path), ["atr"], seed=7, rounds=1)
 
 
 def test_table():

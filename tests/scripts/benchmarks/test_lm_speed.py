@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import lm_speed, operator_speed
 from benchmarks.lm_speed import Speed, TokenTime
+from fairseq_lrn.errors import InputError
 
 SMALL = ["--decoder-embed-dim", "16", "--decoder-hidden-size", "12"]
 
@@ -33,6 +34,10 @@ def test_generation(small):
         *(("lrn", 2), ("lrn", 30), ("transformer_lm", 2), ("transformer_lm", 30)),
     ]
     assert all(time.milliseconds > 0 for time in times)
+    (only,) = lm_speed.measure_generation([2], ["lrn", "lstm_lm"], vocabulary=30)
+    assert only.model == "lrn"
+    with pytest.raises(InputError, match="no bfloat16: give other --models"):
+        lm_speed.measure(rounds=1, names=["lrn, bfloat16"], vocabulary=30, bfloat16=False)
 
 
 def test_equal_numbers_of_parameters():

@@ -3,8 +3,9 @@
 Importing fairseq takes longer than most commands of the tests. :class:`Warm` keeps a process that
 has imported everything (multiprocessing's forkserver), and a directory with stand-ins for
 ``python`` and fairseq's commands. If this directory is first in PATH, a stand-in forks a process
-that runs the command with the same arguments, directory, environment, input and output. The only
-difference to a new process: libraries read their environment variables before the fork.
+that runs the command with the same arguments, directory, environment, input and output. Two
+differences to a new process: libraries read their environment variables before the fork, and this
+package is imported already, also without ``--user-dir``.
 """
 
 import json
@@ -23,6 +24,7 @@ PRELOADED = ["fairseq.tasks", "fairseq.trainer", "fairseq.checkpoint_utils", "fa
 PRELOADED += ["fairseq.modules", "fairseq.sequence_scorer", "fairseq.data"]
 PRELOADED += ["hydra", "sacrebleu", "sacremoses", "sentencepiece"]
 PRELOADED += ["torch._dynamo"]  # which torch's optimisers import
+PRELOADED += ["fairseq_lrn"]  # --user-dir finds it imported, whatever the path to it
 COMMANDS = ["fairseq-generate", "fairseq-interactive", "fairseq-train", "fairseq-validate"]
 COMMANDS += ["fairseq-preprocess", "fairseq-score", "fairseq-eval-lm", "fairseq-lrn", "sacrebleu"]
 COMMANDS += ["python"]

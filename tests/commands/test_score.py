@@ -203,6 +203,18 @@ def test_language_model(lm_checkpoints, tmp_path, capfd):
     assert line in log
 
 
+def test_dynamic_evaluation(lm_checkpoints, tmp_path, capfd):
+    model = load_language_model(lm_checkpoints, device="cpu")
+    path, train = tmp_path / "text.txt", tmp_path / "train.txt"
+    path.write_text("a b c\n\nd a\n")
+    train.write_text("a b\nc d a\n")
+    command = ["score", "--model", str(lm_checkpoints), "--device", "cpu"]
+    main([*command, "--dynamic-evaluation", str(train), "--dynamic-lr", "0.1", str(path)])
+    expected = model.dynamic_perplexity(path, train, lr=0.1)
+    assert f"{expected:.2f}" != f"{model.perplexity(path):.2f}"
+    assert f"dynamic evaluation: perplexity {expected:.2f}" in capfd.readouterr().err
+
+
 def test_language_model_reads_standard_input(lm_checkpoints, tmp_path, capfd, monkeypatch):
     path = tmp_path / "text.txt"
     path.write_text("a b c\n\n")

@@ -117,6 +117,14 @@ def test_commands_of_other_tests():
         assert name in (ROOT / elsewhere(command)).read_text(), command
 
 
+def test_commands_name_the_user_directory():
+    """The commands that the tests run have this package without it."""
+    for page in PAGES:
+        for command in commands(page):
+            if re.match(r"fairseq-(train|generate|interactive|validate|eval-lm)\b", command):
+                assert " --user-dir " in command, command
+
+
 def test_no_command_in_another_form():
     """In a block of another kind it would not be found, and not run."""
     command = r"^ {4}(\$ )?(bash|sh|python|pip|source|git|sacrebleu|sphinx-build|fairseq-\w+) .*"

@@ -256,14 +256,15 @@ def test_same_hypotheses_as_fairseqs_search(model, batch, task, options):
     reference = SequenceGenerator([model], dictionary, **{"max_len_b": 30, **options})
     found = generator.generate([model], sample)
     assert_same_hypotheses(found, reference.generate([model], sample))
-    unpadded = sample_of(batch([6, 6]))
-    assert_same_hypotheses(
-        generator.generate([model], unpadded), reference.generate([model], unpadded)
-    )
-    assert_same_hypotheses(
-        generator.generate([model], sample, bos_token=7),
-        reference.generate([model], sample, bos_token=7),
-    )
+    if options is SEARCHES[0]:  # what is next concerns the step of a model, not the search
+        unpadded = sample_of(batch([6, 6]))
+        assert_same_hypotheses(
+            generator.generate([model], unpadded), reference.generate([model], unpadded)
+        )
+        assert_same_hypotheses(
+            generator.generate([model], sample, bos_token=7),
+            reference.generate([model], sample, bos_token=7),
+        )
     best = [hypotheses[0]["score"].item() for hypotheses in found]
     assert all(math.isfinite(score) for score in best)
 

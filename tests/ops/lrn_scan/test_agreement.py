@@ -83,7 +83,7 @@ def scans(draw):
 
 
 @settings(
-    max_examples=25 if INTERPRETED else 300,
+    max_examples=25 if INTERPRETED else 150,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),

@@ -1,7 +1,7 @@
 """Replacing attributes of fairseq, once for each patch."""
 
 import functools
-from typing import Any, Callable
+from typing import Any, Callable, FrozenSet
 
 MARK = "_patches_of_fairseq_lrn"
 
@@ -15,7 +15,7 @@ def patch(owner: Any, name: str, build: Callable[[Callable], Callable]) -> None:
         build: builds the new function from the original one.
     """
     original = getattr(owner, name)
-    patches = getattr(original, MARK, frozenset())
+    patches: FrozenSet[str] = getattr(original, MARK, frozenset())
     name_of_patch = f"{build.__module__}.{build.__qualname__}"
     if name_of_patch in patches:
         return

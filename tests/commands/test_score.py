@@ -207,7 +207,7 @@ def test_dynamic_evaluation(lm_checkpoints, tmp_path, capfd):
     model = load_language_model(lm_checkpoints, device="cpu")
     path, train = tmp_path / "text.txt", tmp_path / "train.txt"
     path.write_text("a b c\n\nd a\n")
-    train.write_text("a b\nc d a\n")
+    train.write_text(200 * "a b\nc d a\n")
     command = ["score", "--model", str(lm_checkpoints), "--device", "cpu"]
     main([*command, "--dynamic-evaluation", str(train), "--dynamic-lr", "0.1", str(path)])
     expected = model.dynamic_perplexity(path, train, lr=0.1)

@@ -12,6 +12,7 @@ from fairseq.trainer import Trainer
 
 from fairseq_lrn.compat import busy_cores
 from fairseq_lrn.compat.busy_cores import CoreWatch, hint, patch_busy_cores, waiting_time
+from fairseq_lrn.compat.patching import MARK
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_said_once_a_training_run(monkeypatch, caplog):
     patch_busy_cores()  # applied already
     monkeypatch.setattr(busy_cores.CoreWatch, "share", lambda self: 0.9)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert hasattr(Trainer.train_step, "_patched_by_fairseq_lrn")
+    assert hasattr(Trainer.train_step, MARK)
     made = []
     monkeypatch.setattr(busy_cores, "patch", lambda owner, name, build: made.append(build))
     patch_busy_cores()

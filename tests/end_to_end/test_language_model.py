@@ -280,7 +280,8 @@ def test_options_of_every_model(command, tmp_path):
     for model, line in lines.items():
         args = parse_args_and_arch(get_training_parser(), ["data", *line.split()])
         if model in CELLS:
-            assert (args.cell, args.adaptive_softmax_cutoff) == (model, "11")
+            cell = getattr(args, "cell", "lrn")
+            assert (cell, args.adaptive_softmax_cutoff) == (model, "11")
             assert (str(args.autocast) == "bfloat16") == has_bfloat16()
 
 

@@ -26,5 +26,4 @@ def process(rank, meeting):
 
 @pytest.mark.skipif(not dist.is_available(), reason="this torch has no distributed package")
 def test_a_configuration_and_a_tensor(tmp_path):
-    # forkserver imports before it forks
-    mp.start_processes(process, (tmp_path / "meeting",), nprocs=2, start_method="forkserver")
+    mp.spawn(process, (tmp_path / "meeting",), nprocs=2)

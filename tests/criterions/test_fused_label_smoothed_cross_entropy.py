@@ -291,8 +291,7 @@ def test_data_parallel(task, sample, tmp_path):
     loss.backward()
     expected = [parameter.grad for parameter in model.parameters()]
     arguments = (2, tmp_path / "meeting", model, task, sample, tmp_path / "gradients.pt")
-    # forkserver imports before it forks
-    torch.multiprocessing.start_processes(train_a_step, arguments, 2, start_method="forkserver")
+    torch.multiprocessing.spawn(train_a_step, arguments, nprocs=2)
     gradients = torch.load(tmp_path / "gradients.pt")
     for actual, gradient in zip(gradients, expected):
         torch.testing.assert_close(2 * actual, gradient)  # the mean of two processes

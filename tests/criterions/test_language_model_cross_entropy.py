@@ -139,7 +139,7 @@ def test_metrics(task, sample):
     """Loss in base 2 with the regularisers, perplexity without."""
     criterion = LanguageModelCrossEntropy(task, False, activation_reg=2.0)
     _, _, log = criterion(build(task), sample)
-    with metrics.aggregate() as aggregator:
+    with metrics.aggregate(new_root=True) as aggregator:
         criterion.reduce_metrics([log, log])
     values = aggregator.get_smoothed_values()
     nll = float(log["nll_loss"]) / log["ntokens"]

@@ -82,7 +82,7 @@ def test_f1_over_all_batches(task, sample, model, number):
     assert [log[f"entities_{name}"] for name in ("right", "predicted", "correct")] == [3, 3, 2]
     assert log["right_tags"] == 3
     other = {**log, "entities_right": 1, "entities_predicted": 5, "entities_correct": 1}
-    with metrics.aggregate() as meters:
+    with metrics.aggregate(new_root=True) as meters:
         for one in (log, other):
             names = [name for name in one if name != "loss"]
             criterion.reduce_metrics([{**one, **{name: number(one[name]) for name in names}}])

@@ -298,15 +298,11 @@ def train_a_step(rank, world, meeting, state, x, target, queue):
 def test_data_parallel(tmp_path):
     lrn, x, target = LRN(6, 8, bidirectional=True), torch.randn(5, 4, 6), torch.randn(5, 4, 16)
     (lrn(x)[0] - target).square().mean().backward()
-    context = torch.multiprocessing.get_context("forkserver")  # which imports before it forks
+    context = torch.multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
     state = {name: tensor.detach() for name, tensor in lrn.state_dict().items()}
     processes = torch.multiprocessing.start_processes(
-        train_a_step,
-        (2, tmp_path / "meeting", state, x, target, queue),
-        2,
-        False,
-        start_method="forkserver",
+        train_a_step, (2, tmp_path / "meeting", state, x, target, queue), nprocs=2, join=False
     )
     gradients = queue.get()
     while not processes.join():

@@ -112,11 +112,12 @@ check_raw() { # command to show, files...
   raw=$(cd "$raw" && pwd)
 }
 
+REFUSED=3
+
 # Trains a model unless it is trained already: if a finished run is started again, fairseq makes one more
 # update. The checkpoints of a run belong to one set of options and data; with others, the exit status is
 # REFUSED.
-REFUSED=3
-train_once() { # title, run's directory, data, options of the model in one word, further options...
+train_once() { # title, run's directory, data, options of the model in one string, further options...
   local checkpoints=$2/checkpoints words options_now options_then
   read -rd '' -a words <<<"$4" || true
   words+=("${@:5}")

@@ -115,7 +115,10 @@ def steps(out: Path) -> List[Step]:
 
 
 def training_command(model: str, precision: str, data: Path, out: Path) -> List[str]:
-    """A training run of 30 updates that logs JSON, and never resumes an earlier one."""
+    """A training run of 30 updates that logs JSON, and never resumes an earlier one.
+
+    Only models that translate later are saved.
+    """
     options = {**ARCHITECTURES, **MODELS}[model]
     if model in GENERATING and precision == "float32":
         saving = ["--save-dir", str(out / "checkpoints" / f"{model}-{precision}")]

@@ -15,13 +15,14 @@ def patch_last_batch() -> None:
     from fairseq.data import data_utils
 
     def build(original):
-        def batch_by_size(indices, *args, **kwargs):
+        def batch_by_size(indices, *args, fixed_shapes=None, **kwargs):
+            if fixed_shapes is not None:  # then fairseq drops nothing
+                return original(indices, *args, fixed_shapes=fixed_shapes, **kwargs)
             if not isinstance(indices, np.ndarray):
                 indices = np.fromiter(indices, dtype=np.int64, count=-1)
             if len(indices) == 0:
                 return []
             batches = list(original(indices, *args, **kwargs))
-            # With fixed shapes, fairseq uses another order, and drops nothing.
             taken = sum(map(len, batches))
             return batches if taken == len(indices) else [*batches, indices[taken:]]
 

@@ -22,6 +22,14 @@ def test_batches(count, sizes, form, has_lengths):
     assert [int(index) for batch in batches for index in batch] == list(range(count))
 
 
+def test_fixed_shapes():
+    arguments = np.arange(5), lambda index: 3
+    shapes = np.array([[2, 4]])
+    expected = data_utils.batch_by_size.__wrapped__(*arguments, fixed_shapes=shapes)
+    found = data_utils.batch_by_size(*arguments, fixed_shapes=shapes)
+    assert [list(batch) for batch in found] == [list(batch) for batch in expected]
+
+
 def test_the_longest_sentences():
     """They are the last batch, which is smaller because it has more tokens."""
     lengths = np.array([*8 * [2], 20, 20, 20])

@@ -1,6 +1,7 @@
 """Affine maps whose weights can be packed for generation."""
 
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from fairseq_lrn.modules.dropout import dropout_mask
 from fairseq_lrn.modules.fingerprint import identity, submodules
 from fairseq_lrn.modules.hooks import computes_weights
-from fairseq_lrn.ops import checksums, int8_kernel, int8_linear, quantised
+from fairseq_lrn.ops import checksums, checksums_of_parts, int8_kernel, int8_linear, quantised
 from fairseq_lrn.ops.cpu import has_bfloat16
 from fairseq_lrn.ops.int8_linear import OUT
 from fairseq_lrn.ops.products import has_onednn, linear
@@ -24,13 +25,14 @@ class PackedCopy(NamedTuple):
         weight: the packed weight.
         requested: the argument of :meth:`Packable.pack`.
         identity: see :func:`~fairseq_lrn.modules.fingerprint.identity`.
-        sums: see :func:`~fairseq_lrn.ops.checksums`.
+        sums: part after part of the weight, and its checksum; see
+            :func:`~fairseq_lrn.ops.checksums`.
     """
 
     weight: Tensor
     requested: Optional[torch.dtype]
     identity: Tuple[int, int, int]
-    sums: Tensor
+    sums: Iterator[Tuple[int, Tensor]]
 
 
 class Packable:
@@ -77,7 +79,8 @@ class Packable:
         else:
             # 64 is a hint to oneDNN: the number of rows that the layout should suit.
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
-        self._packed = PackedCopy(packed, requested, identity(self.weight), checksums([weight])[0])
+        sums = cycle(enumerate(checksums_of_parts(weight)))
+        self._packed = PackedCopy(packed, requested, identity(self.weight), sums)
 
     def has_packed_copy(self) -> bool:
         """Whether :meth:`pack` has stored a packed weight, up to date or not."""
@@ -159,8 +162,10 @@ def repack_changed_weights(module: nn.Module) -> None:
     """Pack those weights in *module* again that have changed since they were packed.
 
     Code that averages weights often writes into ``parameter.data``, of which torch keeps no record.
-    So this reads every packed weight once, at the speed of memory. Encoders and decoders call it
-    once for each batch of sentences.
+    So this reads a part of every packed weight, each time another one. It notices every change of
+    whole rows, and practically every change of whole columns or of many elements. A change of a
+    single element in ``parameter.data`` of a large weight may escape it, 15 times at most. Encoders
+    and decoders call it once for each batch of sentences.
     """
     if module.training or not may_use_packed_weights():
         return
@@ -173,9 +178,10 @@ def repack_changed_weights(module: nn.Module) -> None:
             unchanged.append((part, packed))
         else:
             part.pack(packed.requested)
-    now = checksums([part.weight for part, _ in unchanged])
-    for (part, packed), sums in zip(unchanged, now):
-        if not torch.equal(packed.sums, sums):
+    expected = [next(packed.sums) for _, packed in unchanged]
+    now = checksums([part.weight for part, _ in unchanged], [which for which, _ in expected])
+    for (part, packed), (_, sums), sums_now in zip(unchanged, expected, now):
+        if not torch.equal(sums, sums_now):
             part.pack(packed.requested)
 
 

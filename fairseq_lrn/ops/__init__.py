@@ -3,7 +3,7 @@
 from fairseq_lrn.ops import cpp_backend  # noqa: F401  (registers itself, before the GPU's)
 from fairseq_lrn.ops.additive_attention import additive_attention, has_additive_attention
 from fairseq_lrn.ops.beam_search import BeamSearch, RNMTBeamSearch
-from fairseq_lrn.ops.checksum import checksums
+from fairseq_lrn.ops.checksum import checksums, checksums_of_parts
 from fairseq_lrn.ops.cross_entropy import linear_cross_entropy
 from fairseq_lrn.ops.decoder_step import DecoderStep, has_decoder_step
 from fairseq_lrn.ops.dispatch import Backend, backends
@@ -23,6 +23,7 @@ __all__ = [
     "additive_attention",
     "backends",
     "checksums",
+    "checksums_of_parts",
     "has_additive_attention",
     "has_decoder_step",
     "int8_kernel",

@@ -11,32 +11,51 @@ from fairseq_lrn.ops.library import LIBRARY
 
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
-LIBRARY.define("checksums(Tensor[] tensors) -> Tensor")
+PARTS = 16  # kParts in csrc/checksum/checksum.cpp
+
+LIBRARY.define("checksums(Tensor[] tensors, int[] parts) -> Tensor")
 
 
-def checksums(weights: Sequence[Tensor]) -> List[Tensor]:
-    """For each matrix, numbers that are different for different contents.
+def checksums(weights: Sequence[Tensor], parts: Sequence[int]) -> List[Tensor]:
+    """For each matrix, numbers that change with its contents.
 
-    Any change of a single element changes them. The C++ kernel takes about as long as reading the
-    memory; without it, they are a sum of each row in which the columns count differently.
+    One matrix has ``PARTS`` parts, which together contain every element. The numbers of one part
+    change if any element of it changes. All parts change if a whole row changes, and practically
+    all do if a column changes or many elements. A part of a matrix with long rows is a sixteenth of
+    it, in pieces of 64 bytes. With rows of less than 256 bytes, each part is the whole matrix. The
+    C++ kernel takes about as long as reading the part from memory. Without it, each part is the
+    whole matrix; a number is then a sum of a row in which the columns count differently.
 
     Args:
         weights: ``D x C`` each, on a CPU.
+        parts: for each matrix, which part to read, from 0 to ``PARTS - 1``.
 
     Returns:
-        a vector for each matrix. Only equality with another result for a tensor of this shape has a
-        meaning.
+        a vector for each matrix. Only equality with another result for the same part of a tensor of
+        this shape has a meaning.
     """
     if not weights:  # of a model on a GPU, for which no CPU kernel must be loaded
         return []
     weights = [weight.detach() for weight in weights]
-    has_kernel = dispatch.choose("cpu") == "cpp"
-    fused = [weight for weight in weights if has_kernel and weight.is_contiguous()]
-    sums = iter(torch.ops.fairseq_lrn.checksums(fused) if fused else [])
+    fused = [i for i, weight in enumerate(weights) if _is_fused(weight)]
+    sums = {}
+    if fused:
+        found = torch.ops.fairseq_lrn.checksums(
+            [weights[i] for i in fused], [parts[i] for i in fused]
+        )
+        sums = dict(zip(fused, found))
     return [
-        next(sums) if has_kernel and weight.is_contiguous() else _weighted_row_sums(weight)
-        for weight in weights
+        sums[i] if i in sums else _weighted_row_sums(weight) for i, weight in enumerate(weights)
     ]
+
+
+def checksums_of_parts(weight: Tensor) -> List[Tensor]:
+    """The result of :func:`checksums` for each part of a matrix that differs from the others."""
+    return [checksums([weight], [part])[0] for part in range(PARTS if _is_fused(weight) else 1)]
+
+
+def _is_fused(weight: Tensor) -> bool:
+    return dispatch.choose("cpu") == "cpp" and weight.is_contiguous()
 
 
 def _weighted_row_sums(weight: Tensor) -> Tensor:

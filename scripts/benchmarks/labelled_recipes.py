@@ -14,9 +14,10 @@ RECIPES: Dict[str, str] = {
     "--max-tokens 12000 --required-batch-size-multiple 1 --lr 0.002 --lr-scheduler cosine "
     "--warmup-updates 100 --clip-norm 1",
     "snli": f"{CLASSIFICATION} --arch lrn_pair_classifier --freeze-word-vectors --match-feature "
-    "--align-words --align-product --input-window 3 --hidden-size 150 --input-dropout 0.3 "
-    "--dropout 0.3 --head-dropout 0.4 --pooling-hidden-size 100 --pooling-dropout 0.2 "
-    "--batch-size 64 --lr 0.002 --lr-scheduler cosine --warmup-updates 150 --clip-norm 1",
+    "--align-words --align-product --input-window 3 --layers 2 --hidden-size 150 "
+    "--input-dropout 0.3 --dropout 0.3 --head-dropout 0.4 --pooling-hidden-size 100 "
+    "--pooling-dropout 0.2 --batch-size 64 --lr 0.002 --lr-scheduler cosine "
+    "--warmup-updates 150 --clip-norm 1",
     "conll2003": "--task sequence_tagging --criterion sequence_tagging --sentence-avg "
     "--arch lrn_tagger --input-window 3 --hidden-size 200 --input-dropout 0.5 --dropout 0.5 "
     "--word-dropout 0.05 --character-embed-dim 30 --character-hidden-size 50 "

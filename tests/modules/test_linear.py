@@ -16,6 +16,7 @@ from fairseq_lrn.modules.linear import (
     kernel_rows,
     repack_changed_weights,
 )
+from fairseq_lrn.ops.checksum import PARTS
 from kernels import needs_int8
 
 ADAM = {
@@ -154,6 +155,21 @@ def test_a_weight_that_changed_since_the_last_batch_is_packed_again(module, dtyp
         fresh = copy.deepcopy(module)
         fresh.pack(dtype)
         torch.testing.assert_close(module(x), fresh(x), rtol=0, atol=0, equal_nan=True)
+
+
+@needs_packing
+def test_one_element_of_a_large_weight_is_noticed_in_time():
+    """A batch reads a part of a large weight, the next one another."""
+    module = Linear(512, 100).eval()
+    for element in [(0, 0), (41, 300), (99, 511)]:
+        module.pack()
+        with torch.no_grad():
+            repack_changed_weights(module)
+            before = module.packed_weight()
+            module.weight.data[element] += 1
+            for _ in range(PARTS):
+                repack_changed_weights(module)
+            assert module.packed_weight() is not before
 
 
 @needs_packing

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fairseq_lrn.ops import checksums
+from fairseq_lrn.ops import checksums, checksums_of_parts, dispatch
+from fairseq_lrn.ops.checksum import PARTS
 from kernels import CPP
 
 
@@ -12,8 +13,17 @@ def backend(request, monkeypatch):
     monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", request.param)
 
 
-def checksum(weight):
-    return checksums([weight])[0]
+def checksum(weight, part=0):
+    return checksums([weight], [part])[0]
+
+
+def changed_parts(weight, change):
+    """The parts whose checksum is another one after the change."""
+    before = checksums_of_parts(weight)
+    changed = weight.clone()
+    change(changed)
+    after = checksums_of_parts(changed)
+    return [part for part in range(len(before)) if not torch.equal(before[part], after[part])]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -21,12 +31,31 @@ def checksum(weight):
 def test_every_element_counts(dtype, shape):
     torch.manual_seed(1)
     weight = torch.randn(shape).to(dtype)
-    expected = checksum(weight)
-    assert torch.equal(checksum(weight.clone()), expected)
+    assert changed_parts(weight, lambda w: w) == []
     for index in range(weight.numel()):
-        changed = weight.clone()
-        changed.view(-1)[index] += 1
-        assert not torch.equal(checksum(changed), expected), index
+        assert changed_parts(weight, lambda w, i=index: w.view(-1)[i].add_(1)), index
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("columns", [63, 64, 300, 512, 1000, 2100])
+def test_long_rows(dtype, columns):
+    """Together the parts have every element; each part has some of each row and column."""
+    torch.manual_seed(1)
+    weight = torch.randn(300, columns).to(dtype)
+    parts = len(checksums_of_parts(weight))
+    assert parts == (PARTS if dispatch.choose("cpu") == "cpp" else 1)
+    row_bytes = columns * weight.element_size()
+    block = next(lines for lines in (16, 8, 4, 2, 1) if 128 * lines <= row_bytes or lines == 1)
+    for index in torch.randint(weight.numel(), (20,)).tolist() + [0, weight.numel() - 1]:
+        found = changed_parts(weight, lambda w, i=index: w.view(-1)[i].add_(1))
+        assert len(found) == max(1, parts // block), index
+    for row in (0, 1, 33, 298, 299):
+        found = changed_parts(weight, lambda w, row=row: w[row].add_(1))
+        assert len(found) == parts, row
+    for column in range(0, columns, 37):
+        found = changed_parts(weight, lambda w, column=column: w[:, column].add_(1))
+        assert len(found) == parts, column
+    assert len(changed_parts(weight, lambda w: w.mul_(0.9))) == parts
 
 
 def test_order_counts():
@@ -46,23 +75,21 @@ def test_strided_and_parameters():
 
 def test_several_matrices():
     weights = [torch.randn(3, 4), torch.randn(8, 70), torch.randn(3, 4).t()]
-    assert all(map(torch.equal, checksums(weights), map(checksum, weights)))
-    assert checksums([]) == []
+    parts = [3, 15, 0]
+    assert all(map(torch.equal, checksums(weights, parts), map(checksum, weights, parts)))
+    assert checksums([], []) == []
 
 
 def test_threads_agree():
-    # Threads divide a large matrix, in blocks of 2^18 bytes.
+    # Threads divide a large matrix, in regions of 2^18 bytes.
     weight = torch.randn(3, 65536 + 5)
-    expected = [checksum(weight)]
+    expected = checksums_of_parts(weight)
     for row, column in [(0, 0), (0, 65536), (1, 7), (2, 65540)]:
-        changed = weight.clone()
-        changed[row, column] += 1
-        expected.append(checksum(changed))
-    assert all(not torch.equal(expected[0], other) for other in expected[1:])
+        assert changed_parts(weight, lambda w, r=row, c=column: w[r, c].add_(1))
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3 if threads != 3 else 1)
-        assert torch.equal(checksum(weight), expected[0])
+        assert all(map(torch.equal, checksums_of_parts(weight), expected))
     finally:
         torch.set_num_threads(threads)
 
@@ -70,4 +97,4 @@ def test_threads_agree():
 def test_a_model_on_a_gpu_has_none(monkeypatch):
     """No CPU kernel is chosen, which would fail with the backend of GPUs."""
     monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", "triton")
-    assert checksums([]) == []
+    assert checksums([], []) == []

@@ -14,6 +14,42 @@ namespace {
 
 // Odd, so that a change of a single word always changes a sum of powers of it.
 constexpr uint32_t kFactor = 31;
+// Bytes that memory delivers at a time, and the widest registers.
+constexpr int64_t kLine = 64;
+// Independent sums, which the processor computes at the same time.
+constexpr int64_t kChains = 4;
+constexpr int64_t kWords = kChains * kLine / sizeof(uint32_t);
+// Largest number of lines of which one is read.
+constexpr int64_t kParts = 16;
+// Bytes that one thread covers at a time, a multiple of kParts * kLine.
+constexpr int64_t kRegion = 1 << 18;
+
+// A piece of a tensor. Of every block of `lines` lines, a power of two, one is read.
+struct Region {
+  const char* data;
+  int64_t bytes;
+  int64_t lines;
+  int64_t first_block; // number of the first block in the tensor
+  int64_t part; // 0 ... kParts - 1: the parts together read every line
+  uint32_t* sums; // of the region's tensor
+};
+
+// The line of a block, from the start of the region. Neighbouring blocks read lines in different places,
+// as the high bits of a multiple of 2^32 times the golden ratio differ. So does a column in its rows.
+LRN_INLINE int64_t chosen_line(const Region& region, int64_t block) {
+  const uint32_t scattered = static_cast<uint32_t>(region.first_block + block) * 2654435769u >> 28;
+  return block * region.lines + ((scattered + region.part) & (region.lines - 1));
+}
+
+// The number of lines in a block, so small that every row contains a whole block.
+int64_t lines_in_block(const at::Tensor& tensor) {
+  const int64_t row = tensor.dim() > 0 ? tensor.size(-1) * tensor.itemsize() : 0;
+  int64_t lines = 1;
+  while (lines < kParts && 4 * lines * kLine <= row) {
+    lines *= 2;
+  }
+  return lines;
+}
 
 } // namespace
 
@@ -22,44 +58,41 @@ constexpr uint32_t kFactor = 31;
 
 namespace {
 
-// Four vectors of 64 bytes, the widest registers.
-constexpr int64_t kWords = 4 * 64 / sizeof(uint32_t);
-// Bytes that one thread reads at a time.
-constexpr int64_t kBlock = 1 << 18;
-
-struct Block {
-  const char* data;
-  int64_t bytes;
-  uint32_t* sums; // of the block's tensor
-};
-
-// A row of sums, M x kWords, for each of M tensors.
-at::Tensor checksums(at::TensorList tensors) {
+// A row of sums, M x kWords, for each of M tensors, of which parts[m] is read.
+at::Tensor checksums(at::TensorList tensors, at::IntArrayRef parts) {
   const auto count = static_cast<int64_t>(tensors.size());
+  TORCH_CHECK(static_cast<int64_t>(parts.size()) == count, "checksums needs a part for each tensor");
   const at::Tensor sums = at::zeros({count, kWords}, at::TensorOptions(at::kInt).device(at::kCPU));
   auto* row = reinterpret_cast<uint32_t*>(sums.mutable_data_ptr<int32_t>());
-  std::vector<Block> blocks;
-  for (const at::Tensor& tensor : tensors) {
+  std::vector<Region> regions;
+  for (int64_t m = 0; m < count; ++m, row += kWords) {
+    const at::Tensor& tensor = tensors[m];
     TORCH_CHECK(
         tensor.device().is_cpu() && tensor.is_contiguous(),
         "checksums needs contiguous tensors on a CPU");
     const auto* data = static_cast<const char*>(tensor.const_data_ptr());
     const auto bytes = static_cast<int64_t>(tensor.nbytes());
-    for (int64_t offset = 0; offset < bytes; offset += kBlock) {
-      blocks.push_back({data + offset, std::min(kBlock, bytes - offset), row});
+    const int64_t lines = lines_in_block(tensor);
+    for (int64_t offset = 0; offset < bytes; offset += kRegion) {
+      regions.push_back(
+          {data + offset,
+           std::min(kRegion, bytes - offset),
+           lines,
+           offset / (lines * kLine),
+           parts[m],
+           row});
     }
-    row += kWords;
   }
-  std::vector<uint32_t> parts(blocks.size() * kWords); // the sums of each block
-  in_threads(static_cast<int64_t>(blocks.size()), 1, [&](int64_t first, int64_t last) {
+  std::vector<uint32_t> of_regions(regions.size() * kWords);
+  in_threads(static_cast<int64_t>(regions.size()), 1, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
-      LRN_DISPATCH(checksum)(blocks[i].data, blocks[i].bytes, parts.data() + i * kWords);
+      LRN_DISPATCH(checksum)(regions[i], of_regions.data() + i * kWords);
     }
   });
-  const uint32_t* part = parts.data();
-  for (const Block& block : blocks) {
+  const uint32_t* of_region = of_regions.data();
+  for (const Region& region : regions) {
     for (int64_t i = 0; i < kWords; ++i) {
-      block.sums[i] = block.sums[i] * kFactor + *part++;
+      region.sums[i] = region.sums[i] * kFactor + *of_region++;
     }
   }
   return sums;

@@ -21,6 +21,8 @@ constexpr int64_t kChains = 4;
 constexpr int64_t kWords = kChains * kLine / sizeof(uint32_t);
 // Largest number of lines of which one is read.
 constexpr int64_t kParts = 16;
+// Blocks between the one that is read and the one that is fetched from memory.
+constexpr int64_t kAhead = 64;
 // Bytes that one thread covers at a time, a multiple of kParts * kLine.
 constexpr int64_t kRegion = 1 << 18;
 

@@ -91,11 +91,10 @@ def _lines(path: str) -> Iterator[str]:
     """The lines of a file without spaces at their ends. Only a line feed ends a line."""
     number = 0
     try:
-        with open(path, "rb") as start:
-            is_gzip = start.read(2) == GZIP
-        opened: IO[bytes] = gzip.open(path) if is_gzip else open(path, "rb")  # type: ignore
-        with opened as file:
-            for line in file:
+        with open(path, "rb") as raw:  # opened once, as a pipe gives its bytes only once
+            is_gzip = raw.peek(2)[:2] == GZIP
+            lines: IO[bytes] = gzip.GzipFile(fileobj=raw) if is_gzip else raw  # type: ignore
+            for line in lines:
                 number += 1
                 if b"\0" in line:
                     raise _not_text(path, number)
@@ -131,7 +130,9 @@ def _width(path: str, first: int, lines: Sequence[str], header: Optional[Tuple[i
     for number, line in enumerate(lines, first):
         fields = line.split(" ")[1:]
         numbers = list(itertools.takewhile(_is_number, reversed(fields)))
-        if not numbers:
+        before = fields[: len(fields) - len(numbers)]
+        is_aligned = len(before) > 1 and not before[-1] and _is_number(before[-2])
+        if not numbers or is_aligned:  # several spaces between columns
             raise _not_a_vector(path, number)
         widths.append(len(numbers))
     if header is None:

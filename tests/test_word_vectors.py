@@ -1,6 +1,8 @@
 """Files of word vectors: formats, tokens with spaces, and what is refused."""
 
 import gzip
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -65,6 +67,7 @@ def test_numbers_as_words(tmp_path):
         ("2 2\na 1 2 3\nb 3 4 5\n", "has vectors of width 3, but its first line says 2: correct"),
         ("a 1 2\nb 3 1e50\n", "line 2: the vector has nan or inf"),  # too large for float32
         ("a 1 2\n\n", "line 2: expected a word"),
+        ("a  1  2\nb  3  4\n", "line 1: expected a word .* by single spaces"),
         (b"1 2\nthe " + np.zeros(2, np.float32).tobytes(), r"not UTF-8 \(line 2\).*text format"),
         (COMPRESSED[:20] + b"garbage" * 9, "cannot read"),
         (b"a 1 2\nb\xff 3 4\n", r"is not UTF-8 \(line 2\).*binary"),
@@ -75,6 +78,19 @@ def test_refused(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as error:
         read_word_vectors(write(tmp_path, content))
     assert "vectors.txt" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"a 1 2\nb 3 4\n", COMPRESSED])
+def test_pipes(tmp_path, content):
+    """A pipe gives its bytes only once."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(content,))
+    writer.start()
+    words, vectors = read_word_vectors(str(path))
+    writer.join()
+    expected, numbers = read_word_vectors(write(tmp_path, content))
+    assert words == expected and np.array_equal(vectors, numbers)
 
 
 def test_late_faults(tmp_path):

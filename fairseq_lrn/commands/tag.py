@@ -3,16 +3,23 @@
 Reads standard input unless files are given. Writes CoNLL columns: one word per line with its tag in
 the scheme IOB2, separated by a tab, and an empty line after each sentence. With --json, writes one
 JSON object per sentence, with the entities and their places in the text. With --columns, the input
-has one word per line, too, in its first column, and an empty line after each sentence.
+has one word per line, too, in its first column. An empty line or the end of a file ends a sentence.
 """
 
 import argparse
 import json
+from itertools import chain
 from typing import Any, Iterable, Iterator, List, Optional
 
 from fairseq_lrn.commands.classify import add_labelling_arguments
-from fairseq_lrn.commands.streams import blocks, check_buffer_size, output_file, read_lines
-from fairseq_lrn.data.labelled_files import DOCUMENT
+from fairseq_lrn.commands.streams import (
+    Line,
+    blocks,
+    check_buffer_size,
+    output_file,
+    read_lines,
+)
+from fairseq_lrn.data.labelled_files import DOCUMENT, check_width
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.tagger import Tagging, load_tagger
 
@@ -47,9 +54,10 @@ def main(args: argparse.Namespace) -> None:
     if args.columns and args.tokenizer is not None:
         raise InputError("--columns gives the words: leave out --tokenizer")
     tagger = load_tagger(args.model, data=args.data, device=args.device)
-    lines = read_lines(args.files)
+    given: Iterable[Any] = read_lines(args.files)
+    if args.columns:
+        given = chain.from_iterable(sentences(read_lines([name])) for name in args.files or ["-"])
     with output_file(args.output) as file:
-        given: Iterable[Any] = sentences(lines) if args.columns else lines
         for first, block in blocks(given, args.buffer_size):
             if args.columns:
                 found = tagger.tag_words(block, batch_size=args.batch_size)
@@ -62,14 +70,18 @@ def main(args: argparse.Namespace) -> None:
             file.flush()
 
 
-def sentences(lines: Iterable[Optional[str]]) -> Iterator[Optional[List[str]]]:
-    """The words of each sentence, from lines with a word in the first column.
+def sentences(lines: Iterable[Optional[Line]]) -> Iterator[Optional[List[str]]]:
+    """The words of each sentence of a file, from lines with a word in the first column.
 
     A line that begins a document (``-DOCSTART-``) is left out.
 
     Yields:
         the words of a sentence, or None where the input pauses between sentences.
+
+    Raises:
+        InputError: a line has more or fewer columns than the lines before.
     """
+    width = 0
     words: List[str] = []
     for line in lines:
         if line is None:
@@ -80,6 +92,8 @@ def sentences(lines: Iterable[Optional[str]]) -> Iterator[Optional[List[str]]]:
         if fields and fields[0] == DOCUMENT:
             fields = []
         if fields:
+            width = width or len(fields)
+            check_width(line.place, len(fields), width)
             words.append(fields[0])
         elif words:
             yield words

@@ -110,6 +110,20 @@ def _check_columns(place: str, found: int, width: int) -> None:
             f"{place}: one column, but --kind tags needs a word and its tag, with white space "
             "between them: add the tag"
         )
+    check_width(place, found, width)
+
+
+def check_width(place: str, found: int, width: int) -> None:
+    """Check the number of columns of a line.
+
+    Args:
+        place: the line's file and number.
+        found: number of its columns.
+        width: number of columns of the lines before.
+
+    Raises:
+        InputError: the numbers differ.
+    """
     if found != width:
         raise InputError(
             f"{place}: {found} columns, but the lines before have {width}: give all lines the same "
@@ -150,11 +164,12 @@ def label_counts(file: LabelledFile, kind: str) -> "Counter[str]":
     return counts
 
 
-def check_labels(file: LabelledFile, known: Collection[str], training: str) -> None:
+def check_labels(file: LabelledFile, kind: str, known: Collection[str], training: str) -> None:
     """Check that all labels of a file occur in the training file.
 
     Args:
         file: validation or test data.
+        kind: of both files; see :func:`read_labelled`.
         known: the labels of the training file.
         training: name of the training file.
 
@@ -164,8 +179,12 @@ def check_labels(file: LabelledFile, known: Collection[str], training: str) -> N
     for line, labels in zip(file.lines, file.labels):
         for index, label in enumerate(labels):
             if label not in known:
+                # The file has other tags than the data: B-LOC, for example, where these have S-LOC.
+                name = (
+                    f"entity type {label.partition('-')[2]}" if kind == TAGS else f"label {label}"
+                )
                 raise InputError(
-                    f"{file.path}, line {line + index}: the label {label} does not occur in "
+                    f"{file.path}, line {line + index}: the {name} does not occur in "
                     f"{training}, so no model can learn it: add texts with it there, or remove "
                     "this one"
                 )

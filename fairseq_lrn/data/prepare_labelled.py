@@ -70,7 +70,7 @@ def prepare_labelled(options: LabelledOptions) -> None:
     files = {split: read_labelled(path, options.kind) for split, path in given.items()}
     labels = make_dictionary(label_counts(files["train"], options.kind))
     for split in files.keys() - {"train"}:
-        check_labels(files[split], labels.indices, options.trainpref)
+        check_labels(files[split], options.kind, labels.indices, options.trainpref)
     with new_directory(options.destdir) as working:
         write_record(working, options)
         labels.save(os.path.join(working, "label", "dict.txt"))

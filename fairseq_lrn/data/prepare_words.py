@@ -17,7 +17,7 @@ from fairseq_lrn.data.labelled_options import LabelledOptions
 from fairseq_lrn.data.labelled_text import LabelledText, character_indices
 from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, train_bpe, write_bpe_text
 from fairseq_lrn.data.symbols import SPECIAL
-from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL
+from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, VECTORS
 from fairseq_lrn.data.tokenization import Tokenizer
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.word_vectors import read_word_vectors, write_word_vectors
@@ -132,7 +132,7 @@ def _choose_words(
     dictionary = make_dictionary({**vocabulary, **{word: counts["train"][word] for word in rows}})
     covered = [word for word in dictionary.symbols if word in rows]
     matrix = matrix[[rows[word] for word in covered]]
-    write_word_vectors(os.path.join(working, "vectors.txt"), covered, matrix)
+    write_word_vectors(os.path.join(working, VECTORS), covered, matrix)
     return dictionary, len(covered)
 
 
@@ -243,5 +243,8 @@ def _report(counts: Dict[str, "Counter[str]"], dictionary: Dictionary, covered: 
     logger.info("dictionary: %d words%s", len(known), vectors)
     for split, words in counts.items():
         total = sum(words.values())
-        unknown = sum(count for word, count in words.items() if word not in known)
+        # As in LabelledText.indices, a word may be known in lower case.
+        unknown = sum(
+            count for word, count in words.items() if known.isdisjoint((word, word.lower()))
+        )
         logger.info("%s: %d words, %.2f%% of them unknown", split, total, 100 * unknown / total)

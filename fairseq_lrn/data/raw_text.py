@@ -37,9 +37,10 @@ def load_bpe(path: str) -> "sentencepiece.SentencePieceProcessor":
             bpe.LoadFromSerializedProto(file.read())
         return bpe
     except (OSError, RuntimeError) as error:
+        fault = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
         raise InputError(
-            f"{path} is damaged ({error}): copy it again from the directory that "
-            "fairseq-lrn prepare made, or prepare the data again"
+            f"{path} is {fault}: copy it again from the directory of the prepared data, or prepare "
+            "the data again"
         ) from error
 
 

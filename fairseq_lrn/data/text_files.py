@@ -19,6 +19,7 @@ SENTENCEPIECE_MODEL = "sentencepiece.bpe.model"
 RECORD = "prepare.json"
 MONOLINGUAL_RECORD = "prepare_lm.json"
 LABELLED_RECORD = "prepare_labelled.json"
+VECTORS = "vectors.txt"  # of labelled data
 LABELLED_VERSION = 1  # of the format of labelled data
 
 

@@ -76,6 +76,7 @@ def load_one(
         )
     if data is not None:
         directory = checkpoints.decoded("data", data)
+        check_complete(directory, files)
     else:
         directory = find_text_directory(found[0], state, files)
     with checkpoints.readable(directory) as readable_directory:
@@ -83,8 +84,8 @@ def load_one(
             (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
                 found, arg_overrides={"data": readable_directory}
             )
-        except RuntimeError as error:
-            if "size mismatch" not in str(error):
+        except (RuntimeError, ValueError) as error:
+            if "size mismatch" not in str(error) and "needs characters" not in str(error):
                 raise
             raise InputError(
                 f"{directory} does not have the data of {found[0]}: give the directory of the data "
@@ -117,7 +118,7 @@ def find_text_directory(file: str, state: Dict[str, Any], files: RawTextFiles) -
         files: these files.
 
     Raises:
-        InputError: neither directory has these files.
+        InputError: neither directory has these files, or the first one that has some lacks others.
     """
     directories = [os.path.dirname(file) or "."]
     training_data = checkpoints.task_options(state).get("data")
@@ -125,9 +126,25 @@ def find_text_directory(file: str, state: Dict[str, Any], files: RawTextFiles) -
         directories.append(training_data.split(os.pathsep)[0])
     for directory in directories:
         if files.names(directory):
+            check_complete(directory, files)
             return directory
     raise InputError(
         f"there is no {files.record} in {' and '.join(directories)}, so the tokenisation of raw "
         f"text is unknown: give the directory that fairseq-lrn {files.command} made, as data=DIR "
         "or --data DIR"
     )
+
+
+def check_complete(directory: str, files: RawTextFiles) -> None:
+    """Check that a directory has all files that raw text needs, if it has their record.
+
+    Raises:
+        InputError: a file is missing.
+    """
+    names = files.names(directory)
+    missing = [name for name in names if not os.path.isfile(os.path.join(directory, name))]
+    if missing:
+        raise InputError(
+            f"{directory} lacks {', '.join(missing)}: copy what is missing from the directory that "
+            f"fairseq-lrn {files.command} made, or give that directory as data=DIR or --data DIR"
+        )

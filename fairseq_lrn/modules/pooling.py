@@ -72,7 +72,11 @@ class AttentivePooling(Pooling):
     def forward(
         self, x: Tensor, padding_mask: Optional[Tensor] = None, query: Optional[Tensor] = None
     ) -> Tuple[Tensor, Optional[Tensor]]:
-        """See :class:`Pooling`."""
+        """See :class:`Pooling`.
+
+        Raises:
+            ValueError: *query* is missing, and the layer was built with *query_size*.
+        """
         dropped = self.dropout(x)
         hidden = self.input_map(dropped)
         if self.query_map is not None:

@@ -1,10 +1,13 @@
 """Embeddings of words, some of which may have pre-trained vectors that stay as they are."""
 
+import logging
 from typing import Any, Dict, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 
 class WordEmbedding(nn.Module):
@@ -14,7 +17,8 @@ class WordEmbedding(nn.Module):
     no parameters, so the optimiser spends no time on them. The other words are trained.
 
     A state dict decides which words have fixed vectors. A module without any can load the state
-    dict of one with fixed vectors, so a trained model does not need the file of vectors.
+    dict of one with fixed vectors, so a trained model does not need the file of vectors. If the
+    module has vectors, and the state dict decides otherwise, a warning says so.
 
     Args:
         num_words: number of words V.
@@ -39,6 +43,7 @@ class WordEmbedding(nn.Module):
     ):
         super().__init__()
         self.num_words, self.width, self.padding_idx = num_words, width, padding_idx
+        self.has_vectors = vectors is not None
         if has_vector is None or vectors is None:
             has_vector, vectors = torch.zeros(num_words, dtype=torch.bool), torch.zeros(0, width)
         if has_vector.shape != (num_words,) or vectors.shape != (int(has_vector.sum()), width):
@@ -86,6 +91,12 @@ class WordEmbedding(nn.Module):
     ) -> None:
         is_fixed = state_dict.get(f"{prefix}is_fixed")
         if is_fixed is not None and is_fixed.shape == self.is_fixed.shape:
+            if self.has_vectors and not torch.equal(self.is_fixed.cpu(), is_fixed.cpu()):
+                logger.warning(
+                    "the checkpoint decides which word vectors are trained, and --word-vectors and "
+                    "--freeze-word-vectors have no effect on it: start a new training run to "
+                    "change them"
+                )
             self.is_fixed.copy_(is_fixed)
             number = int(is_fixed.sum())
             self.fixed = self.fixed.new_empty(number, self.width)

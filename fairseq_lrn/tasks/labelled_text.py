@@ -1,5 +1,6 @@
 """What the tasks of labelled text share: dictionaries, data, and building a model."""
 
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
@@ -14,6 +15,8 @@ from fairseq_lrn.data import text_files
 from fairseq_lrn.data.labelled_dataset import LabelledDataset, TextInput, WithoutEnd
 from fairseq_lrn.data.labelled_files import PAIR
 from fairseq_lrn.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 PREPARE = "prepare it with fairseq-lrn prepare-labelled"
 
@@ -134,6 +137,17 @@ class LabelledTextTask(FairseqTask):
 
             with open_dict(cfg):
                 cfg.word_vectors, cfg.freeze_word_vectors = None, False
+        vectors = os.path.join(self.cfg.data, text_files.VECTORS)
+        if (
+            not from_checkpoint
+            and getattr(cfg, "word_vectors", vectors) is None
+            and os.path.isfile(vectors)
+        ):
+            logger.warning(
+                "words that only validation or test texts have are in the dictionary because they "
+                "have a vector, but the model does not read the vectors: give --word-vectors %s",
+                vectors,
+            )
         model = super().build_model(cfg, from_checkpoint)
         self.reads_characters = getattr(model, "reads_characters", False)
         return model

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fairseq_lrn import load_tagger
+from fairseq_lrn.commands.streams import Line
 from fairseq_lrn.commands.tag import sentences
 from labelled_corpus import untrained_model
 
@@ -36,9 +37,24 @@ def test_columns_out(run, checkpoints, file, options):
 
 def test_columns_in_and_out(run, checkpoints, tmp_path):
     path = tmp_path / "words"
-    path.write_text("Ada NNP O\nlives VB O\n\n\nParis\n")
+    path.write_text("Ada NNP O\nlives VB O\n\n\nParis NNP B-LOC\n")
     expected = load_tagger(checkpoints).tag_words([["Ada", "lives"], ["Paris"]])
     assert run("tag", checkpoints, path, "--columns") == columns(expected)
+
+
+def test_the_end_of_a_file_ends_a_sentence(run, checkpoints, tmp_path):
+    files = [tmp_path / "a", tmp_path / "b"]
+    files[0].write_text("Ada\nlives\n")
+    files[1].write_text("in IN\nParis NNP\n")  # another number of columns
+    expected = load_tagger(checkpoints).tag_words([["Ada", "lives"], ["in", "Paris"]])
+    assert run("tag", checkpoints, *files, "--columns") == columns(expected)
+
+
+def test_white_space_in_a_column_is_refused(refuse, checkpoints, tmp_path):
+    path = tmp_path / "words"
+    path.write_text("Ada\tO\n\nNew York\tO\n")
+    message = refuse("tag", checkpoints, path, "--columns")
+    assert f"{path}, line 3: 3 columns, but the lines before have 2" in message
 
 
 def test_json(run, checkpoints, file):
@@ -61,7 +77,10 @@ def test_refused(refuse, checkpoints, file):
 
 def test_sentences():
     """A pause passes between sentences only: a sentence is never cut."""
-    lines = ["a x", None, "b", "", None, "", "c"]
-    assert list(sentences(lines)) == [["a", "b"], None, ["c"]]
-    assert list(sentences(["", "a"])) == [["a"]]
-    assert list(sentences(["-DOCSTART- O", "", "a"])) == [["a"]]
+
+    def found(*lines):
+        return list(sentences(None if line is None else Line(line, "place") for line in lines))
+
+    assert found("a x", None, "b y", "", None, "", "c z") == [["a", "b"], None, ["c"]]
+    assert found("", "a") == [["a"]]
+    assert found("-DOCSTART- O O", "", "a O") == [["a"]]

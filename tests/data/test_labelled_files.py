@@ -96,9 +96,9 @@ def test_one_label_is_refused(tmp_path):
 
 def test_unknown_labels_are_refused(tmp_path):
     file = read_labelled(write(tmp_path, "a\tx\nb\ty\n"), "text")
-    check_labels(file, {"a", "b"}, "t.tsv")
+    check_labels(file, "text", {"a", "b"}, "t.tsv")
     with pytest.raises(InputError, match="line 2: the label b does not occur in t.tsv, .*add"):
-        check_labels(file, {"a"}, "t.tsv")
+        check_labels(file, "text", {"a"}, "t.tsv")
     file = read_labelled(write(tmp_path, "x O\n\ny O\nz B-B\n"), "tags")
-    with pytest.raises(InputError, match="line 4: the label S-B does not occur in t.txt"):
-        check_labels(file, {"O"}, "t.txt")
+    with pytest.raises(InputError, match="line 4: the entity type B does not occur in t.txt"):
+        check_labels(file, "tags", {"O"}, "t.txt")

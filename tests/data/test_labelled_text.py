@@ -105,7 +105,7 @@ def test_bad_text(make):
 
 
 def test_bad_directory(make, tmp_path):
-    with pytest.raises(InputError, match="sentencepiece.bpe.model is damaged"):
+    with pytest.raises(InputError, match="sentencepiece.bpe.model is missing: copy it again"):
         make(tokenizer="sentencepiece")
     with pytest.raises(InputError, match="cannot read .*prepare_labelled.json"):
         LabelledText(str(tmp_path / "nothing"))

@@ -106,6 +106,15 @@ def test_written_words_and_characters(make, tmp_path, caplog):
     assert "valid: 3 words, 33.33% of them unknown" in messages
 
 
+def test_a_word_may_be_known_in_lower_case(make, tmp_path, caplog):
+    caplog.set_level("INFO")
+    options, text = make()
+    write_words(str(tmp_path), {"train": [["a zebra"]], "valid": [["The Zebra"]]}, text, options)
+    expected = [["<unk>", "zebra", "</s>"]]
+    assert symbols(tmp_path, "input0", "valid", "input0") == expected
+    assert "valid: 2 words, 50.00% of them unknown" in caplog.text
+
+
 def test_characters_may_be_left_out(make, tmp_path):
     options, text = make(characters=False)
     write_words(str(tmp_path), WORDS, text, options)

@@ -47,6 +47,17 @@ def test_loading_needs_no_vectors(freeze):
     assert torch.equal(again(tokens), module(tokens))
 
 
+def test_the_state_dict_decides_what_is_fixed(caplog):
+    for freeze in (False, True):
+        module = build(freeze)
+        module.load_state_dict(build(freeze).state_dict())
+        WordEmbedding(7, 4, PAD).load_state_dict(build(freeze).state_dict())
+        assert not caplog.records
+        module.load_state_dict(build(not freeze).state_dict())
+        assert "--freeze-word-vectors have no effect" in caplog.text
+        caplog.clear()
+
+
 def test_frozen_module_stays_frozen():
     other = WordEmbedding(7, 4, PAD).requires_grad_(False)
     other.load_state_dict(build(True).state_dict())

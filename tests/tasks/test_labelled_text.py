@@ -56,6 +56,21 @@ def test_characters_are_read_only_if_the_model_does(task, kind):
     assert logits.shape == (1, 2)
 
 
+def test_vectors_that_the_model_does_not_read(task, data, caplog):
+    task.build_model(model_options())
+    assert not caplog.records
+    path = data / "vectors.txt"
+    path.write_text("fine " + " ".join(6 * ["1"]) + "\n")
+    try:
+        task.build_model(model_options(), from_checkpoint=True)
+        task.build_model(model_options(word_vectors=str(path)))
+        assert not caplog.records
+        task.build_model(model_options())
+        assert f"give --word-vectors {path}" in caplog.text
+    finally:
+        path.unlink()
+
+
 def test_from_a_checkpoint_no_vectors_are_read(task, data):
     path = data.parent / "vectors.txt"
     path.write_text("fine " + " ".join(6 * ["1"]) + "\n")

@@ -24,6 +24,14 @@ class LRNClassifierConfig(ClassifierConfig):
         metadata={"help": "attentive pooling does not read the final states of the recurrence"},
     )
 
+    def check(self) -> None:
+        """See :meth:`WordInputConfig.check`."""
+        super().check()
+        if self.no_pooling_query and str(self.pooling) != "attention":
+            raise ValueError(
+                f"--no-pooling-query has no effect with --pooling {self.pooling}: leave it out"
+            )
+
 
 @register_model("lrn_classifier", dataclass=LRNClassifierConfig)
 class LRNClassifier(HeadModel):

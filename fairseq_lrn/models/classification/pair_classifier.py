@@ -136,8 +136,8 @@ class LRNPairClassifier(HeadModel):
         Returns:
             logits ``B x classes`` (without a head the pooled vectors ``B x C``), and a dictionary
             with ``attention``, the weight of each word of the first text in its pooling, ``B x S``,
-            ``other_attention``, ``B x T``, and ``alignment``, the attention of the second text to
-            the first one, averaged over heads, ``B x T x S``.
+            or None, ``other_attention``, ``B x T`` or None, and ``alignment``, the attention of the
+            second text to the first one, averaged over heads, ``B x T x S``.
         """
         x, y = self.input(src_tokens, other_tokens, src_characters, other_characters)
         mask, other_mask = (

@@ -81,3 +81,5 @@ def test_pairs_are_refused():
 def test_bad_pooling(build):
     with pytest.raises(ValueError, match="--pooling must be one of"):
         build(pooling="last")
+    with pytest.raises(ValueError, match="--no-pooling-query has no effect with --pooling max"):
+        build(pooling="max", no_pooling_query=True)

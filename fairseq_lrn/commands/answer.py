@@ -23,6 +23,7 @@ from fairseq_lrn.commands.streams import (
     output_file,
     read_lines,
     two_texts,
+    with_progress,
 )
 from fairseq_lrn.data.answers import score
 from fairseq_lrn.data.span_files import read_spans
@@ -69,9 +70,13 @@ def main(args: argparse.Namespace) -> None:
 def answer_lines(reader: Reader, args: argparse.Namespace) -> None:
     """Answer the questions on the lines of the input."""
     with output_file(args.output) as file:
-        for first, pairs in blocks(read_lines(args.files), args.buffer_size, question_of):
+        for first, pairs in with_progress(
+            blocks(read_lines(args.files), args.buffer_size, question_of), args
+        ):
             questions, contexts = (list(side) for side in zip(*pairs))
-            found = reader(questions, contexts, first_number=first, **options_of(args))
+            found = reader(
+                questions, contexts, first_number=first, progress=False, **options_of(args)
+            )
             for question, context, answer in zip(questions, contexts, found):
                 text = as_json(question, context, answer) if args.json else columns(answer)
                 print(text, file=file)

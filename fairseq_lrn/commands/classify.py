@@ -19,6 +19,7 @@ from fairseq_lrn.commands.streams import (
     output_file,
     read_lines,
     two_texts,
+    with_progress,
 )
 from fairseq_lrn.generation.classifier import Classification, load_classifier
 
@@ -57,8 +58,12 @@ def main(args: argparse.Namespace) -> None:
     is_pair = classifier.text.kind == "pair"
     parse = partial(sample_of, is_pair=is_pair)
     with output_file(args.output) as file:
-        for first, texts in blocks(read_lines(args.files), args.buffer_size, parse):
-            found = classifier(texts, batch_size=args.batch_size, first_number=first)
+        for first, texts in with_progress(
+            blocks(read_lines(args.files), args.buffer_size, parse), args
+        ):
+            found = classifier(
+                texts, batch_size=args.batch_size, first_number=first, progress=False
+            )
             for text, result in zip(texts, found):
                 print(as_json(text, result) if args.json else columns(result, args.all), file=file)
             file.flush()

@@ -7,6 +7,8 @@ import select
 import sys
 from typing import IO, Any, Callable, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
+from tqdm import tqdm
+
 from fairseq_lrn.commands.entry import output_failed
 from fairseq_lrn.data.parallel import not_utf8
 from fairseq_lrn.errors import InputError, cannot_read
@@ -96,6 +98,27 @@ def blocks(
         raise
     if block:
         yield first, block
+
+
+def with_progress(
+    numbered: Iterable[Tuple[int, List[Any]]], args: argparse.Namespace
+) -> Iterator[Tuple[int, List[Any]]]:
+    """The same blocks; on a terminal, a bar counts the lines that are done.
+
+    There is no bar on a terminal to which lines are written or from which they are read.
+
+    Args:
+        numbered: result of :func:`blocks`.
+        args: arguments of the command, see :func:`add_stream_arguments`.
+    """
+    is_input_typed = not args.files and sys.stdin.isatty()
+    is_output_shown = args.output is None and sys.stdout.isatty()
+    # With disable=None, tqdm shows the bar on a terminal only.
+    disable = True if is_input_typed or is_output_shown else None
+    with tqdm(unit=" lines", disable=disable) as bar:
+        for first, block in numbered:
+            yield first, block
+            bar.update(len(block))
 
 
 def two_texts(line: Line, names: str, reason: str) -> Tuple[str, str]:

@@ -18,6 +18,7 @@ from fairseq_lrn.commands.streams import (
     check_buffer_size,
     output_file,
     read_lines,
+    with_progress,
 )
 from fairseq_lrn.data.labelled_files import DOCUMENT, check_width
 from fairseq_lrn.errors import InputError
@@ -58,12 +59,12 @@ def main(args: argparse.Namespace) -> None:
     if args.columns:
         given = chain.from_iterable(sentences(read_lines([name])) for name in args.files or ["-"])
     with output_file(args.output) as file:
-        for first, block in blocks(given, args.buffer_size):
+        for first, block in with_progress(blocks(given, args.buffer_size), args):
             if args.columns:
-                found = tagger.tag_words(block, batch_size=args.batch_size)
+                found = tagger.tag_words(block, batch_size=args.batch_size, progress=False)
             else:
                 options = {"tokenizer": args.tokenizer, "batch_size": args.batch_size}
-                found = tagger(block, first_number=first, **options)
+                found = tagger(block, first_number=first, progress=False, **options)
             for item, tagging in zip(block, found):
                 text = " ".join(item) if args.columns else item.removesuffix("\r")
                 file.write(as_json(text, tagging) if args.json else as_columns(tagging))

@@ -1,9 +1,13 @@
 """Input and output of commands that work line by line."""
 
+import argparse
+import io
+import sys
+
 import pytest
 
 from fairseq_lrn.commands import streams
-from fairseq_lrn.commands.streams import blocks, read_lines
+from fairseq_lrn.commands.streams import blocks, read_lines, with_progress
 from fairseq_lrn.errors import InputError
 
 
@@ -38,3 +42,33 @@ def test_blocks():
         for block in blocks(failing(), 2):
             found.append(block)
     assert found == [(1, ["a"])]
+
+
+class Stream(io.StringIO):
+    def __init__(self, is_terminal):
+        super().__init__()
+        self.is_terminal = is_terminal
+
+    def isatty(self):
+        return self.is_terminal
+
+
+@pytest.mark.parametrize(
+    "terminals, files, output, is_shown",
+    [
+        (["stderr"], [], None, True),
+        (["stderr", "stdout"], ["text"], "out", True),
+        (["stderr", "stdin"], ["text"], None, True),
+        (["stderr", "stdout"], ["text"], None, False),  # the output is in the way
+        (["stderr", "stdin"], [], None, False),  # so is the input
+        (["stdin", "stdout"], ["text"], "out", False),
+    ],
+)
+def test_progress(monkeypatch, terminals, files, output, is_shown):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Stream(name in terminals))
+    args = argparse.Namespace(files=files, output=output)
+    numbered = [(1, ["a", "b"]), (3, ["c"])]
+    assert list(with_progress(numbered, args)) == numbered
+    assert ("3 lines" in sys.stderr.getvalue()) == is_shown
+    assert is_shown or not sys.stderr.getvalue()

@@ -164,8 +164,8 @@ def repack_changed_weights(module: nn.Module) -> None:
     Code that averages weights often writes into ``parameter.data``, of which torch keeps no record.
     So this reads a part of every packed weight, each time another one. It notices every change of
     whole rows, and practically every change of whole columns or of many elements. A change of a
-    single element in ``parameter.data`` of a large weight may escape it, 15 times at most. Encoders
-    and decoders call it once for each batch of sentences.
+    single element of a large weight can stay unnoticed in up to 15 calls. Encoders and decoders
+    call it once for each batch of sentences.
     """
     if module.training or not may_use_packed_weights():
         return

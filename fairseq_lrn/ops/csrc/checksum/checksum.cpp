@@ -36,8 +36,9 @@ struct Region {
   uint32_t* sums; // of the region's tensor
 };
 
-// The line of a block, from the start of the region. Neighbouring blocks read lines in different places,
-// as the high bits of a multiple of 2^32 times the golden ratio differ. So does a column in its rows.
+// Which line of a block is read, counted from the start of the region. A hash of the block's number (the
+// high bits of its product with 2^32 divided by the golden ratio) scatters these lines. A column has the
+// same place in every row, so it is hit in some of them.
 LRN_INLINE int64_t chosen_line(const Region& region, int64_t block) {
   const uint32_t scattered = static_cast<uint32_t>(region.first_block + block) * 2654435769u >> 28;
   return block * region.lines + ((scattered + region.part) & (region.lines - 1));

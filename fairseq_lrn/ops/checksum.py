@@ -50,7 +50,15 @@ def checksums(weights: Sequence[Tensor], parts: Sequence[int]) -> List[Tensor]:
 
 
 def checksums_of_parts(weight: Tensor) -> List[Tensor]:
-    """The result of :func:`checksums` for each part of a matrix that differs from the others."""
+    """The checksums of all parts of a matrix, see :func:`checksums`.
+
+    Args:
+        weight: ``D x C``, on a CPU.
+
+    Returns:
+        a vector for each part; a single one if each part is the whole matrix because the C++ kernel
+        cannot be used.
+    """
     return [checksums([weight], [part])[0] for part in range(PARTS if _is_fused(weight) else 1)]
 
 

@@ -19,7 +19,8 @@ import torch
 from fairseq_lrn.compat.patching import patch
 from fairseq_lrn.errors import InputError
 
-AUTOCAST = "--criterion fused_label_smoothed_cross_entropy --autocast bfloat16"
+AUTOCAST = "--autocast bfloat16"
+FUSED_LOSS = "--criterion fused_label_smoothed_cross_entropy"
 
 
 def check_training_options(cfg: Any) -> None:
@@ -32,13 +33,12 @@ def check_training_options(cfg: Any) -> None:
         InputError: an option cannot work.
     """
     common = cfg.common
-    # The remedy is a loss of tokens; models of labelled text have other losses.
-    predicts_tokens = str(getattr(cfg.criterion, "_name", "")).endswith("cross_entropy")
+    bfloat16 = _remedy(cfg.criterion)
     if common.tpu and not _is_installed("torch_xla"):
         option = "--bf16" if common.bf16 else "--tpu"
         raise InputError(
             f"{option} needs a TPU and torch_xla: leave it out."
-            + (f" For bfloat16, give {AUTOCAST}." if predicts_tokens else "")
+            + (f" For bfloat16, give {bfloat16}." if bfloat16 else "")
             + " On a GPU, --fp16 and --amp are possible"
         )
     on_gpu = torch.cuda.is_available() and not common.cpu
@@ -46,7 +46,7 @@ def check_training_options(cfg: Any) -> None:
     if common.fp16 and flattens and not (on_gpu or common.tpu):
         raise InputError(
             "--fp16 needs a GPU: leave it out"
-            + (f". On a CPU, {AUTOCAST} is possible (docs/training.md)" if predicts_tokens else "")
+            + (f". On a CPU, {bfloat16} is possible (docs/training.md)" if bfloat16 else "")
         )
     hiding = {
         "--fp16": common.fp16,
@@ -58,7 +58,7 @@ def check_training_options(cfg: Any) -> None:
         option = next(name for name, is_given in hiding.items() if is_given)
         raise InputError(
             f"--optimizer averaged_sgd averages float32 weights, which {option} hides from it: "
-            f"leave {option} out; for bfloat16, give --autocast bfloat16"
+            f"leave {option} out; for bfloat16, give {AUTOCAST}"
         )
     if cfg.checkpoint.write_checkpoints_asynchronously and not _is_installed("iopath"):
         raise InputError(
@@ -75,6 +75,14 @@ def check_training_options(cfg: Any) -> None:
         raise InputError(
             f"--ddp-backend {distributed.ddp_backend} needs GPUs: give --ddp-backend legacy_ddp"
         )
+
+
+def _remedy(criterion: Any) -> str:
+    """The options for bfloat16 on a CPU; empty where no criterion for the task has one."""
+    if hasattr(criterion, "autocast"):
+        return AUTOCAST
+    predicts_tokens = str(getattr(criterion, "_name", "")).endswith("cross_entropy")
+    return f"{FUSED_LOSS} {AUTOCAST}" if predicts_tokens else ""
 
 
 def _is_installed(package: str) -> bool:

@@ -1,14 +1,20 @@
 """The loss of taggers, with the F1 of entities in validation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, List
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.dataclass import FairseqDataclass
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 from omegaconf import II
 
+from fairseq_lrn.criterions.autocast import (
+    AUTOCAST_HELP,
+    AUTOCAST_TYPES,
+    checked_autocast,
+    training_precision,
+)
 from fairseq_lrn.modules.hooks import unwrapped
 
 
@@ -17,6 +23,7 @@ class SequenceTaggingConfig(FairseqDataclass):
     """Options of ``--criterion sequence_tagging``."""
 
     sentence_avg: bool = II("optimization.sentence_avg")
+    autocast: ChoiceEnum(AUTOCAST_TYPES) = field(default="none", metadata={"help": AUTOCAST_HELP})
 
 
 @register_criterion("sequence_tagging", dataclass=SequenceTaggingConfig)
@@ -27,15 +34,20 @@ class SequenceTaggingCriterion(FairseqCriterion):
     ``accuracy`` (share of words with the right tag) and ``precision``, ``recall`` and ``f1`` of
     entities, in percent, over all texts. An entity is correct if its type, start and end are.
     Choose checkpoints with ``--best-checkpoint-metric f1 --maximize-best-checkpoint-metric``.
+
+    Raises:
+        ValueError: an option has an invalid value.
     """
 
-    def __init__(self, task: Any, sentence_avg: bool):
+    def __init__(self, task: Any, sentence_avg: bool, autocast: str = "none"):
         super().__init__(task)
         self.sentence_avg = sentence_avg
+        self.autocast = checked_autocast(autocast)
 
     def forward(self, model, sample, reduce=True):
         """Loss, sample size, logging output: see :class:`fairseq.criterions.FairseqCriterion`."""
-        scores, extra = model(**sample["net_input"], target=sample["target"])
+        with training_precision(self.autocast, model, sample["target"].device):
+            scores, extra = model(**sample["net_input"], target=sample["target"])
         nll = extra["nll"]  # B
         loss = nll.sum() if reduce else nll
         sample_size = sample["nsentences"] if self.sentence_avg else sample["ntokens"]

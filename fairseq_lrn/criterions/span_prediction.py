@@ -1,18 +1,28 @@
 """The loss of readers, with exact match and F1 of answers in validation."""
 
+from dataclasses import dataclass, field
 from typing import Any, Dict, List
 
 import torch
 import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.dataclass import FairseqDataclass
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 
+from fairseq_lrn.criterions.autocast import (
+    AUTOCAST_HELP,
+    AUTOCAST_TYPES,
+    checked_autocast,
+    training_precision,
+)
 from fairseq_lrn.modules.answer_pointer import best_spans
 
 
+@dataclass
 class SpanPredictionConfig(FairseqDataclass):
-    """``--criterion span_prediction`` has no options."""
+    """Options of ``--criterion span_prediction``."""
+
+    autocast: ChoiceEnum(AUTOCAST_TYPES) = field(default="none", metadata={"help": AUTOCAST_HELP})
 
 
 @register_criterion("span_prediction", dataclass=SpanPredictionConfig)
@@ -22,12 +32,20 @@ class SpanPredictionCriterion(FairseqCriterion):
     The loss is the mean over questions of the sum of both. Validation logs ``em`` and ``f1`` in
     percent, the exact match and the F1 of the official script of SQuAD 1.1, over all questions.
     Choose checkpoints with ``--best-checkpoint-metric f1 --maximize-best-checkpoint-metric``.
+
+    Raises:
+        ValueError: the option has an invalid value.
     """
+
+    def __init__(self, task: Any, autocast: str = "none"):
+        super().__init__(task)
+        self.autocast = checked_autocast(autocast)
 
     def forward(self, model, sample, reduce=True):
         """Loss, sample size, logging output: see :class:`fairseq.criterions.FairseqCriterion`."""
-        first, last = model(**sample["net_input"])  # B x T each
         target = sample["target"]  # B x 2
+        with training_precision(self.autocast, model, target.device):
+            first, last = model(**sample["net_input"])  # B x T each
         nll = F.cross_entropy(first, target[:, 0], reduction="none")
         nll = nll + F.cross_entropy(last, target[:, 1], reduction="none")  # B
         loss = nll.sum() if reduce else nll

@@ -1,6 +1,6 @@
 """A vector for each word, from its characters."""
 
-from typing import Any
+from typing import Any, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 KINDS = ("rnn", "max")
+MULTIPLIER = 6364136223846793005  # Knuth's, of linear congruential generators
 
 
 class CharacterEncoder(nn.Module):
@@ -72,7 +73,7 @@ class CharacterEncoder(nn.Module):
             return vectors
         # Equal words have equal vectors. The maximum is faster than the search for equal words.
         if self.kind == "rnn" and not self.dropout.is_active():
-            words, inverse = torch.unique(words, dim=0, return_inverse=True)
+            words, inverse = unique_rows(words)
             encoded = self._encode(words)[inverse]
         else:
             encoded = self._encode(words)
@@ -89,3 +90,28 @@ class CharacterEncoder(nn.Module):
             states = states[..., : self.hidden_size]
             return states.transpose(0, 1).flatten(1)  # 2 x W x H to W x 2H
         return self.map(x.masked_fill(padding.unsqueeze(-1), -torch.inf).amax(0))
+
+
+def unique_rows(rows: Tensor) -> Tuple[Tensor, Tensor]:
+    """The different rows of a matrix of whole numbers, and the place of each row among them.
+
+    It does what ``torch.unique(rows, dim=0, return_inverse=True)`` does, in another order.
+    ``torch.unique`` compares one pair of rows at a time, which took 5% of a training step of a
+    reader. Here, rows are told apart by a number of 64 bits.
+
+    Args:
+        rows: ``W x L``.
+
+    Returns:
+        ``V x L``, and ``W``.
+    """
+    powers = [pow(MULTIPLIER, place + 1, 2**64) for place in range(rows.size(1))]
+    signed = [power - 2**64 if power >= 2**63 else power for power in powers]
+    keys = (rows * torch.tensor(signed, device=rows.device)).sum(1)
+    unique_keys, inverse = torch.unique(keys, return_inverse=True)
+    places = torch.arange(len(rows), device=rows.device)
+    row_of_key = torch.empty_like(unique_keys).scatter_(0, inverse, places)  # any of equal rows
+    unique = rows[row_of_key]
+    if not torch.equal(unique[inverse], rows):  # two rows with the same number
+        return torch.unique(rows, dim=0, return_inverse=True)
+    return unique, inverse

@@ -8,6 +8,7 @@ import numpy
 import pytest
 import torch
 from fairseq import checkpoint_utils
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.data import data_utils
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.distributed import utils as distributed_utils
@@ -22,6 +23,8 @@ def configure(criterion="cross_entropy", **options):
     """fairseq's options, with some of them changed."""
     cfg = OmegaConf.structured(FairseqConfig())
     cfg.criterion = {"_name": criterion}
+    if hasattr(CRITERION_DATACLASS_REGISTRY[criterion], "autocast"):
+        cfg.criterion.autocast = "none"
     for name, value in options.items():
         parts = (cfg.common, cfg.checkpoint, cfg.distributed_training)
         setattr(next(part for part in parts if name in part.keys()), name, value)
@@ -66,6 +69,15 @@ def test_remedies_for_losses_without_autocast(option):
     with pytest.raises(InputError, match=f"--{option} needs .* leave it out") as error:
         check_training_options(configure("sentence_prediction", **{option: True}))
     assert "autocast" not in str(error.value)
+
+
+def test_remedies_for_losses_with_autocast():
+    for criterion, remedy in (
+        ("span_prediction", "--autocast bfloat16"),
+        ("cross_entropy", "--criterion fused_label_smoothed_cross_entropy --autocast bfloat16"),
+    ):
+        with pytest.raises(InputError, match=f"On a CPU, {remedy} is possible"):
+            check_training_options(configure(criterion, fp16=True))
 
 
 @pytest.mark.parametrize(

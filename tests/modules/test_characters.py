@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fairseq_lrn.modules import characters as module
 from fairseq_lrn.modules.characters import CharacterEncoder
 
 PAD = 1
@@ -88,3 +89,15 @@ def test_no_words():
 def test_unknown_kind():
     with pytest.raises(ValueError, match=r"kind must be one of \('rnn', 'max'\), not 'cnn'"):
         CharacterEncoder(9, 4, hidden_size=4, kind="cnn", padding_idx=1)
+
+
+@pytest.mark.parametrize("multiplier", [None, 0])
+def test_unique_rows(multiplier, monkeypatch):
+    """Also where different rows have the same number."""
+    if multiplier is not None:
+        monkeypatch.setattr(module, "MULTIPLIER", multiplier)
+    torch.manual_seed(1)
+    rows = torch.randint(0, 3, (500, 6))
+    unique, inverse = module.unique_rows(rows)
+    assert torch.equal(unique[inverse], rows)
+    assert sorted(unique.tolist()) == torch.unique(rows, dim=0).tolist()

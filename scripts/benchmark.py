@@ -173,6 +173,14 @@ def parse() -> argparse.Namespace:
         measure.add_argument("--subset", default="test", help="of the data (default: test)")
         if name == "generate":
             measure.add_argument("--rows", nargs="+", metavar="NAME", help="only these rows")
+            measure.add_argument(
+                "--threads",
+                type=positive,
+                nargs="+",
+                default=[],
+                metavar="N",
+                help="run each row with each of these numbers of threads; the fastest counts",
+            )
     measure = measures.add_parser("newton")
     measure.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     measure.add_argument(
@@ -325,7 +333,13 @@ def measure_training(args: argparse.Namespace) -> tuple:
 def measure_generation(args: argparse.Namespace) -> tuple:
     chosen = generation_speed.candidates(args.models, args.rows)
     speeds = generation_speed.measure(
-        args.data, USER_DIR, chosen, args.batch_sizes, args.rounds or 3, args.subset
+        args.data,
+        USER_DIR,
+        chosen,
+        args.batch_sizes,
+        args.rounds or 3,
+        args.subset,
+        args.threads,
     )
     return generation_speed.format_table(speeds), speeds
 

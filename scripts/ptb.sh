@@ -16,7 +16,6 @@
 # and resumes an interrupted training run.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-source "$ROOT/scripts/recipes.sh"
 source "$ROOT/scripts/language_models.sh"
 need_environment
 

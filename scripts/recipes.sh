@@ -1,21 +1,14 @@
 # Sourced by multi30k.sh, tatoeba.sh, ablations.sh and choose_recipe.sh: the training recipe of each
-# model (and by the scripts of language models, for BFLOAT16). All models are trained on the same data
-# for the same number of updates. A quarter of the updates, at most 2000, are warm-up. All models use the
-# faster loss and optimiser. On a CPU, all except the tiny transformer, which is slower in bfloat16, are
-# trained in bfloat16.
+# model. All models are trained on the same data for the same number of updates. A quarter of the updates,
+# at most 2000, are warm-up. All models use the faster loss and optimiser. On a CPU, all except the tiny
+# transformer, which is slower in bfloat16, are trained in bfloat16.
 
 # The first four have about the same number of parameters. lstm_256 is twice as wide as lstm, and has three
 # times as many.
 MODELS="lrn transformer_lrn transformer lstm lstm_256 lrn_512 transformer_512 lstm_512"
 
-# The faster loss and optimiser, and bfloat16 if the processor supports it. Training on a GPU is in
-# float32: transformer_lrn in bfloat16 almost came to a halt on one.
+# The faster loss and optimiser.
 FAST="--optimizer torch_adam --criterion fused_label_smoothed_cross_entropy"
-BFLOAT16=
-if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null &&
-  ! nvidia-smi --list-gpus >/dev/null 2>&1; then
-  BFLOAT16="--autocast bfloat16"
-fi
 
 # Prints the fairseq-train options of a model. The recipe "equal" is R-Drop and a cooldown for every
 # model; those that are 512 wide have the cooldown alone. R-Drop runs each batch through the model twice,

@@ -39,8 +39,8 @@ further="--vectors --evaluate" evaluate=
 parse_labelled squad 24000 json "$@"
 [ -z "$evaluate" ] || [ -s "$evaluate" ] || fail "$evaluate is missing or empty"
 echo "squad: prepare"
-prepare_labelled json --kind spans --lowercase
-train_labelled "$(labelled_recipe squad)" f1
+prepare_labelled json --kind spans --lowercase --threshold 5
+train_labelled "$(labelled_recipe squad) $BFLOAT16" f1
 if [ -n "$evaluate" ]; then
   score_answers "$evaluate" "$evaluate" "answers-evaluate-$(basename "$evaluate" .json)"
 else

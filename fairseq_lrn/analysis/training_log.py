@@ -11,7 +11,7 @@ from fairseq_lrn.errors import InputError, cannot_read
 DONE = re.compile(r"done training in ([\d.]+) seconds")
 GENERATE = re.compile(r"Generate .*BLEU4 = ([\d.]+)")
 CHRF = re.compile(r"chrF2\S* = ([\d.]+)")
-PERPLEXITY = re.compile(r"Perplexity: ([\d.]+)")
+PERPLEXITY = re.compile(r"Perplexity: ([\d.]+|inf|nan)")
 PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
 VALID = re.compile(r"epoch (\d+) \| valid on '(?P<subset>[^']+)' subset \| (?P<values>.+)")
 # A mean over the updates since the last such line, or over the epoch.

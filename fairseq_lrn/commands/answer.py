@@ -100,9 +100,9 @@ def answer_squad(reader: Reader, args: argparse.Namespace) -> None:
     """Answer the questions of a file in the format of SQuAD, and print the scores."""
     spans = read_spans(args.files[0], needs_answers=False)
     contexts = [spans.contexts[owner] for owner in spans.owners]
-    found = reader(spans.questions, contexts, **options_of(args))
-    predictions = {name: answer.text for name, answer in zip(spans.ids, found)}
-    with output_file(args.output) as file:
+    with output_file(args.output) as file:  # it fails before the work is done
+        found = reader(spans.questions, contexts, **options_of(args))
+        predictions = {name: answer.text for name, answer in zip(spans.ids, found)}
         print(json.dumps(predictions, ensure_ascii=False), file=file)
     if all(spans.answers):
         scores = score(predictions, spans)

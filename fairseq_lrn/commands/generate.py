@@ -2,8 +2,9 @@
 
 With --prompt, writes a continuation of --length tokens as they are made; </s> becomes a line break.
 Otherwise each line of the files or of standard input is the beginning of a line, and its end is
-written: one line for each line, of at most --length tokens. Line n of a run with --seed S has the
-seed S + n - 1.
+written: one line for each line, of at most --length tokens. The output begins with a space where a
+new word follows the prompt, so that both can be joined. Line n of a run with --seed S has the seed
+S + n - 1.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from typing import IO, Any, Dict
 
 from fairseq_lrn.commands.model_arguments import add_data_and_device
 from fairseq_lrn.commands.streams import output_file, read_lines
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.language_model import LanguageModel, load_language_model
 
 HELP = "continue text with a language model"
@@ -55,6 +57,8 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         InputError: an option has an invalid value, or the model or the input cannot be used.
     """
+    if args.prompt is not None and args.files:
+        raise InputError("--prompt has no effect with files of beginnings: give one of them")
     model = load_language_model(args.model, data=args.data, device=args.device)
     with output_file(None) as file:
         if args.prompt is not None:
@@ -67,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
 
 def write_continuation(model: LanguageModel, args: argparse.Namespace, file: IO[str]) -> None:
     """Write the text after the prompt, as it grows."""
-    is_first = True  # in its line
+    is_first = not model.text.ends_in_a_word(args.prompt)
     for token in model.generate_tokens(args.prompt, seed=args.seed, **sampling(args)):
         ends = token == model.dictionary.eos()
         piece = "\n" if ends else model.text.piece(model.dictionary[token], is_first)
@@ -91,7 +95,7 @@ def end_of_line(model: LanguageModel, line: str, args: argparse.Namespace, numbe
         if token == model.dictionary.eos():
             break
         tokens.append(token)
-    return model.text_of(tokens)
+    return model.text_of(tokens, line)
 
 
 def sampling(args: argparse.Namespace) -> Dict[str, Any]:

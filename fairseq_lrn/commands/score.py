@@ -30,7 +30,6 @@ import logging
 import math
 import subprocess
 import sys
-from pathlib import Path
 from typing import Iterator, List
 
 from fairseq_lrn.commands.model_arguments import MODEL_HELP, add_loading_arguments, load_model
@@ -212,6 +211,7 @@ def line_scores(args: argparse.Namespace) -> Iterator[float]:
         if getattr(args, name) is not None:
             option = name.replace("_", "-")
             raise InputError(f"--{option} has no effect with a language model: leave it out")
+    training_text = args.dynamic_evaluation and list(text_lines(args.dynamic_evaluation))
     model = load_language_model(args.model, data=args.data, device=args.device)
     remaining = (line for line in arriving_lines([args.translations]) if line is not None)
     lines: List[str] = []
@@ -236,7 +236,7 @@ def line_scores(args: argparse.Namespace) -> Iterator[float]:
     if args.dynamic_evaluation is not None:
         options = {name: getattr(args, f"dynamic_{name}") for name in DYNAMIC_OPTIONS}
         given = {name: value for name, value in options.items() if value is not None}
-        found = model.dynamic_perplexity(lines, Path(args.dynamic_evaluation), **given)
+        found = model.dynamic_perplexity(lines, training_text, **given)
         logger.info("dynamic evaluation: perplexity %.2f", found)
 
 

@@ -76,6 +76,12 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
 
     def forward(self, model, sample, reduce=True):
         """Loss, sample size, logging output: see :class:`fairseq.criterions.FairseqCriterion`."""
+        decoder = getattr(unwrapped(model), "decoder", None)
+        if not hasattr(decoder, "has_plain_output_layer"):
+            raise ValueError(
+                "--criterion language_model_cross_entropy is for --arch lrn_lm only: for other "
+                "language models, give --criterion cross_entropy"
+            )
         with training_precision(self.autocast, model, sample["target"].device):
             features, extra = model(**sample["net_input"], features_only=True)  # B x T x C
             nll = self._nll(model, features, extra, sample, reduce)
@@ -95,11 +101,6 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
     def _nll(self, model, features: Tensor, extra: Dict[str, Any], sample, reduce: bool) -> Tensor:
         """The negative log-likelihood in nats: a sum, or ``B*T`` if not *reduce*."""
         decoder = unwrapped(model).decoder
-        if not hasattr(decoder, "has_plain_output_layer"):
-            raise ValueError(
-                "--criterion language_model_cross_entropy is for --arch lrn_lm only: for other "
-                "language models, give --criterion cross_entropy"
-            )
         target = unwrapped(model).get_targets(sample, None)  # B x T
         if reduce and decoder.adaptive_softmax is not None:
             return decoder.adaptive_softmax.nll(features, target, self.padding_idx)

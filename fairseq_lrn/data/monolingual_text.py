@@ -58,8 +58,18 @@ class MonolingualText:
         text = token.replace(SENTENCEPIECE_SPACE, " ")
         return text.lstrip() if is_first else text
 
-    def text(self, tokens: Sequence[str]) -> str:
-        """Raw text of tokens, which may begin inside of a word."""
-        if self.bpe is None:
-            return " ".join(tokens)
-        return "".join(tokens).replace(SENTENCEPIECE_SPACE, " ").strip()
+    def text(self, tokens: Sequence[str], before: str = "") -> str:
+        """Raw text of the tokens of a line, which may begin inside of a word.
+
+        Args:
+            tokens: the tokens.
+            before: raw text of the line before them. The result can be appended to it.
+        """
+        is_first = not self.ends_in_a_word(before)
+        pieces = (self.piece(token, is_first and n == 0) for n, token in enumerate(tokens))
+        return "".join(pieces)
+
+    @staticmethod
+    def ends_in_a_word(text: str) -> bool:
+        """Whether a space parts the text from a word that follows it."""
+        return text != "" and not text[-1].isspace()

@@ -227,7 +227,12 @@ class Fusion:
         features, _, self.states = decoder.read(tokens.reshape(1, -1), self.states, self.step)
         logits = decoder.output_layer(features.transpose(0, 1))  # 1 x W*B x C to W*B x 1 x C
         log_p = self.model.get_normalized_probs((logits, {}), log_probs=True)
-        return self.weight * log_p[:, 0].float()
+        scores = self.weight * log_p[:, 0].float()
+        # What never occurs in a text is barred, also if the weight is negative.
+        start, end = decoder.classes
+        scores[:, :start] = -math.inf
+        scores[:, end:] = -math.inf
+        return scores
 
     def select(self, rows: Tensor) -> None:
         """Keep only the hypotheses *rows*, ``W'*B'``, in their given order."""

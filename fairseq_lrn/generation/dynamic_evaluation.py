@@ -107,7 +107,7 @@ def gradient_scales(
     if length < options.segment:
         raise InputError(
             f"the training text has {len(text)} tokens, which are too few for {options.columns} "
-            f"columns of {options.segment}: give a longer text, or fewer columns"
+            f"columns of {options.segment}: give a longer text, or in Python fewer columns"
         )
     columns = text[: length * options.columns].view(options.columns, length).t()  # T x B
     squares = [torch.zeros_like(parameter) for parameter in parameters]

@@ -142,14 +142,13 @@ class LanguageModel:
             seed: of the choices; None: other choices in each call.
 
         Returns:
-            the continuation; ``</s>`` is a line break.
+            the continuation, which can be appended to the prompt; ``</s>`` is a line break.
 
         Raises:
             InputError: a number is out of range, or the prompt is not valid text.
         """
-        return self.text_of(
-            list(self.generate_tokens(prompt, length, temperature, top_k, top_p, seed))
-        )
+        tokens = list(self.generate_tokens(prompt, length, temperature, top_k, top_p, seed))
+        return self.text_of(tokens, prompt)
 
     @torch.no_grad()
     def generate_tokens(
@@ -163,7 +162,7 @@ class LanguageModel:
     ) -> Iterator[int]:
         """The tokens of :meth:`generate`, one by one."""
         length = count("length", length)
-        check_sampling(temperature, top_k, top_p, len(self.dictionary))
+        check_sampling(temperature, top_k, top_p, seed, len(self.dictionary))
         generator = torch.Generator(device="cpu")
         generator.seed() if seed is None else generator.manual_seed(seed)
         tokens = [self.dictionary.eos(), *self._prompt(prompt)]
@@ -181,15 +180,16 @@ class LanguageModel:
         """The number of tokens of a line, ``</s>`` included."""
         return len(self._encode(line, "the line"))
 
-    def text_of(self, tokens: Sequence[int]) -> str:
-        """Raw text of tokens; ``</s>`` is a line break."""
+    def text_of(self, tokens: Sequence[int], before: str = "") -> str:
+        """Raw text of tokens, after the text *before*; ``</s>`` is a line break."""
         lines: List[List[str]] = [[]]
         for token in tokens:
             if token == self.dictionary.eos():
                 lines.append([])
             else:
                 lines[-1].append(self.dictionary[token])
-        return "\n".join(map(self.text.text, lines))
+        first, *others = lines
+        return "\n".join([self.text.text(first, before), *map(self.text.text, others)])
 
     def _encode(self, line: str, name: str) -> Tensor:
         """The tokens of a line and ``</s>``."""
@@ -267,11 +267,13 @@ def lines_in(text: Text) -> Iterable[str]:
     return text_lines(os.fspath(text)) if isinstance(text, os.PathLike) else items(text)
 
 
-def check_sampling(temperature: float, top_k: int, top_p: float, num_tokens: int) -> None:
+def check_sampling(
+    temperature: float, top_k: int, top_p: float, seed: Optional[int], num_tokens: int
+) -> None:
     """Refuse numbers that are out of range.
 
     Args:
-        temperature, top_k, top_p: see :meth:`LanguageModel.generate`.
+        temperature, top_k, top_p, seed: see :meth:`LanguageModel.generate`.
         num_tokens: size of the dictionary.
 
     Raises:
@@ -279,12 +281,14 @@ def check_sampling(temperature: float, top_k: int, top_p: float, num_tokens: int
     """
     if not (temperature >= 0.0 and math.isfinite(temperature)):
         raise InputError(f"temperature must be a number of at least 0, not {temperature}")
-    if not (isinstance(top_k, int) and 0 <= top_k <= num_tokens):
+    if not 0 <= count("top_k", top_k, 0) <= num_tokens:
         raise InputError(
             f"top_k must be from 0 to {num_tokens}, the dictionary's size, not {top_k}"
         )
     if not 0.0 < top_p <= 1.0:
         raise InputError(f"top_p must be above 0 and at most 1, not {top_p}")
+    if seed is not None and not count("seed", seed, 0) < 2**64:
+        raise InputError(f"seed must be below 2^64, not {seed}")
 
 
 def choose(
@@ -299,7 +303,8 @@ def choose(
     """
     if temperature == 0.0:
         return int(log_p.argmax())
-    p = torch.softmax(log_p.double() / temperature, 0)
+    log_p = log_p.double()
+    p = torch.softmax((log_p - log_p.max()) / temperature, 0)
     if top_k > 0 or top_p < 1.0:
         p, order = p.sort(descending=True, stable=True)
         if top_k > 0:

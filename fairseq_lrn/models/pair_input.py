@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fairseq_lrn.models.word_input import WordInput, WordInputConfig, windows
+from fairseq_lrn.modules.characters import row_keys
 from fairseq_lrn.modules.layers import xavier_linear
 from fairseq_lrn.modules.linear import Linear
 
@@ -87,21 +88,34 @@ class PairInput(WordInput):
         parts: Tuple[List[Tensor], List[Tensor]] = ([x], [y])
         if self.alignment is not None:
             keys = [torch.relu(self.alignment(words)).transpose(0, 1) for words in (x, y)]
-            scores = keys[0] @ keys[1].transpose(1, 2)  # B x T x C, B x C x S to B x T x S
+            # Not in bfloat16, whose steps are large where the largest scores are.
+            with torch.autocast(x.device.type, enabled=False):
+                # B x T x C, B x C x S to B x T x S
+                scores = keys[0].float() @ keys[1].float().transpose(1, 2)
             parts[0].append(self._aligned(scores, tokens, other, y))
             parts[1].append(self._aligned(scores.transpose(1, 2), other, tokens, x))
             if self.align_product:
                 for part in parts:
                     part.append(part[0] * part[1])
         if self.match_feature:
-            ignored = (self.padding_idx, self.unknown)
-            for side, pair in enumerate(((tokens, other), (other, tokens))):
-                match = match_feature(*pair, ignored).t()  # B x T to T x B
-                parts[side].append(match.unsqueeze(-1).to(x.dtype))
+            forms = self._forms(tokens, characters), self._forms(other, other_characters)
+            for part, match in zip(parts, match_features(*forms, self.padding_idx)):
+                part.append(match.t().unsqueeze(-1).to(x.dtype))  # B x T to T x B x 1
         x, y = (torch.cat(part, dim=-1) for part in parts)
         if self.window > 1:
             x, y = windows(x, self.window), windows(y, self.window)
         return x, y
+
+    def _forms(self, tokens: Tensor, characters: Optional[Tensor]) -> Tensor:
+        """Numbers that equal words share, ``B x T``; those of unknown words are negative.
+
+        Unknown words are told apart by their characters. Without characters they match nothing.
+        """
+        is_unknown = tokens.eq(self.unknown)
+        if not self.reads_characters or characters is None:
+            return tokens.masked_fill(is_unknown, self.padding_idx)
+        keys = row_keys(characters.masked_fill(characters.eq(self.characters.padding_idx), 0))
+        return torch.where(is_unknown, keys | torch.iinfo(keys.dtype).min, tokens)
 
     def _aligned(self, scores: Tensor, tokens: Tensor, other: Tensor, words: Tensor) -> Tensor:
         """The mean ``T x B x C`` of the other text's *words* ``S x B x C`` for each token.
@@ -110,23 +124,21 @@ class PairInput(WordInput):
             scores: similarities, ``B x T x S``.
             tokens, other: ``B x T`` and ``B x S``, of which the padding is read.
         """
-        weights = scores.float().masked_fill(other.eq(self.padding_idx).unsqueeze(1), -1e9)
+        weights = scores.masked_fill(other.eq(self.padding_idx).unsqueeze(1), -1e9)
         weights = weights.softmax(-1).masked_fill(tokens.eq(self.padding_idx).unsqueeze(2), 0.0)
         return (weights.to(words.dtype) @ words.transpose(0, 1)).transpose(0, 1)  # to T x B x C
 
 
-def match_feature(tokens: Tensor, other: Tensor, ignored: Tuple[int, ...]) -> Tensor:
-    """Whether each word of a text occurs in another text (Chen et al., 2017, "exact match").
+def match_features(tokens: Tensor, other: Tensor, padding_idx: int) -> Tuple[Tensor, Tensor]:
+    """Whether each word of two texts occurs in the other text (Chen et al., 2017, "exact match").
 
     Args:
-        tokens: words of the text, ``B x T``.
-        other: words of the other text, ``B x S``.
-        ignored: words that match nothing: padding and unknown words.
+        tokens, other: words of the texts, ``B x T`` and ``B x S``.
+        padding_idx: a number that matches nothing.
 
     Returns:
-        ``B x T``, true at words that occur.
+        ``B x T`` and ``B x S``, true at words that occur.
     """
-    occurs = (tokens.unsqueeze(2) == other.unsqueeze(1)).any(-1)  # B x T x S to B x T
-    for word in ignored:
-        occurs = occurs & tokens.ne(word)
-    return occurs
+    is_match = tokens.unsqueeze(2) == other.unsqueeze(1)  # B x T x S
+    is_match &= tokens.ne(padding_idx).unsqueeze(2)
+    return is_match.any(2), is_match.any(1)

@@ -60,6 +60,13 @@ class WordInputConfig(FairseqDataclass):
     freeze_word_vectors: bool = field(
         default=False, metadata={"help": "do not train the pre-trained vectors"}
     )
+    tuned_word_vectors: int = field(
+        default=0,
+        metadata={
+            "help": "with --freeze-word-vectors: train the vectors of so many words all the same, "
+            "the most frequent ones"
+        },
+    )
     word_dropout: float = field(
         default=0.0, metadata={"help": "probability of replacing a word by the unknown word"}
     )
@@ -139,6 +146,15 @@ class WordInputConfig(FairseqDataclass):
         if self.freeze_word_vectors and self.word_vectors is None:
             raise ValueError(
                 "--freeze-word-vectors needs --word-vectors FILE, the vectors that stay as they are"
+            )
+        if self.tuned_word_vectors < 0:
+            raise ValueError(
+                f"--tuned-word-vectors must be at least 0, not {self.tuned_word_vectors}"
+            )
+        if self.tuned_word_vectors > 0 and not self.freeze_word_vectors:
+            raise ValueError(
+                "--tuned-word-vectors has no effect without --freeze-word-vectors, because then all "
+                "vectors are trained: give both or none"
             )
 
     def recurrence_options(self) -> Dict[str, Any]:
@@ -230,6 +246,9 @@ class WordInput(nn.Module):
 def build_word_embedding(cfg: WordInputConfig, dictionary: Any) -> WordEmbedding:
     """The embedding of words, with the vectors of ``--word-vectors`` where there are any.
 
+    Source: Chen et al. (2017), "Reading Wikipedia to answer open-domain questions", section 3.2, for
+    training the most frequent words only.
+
     Raises:
         InputError: the file cannot be read, its vectors have another width, or it has no word of
             the dictionary.
@@ -256,6 +275,8 @@ def build_word_embedding(cfg: WordInputConfig, dictionary: Any) -> WordEmbedding
         has_vector=has_vector,
         vectors=torch.from_numpy(vectors)[order],
         freeze=cfg.freeze_word_vectors,
+        # Dictionaries are sorted by frequency.
+        first_fixed=dictionary.nspecial + cfg.tuned_word_vectors,
     )
 
 

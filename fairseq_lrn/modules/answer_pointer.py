@@ -74,7 +74,10 @@ class AnswerPointer(nn.Module):
         return first, self._scores(hidden, output[0] * kept, padding_mask)
 
     def _scores(self, hidden: Tensor, state: Tensor, padding_mask: Tensor) -> Tensor:
-        scores = self.score(torch.tanh(hidden + self.state_map(state))).squeeze(-1)  # T x B
+        hidden = torch.tanh(hidden + self.state_map(state))
+        # Not in bfloat16, whose steps are large where the largest scores are.
+        with torch.autocast(hidden.device.type, enabled=False):
+            scores = self.score(hidden.to(self.score.weight.dtype)).squeeze(-1)  # T x B
         return scores.float().masked_fill(padding_mask, MASKED).t()  # T x B to B x T
 
 

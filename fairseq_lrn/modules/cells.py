@@ -321,12 +321,16 @@ class LSTMCell(Cell):
         if padding_mask is None or not bool(padding_mask.any()):
             output, h, c = torch.lstm(
                 x, [h.contiguous(), c.contiguous()], self._torch_weights(), True, 1, 0.0,
-                self.training, False, False,
+                self._is_trained(), False, False,
             )  # fmt: skip
         else:
             output, h, c = self._forward_padded(x, h, c, padding_mask)
         state = torch.cat([h, c], dim=-1)[0]  # 1 x B x 2H to B x 2H
         return output.flip(0) if reverse else output, state
+
+    def _is_trained(self) -> bool:
+        """Whether there may be a backward pass; on a GPU, torch's LSTM has to know."""
+        return self.training or torch.is_grad_enabled()
 
     def _forward_padded(
         self, x: Tensor, h: Tensor, c: Tensor, padding_mask: Tensor
@@ -353,7 +357,15 @@ class LSTMCell(Cell):
         )
         states = [s.index_select(1, permutation) for s in (h, c)]
         packed, h_n, c_n = torch.lstm(
-            data, batch_sizes, states, self._torch_weights(), True, 1, 0.0, self.training, False
+            data,
+            batch_sizes,
+            states,
+            self._torch_weights(),
+            True,
+            1,
+            0.0,
+            self._is_trained(),
+            False,
         )
         output, _ = torch._pad_packed_sequence(packed, batch_sizes, False, 0.0, x.size(0))
         inverse = permutation.argsort()

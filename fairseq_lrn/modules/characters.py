@@ -105,13 +105,24 @@ def unique_rows(rows: Tensor) -> Tuple[Tensor, Tensor]:
     Returns:
         ``V x L``, and ``W``.
     """
-    powers = [pow(MULTIPLIER, place + 1, 2**64) for place in range(rows.size(1))]
-    signed = [power - 2**64 if power >= 2**63 else power for power in powers]
-    keys = (rows * torch.tensor(signed, device=rows.device)).sum(1)
-    unique_keys, inverse = torch.unique(keys, return_inverse=True)
+    unique_keys, inverse = torch.unique(row_keys(rows), return_inverse=True)
     places = torch.arange(len(rows), device=rows.device)
     row_of_key = torch.empty_like(unique_keys).scatter_(0, inverse, places)  # any of equal rows
     unique = rows[row_of_key]
     if not torch.equal(unique[inverse], rows):  # two rows with the same number
         return torch.unique(rows, dim=0, return_inverse=True)
     return unique, inverse
+
+
+def row_keys(rows: Tensor) -> Tensor:
+    """A number of 64 bits for each row; equal rows have the same one, and others hardly ever.
+
+    Args:
+        rows: whole numbers, ``... x L``. Zeros at the end of a row do not change its number.
+
+    Returns:
+        ``...``.
+    """
+    powers = [pow(MULTIPLIER, place + 1, 2**64) for place in range(rows.size(-1))]
+    signed = [power - 2**64 if power >= 2**63 else power for power in powers]
+    return (rows * torch.tensor(signed, device=rows.device)).sum(-1)

@@ -27,6 +27,7 @@ class WordEmbedding(nn.Module):
         has_vector: whether each word has a pre-trained vector, ``V``; None: none has.
         vectors: these vectors in the order of the words, ``N x D``.
         freeze: do not train them.
+        first_fixed: with *freeze*, the words before this one are trained all the same.
 
     Raises:
         ValueError: *has_vector* and *vectors* do not fit.
@@ -40,6 +41,7 @@ class WordEmbedding(nn.Module):
         has_vector: Optional[Tensor] = None,
         vectors: Optional[Tensor] = None,
         freeze: bool = False,
+        first_fixed: int = 0,
     ):
         super().__init__()
         self.num_words, self.width, self.padding_idx = num_words, width, padding_idx
@@ -56,6 +58,7 @@ class WordEmbedding(nn.Module):
         weight[has_vector] = vectors.to(weight.dtype)
         weight[padding_idx] = 0.0
         is_fixed = has_vector.clone() if freeze else torch.zeros_like(has_vector)
+        is_fixed[:first_fixed] = False
         is_fixed[padding_idx] = False
         self.register_buffer("is_fixed", is_fixed)
         self.register_buffer("fixed", weight[is_fixed])
@@ -93,9 +96,9 @@ class WordEmbedding(nn.Module):
         if is_fixed is not None and is_fixed.shape == self.is_fixed.shape:
             if self.has_vectors and not torch.equal(self.is_fixed.cpu(), is_fixed.cpu()):
                 logger.warning(
-                    "the checkpoint decides which word vectors are trained, and --word-vectors and "
-                    "--freeze-word-vectors have no effect on it: start a new training run to "
-                    "change them"
+                    "the checkpoint decides which word vectors are trained, and --word-vectors, "
+                    "--tuned-word-vectors and --freeze-word-vectors have no effect on it: start a "
+                    "new training run to change them"
                 )
             self.is_fixed.copy_(is_fixed)
             number = int(is_fixed.sum())

@@ -76,6 +76,11 @@ class AveragedSGD(FairseqOptimizer):
         """Put the average into the parameters, until the next update is prepared."""
         self._optimizer.begin_evaluation()
 
+    def load_state_dict(self, state_dict, optimizer_overrides=None) -> None:
+        """As in fairseq. With ``--nonmonotone-interval 0``, averaging begins now."""
+        super().load_state_dict(state_dict, optimizer_overrides)
+        self._optimizer.start_averaging(self.cfg.nonmonotone_interval == 0)
+
     def zero_grad(self) -> None:
         """Prepare an update: the parameters are the weights again, and have no gradients."""
         self._optimizer.end_evaluation()

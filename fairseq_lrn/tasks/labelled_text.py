@@ -136,7 +136,7 @@ class LabelledTextTask(FairseqTask):
             from omegaconf import open_dict
 
             with open_dict(cfg):
-                cfg.word_vectors, cfg.freeze_word_vectors = None, False
+                cfg.word_vectors, cfg.freeze_word_vectors, cfg.tuned_word_vectors = None, False, 0
         vectors = os.path.join(self.cfg.data, text_files.VECTORS)
         if (
             not from_checkpoint

@@ -89,14 +89,24 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
         if args.max_segment_excess < 0:
             raise InputError("--max-segment-excess must be at least 0")
         self._carried = CarriedStates()
-        self._length = args.tokens_per_sample  # of the last segment
+        self._update, self._lengths = -1, []  # of the segments of the update
+
+    def build_model(self, args, from_checkpoint=False):
+        """As in fairseq.
+
+        Raises:
+            InputError: the model carries no state.
+        """
+        model = super().build_model(args, from_checkpoint)
+        _decoder(model)
+        return model
 
     def load_dataset(self, split: str, epoch=1, combine=False, **kwargs) -> None:
         """Load a subset.
 
         Raises:
             FileNotFoundError: there is no such subset.
-            InputError: it is empty.
+            InputError: it is empty, or has tokens that are no words of the dictionary.
         """
         paths = utils.split_paths(self.args.data)
         path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
@@ -115,6 +125,12 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
                 f"{path} has token {largest}, but the dictionary has {len(self.dictionary)} "
                 "entries: it belongs to other data; prepare them together"
             )
+        for token in (self.dictionary.bos(), self.dictionary.pad()):
+            if bool((text.tokens == token).any()):
+                raise InputError(
+                    f"{path} has the symbol {self.dictionary[token]}, which a language model does "
+                    "not predict: remove it from the text, and prepare the data again"
+                )
         self.datasets[split] = text
 
     def get_batch_iterator(
@@ -131,6 +147,12 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
         **kwargs,
     ) -> EpochBatchIterator:
         """The segments of a text in their order. The arguments are those of fairseq."""
+        if not isinstance(dataset, Text):  # prompts of fairseq-interactive
+            return super().get_batch_iterator(
+                dataset, max_tokens, max_sentences, seed=seed, num_shards=num_shards,
+                shard_id=shard_id, num_workers=num_workers, epoch=epoch,
+                data_buffer_size=data_buffer_size, **kwargs,
+            )  # fmt: skip
         args = self.args
         if not dataset.is_training:
             segments = Segments(1, args.eval_tokens_per_sample)
@@ -167,22 +189,38 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
         saved, self._carried.saved = self._carried.saved, []
         if saved and sample["net_input"]["is_continued"]:
             decoder.carry_states(_own_columns(saved, tokens))
-        self._length = tokens.size(1)
+        if update_num != self._update:  # otherwise --update-freq adds its gradients
+            self._update, self._lengths = update_num, []
+        self._lengths.append(tokens.size(1))
         result = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
         self._carried.now = [_gathered(state) for state in decoder.carried_states()]
         return result
 
     def optimizer_step(self, optimizer, model, update_num):
-        """As in fairseq, with a learning rate in proportion to the length of the segment."""
+        """As in fairseq, with a learning rate in proportion to the mean length of the segments."""
         if not self.args.scale_lr_by_length:
             super().optimizer_step(optimizer, model, update_num)
             return
         lr = optimizer.get_lr()
-        optimizer.set_lr(lr * self._length / self.args.tokens_per_sample)
+        mean_length = sum(self._lengths) / len(self._lengths)
+        optimizer.set_lr(lr * mean_length / self.args.tokens_per_sample)
         try:
             super().optimizer_step(optimizer, model, update_num)
         finally:
             optimizer.set_lr(lr)
+
+    def inference_step(self, generator, models, sample, *args, **kwargs):
+        """As in fairseq, for the prompts of ``fairseq-interactive``.
+
+        Raises:
+            InputError: the sample is a segment of a text.
+        """
+        if "is_continued" in sample["net_input"]:
+            raise InputError(
+                "fairseq-generate cannot continue a text with --task stateful_language_modeling: "
+                "use fairseq-lrn generate, or give --task language_modeling"
+            )
+        return super().inference_step(generator, models, sample, *args, **kwargs)
 
     def eval_lm_dataloader(self, dataset, num_shards=1, shard_id=0, num_workers=1, **kwargs):
         """The batches of ``fairseq-eval-lm``. The arguments are those of fairseq.
@@ -246,25 +284,47 @@ class SegmentIterator(EpochBatchIterator):
         return tuple([index] for index in range(len(self.dataset)))
 
     def state_dict(self) -> Dict[str, Any]:
-        """As in fairseq, with the carried states."""
-        return {**super().state_dict(), "carried": [state.cpu() for state in self.carried.now]}
+        """As in fairseq, with the carried states and how the text is cut."""
+        return {
+            **super().state_dict(),
+            "carried": [state.cpu() for state in self.carried.now],
+            "segments": tuple(self.dataset.segments),
+        }
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """As in fairseq, with the carried states.
 
         Raises:
-            InputError: they are the states of another number of columns.
+            InputError: inside of an epoch, the text is cut in another way than before.
         """
         saved = state_dict.get("carried", [])
-        columns = self.dataset.segments.columns * self.dataset.shard[1]
-        if saved and state_dict["iterations_in_epoch"] > 0 and saved[0].size(1) != columns:
-            raise InputError(
-                f"the checkpoint has the states of {saved[0].size(1)} columns, but --batch-size "
-                f"times the number of processes is {columns}: keep their product, or start the "
-                "epoch again with --reset-dataloader"
-            )
+        if state_dict["iterations_in_epoch"] > 0:
+            self._check_place(state_dict, saved)
         self.carried.saved = saved
         super().load_state_dict(state_dict)
+
+    def _check_place(self, state_dict: Dict[str, Any], saved: List[Tensor]) -> None:
+        segments, processes = self.dataset.segments, self.dataset.shard[1]
+        remedy = "or begin with epoch 1 again (--reset-dataloader)"
+        if not saved:
+            raise InputError(
+                "the checkpoint was saved inside of an epoch of another task, so it has no state "
+                f"to go on with: resume from one that was saved at the end of an epoch, {remedy}"
+            )
+        columns = segments.columns * processes
+        if saved[0].size(1) != columns:
+            raise InputError(
+                f"the checkpoint has the states of {saved[0].size(1)} columns, but --batch-size "
+                f"times the number of processes is {columns}: keep their product, {remedy}"
+            )
+        # Checkpoints of earlier versions do not say how the text was cut.
+        before = Segments(*state_dict.get("segments", segments))
+        if before[1:] != segments[1:]:
+            raise InputError(
+                "the checkpoint was saved inside of an epoch that is cut into other segments "
+                f"({before} before, {segments} now): keep --tokens-per-sample, --vary-segments, "
+                f"--max-segment-excess and --seed, {remedy}"
+            )
 
 
 def _decoder(model: nn.Module) -> nn.Module:

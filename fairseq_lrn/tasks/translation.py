@@ -114,10 +114,13 @@ class LRNTranslationTask(TranslationTask):
         The arguments are documented in fairseq.
 
         Raises:
-            InputError: a weight is not finite, so it cannot be quantised to 8 bits.
+            InputError: a weight is not finite, so it cannot be quantised to 8 bits; or the language
+                model of ``--lm-path`` has another dictionary.
         """
         extra_gen_cls_kwargs = dict(extra_gen_cls_kwargs or {})
         path = getattr(args, "lm_path", None)
+        if path:
+            self._check_language_model(path)
         if path and "lm_model" not in extra_gen_cls_kwargs:  # only fairseq-generate loads it
             extra_gen_cls_kwargs["lm_model"] = self._language_model(path, models[0])
             extra_gen_cls_kwargs["lm_weight"] = args.lm_weight
@@ -146,17 +149,10 @@ class LRNTranslationTask(TranslationTask):
         """The language model of ``--lm-path``, on the device of *model*.
 
         Raises:
-            InputError: it cannot be read; or its dictionary, if there is one beside the checkpoint,
-                is not the target dictionary.
+            InputError: it cannot be read.
         """
         if path not in self._language_models:
             checkpoints.load(path)  # raises clearer errors than fairseq
-            beside = os.path.join(os.path.dirname(path), "dict.txt")  # of prepare-lm's data
-            if os.path.isfile(beside) and Dictionary.load(beside) != self.tgt_dict:
-                raise InputError(
-                    f"the dictionary of the language model {path} is not the target dictionary: "
-                    "train it on data with the dictionary of the translation data"
-                )
             with tempfile.TemporaryDirectory() as directory:
                 self.tgt_dict.save(os.path.join(directory, "dict.txt"))
                 (found,), _ = checkpoint_utils.load_model_ensemble(
@@ -164,6 +160,15 @@ class LRNTranslationTask(TranslationTask):
                 )
             self._language_models[path] = found.eval()
         return self._language_models[path].to(next(model.parameters()).device)
+
+    def _check_language_model(self, path: str) -> None:
+        """Refuse a language model beside whose checkpoint there is another dictionary."""
+        beside = os.path.join(os.path.dirname(path), "dict.txt")  # of prepare-lm's data
+        if os.path.isfile(beside) and Dictionary.load(beside) != self.tgt_dict:
+            raise InputError(
+                f"the dictionary of the language model {path} is not the target dictionary: "
+                "train it on data with the dictionary of the translation data"
+            )
 
     def _inference_with_bleu(self, generator, sample, model):
         """BLEU of the translations of a batch; fairseq's ``valid_step`` adds up its counts."""

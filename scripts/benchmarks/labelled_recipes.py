@@ -23,7 +23,8 @@ RECIPES: Dict[str, str] = {
     "--word-dropout 0.05 --character-embed-dim 30 --character-hidden-size 50 "
     "--batch-size 32 --lr 0.003 --lr-scheduler cosine --warmup-updates 200 --clip-norm 5",
     "squad": "--task span_prediction --criterion span_prediction --arch lrn_reader "
-    "--freeze-word-vectors --match-feature --align-words --input-window 3 --hidden-size 96 "
+    "--freeze-word-vectors --tuned-word-vectors 1000 --match-feature --align-words "
+    "--input-window 3 --hidden-size 96 --update-epoch-batch-itr True "
     "--attention-size 64 --character-embed-dim 16 --character-hidden-size 32 --locked-dropout "
     "--input-dropout 0.15 --dropout 0.15 --max-context-words 400 --batch-size 32 --lr 0.002 "
     "--lr-scheduler cosine --warmup-updates 500 --clip-norm 5",

@@ -137,6 +137,9 @@ def test_results_of_language_models(tmp_path):
         "| lrn-1 | 5.93 | 100 | 128.50 | 120.25 |  |",
         "| lstm_lm-1 | 5.93 | 100 | 128.50 |  |  |",
     ]
+    (tmp_path / "lrn-1" / "eval-test.log").write_text("Perplexity: inf\n")
+    (diverged,) = training_log.results([str(tmp_path / "lrn-1")])
+    assert training_log.results_table([diverged]).splitlines()[2].endswith("| 128.50 | inf |  |")
     translation = training_log.Result("lrn-2", 300, 3.5, 2.5, 41.5, None, 61.5)
     both = training_log.results_table([*found, translation]).split("\n\n")
     assert ["BLEU" in both[0], "ppl" in both[1]] == [True, True]

@@ -41,7 +41,16 @@ def test_standard_input(run, lm_checkpoints, monkeypatch, tmp_path):
     assert text.count("\n") == 2
 
 
+def test_prompt_and_output_can_be_joined(run, lm_checkpoints):
+    options = "--length", "3", "--temperature", "0", "--device", "cpu"
+    for prompt, beginning in (("a b", " "), ("a ", ""), ("", "")):
+        text = run("generate", lm_checkpoints, "--prompt", prompt, *options)
+        assert text[: len(text) - len(text.lstrip(" "))] == beginning
+
+
 def test_refused(refuse, lm_checkpoints):
+    message = refuse("generate", lm_checkpoints, "beginnings.txt", "--prompt", "a")
+    assert "--prompt has no effect with files of beginnings: give one of them" in message
     message = refuse("generate", lm_checkpoints, "--prompt", "a", "--top-p", "2")
     assert message.endswith("error: top_p must be above 0 and at most 1, not 2.0\n")
     assert "has no averaged.pt" in refuse("generate", lm_checkpoints.parent, "--prompt", "a")

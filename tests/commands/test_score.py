@@ -213,6 +213,10 @@ def test_dynamic_evaluation(lm_checkpoints, tmp_path, capfd):
     expected = model.dynamic_perplexity(path, train, lr=0.1)
     assert f"{expected:.2f}" != f"{model.perplexity(path):.2f}"
     assert f"dynamic evaluation: perplexity {expected:.2f}" in capfd.readouterr().err
+    with pytest.raises(SystemExit):  # before anything is scored
+        main([*command, "--dynamic-evaluation", str(tmp_path / "no.txt"), str(path)])
+    printed = capfd.readouterr()
+    assert "cannot read" in printed.err and printed.out == ""
 
 
 def test_language_model_reads_standard_input(lm_checkpoints, tmp_path, capfd, monkeypatch):

@@ -173,6 +173,6 @@ def test_other_models(task, sample):
     criterion = LanguageModelCrossEntropy(task, False)
     other = build(task, **KINDS[next(iter(KINDS))])
     other.decoder.__class__ = type("OtherDecoder", (torch.nn.Module,), {})
-    other.forward = lambda *args, **kwargs: (torch.zeros(1), {})
+    other.forward = lambda src_tokens, **kwargs: (torch.zeros(1), {})  # as that of lstm_lm
     with pytest.raises(ValueError, match="is for --arch lrn_lm only: .* --criterion cross_entropy"):
         criterion(other, sample)

@@ -18,6 +18,7 @@ def test_words(directory):
     text = MonolingualText(str(directory))
     assert text.tokens("  The   Cat ") == ["the", "cat"] and text.tokens("") == []
     assert text.text(["the", "cat"]) == "the cat"
+    assert text.text(["cat"], before="the") == " cat" and text.text(["cat"], before="a\t") == "cat"
     assert text.piece("the", True) + text.piece("cat", False) == "the cat"
 
 

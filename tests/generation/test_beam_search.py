@@ -415,6 +415,19 @@ def test_shallow_fusion(builders, task, batch, backend, name, fusion):
     )
 
 
+def test_a_negative_weight_of_a_language_model(build, task, batch):
+    """What the language model never predicts is barred all the same."""
+    model = livelier(build())
+    model.decoder.need_attn = False
+    options = {"beam_size": 4, "max_len_b": 15, "lm_model": language_model(task)}
+    generator = RecurrentSequenceGenerator(
+        [model], task.target_dictionary, lm_weight=-0.3, **options
+    )
+    found = generator.generate([model], sample_of(batch(LENGTHS)))
+    tokens = torch.cat([hypothesis["tokens"] for hypothesis in sum(found, [])])
+    assert int(tokens.min()) > task.target_dictionary.pad()
+
+
 def test_a_language_model_without_a_state_of_constant_size(build, task):
     lm = SimpleNamespace(decoder=object(), eval=lambda: None)
     generator = RecurrentSequenceGenerator([build()], task.target_dictionary, lm_model=lm)

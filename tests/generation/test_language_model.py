@@ -113,7 +113,7 @@ def test_most_probable_tokens(model):
             log_p = model.model.get_normalized_probs(model.model(torch.tensor([tokens])), True)
         tokens.append(int(log_p[0, -1].argmax()))
     found = model.generate("w3 w4", length=8, temperature=0)
-    assert found == model.text_of(tokens[3:])
+    assert found == model.text_of(tokens[3:], "w3 w4") == " " + model.text_of(tokens[3:])
 
 
 def test_seeds(model):
@@ -154,6 +154,7 @@ def test_choice():
     assert shares(top_p=0.5) == [0, 1, 0, 0]
     assert shares(top_k=3, top_p=0.6) == near(0, 2 / 3, 0, 1 / 3)
     assert shares(temperature=0.0) == shares(temperature=0.02) == [0, 1, 0, 0]
+    assert shares(temperature=1e-310) == [0, 1, 0, 0]
     assert shares(temperature=1e6) == near(0.25, 0.25, 0.25, 0.25)
     squares = 0.1**2, 0.5**2, 0.15**2, 0.25**2
     assert shares(temperature=0.5) == near(*(square / sum(squares) for square in squares))
@@ -166,7 +167,9 @@ def test_choice():
         ({"temperature": -1.0}, "temperature must be a number of at least 0"),
         ({"temperature": math.nan}, "temperature must be a number of at least 0"),
         ({"top_k": 25}, "top_k must be from 0 to 24"),
-        ({"top_k": 1.5}, "top_k must be from 0 to 24"),
+        ({"top_k": 1.5}, "top_k must be a whole number of at least 0"),
+        ({"seed": 1.5}, "seed must be a whole number of at least 0"),
+        ({"seed": 2**64}, "seed must be below 2"),
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1"),
         ({"prompt": 5}, "prompt must be a string, not int"),
     ],

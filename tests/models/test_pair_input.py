@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairseq_lrn.models.pair_input import PairInput, PairInputConfig, match_feature
+from fairseq_lrn.models.pair_input import PairInput, PairInputConfig, match_features
 from fairseq_lrn.models.word_input import WordInput, windows
 from labelled_tasks import labelled_task
 
@@ -14,10 +14,28 @@ def build(kind, **options):
     return kind(cfg, labelled_task(num_inputs=2).source_dictionary, None)
 
 
-def test_match_feature():
-    tokens = torch.tensor([[5, 6, 7, 3, 1]])
-    other = torch.tensor([[7, 3, 5, 1, 1, 9]])
-    assert match_feature(tokens, other, (1, 3)).tolist() == [[True, False, True, False, False]]
+def test_match_features():
+    tokens = torch.tensor([[5, 6, 7, 1]])
+    other = torch.tensor([[7, 5, 1, 1, 9]])
+    found = match_features(tokens, other, 1)
+    assert found[0].tolist() == [[True, False, True, False]]
+    assert found[1].tolist() == [[True, True, False, False, False]]
+
+
+@pytest.mark.parametrize("encoder", ["rnn", "none"])
+def test_unknown_words_match_by_their_characters(encoder):
+    task = labelled_task(num_inputs=2)
+    cfg = PairInputConfig(word_embed_dim=6, match_feature=True, character_encoder=encoder)
+    module = PairInput(cfg, task.source_dictionary, task.character_dictionary)
+    pad, unknown = task.source_dictionary.pad(), task.source_dictionary.unk()
+    tokens = torch.tensor([[unknown, unknown, 5, pad]])
+    other = torch.tensor([[unknown, 5, 6]])
+    characters = torch.tensor([[[5, 6], [6, 5], [4, 4], [pad, pad]]])
+    other_characters = torch.tensor([[[6, 5, pad, pad], [7, 7, 7, 7], [4, 4, pad, pad]]])
+    x, y = module(tokens, other, characters, other_characters)
+    is_match = 1.0 * (encoder == "rnn")
+    assert x[:, 0, -1].tolist() == [0.0, is_match, 1.0, 0.0]
+    assert y[:, 0, -1].tolist() == [is_match, 1.0, 0.0]
 
 
 def test_words_matches_and_neighbours():

@@ -87,6 +87,18 @@ def test_word_vectors(build, task, vectors, freeze):
     assert number == (34 - 2 * freeze) * 6
 
 
+def test_frequent_words_are_tuned(build, task, vectors):
+    """The first words of the dictionary, which is sorted by frequency."""
+    dictionary = task.source_dictionary
+    first, last = sorted(("word3", "word7"), key=dictionary.index)
+    tuned = dictionary.index(first) - dictionary.nspecial + 1
+    options = {"word_vectors": vectors, "freeze_word_vectors": True}
+    is_fixed = build(**options, tuned_word_vectors=tuned).words.is_fixed
+    assert is_fixed.nonzero().tolist() == [[dictionary.index(last)]]
+    is_fixed = build(**options, tuned_word_vectors=tuned - 1).words.is_fixed
+    assert int(is_fixed.sum()) == 2
+
+
 def test_vectors_of_other_words(build, tmp_path):
     path = tmp_path / "vectors.txt"
     path.write_text("other 1 2 3 4 5 6\n")
@@ -105,6 +117,8 @@ def test_vectors_of_other_words(build, tmp_path):
         ({"word_dropout": 1.0}, "--word-dropout is a probability"),
         ({"character_encoder": "cnn"}, "--character-encoder must be one of"),
         ({"freeze_word_vectors": True}, "--freeze-word-vectors needs --word-vectors FILE"),
+        ({"tuned_word_vectors": -1}, "--tuned-word-vectors must be at least 0, not -1"),
+        ({"tuned_word_vectors": 9}, "has no effect without --freeze-word-vectors"),
         ({"cell": "gru", "activation_fn": "identity"}, "--activation-fn identity applies only to"),
     ],
 )

@@ -108,6 +108,25 @@ def test_lstm_runs_in_the_layer_of_torch_unless_normalised(
     assert len(calls) == (0 if is_normalised else 1)
 
 
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_lstm_in_evaluation_with_gradients(monkeypatch, is_padded, padding_mask):
+    """Dynamic evaluation needs them; on a GPU, torch keeps what they need if told to train."""
+    trains = []
+    torch_lstm = torch._VF.lstm
+
+    def lstm(*args):
+        trains.append(args[7 if is_padded else 6])
+        return torch_lstm(*args)
+
+    monkeypatch.setattr(torch, "lstm", lstm)
+    cell = build_cell("lstm", C, H).eval()
+    x = torch.randn(T, B, C)
+    for has_gradients in (False, True):
+        with torch.set_grad_enabled(has_gradients):
+            cell(x, cell.initial_state(x), padding_mask if is_padded else None)
+    assert trains == [False, True]
+
+
 def test_which_cells_run_in_the_scan():
     assert [name for name in CELLS if build_cell(name, C, H).runs_in_scan] == ["lrn", "olrn"]
 

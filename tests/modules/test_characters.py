@@ -101,3 +101,9 @@ def test_unique_rows(multiplier, monkeypatch):
     unique, inverse = module.unique_rows(rows)
     assert torch.equal(unique[inverse], rows)
     assert sorted(unique.tolist()) == torch.unique(rows, dim=0).tolist()
+
+
+def test_keys_of_rows():
+    row = torch.tensor([5, 7, 9])
+    longer = torch.tensor([[5, 7, 9, 0, 0], [7, 5, 9, 0, 0], [0, 5, 7, 9, 0]])
+    assert (module.row_keys(longer) == module.row_keys(row)).tolist() == [True, False, False]

@@ -30,6 +30,15 @@ def test_vectors(freeze):
     )
 
 
+def test_frequent_words_are_trained():
+    module = WordEmbedding(7, 4, PAD, HAS_VECTOR, VECTORS, freeze=True, first_fixed=6)
+    assert module.is_fixed.tolist() == [False] * 6 + [True]
+    tokens = torch.tensor([3, 5, 6])
+    assert torch.equal(module(tokens), VECTORS)  # they begin with their pre-trained vectors
+    module(tokens).sum().backward()
+    assert (module.weight.grad.sum(1) > 0).tolist() == [False, False, False, True, False, True]
+
+
 def test_fixed_vectors_are_no_parameters():
     assert [name for name, _ in build(True).named_parameters()] == ["weight"]
     assert set(build(True).state_dict()) == {"weight", "fixed", "is_fixed"}

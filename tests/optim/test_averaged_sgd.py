@@ -99,6 +99,21 @@ def test_resumes_exactly(in_evaluation):
     assert all(map(torch.equal, params, others))
 
 
+def test_averaging_may_begin_on_resume():
+    optimizer = build(parameters())
+    update(optimizer, 1)
+    params = parameters()
+    other = build(params, nonmonotone_interval=0)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    seen = []
+    for seed in (2, 3):
+        update(other, seed)
+        seen.append(copies(params))
+    other.begin_evaluation()
+    means = [torch.stack(values).mean(0) for values in zip(*seen)]
+    torch.testing.assert_close(copies(params), means)
+
+
 def test_bad_options():
     with pytest.raises(ValueError, match="--nonmonotone-interval must be at least 0"):
         build(parameters(), nonmonotone_interval=-1)

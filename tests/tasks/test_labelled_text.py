@@ -74,7 +74,7 @@ def test_vectors_that_the_model_does_not_read(task, data, caplog):
 def test_from_a_checkpoint_no_vectors_are_read(task, data):
     path = data.parent / "vectors.txt"
     path.write_text("fine " + " ".join(6 * ["1"]) + "\n")
-    options = {"word_vectors": str(path), "freeze_word_vectors": True}
+    options = {"word_vectors": str(path), "freeze_word_vectors": True, "tuned_word_vectors": 1}
     model = task.build_model(model_options(**options))
     path.unlink()
     again = task.build_model(model_options(**options), from_checkpoint=True)

@@ -1,6 +1,10 @@
 """The task stateful_language_modeling: texts, carried states, evaluation."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
+from fairseq.models.lstm_lm import LSTMLanguageModel
 from fairseq.tasks import TASK_REGISTRY
 
 from fairseq_lrn.errors import InputError
@@ -108,3 +112,75 @@ def test_empty_text(build_task, tmp_path, data):
     )
     with pytest.raises(InputError, match="is empty: prepare the data again"):
         build_task(data=str(tmp_path / "bin")).load_dataset("valid")
+
+
+@pytest.mark.parametrize("word", ["<s>", "<pad>"])
+def test_symbols_that_are_never_predicted(build_task, tmp_path, data, word):
+    (tmp_path / "valid.txt").write_text(f"a b\nc {word}\n")
+    preprocess(
+        *("--srcdict", data / "dict.txt", "--validpref", tmp_path / "valid.txt"),
+        *("--destdir", tmp_path / "bin"),
+    )
+    with pytest.raises(InputError, match=f"has the symbol {word}, which a language model does not"):
+        build_task(data=str(tmp_path / "bin")).load_dataset("valid")
+
+
+def test_models_without_a_state(build_task, monkeypatch):
+    task = build_task()
+    build = "fairseq.tasks.language_modeling.LanguageModelingTask.build_model"
+    monkeypatch.setattr(build, lambda *_: LSTMLanguageModel(torch.nn.Module()))
+    with pytest.raises(InputError, match="needs a model that carries its state, .* not LSTMLang"):
+        task.build_model(SimpleNamespace())
+
+
+def test_learning_rate_with_update_freq(build_task, monkeypatch):
+    """The gradients of several segments are added: their mean length scales the rate."""
+    parent = "fairseq.tasks.fairseq_task.FairseqTask."
+    rates = []
+    monkeypatch.setattr(parent + "train_step", lambda *_: None)
+    monkeypatch.setattr(parent + "optimizer_step", lambda self, opt, *_: rates.append(opt.lr))
+    decoder = SimpleNamespace(carry_states=None, carried_states=lambda: [])
+    model = torch.nn.Module()
+    model.decoder = decoder
+    optimizer = SimpleNamespace(lr=8.0, get_lr=lambda: optimizer.lr)
+    optimizer.set_lr = lambda lr: setattr(optimizer, "lr", lr)
+    task = build_task(scale_lr_by_length=True, tokens_per_sample=4)
+    for update, lengths in enumerate([(4, 2), (6,), (1, 2, 3)]):
+        for length in lengths:
+            net_input = {"src_tokens": torch.zeros(2, length), "is_continued": False}
+            task.train_step({"net_input": net_input}, model, None, optimizer, update)
+        task.optimizer_step(optimizer, model, update)
+    assert rates == [6.0, 12.0, 4.0] and optimizer.lr == 8.0
+
+
+def test_only_prompts_are_continued(build_task):
+    task = build_task()
+    (segment, *_) = batches(task)
+    with pytest.raises(InputError, match="use fairseq-lrn generate, or give --task language_mod"):
+        task.inference_step(None, [], segment)
+    prompts = task.build_dataset_for_inference([torch.tensor([4, 5])], [2])
+    iterator = task.get_batch_iterator(prompts, max_sentences=1).next_epoch_itr()
+    assert [batch["net_input"]["src_tokens"].tolist() for batch in iterator] == [[[2, 4, 5]]]
+
+
+def test_resuming_inside_of_an_epoch(build_task):
+    """Only if the text is cut as before."""
+
+    def iterator(**options):
+        task = build_task(**{"tokens_per_sample": 5, **options})
+        task.load_dataset("train", data_selector=None)
+        return task.get_batch_iterator(task.dataset("train"), max_sentences=2, seed=3)
+
+    before = iterator()
+    before.carried.now = [torch.zeros(1, 2, 4)]
+    epoch = before.next_epoch_itr()
+    next(epoch)
+    state = before.state_dict()
+    assert state["iterations_in_epoch"] == 1
+    iterator().load_state_dict(state)
+    with pytest.raises(InputError, match="length=5, .* before, .*length=6, .*now.*: keep --tokens"):
+        iterator(tokens_per_sample=6).load_state_dict(state)
+    with pytest.raises(InputError, match="inside of an epoch of another task"):
+        iterator().load_state_dict({**state, "carried": []})
+    del state["segments"]  # of an earlier version
+    iterator().load_state_dict(state)

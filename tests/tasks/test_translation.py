@@ -237,6 +237,9 @@ def test_language_model_that_does_not_fit(build, task, language_model, tmp_path)
     args.lm_path = language_model
     with pytest.raises(InputError, match="the dictionary of the language model .*lm.pt is not"):
         translation.build_generator([build()], args)
+    with pytest.raises(InputError, match="the dictionary of the language model .*lm.pt is not"):
+        # fairseq-generate has loaded it.
+        translation.build_generator([build()], args, extra_gen_cls_kwargs={"lm_model": None})
     (tmp_path / "dict.txt").unlink()
     with pytest.raises(InputError, match="a dictionary of 34 entries, but the data have one of 35"):
         translation.build_generator([build()], args)

@@ -46,6 +46,11 @@ class LRNLanguageModel(FairseqLanguageModel):
         cfg = LRNLanguageModelConfig.from_namespace(cfg)
         cfg.check()
         dictionary = task.source_dictionary
+        if getattr(getattr(task, "args", None), "add_bos_token", False):
+            raise ValueError(
+                "--add-bos-token is not supported by lrn_lm, which reads </s> before the first "
+                "token: leave it out"
+            )
         if len(dictionary) != len(task.target_dictionary):
             raise ValueError(
                 "--output-dictionary-size is not supported by lrn_lm: leave it out, and prepare "

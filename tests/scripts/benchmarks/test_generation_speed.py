@@ -62,8 +62,29 @@ def test_candidates_take_turns(data, monkeypatch):
     assert speeds[0].bleu == pytest.approx(100)
     head, _, row, peer = generation_speed.format_table(speeds).splitlines()
     assert head.count("|") == row.count("|")
-    assert row == "| lrn | 16 | 20.0 | 10.0 to 30.0 | 1.00 | 6.0 | 100.00 | 6 |"
-    assert peer.startswith("| peer | 16 | 30.0 | 20.0 to 40.0 | 0.67 |")
+    number = torch.get_num_threads()
+    assert row == f"| lrn | 16 | {number} | 20.0 | 10.0 to 30.0 | 1.00 | 6.0 | 100.00 | 6 |"
+    assert peer.startswith(f"| peer | 16 | {number} | 30.0 | 20.0 to 40.0 | 0.67 |")
+
+
+def test_the_fastest_number_of_threads_counts(data, monkeypatch):
+    found = {("lrn.pt", "1"): 30, ("lrn.pt", "2"): 50, ("peer.pt", "1"): 40, ("peer.pt", "2"): 10}
+
+    def run(command, env, **options):
+        _, _, _, peak, *generate = command
+        with open(peak, "w") as file:
+            file.write("2048")
+        path = generate[generate.index("--path") + 1]
+        speed = found[path, env["OMP_NUM_THREADS"]]
+        return subprocess.CompletedProcess(command, 0, OUTPUT.format(speed=speed))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    chosen = [Candidate("lrn", "lrn.pt"), Candidate("peer", "peer.pt")]
+    speeds = generation_speed.measure(data, "fairseq_lrn", chosen, [1], 1, threads=[1, 2])
+    assert [(speed.name, speed.threads, speed.median) for speed in speeds] == [
+        ("lrn", 2, 50),
+        ("peer", 1, 40),
+    ]
 
 
 def test_failed_run(data, monkeypatch):

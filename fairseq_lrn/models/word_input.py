@@ -153,8 +153,8 @@ class WordInputConfig(FairseqDataclass):
             )
         if self.tuned_word_vectors > 0 and not self.freeze_word_vectors:
             raise ValueError(
-                "--tuned-word-vectors has no effect without --freeze-word-vectors, because then all "
-                "vectors are trained: give both or none"
+                "--tuned-word-vectors has no effect without --freeze-word-vectors, as all vectors "
+                "are trained then: give both or none"
             )
 
     def recurrence_options(self) -> Dict[str, Any]:
@@ -246,8 +246,8 @@ class WordInput(nn.Module):
 def build_word_embedding(cfg: WordInputConfig, dictionary: Any) -> WordEmbedding:
     """The embedding of words, with the vectors of ``--word-vectors`` where there are any.
 
-    Source: Chen et al. (2017), "Reading Wikipedia to answer open-domain questions", section 3.2, for
-    training the most frequent words only.
+    Source: Chen et al. (2017), "Reading Wikipedia to answer open-domain questions", section 3.2,
+    for training the most frequent words only.
 
     Raises:
         InputError: the file cannot be read, its vectors have another width, or it has no word of

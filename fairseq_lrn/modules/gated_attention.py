@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.dropout import Dropout
 
-# Rows of attention weights that are in memory together; in training, autograd keeps those of all rows.
+# Rows of attention weights that are in memory together. In training, autograd keeps all of them.
 CHUNK = 512
 
 

@@ -2,8 +2,8 @@
 
 The candidates take turns. Each translates a whole subset with beam search, in a process of its own.
 fairseq counts the seconds, without loading and printing. If CTranslate2 is installed, it translates
-the same tokens in the same batches with a transformer converted by its own tool. Several threads can
-be slower than one, so candidates may run with several numbers of threads; the fastest counts.
+the same tokens in the same batches with a transformer converted by its own tool. Several threads
+can be slower than one, so candidates may run with several numbers of threads; the fastest counts.
 """
 
 import glob

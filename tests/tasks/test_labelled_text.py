@@ -1,5 +1,6 @@
 """What the tasks of labelled text share: characters on demand, texts without labels."""
 
+import logging
 from unittest.mock import patch
 
 import pytest
@@ -57,6 +58,7 @@ def test_characters_are_read_only_if_the_model_does(task, kind):
 
 
 def test_vectors_that_the_model_does_not_read(task, data, caplog):
+    caplog.set_level(logging.WARNING)
     task.build_model(model_options())
     assert not caplog.records
     path = data / "vectors.txt"

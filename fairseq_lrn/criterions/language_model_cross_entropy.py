@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any, Dict
 
+import torch.distributed as dist
 import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropyCriterionConfig
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.dataclass import ChoiceEnum
+from omegaconf import II
 from torch import Tensor
 
 from fairseq_lrn.criterions.autocast import (
@@ -18,6 +20,8 @@ from fairseq_lrn.criterions.autocast import (
 )
 from fairseq_lrn.modules.hooks import unwrapped
 from fairseq_lrn.ops import linear_cross_entropy
+
+TORCH_BACKENDS = ("c10d", "pytorch_ddp")
 
 
 @dataclass
@@ -36,6 +40,7 @@ class LanguageModelCrossEntropyConfig(CrossEntropyCriterionConfig):
         },
     )
     autocast: ChoiceEnum(AUTOCAST_TYPES) = field(default="none", metadata={"help": AUTOCAST_HELP})
+    ddp_backend: str = II("distributed_training.ddp_backend")
 
 
 @register_criterion("language_model_cross_entropy", dataclass=LanguageModelCrossEntropyConfig)
@@ -62,6 +67,7 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
         activation_reg=0.0,
         temporal_activation_reg=0.0,
         autocast="none",
+        ddp_backend="legacy_ddp",
     ):
         super().__init__(task, sentence_avg)
         for option, value in (
@@ -73,6 +79,7 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
         self.activation_reg = activation_reg
         self.temporal_activation_reg = temporal_activation_reg
         self.autocast = checked_autocast(autocast)
+        self.ddp_backend = str(ddp_backend)
 
     def forward(self, model, sample, reduce=True):
         """Loss, sample size, logging output: see :class:`fairseq.criterions.FairseqCriterion`."""
@@ -103,6 +110,7 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
         decoder = unwrapped(model).decoder
         target = unwrapped(model).get_targets(sample, None)  # B x T
         if reduce and decoder.adaptive_softmax is not None:
+            self._check_backend(decoder.adaptive_softmax)
             return decoder.adaptive_softmax.nll(features, target, self.padding_idx)
         if not reduce or not decoder.has_plain_output_layer():
             logits = decoder.output_layer(features)
@@ -122,6 +130,15 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
             target.t().flatten() - start,  # B x T to T*B
             ignore_index=self.padding_idx - start,
         )[0]
+
+    def _check_backend(self, softmax: Any) -> None:
+        """As in fairseq's ``adaptive_loss``: torch expects gradients of all tails."""
+        is_distributed = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if is_distributed and softmax.table is None and self.ddp_backend in TORCH_BACKENDS:
+            raise ValueError(
+                f"--ddp-backend {self.ddp_backend} cannot train adaptive softmax, unless it shares "
+                "the embedding matrix: give --ddp-backend legacy_ddp"
+            )
 
     def _regularisation(self, features: Tensor, extra: Dict[str, Any]) -> Tensor:
         total = features.new_zeros(())

@@ -99,6 +99,16 @@ def test_adaptive_softmax(task, sample, factor, is_shared):
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_adaptive_softmax_with_several_gpus(task, sample, monkeypatch):
+    """A batch may need none of a tail, which torch's DistributedDataParallel does not allow."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    model = build(task, adaptive_softmax_cutoff="6")
+    with pytest.raises(ValueError, match="--ddp-backend pytorch_ddp cannot .* legacy_ddp"):
+        LanguageModelCrossEntropy(task, False, ddp_backend="pytorch_ddp")(model, sample)
+    LanguageModelCrossEntropy(task, False, ddp_backend="legacy_ddp")(model, sample)
+
+
 def test_regularisers_in_numpy(task, sample):
     """Values and gradients with respect to the features, from the definitions."""
     features = torch.randn(3, 7, 5, dtype=torch.float64, requires_grad=True)

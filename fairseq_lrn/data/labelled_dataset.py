@@ -42,6 +42,7 @@ class LabelledDataset(FairseqDataset):
         shuffle: order samples of the same length at random.
         left_pad: put padding before the texts.
         references: of each sample, what its criterion needs in validation; None: nothing.
+        length_multiple: the padded length of the texts of a batch is a multiple of it.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class LabelledDataset(FairseqDataset):
         shuffle: bool = False,
         left_pad: bool = False,
         references: Optional[Sequence[Any]] = None,
+        length_multiple: int = 1,
     ):
+        self.length_multiple = length_multiple
         self.inputs, self.labels, self.references = inputs, labels, references
         self.dictionary, self.characters = dictionary, characters
         self.max_words, self.max_word_length = max_words, max_word_length
@@ -95,7 +98,7 @@ class LabelledDataset(FairseqDataset):
         for number, _ in enumerate(self.inputs):
             tokens_name, lengths_name, characters_name = INPUT_NAMES[number]
             words = [sample["words"][number] for sample in samples]
-            tokens = collate_tokens(words, self.dictionary.pad(), left_pad=self.left_pad)
+            tokens = self._padded(words, self.dictionary.pad())
             net_input[tokens_name] = tokens
             net_input[lengths_name] = torch.tensor([len(text) for text in words])
             if self.characters is not None:
@@ -114,12 +117,18 @@ class LabelledDataset(FairseqDataset):
         labels = [sample["label"] for sample in samples]
         if self.labels is not None:
             if isinstance(labels[0], Tensor) and labels[0].dim():
-                batch["target"] = collate_tokens(labels, 0, left_pad=self.left_pad)
+                is_answer = len(self.inputs) == 2
+                batch["target"] = torch.stack(labels) if is_answer else self._padded(labels, 0)
             else:
                 batch["target"] = torch.tensor([int(label) for label in labels])
         if self.references is not None:
             batch["references"] = [self.references[sample["id"]] for sample in samples]
         return batch
+
+    def _padded(self, sequences: List[Tensor], value: int) -> Tensor:
+        return collate_tokens(
+            sequences, value, left_pad=self.left_pad, pad_to_multiple=self.length_multiple
+        )
 
     def num_tokens(self, index: int) -> int:
         """Number of words of a sample, in all its texts."""

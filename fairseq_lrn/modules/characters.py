@@ -72,11 +72,14 @@ class CharacterEncoder(nn.Module):
         if len(words) == 0:
             return vectors
         # Equal words have equal vectors. The maximum is faster than the search for equal words.
-        if self.kind == "rnn" and not self.dropout.is_active():
-            words, inverse = unique_rows(words)
-            encoded = self._encode(words)[inverse]
-        else:
-            encoded = self._encode(words)
+        # In bfloat16, oneDNN would compile kernels for each batch's number of words, for products
+        # that are too small to gain from it.
+        with torch.autocast(characters.device.type, enabled=False):
+            if self.kind == "rnn" and not self.dropout.is_active():
+                words, inverse = unique_rows(words)
+                encoded = self._encode(words)[inverse]
+            else:
+                encoded = self._encode(words)
         return vectors.to(encoded.dtype).index_put((is_word,), encoded)
 
     def _encode(self, words: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 from fairseq.data import Dictionary, data_utils
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
-from omegaconf import MISSING
+from omegaconf import II, MISSING
 from torch import Tensor
 
 from fairseq_lrn.data import text_files
@@ -31,6 +31,7 @@ class LabelledTextConfig(FairseqDataclass):
     max_word_length: int = field(
         default=25, metadata={"help": "characters of a word that the model reads"}
     )
+    required_seq_len_multiple: int = II("dataset.required_seq_len_multiple")
 
 
 class Samples(NamedTuple):
@@ -193,6 +194,7 @@ class LabelledTextTask(FairseqTask):
             max_words=self.max_words if is_training else None,
             max_word_length=self.cfg.max_word_length,
             shuffle=is_training,
+            length_multiple=self.cfg.required_seq_len_multiple if is_training else 1,
         )
         return self.datasets[split]
 

@@ -25,6 +25,7 @@ RECIPES: Dict[str, str] = {
     "squad": "--task span_prediction --criterion span_prediction --arch lrn_reader "
     "--freeze-word-vectors --tuned-word-vectors 1000 --match-feature --align-words "
     "--input-window 3 --hidden-size 96 --update-epoch-batch-itr True "
+    "--required-seq-len-multiple 8 "
     "--attention-size 64 --character-embed-dim 16 --character-hidden-size 32 --locked-dropout "
     "--input-dropout 0.15 --dropout 0.15 --max-context-words 400 --batch-size 32 --lr 0.002 "
     "--lr-scheduler cosine --warmup-updates 500 --clip-norm 5",

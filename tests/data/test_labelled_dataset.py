@@ -75,6 +75,21 @@ def test_words_and_characters_of_a_batch(build, left_pad):
     assert tokens == padded
 
 
+def test_padding_to_a_multiple(build):
+    """Texts and tags, but not answers, which have two numbers."""
+    tags = [torch.ones(len(text.split()), dtype=torch.long) for text in TEXTS]
+    dataset = build(labels=tags, length_multiple=4)
+    batch = dataset.collater([dataset[1], dataset[0]])
+    shapes = {name: tuple(value.shape[:2]) for name, value in batch["net_input"].items()}
+    assert shapes == {"src_tokens": (2, 8), "src_characters": (2, 8), "src_lengths": (2,)}
+    assert batch["target"].tolist() == [[1] * 5 + [0] * 3, [1] * 2 + [0] * 6]
+    answers = list(torch.tensor([[0, 0], [0, 0], [1, 2], [0, 3]]))
+    dataset = build((TEXTS, PAIRS), labels=answers, length_multiple=4)
+    batch = dataset.collater([dataset[2], dataset[3]])
+    assert batch["target"].tolist() == [[1, 2], [0, 3]]
+    assert batch["net_input"]["other_tokens"].shape == (2, 4)
+
+
 def test_long_words_are_cut(build):
     dataset = build(max_word_length=3)
     batch = dataset.collater([dataset[1]])["net_input"]

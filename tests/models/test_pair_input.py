@@ -78,3 +78,19 @@ def test_product_of_aligned_words():
     assert x[:, 0, 12:].abs().min() > 0 and x[1:, 1].abs().max() == 0  # padding
     with pytest.raises(ValueError, match="--align-product has no effect without"):
         PairInputConfig(align_product=True).check()
+
+
+def test_alignment_under_autocast():
+    """The scores are rounded no more than their factors."""
+    module = build(PairInput, align_words=True)
+    seen = []
+
+    def aligned(scores, tokens, other, words):
+        seen.append(scores)
+        return words.new_zeros(tokens.size(1), 1, words.size(2))
+
+    module._aligned = aligned
+    with torch.autocast("cpu", torch.bfloat16):
+        module(torch.tensor([[5, 6, 7]]), torch.tensor([[7, 8]]))
+    assert seen[0].dtype == torch.float32
+    assert not torch.equal(seen[0], seen[0].bfloat16().float())

@@ -107,3 +107,11 @@ def test_keys_of_rows():
     row = torch.tensor([5, 7, 9])
     longer = torch.tensor([[5, 7, 9, 0, 0], [7, 5, 9, 0, 0], [0, 5, 7, 9, 0]])
     assert (module.row_keys(longer) == module.row_keys(row)).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("kind", ["rnn", "max"])
+def test_float32_under_autocast(kind):
+    encoder, characters = build(kind), characters_of(WORDS, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = encoder(characters)
+    assert torch.equal(found, encoder(characters)) and found.dtype == torch.float32

@@ -43,7 +43,7 @@ def test_generation(cold_command, quickstart, tmp_path):
         *("--batch-sizes", "40", "--rounds", "1", "--json", tmp_path / "figures.json"),
     )
     rows = re.findall(
-        r"^\| (.+?) \| 40 \| [\d.]+ \| [\d.]+ to [\d.]+ \| ([\d.]+) \| [\d.]+ \| ([\d.]+) "
+        r"^\| (.+?) \| 40 \| \d+ \| [\d.]+ \| [\d.]+ to [\d.]+ \| ([\d.]+) \| [\d.]+ \| ([\d.]+) "
         r"\| (\d+) \|$",
         output,
         re.MULTILINE,

@@ -133,7 +133,7 @@ def test_options_of_every_model(command, tmp_path, recipe, has_gpu):
     stand_in.chmod(0o755)
     printed = command(
         *("bash", "-c"),
-        "source scripts/env.sh; PATH=$0:$PATH; source scripts/recipes.sh; "
+        "PATH=$0:$PATH; source scripts/env.sh; source scripts/recipes.sh; "
         "for model in $MODELS; do echo $model $(model_options $model 100 $1); done",
         *(tmp_path, recipe),
     )

@@ -117,7 +117,7 @@ class LabelledDataset(FairseqDataset):
         labels = [sample["label"] for sample in samples]
         if self.labels is not None:
             if isinstance(labels[0], Tensor) and labels[0].dim():
-                is_answer = len(self.inputs) == 2
+                is_answer = len(self.inputs) == 2  # tags are of a single text
                 batch["target"] = torch.stack(labels) if is_answer else self._padded(labels, 0)
             else:
                 batch["target"] = torch.tensor([int(label) for label in labels])

@@ -29,8 +29,9 @@ def keep_onednn_kernels() -> None:
 
     oneDNN compiles a kernel for each shape of each matrix product, which takes milliseconds on a
     processor with tile registers. An epoch can have more shapes than the default cache holds, and
-    would compile them again. A kernel takes up to 0.9 MB, so the cache takes up to 4 GB. Call this
-    before the process's first product with oneDNN. A size that is set in the environment is kept.
+    would compile them again. A kernel takes hundreds of kilobytes, so a full cache takes gigabytes.
+    Call this before the process's first product with oneDNN. A size that is set in the environment
+    is kept.
     """
     if "DNNL_PRIMITIVE_CACHE_CAPACITY" not in os.environ:  # the older name
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", ONEDNN_KERNELS)

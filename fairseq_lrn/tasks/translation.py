@@ -119,7 +119,7 @@ class LRNTranslationTask(TranslationTask):
         """
         extra_gen_cls_kwargs = dict(extra_gen_cls_kwargs or {})
         path = getattr(args, "lm_path", None)
-        if path:
+        if path and path not in self._language_models:
             self._check_language_model(path)
         if path and "lm_model" not in extra_gen_cls_kwargs:  # only fairseq-generate loads it
             extra_gen_cls_kwargs["lm_model"] = self._language_model(path, models[0])
@@ -162,7 +162,11 @@ class LRNTranslationTask(TranslationTask):
         return self._language_models[path].to(next(model.parameters()).device)
 
     def _check_language_model(self, path: str) -> None:
-        """Refuse a language model beside whose checkpoint there is another dictionary."""
+        """Refuse a language model beside whose checkpoint there is another dictionary.
+
+        Raises:
+            InputError: the dictionary is not the target dictionary.
+        """
         beside = os.path.join(os.path.dirname(path), "dict.txt")  # of prepare-lm's data
         if os.path.isfile(beside) and Dictionary.load(beside) != self.tgt_dict:
             raise InputError(

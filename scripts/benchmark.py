@@ -2,7 +2,7 @@
 """Measure speed and memory against peers, in turns, and print a Markdown table of medians.
 
 scan: the recurrence; layer: a recurrent layer; products: matrix products in two libraries;
-cells: a training step of lrn_rnmt with each cell; lm: language models;
+cells: training and decoding of lrn_rnmt with each cell; lm: language models;
 classify: classifiers, taggers and readers with each cell;
 train: fairseq-train; generate: fairseq-generate; step: the parts of a decoding step;
 scaling: training and generating as sentences grow;
@@ -98,6 +98,14 @@ def parse() -> argparse.Namespace:
     measures.add_parser("products", parents=[common])
     measure = measures.add_parser("cells", parents=[common])
     measure.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS, metavar="CELL")
+    measure.add_argument(
+        "--sizes",
+        nargs="+",
+        choices=cell_speed.SIZES,
+        default=list(cell_speed.SIZES),
+        metavar="SIZE",
+        help="paper: width 1024, 32,000 words; narrow: width 128; multi30k: compare_cells.sh",
+    )
     measure = measures.add_parser("lm", parents=[common])
     measure.add_argument("--models", nargs="+", choices=lm_speed.MODELS, metavar="NAME")
     measure.add_argument(
@@ -280,8 +288,9 @@ def measure_products(args: argparse.Namespace) -> tuple:
 
 def measure_cells(args: argparse.Namespace) -> tuple:
     torch.manual_seed(1)
-    steps = cell_speed.measure(args.rounds or 3, cells=args.cells)
-    return cell_speed.format_table(steps), steps
+    sizes = [cell_speed.SIZES[name] for name in args.sizes]
+    times = cell_speed.measure(args.rounds or 3, sizes, args.cells)
+    return cell_speed.format_table(times), times
 
 
 def measure_language_models(args: argparse.Namespace) -> tuple:

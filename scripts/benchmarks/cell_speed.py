@@ -1,18 +1,21 @@
-"""Time a training step of ``lrn_rnmt`` with each cell: ``scripts/benchmark.py cells``."""
+"""Time training and decoding of ``lrn_rnmt`` with each cell: ``scripts/benchmark.py cells``."""
 
+import statistics
 from types import SimpleNamespace
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Sequence
 
 import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from benchmarks.operator_speed import take_turns
+from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
 from fairseq_lrn.models import RNMTModel
 from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 from fairseq_lrn.modules.cells import CELLS
 
 BASELINE = "gru"
+BEAM = 4  # the paper's
 
 
 class Size(NamedTuple):
@@ -22,82 +25,134 @@ class Size(NamedTuple):
         width: width of embeddings and states.
         layers: layers of the encoder, and of the decoder.
         pairs: sentence pairs in the batch.
-        tokens: tokens of each sentence.
-        vocabulary: number of tokens in the dictionary.
+        words: number of entries of the dictionary.
+        tokens: tokens of each sentence; 27 is about the mean of WMT14 English-German.
     """
 
     width: int
     layers: int
     pairs: int
+    words: int
     tokens: int = 27
-    vocabulary: int = 8000
 
 
-# The paper's model on a small batch, a narrow one, and the size of scripts/compare_cells.sh.
-SIZES = (Size(1024, 6, 16), Size(128, 6, 16), Size(128, 2, 150))
+# The paper's model, a narrow one, and the size of scripts/compare_cells.sh.
+SIZES: Dict[str, Size] = {
+    "paper": Size(1024, 6, 16, 32000),
+    "narrow": Size(128, 6, 16, 8000),
+    "multi30k": Size(128, 2, 150, 8000),
+}
 
 
-class Step(NamedTuple):
-    """A training step with one cell.
+class Times(NamedTuple):
+    """Median times of one cell, and those of the GRU in turns with it.
 
     Attributes:
         size: the sizes.
         cell: name of the cell.
-        milliseconds: median time.
+        training: milliseconds of a training step.
+        decoding: milliseconds of a sentence in decoding.
+        training_ratio: the training step's time divided by that with the GRU.
+        decoding_ratio: the same for decoding.
     """
 
     size: Size
     cell: str
-    milliseconds: float
+    training: float
+    decoding: float
+    training_ratio: float
+    decoding_ratio: float
 
 
 def measure(
-    rounds: int = 3, sizes: Sequence[Size] = SIZES, cells: Sequence[str] = CELLS
-) -> List[Step]:
-    """Time forward and backward pass, clipping and Adam, with random weights and tokens, in turns.
+    rounds: int = 3, sizes: Sequence[Size] = tuple(SIZES.values()), cells: Sequence[str] = CELLS
+) -> List[Times]:
+    """Time training steps and decoding with random weights and tokens.
+
+    Each cell takes turns with the GRU, so that only two models are in memory. A training step is
+    forward and backward pass, clipping and Adam. Decoding is beam search for translations that are
+    as long as the sources.
 
     Args:
         rounds: turns of each cell.
         sizes: sizes of each comparison.
-        cells: names of cells.
+        cells: names of cells. The GRU is always measured.
     """
     results = []
     for size in sizes:
-        candidates = {cell: _trainer(cell, size) for cell in cells}
-        times = take_turns(candidates, rounds, torch.device("cpu"))
-        results += [Step(size, cell, time) for cell, time in times.items()]
+        peers = [cell for cell in cells if cell != BASELINE]
+        pairs = {cell: _compare(cell, size, rounds) for cell in peers or [BASELINE]}
+        for cell in peers:
+            times = [kind[cell] for kind in pairs[cell]]
+            ratios = [kind[cell] / kind[BASELINE] for kind in pairs[cell]]
+            results.append(Times(size, cell, *times, *ratios))
+        kinds = zip(*pairs.values())  # training of each pair, decoding of each pair
+        medians = [statistics.median(pair[BASELINE] for pair in kind) for kind in kinds]
+        results.append(Times(size, BASELINE, *medians, 1.0, 1.0))
     return results
 
 
-def _trainer(cell: str, size: Size) -> Callable[[], None]:
-    dictionary = Dictionary()
-    for number in range(size.vocabulary - len(dictionary)):
-        dictionary.add_symbol(f"word{number}")
-    config = RNMTConfig(
-        cell=cell,
-        embed_dim=size.width,
-        hidden_size=size.width,
-        encoder_layers=size.layers,
-        decoder_layers=size.layers,
-        share_decoder_input_output_embed=True,
-    )
-    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
-    model = RNMTModel.build_model(config, task).train()
-    parameters = list(model.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=0.0)
-    batch = _batch(size, dictionary)
+def _compare(cell: str, size: Size, rounds: int) -> List[Dict[str, float]]:
+    """Milliseconds of a training step, and of a sentence in decoding, with *cell* and the GRU."""
+    models = {name: _Model(name, size) for name in dict.fromkeys([cell, BASELINE])}
+    cpu = torch.device("cpu")
+    training = take_turns({name: model.train for name, model in models.items()}, rounds, cpu)
+    for model in models.values():
+        model.prepare_for_decoding()
+    decoding = take_turns({name: model.decode for name, model in models.items()}, rounds, cpu)
+    return [training, {name: time / size.pairs for name, time in decoding.items()}]
 
-    def train() -> None:
-        optimizer.zero_grad()
-        logits, _ = model(batch["source"], batch["lengths"], batch["previous"])
+
+class _Model:
+    """A model with random weights, and a batch of random sentences."""
+
+    def __init__(self, cell: str, size: Size):
+        self.dictionary = Dictionary()
+        for number in range(size.words - len(self.dictionary)):
+            self.dictionary.add_symbol(f"word{number}")
+        config = RNMTConfig(
+            cell=cell,
+            embed_dim=size.width,
+            hidden_size=size.width,
+            encoder_layers=size.layers,
+            decoder_layers=size.layers,
+            share_decoder_input_output_embed=True,
+        )
+        task = SimpleNamespace(source_dictionary=self.dictionary, target_dictionary=self.dictionary)
+        self.model = RNMTModel.build_model(config, task).train()
+        self.parameters = list(self.model.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=0.0)
+        self.tokens = size.tokens
+        self.batch = _batch(size, self.dictionary)
+
+    def train(self) -> None:
+        self.optimizer.zero_grad()
+        batch = self.batch
+        logits, _ = self.model(batch["source"], batch["lengths"], batch["previous"])
         loss = nn.functional.cross_entropy(
             logits.flatten(0, 1), batch["target"].flatten(), label_smoothing=0.1
         )
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 5.0)
-        optimizer.step()
+        nn.utils.clip_grad_norm_(self.parameters, 5.0)
+        self.optimizer.step()
 
-    return train
+    def prepare_for_decoding(self) -> None:
+        self.optimizer.zero_grad()
+        del self.optimizer  # which holds twice as much as the weights
+        self.model.eval()
+        self.model.make_generation_fast_(beamable_mm_beam_size=None, need_attn=False)
+        self.search = RecurrentSequenceGenerator(
+            [self.model],
+            self.dictionary,
+            beam_size=BEAM,
+            min_len=self.tokens - 1,  # without the end of sentence
+            max_len_a=0,
+            max_len_b=self.tokens - 1,
+        )
+
+    def decode(self) -> None:
+        net_input = {"src_tokens": self.batch["source"], "src_lengths": self.batch["lengths"]}
+        self.search.generate([self.model], {"net_input": net_input})
 
 
 def _batch(size: Size, dictionary: Dictionary) -> Dict[str, Tensor]:
@@ -117,18 +172,15 @@ def _batch(size: Size, dictionary: Dictionary) -> Dict[str, Tensor]:
     }
 
 
-def format_table(steps: Sequence[Step]) -> str:
-    """A Markdown table, with times relative to the GRU."""
-    baseline: Dict[Size, Optional[float]] = {
-        step.size: step.milliseconds for step in steps if step.cell == BASELINE
-    }
-    rows = ["| width | layers | pairs | cell | ms | / GRU |"]
-    rows.append("| ---: | ---: | ---: | --- | ---: | ---: |")
-    for size, cell, milliseconds in steps:
-        reference = baseline.get(size)
-        ratio = f"{milliseconds / reference:.2f}" if reference else "-"
-        layers = f"{size.layers} + {size.layers}"
-        rows.append(
-            f"| {size.width} | {layers} | {size.pairs} | {cell} | {milliseconds:.0f} | {ratio} |"
-        )
+def format_table(results: Sequence[Times]) -> str:
+    """A Markdown table: a training step, and a sentence in decoding, with times / GRU."""
+    rows = [
+        "| width | layers | pairs | words | cell | training, ms | / GRU | decoding, ms | / GRU |"
+    ]
+    rows.append("| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |")
+    for size, cell, training, decoding, training_ratio, decoding_ratio in results:
+        sizes = (size.width, f"{size.layers} + {size.layers}", size.pairs, f"{size.words:,}")
+        times = (f"{training:,.0f}", f"{training_ratio:.2f}")
+        times += (f"{decoding:.2f}", f"{decoding_ratio:.2f}")
+        rows.append(f"| {' | '.join(map(str, (*sizes, cell, *times)))} |")
     return "\n".join(rows)

@@ -1,6 +1,7 @@
 """Finding and averaging fairseq checkpoints."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
@@ -166,6 +167,8 @@ class Comparison(NamedTuple):
         other: the checkpoint that is used otherwise.
         value: its value for *other*.
         maximize: whether larger is better.
+        files: fingerprints of the mean and of the checkpoints beside it, by name; earlier versions
+            did not record them.
     """
 
     inputs: List[str]
@@ -174,6 +177,7 @@ class Comparison(NamedTuple):
     other: str
     value: float
     maximize: bool
+    files: Dict[str, str] = {}
 
     @property
     def is_better(self) -> bool:
@@ -196,31 +200,54 @@ def read_comparison(directory: str) -> Optional[Comparison]:
     """Why *directory* has its mean, or None where ``fairseq-lrn average`` did not compare it."""
     path, mean = (os.path.join(directory, name) for name in (COMPARISON, AVERAGED))
     try:
-        # A mean that was written later is another one.
-        if os.path.getmtime(path) < os.path.getmtime(mean):
-            return None
         with open(path, encoding="utf-8") as file:
             comparison = Comparison(**json.load(file))
-        return comparison if comparison.text else None  # a damaged file has no text
-    except (OSError, ValueError, TypeError):
+        if comparison.files:
+            is_of_mean = comparison.files.get(AVERAGED) == _fingerprint(mean)
+        else:  # a mean that was written later is another one
+            is_of_mean = os.path.getmtime(path) >= os.path.getmtime(mean)
+        return comparison if is_of_mean and comparison.text else None  # a damaged file has no text
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
 def write_comparison(comparison: Comparison, directory: str) -> None:
-    """Write *comparison* beside the mean.
+    """Write *comparison* beside the mean, with fingerprints of the checkpoints that are there.
 
     Raises:
         InputError: the file cannot be written.
     """
+    files = {name: _fingerprint(os.path.join(directory, name)) for name in _present(directory)}
+    comparison = comparison._replace(files=files)
     with atomic_write(os.path.join(directory, COMPARISON)) as file:
         file.write(json.dumps(comparison._asdict(), indent=1).encode())
 
 
 def newer_than_average(directory: str) -> Optional[str]:
     """The name of a checkpoint that is newer than ``averaged.pt`` in *directory*, or None."""
-    names = _present(directory)
-    newest = max(names, key=lambda name: os.path.getmtime(os.path.join(directory, name)))
-    return newest if AVERAGED in names and newest != AVERAGED else None
+    others = {name: os.path.join(directory, name) for name in _present(directory)}
+    mean = others.pop(AVERAGED, None)
+    if mean is None:
+        return None
+    comparison = read_comparison(directory)
+    if comparison is not None and comparison.files:  # times differ in a copy of the directory
+        newer = [
+            name
+            for name, path in others.items()
+            if comparison.files.get(name) != _fingerprint(path)
+        ]
+    else:
+        time = os.path.getmtime(mean)
+        newer = [name for name, path in others.items() if os.path.getmtime(path) > time]
+    return max(newer, key=lambda name: os.path.getmtime(others[name]), default=None)
+
+
+def _fingerprint(path: str) -> str:
+    """What tells a checkpoint from others: its size, and its end, where torch has its checksums."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        file.seek(max(0, size - (1 << 16)))
+        return f"{size}-{hashlib.sha256(file.read()).hexdigest()[:16]}"
 
 
 def chosen(path: Any, checkpoint: Any = None) -> List[str]:

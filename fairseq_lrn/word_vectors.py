@@ -16,7 +16,7 @@ NUM_SAMPLES = 100  # lines that are looked at to find the width
 
 
 def read_word_vectors(
-    path: str, words: Optional[Container[str]] = None, width: Optional[int] = None
+    path: str, words: Optional[Container[str]] = None
 ) -> Tuple[List[str], np.ndarray]:
     """Read word vectors, plain or compressed with gzip.
 
@@ -28,14 +28,13 @@ def read_word_vectors(
         path: the file.
         words: read only the vectors of these words; None: of all. The numbers of other words are
             not looked at.
-        width: width D that the vectors must have; None: any.
 
     Returns:
         words in the order of the file, and their vectors, ``N x D`` in float32.
 
     Raises:
-        InputError: the file cannot be read, it is not in this format, or its vectors have another
-            width. The message names the line.
+        InputError: the file cannot be read, or it is not in this format. The message names the
+            line.
     """
     lines = _lines(path)
     sample = list(itertools.islice(lines, NUM_SAMPLES))
@@ -44,17 +43,12 @@ def read_word_vectors(
     header = _header(sample)
     first = 1 if header is None else 2
     del sample[: first - 1]
-    found_width = _width(path, first, sample, header)
-    if width is not None and found_width != width:
-        raise InputError(
-            f"{path} has vectors of width {found_width}, not {width}: set the width of the "
-            "embeddings to it, or give other vectors"
-        )
+    width = _width(path, first, sample, header)
     found: Dict[str, None] = {}  # a set that keeps the order
     data = bytearray()  # half the memory of a list of arrays and their matrix
     number = first - 1
     for number, line in enumerate(itertools.chain(sample, lines), first):
-        word, numbers = _split(path, number, line, found_width)
+        word, numbers = _split(path, number, line, width)
         if word not in found and (words is None or word in words):
             found[word] = None
             data += _vector(path, number, numbers).tobytes()
@@ -64,7 +58,7 @@ def read_word_vectors(
             f"{path} has {count} vectors, but its first line says {header[0]}: the file is "
             "incomplete (fetch it again), or this line is wrong (correct or remove it)"
         )
-    return list(found), np.frombuffer(data, np.float32).reshape(len(found), found_width)
+    return list(found), np.frombuffer(data, np.float32).reshape(len(found), width)
 
 
 def write_word_vectors(path: str, words: Sequence[str], matrix: np.ndarray) -> None:
@@ -98,7 +92,8 @@ def _lines(path: str) -> Iterator[str]:
                 number += 1
                 if b"\0" in line:
                     raise _not_text(path, number)
-                yield line.decode("utf-8").rstrip(" \r\n")
+                # A byte-order mark at the start of the file is no part of the first word.
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip(" \r\n")
     except UnicodeDecodeError as error:
         raise _not_text(path, number) from error
     except (OSError, EOFError, zlib.error) as error:

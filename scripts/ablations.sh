@@ -34,18 +34,33 @@ change=$1
 activation=identity
 model_changes=
 ablations=
+layers=
+table=
+
+# Refuses two changes of the same options.
+choose_one() { # variable with the earlier change, change
+  [ -z "${!1}" ] || fail "CHANGE has ${!1} and $2: give one of them"
+  printf -v "$1" %s "$2"
+}
+
 for name in ${change//+/ }; do
   case $name in
     none) ;;
     tanh) activation=tanh ;;
-    layers-2) model_changes+=" --encoder-layers 2 --decoder-layers 2" ;;
-    layers-6) model_changes+=" --encoder-layers 6 --decoder-layers 6" ;;
+    layers-2 | layers-6)
+      choose_one layers "$name"
+      model_changes+=" --encoder-layers ${name#layers-} --decoder-layers ${name#layers-}"
+      ;;
     no-label-smoothing) model_changes+=" --label-smoothing 0" ;;
     # SIZE goes in front, so that the options of other changes override it.
     source-table)
+      choose_one table "$name"
       model_changes="$SIZE --layernorm-projection --share-decoder-input-output-embed $model_changes"
       ;;
-    plain-projection) model_changes="$SIZE --share-all-embeddings $model_changes" ;;
+    plain-projection)
+      choose_one table "$name"
+      model_changes="$SIZE --share-all-embeddings $model_changes"
+      ;;
     rms-norm | scaled-residual | open-forget-gates | closed-forget-gates | attention-in-last-layer)
       # Changes of the layers, registered in the user directory scripts/ablations.
       ablations=${ablations:+$ablations+}$name

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Compare recurrent cells as in the paper, at a small scale: for each cell, train, translate and score the
-# model lrn_rnmt on Multi30k English-German, with equal sizes and the same recipe. Then time training and
-# decoding of the trained models in turns, and write a table (cells.md) and a plot (cells.png).
+# model lrn_rnmt on Multi30k English-German, with equal sizes and the same recipe. The length penalty is
+# chosen for each model by BLEU on the validation set. Then time training and decoding of the trained
+# models in turns, and write a table (cells.md) and a plot (cells.png).
 #
-#   bash scripts/compare_cells.sh [RAW_DIR] [--cells "CELL ..."] [--seed N] [--train-only]
+#   bash scripts/compare_cells.sh [RAW_DIR] [--cells "CELL ..."] [--seed N] [--epochs N] [--train-only]
 #                                 [--rounds N] [--dir DIR] [-- fairseq-train options]
 #
 # RAW_DIR      raw text, as for multi30k.sh; without it, the files are downloaded.
 # --cells      the cells to compare (default: "lrn olrn atr sru gru lstm")
 # --seed N     random seed (default: 1)
+# --epochs N   length of the training run (default: 30); the learning rate decays accordingly
 # --train-only skip the timing, so that several cells can be trained at the same time
 # --rounds N   turns of each model in the timing (default: 3)
 # --dir DIR    where everything is written (default: compare_cells/ in the checkout); each cell and seed
@@ -22,17 +24,18 @@ need_environment
 
 raw='' directory=$ROOT/compare_cells cells="lrn olrn atr sru gru lstm"
 known=$cells
-seed=1 measure=1 rounds=3 options=()
+seed=1 epochs=30 measure=1 rounds=3 options=()
 while [ $# -gt 0 ]; do
   case $1 in
     --dir) need_value "$@" && directory=$2 && shift ;;
     --cells) need_value "$@" && cells=$2 && shift ;;
     --seed) need_value "$@" && seed=$2 && shift ;;
+    --epochs) need_value "$@" && epochs=$2 && shift ;;
     --train-only) measure=0 ;;
     --rounds) need_value "$@" && rounds=$2 && shift ;;
     --) shift && options=("$@") && break ;;
     -*) fail "unknown option $1; put fairseq-train options after --" ;;
-    *) raw=$1 ;;
+    *) take_raw "$1" ;;
   esac
   shift
 done
@@ -41,13 +44,34 @@ for cell in $cells; do
 done
 [[ $rounds =~ ^[1-9][0-9]*$ ]] || fail "--rounds must be a number above 0, not $rounds"
 [[ $seed =~ ^[0-9]+$ ]] || fail "--seed must be a number, not $seed"
+[[ $epochs =~ ^[1-9][0-9]*$ ]] || fail "--epochs must be a number above 0, not $epochs"
+refuse --max-epoch "has no effect on the learning rate: give --epochs N before --"
 refuse --seed "is part of the run's name: give it before --"
 refuse_fixed_options
 [ "$measure" = 0 ] || python -c 'import matplotlib' 2>/dev/null ||
   fail "the plot needs matplotlib: bash scripts/setup.sh benchmark, or give --train-only"
-mkdir -p "$directory"
+make_directory
 prepare_multi30k "$directory" "$raw" --vocab-size 6000 --tokenizer moses
 data=$directory/data-bin
+
+SEARCH=(--length-penalty gnmt --beam 4) # the paper's
+LENGTH_PENALTIES="0.6 1 1.4"            # the paper's is 0.6
+
+# Translates the validation set with each length penalty. Sets lenpen to the one with the highest BLEU,
+# whose translations stay in generate-valid.txt.
+choose_length_penalty() { # cell, run's directory
+  local candidate bleu best=-1 output=$2/generate-valid.txt
+  for candidate in $LENGTH_PENALTIES; do
+    generate "$2" "$data" "$averaged" valid "${SEARCH[@]}" --lenpen "$candidate"
+    bleu=$(sed -nE 's/.* BLEU4 = ([0-9.]+),.*/\1/p' "$output" | tail -n 1)
+    echo "$1: valid bleu $bleu with --lenpen $candidate"
+    if awk "BEGIN { exit !($bleu > $best) }"; then
+      best=$bleu lenpen=$candidate
+      mv "$output" "$output.best"
+    fi
+  done
+  mv "$output.best" "$output"
+}
 
 for cell in $cells; do
   run=$directory/$cell-$seed
@@ -57,14 +81,14 @@ for cell in $cells; do
     --attention-heads 4 --share-all-embeddings --dropout 0.2 \
     --optimizer adam --adam-betas '(0.9, 0.999)' --adam-eps 1e-9 --clip-norm 5.0 \
     --lr 0.001 --lr-scheduler gnmt_plus --warmup-updates 75 \
-    --lr-decay-start 2700 --lr-decay-end 5400 \
+    --lr-decay-start $((270 * epochs)) --lr-decay-end $((540 * epochs)) \
     --criterion sentence_label_smoothed_cross_entropy --label-smoothing 0.1 \
-    --max-tokens 4096 --max-epoch 10 --seed "$seed" --log-interval 50 --keep-last-epochs 5 \
+    --max-tokens 4096 --max-epoch "$epochs" --seed "$seed" --log-interval 50 --keep-last-epochs 5 \
     "${options[@]}"
   average_run "$run/checkpoints" --last 5
-  echo "$cell: generate test_2016_flickr (beam 4, the paper's length penalty)"
-  generate "$run" "$data" "$averaged" test \
-    --length-penalty gnmt --beam 4 --lenpen 0.6
+  choose_length_penalty "$cell" "$run"
+  echo "$cell: generate test_2016_flickr (beam 4)"
+  generate "$run" "$data" "$averaged" test "${SEARCH[@]}" --lenpen "$lenpen"
   fairseq-lrn score "$run/generate-test.txt" "$raw/test_2016_flickr.de" -lc |
     tee "$run/score-test.txt"
 done

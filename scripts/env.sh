@@ -94,10 +94,7 @@ parse_arguments() { # names of models, further options, arguments...
           fail "unknown option $1; put fairseq-train options after --"
         need_value "$@" && printf -v "${1#--}" %s "$2" && shift
         ;;
-      *)
-        [ -z "$raw" ] || fail "give one RAW_DIR, not $raw and $1"
-        raw=$1
-        ;;
+      *) take_raw "$1" ;;
     esac
     shift
   done
@@ -108,6 +105,18 @@ parse_arguments() { # names of models, further options, arguments...
   refuse --seed "is part of the run's name: give it before --"
   refuse_fixed_options
   run_name=$model-$seed
+}
+
+# Sets raw, of which there is one.
+take_raw() { # RAW_DIR
+  [ -z "$raw" ] || fail "give one RAW_DIR, not $raw and $1"
+  raw=$1
+}
+
+# Makes the directory that a script writes to, and its path absolute: records of prepared data have it.
+make_directory() {
+  mkdir -p "$directory"
+  directory=$(cd "$directory" && pwd)
 }
 
 # Makes raw absolute, after checking that it has the files.
@@ -133,6 +142,11 @@ train_once() { # title, run's directory, data, options of the model in one strin
   options_now="${options_now//"$3"/DATA} (dictionary $(checksum "$3"))"
   if [ -f "$checkpoints/checkpoint_last.pt" ]; then
     options_then=$(cat "$checkpoints"/{trained,begun}-with 2>/dev/null) || true # one of the two
+    # The recipes choose bfloat16 by the processor. A finished run can be used on any.
+    if [ -f "$checkpoints/trained-with" ]; then
+      options_then=${options_then/ --autocast bfloat16/}
+      options_now=${options_now/ --autocast bfloat16/}
+    fi
     if [ "$options_then" != "$options_now" ]; then
       echo "error: $checkpoints was trained with other options or data: ${options_then:-unknown ones};" \
         "these are: $options_now. Remove it, or choose another --dir" >&2

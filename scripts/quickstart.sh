@@ -30,13 +30,12 @@ bash "$ROOT/scripts/setup.sh"
 source "$ROOT/scripts/env.sh" # again: it activates the environment that there is now
 need_environment
 
+make_directory
 raw=$directory/raw data=$directory/data-bin checkpoints=$directory/checkpoints
 if [ "$force" = 1 ]; then
   echo "quickstart: --force: starting again in $directory"
   rm -rf "$raw" "$data" "$checkpoints"
 fi
-mkdir -p "$directory"
-
 echo "quickstart: 1/5 corpus from a small grammar"
 if [ -d "$raw" ]; then
   echo "  reusing $raw"

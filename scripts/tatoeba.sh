@@ -17,7 +17,7 @@ need_environment
 parse_recipe "$ROOT/tatoeba" "--recipe --tokenizer" "$@"
 check_raw "bash scripts/tatoeba.sh RAW_DIR" train.de train.en valid.de valid.en
 echo "tatoeba: prepare"
-mkdir -p "$directory"
+make_directory
 lock "$directory"
 reuse_or_prepare "$directory/data-bin" "$raw/train" --source-lang de --target-lang en --lowercase \
   --trainpref "$raw/train" --validpref "$raw/valid" --bpe-merges 10000 \

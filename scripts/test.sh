@@ -3,8 +3,9 @@
 #
 #   bash scripts/test.sh [pytest options]     for example: bash scripts/test.sh -k scan
 set -euo pipefail
-bash "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+bash "$ROOT/scripts/setup.sh" dev
+source "$ROOT/scripts/env.sh" # again: it activates the environment that there is now
 cd "$ROOT"
 ruff check .
 ruff format --check .

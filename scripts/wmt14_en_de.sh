@@ -31,7 +31,7 @@ while [ $# -gt 0 ]; do
     --tokenize) tokenize=(--tokenizer moses) ;;
     --) shift && options=("$@") && break ;;
     -*) fail "unknown option $1; put fairseq-train options after --" ;;
-    *) raw=$1 ;;
+    *) take_raw "$1" ;;
   esac
   shift
 done
@@ -47,7 +47,8 @@ if [ "$visible" -lt "$gpus" ]; then
 fi
 
 sets="train newstest2012 newstest2013 newstest2014"
-mkdir -p "$directory"
+make_directory
+lock "$directory" # several cells may be trained on the same data at the same time
 if [ -z "$raw" ]; then
   raw=$directory/raw
   mkdir -p "$raw"
@@ -90,6 +91,7 @@ reuse_or_prepare "$data" "$input/train" --source-lang en --target-lang de \
   --trainpref "$input/train" --validpref "$input/dev" --testpref "$input/test" \
   --bpe-merges 32000 --vocab-threshold 50 --max-length 80
 check_data "$data" en de
+exec 9>&-
 
 train_once "wmt14: ${cell}_rnmt_wmt_en_de, $gpus GPUs" "$run" "$data" "" \
   --source-lang en --target-lang de --arch "${cell}_rnmt_wmt_en_de" \

@@ -297,13 +297,52 @@ def test_better(mean, value, maximize, expected):
     assert checkpoints.Comparison(names, "x", mean, "c.pt", value, maximize).is_better == expected
 
 
+def test_what_is_known_of_a_mean_does_not_depend_on_times(tmp_path):
+    """Copies of files have the times of the copying."""
+    names = ("averaged.pt", "averaged.json", "checkpoint_best.pt", "checkpoint_last.pt")
+    for name in ("averaged.pt", "checkpoint_best.pt", "checkpoint_last.pt"):
+        (tmp_path / name).write_text(name)
+    directory = str(tmp_path)
+    comparison = checkpoints.Comparison(["a.pt"], "loss", 1.0, "b.pt", 2.0, False)
+    checkpoints.write_comparison(comparison, directory)
+    for order in (names, names[::-1]):
+        for time, name in enumerate(order):
+            os.utime(tmp_path / name, (time, time))
+        assert checkpoints.newer_than_average(directory) is None
+        assert checkpoints.read_comparison(directory)[:6] == comparison[:6]
+    # Training goes on.
+    (tmp_path / "checkpoint_last.pt").write_text("checkpoint_LAST.pt")
+    os.utime(tmp_path / "checkpoint_last.pt", (0, 0))
+    assert checkpoints.newer_than_average(directory) == "checkpoint_last.pt"
+    # Another mean.
+    (tmp_path / "averaged.pt").write_text("AVERAGED.pt")
+    os.utime(tmp_path / "averaged.pt", (0, 0))
+    assert checkpoints.read_comparison(directory) is None
+
+
+def test_records_of_earlier_versions(tmp_path):
+    """They have no fingerprints; there the times count."""
+    comparison = checkpoints.Comparison(["a.pt"], "loss", 1.0, "b.pt", 2.0, False)
+    for time, name in enumerate(("averaged.pt", "averaged.json", "checkpoint_last.pt")):
+        record = {**comparison._asdict()}
+        del record["files"]
+        (tmp_path / name).write_text(json.dumps(record))
+        os.utime(tmp_path / name, (time, time))
+    assert checkpoints.read_comparison(str(tmp_path)) == comparison
+    assert checkpoints.newer_than_average(str(tmp_path)) == "checkpoint_last.pt"
+    os.utime(tmp_path / "averaged.pt", (9, 9))
+    assert checkpoints.read_comparison(str(tmp_path)) is None
+    assert checkpoints.newer_than_average(str(tmp_path)) is None
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"mean": null}', "not JSON"])
 def test_damaged_comparison(tmp_path, text):
     whole = checkpoints.Comparison(["a.pt"], "loss", 1.0, "b.pt", 2.0, False)
     for name in ("averaged.pt", "averaged.json"):
         (tmp_path / name).touch()
     checkpoints.write_comparison(whole, str(tmp_path))
-    assert checkpoints.read_comparison(str(tmp_path)) == whole
-    damaged = {**whole._asdict(), "mean": None} if "null" in text else None
-    (tmp_path / "averaged.json").write_text(json.dumps(damaged) if damaged else text)
+    assert checkpoints.read_comparison(str(tmp_path))[:6] == whole[:6]
+    damaged = json.loads(text) if "mean" in text else None
+    whole_text = json.dumps({**whole._asdict(), **damaged}) if damaged else text
+    (tmp_path / "averaged.json").write_text(whole_text)
     assert checkpoints.read_comparison(str(tmp_path)) is None

@@ -62,9 +62,7 @@ def main(args: argparse.Namespace) -> None:
     _check(args)
     if args.directory is not None:
         if args.user_dir is not None:
-            from fairseq.utils import import_user_module
-
-            import_user_module(args)
+            _import_user_directory(args)
         print(average_run(args.directory, args.last, args.data))
         return
     counts = {
@@ -91,9 +89,31 @@ def main(args: argparse.Namespace) -> None:
             raise InputError("--checkpoint-upper-bound has no effect on the best checkpoints")
         inputs = checkpoints.find(inputs[0], pattern, count, bound)
     for path in inputs:
+        if os.path.isdir(path):
+            raise InputError(
+                f"{path} is a directory: give --num-epoch-checkpoints N or another number of its "
+                "checkpoints, or the directory alone, without --inputs"
+            )
         print("averaging", path)
     checkpoints.save(checkpoints.average(inputs), args.output)
     print("wrote", args.output)
+
+
+def _import_user_directory(args: argparse.Namespace) -> None:
+    """Let fairseq import the user directory.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    from fairseq.utils import import_user_module
+
+    try:
+        import_user_module(args)
+    except Exception as error:  # of any type: the directory has code
+        raise InputError(
+            f"--user-dir {args.user_dir} cannot be imported ({type(error).__name__}: {error}): "
+            "give the user directory of the training run"
+        ) from error
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -138,6 +158,7 @@ def average_run(directory: str, count: Optional[int], data: Optional[str]) -> st
     other = next((path for path in paths if os.path.isfile(path)), inputs[-1])
     if len(inputs) == 1:
         logger.info("there is no mean of one checkpoint, %s", inputs[0])
+        _set_aside(directory)
         return other
     for path in inputs:
         logger.info("averaging %s", path)
@@ -160,8 +181,14 @@ def average_run(directory: str, count: Optional[int], data: Optional[str]) -> st
         checkpoints.save(state, mean_path)
         checkpoints.write_comparison(comparison, directory)
         return mean_path
-    if os.path.exists(mean_path):
-        unused = os.path.join(directory, "averaged.unused.pt")
-        os.replace(mean_path, unused)
-        logger.info("an earlier %s is now %s", AVERAGED, unused)
+    _set_aside(directory)
     return other
+
+
+def _set_aside(directory: str) -> None:
+    """Give an earlier mean another name: commands would prefer it."""
+    mean = os.path.join(directory, AVERAGED)
+    if os.path.exists(mean):
+        unused = os.path.join(directory, "averaged.unused.pt")
+        os.replace(mean, unused)
+        logger.info("an earlier %s is now %s", AVERAGED, unused)

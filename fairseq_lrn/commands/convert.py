@@ -133,17 +133,24 @@ def save_for_fairseq(
         the path of the checkpoint.
 
     Raises:
-        InputError: a file cannot be written, or both languages have the same name.
+        InputError: a file is there already or cannot be written, or both languages have the same
+            name.
     """
     if source_lang == target_lang:
         raise InputError(
             f"both languages are {source_lang}, but their dictionaries need two names: give "
             "different names"
         )
+    sides = (model.encoder, source_lang), (model.decoder, target_lang)
+    dictionaries = [os.path.join(destdir, f"dict.{lang}.txt") for _, lang in sides]
+    path = os.path.join(destdir, "model.pt")
+    for file in (*dictionaries, path):
+        if os.path.lexists(file):  # other data may belong to the dictionaries
+            raise InputError(f"{file} exists already: remove it or choose another --destdir")
     try:
         os.makedirs(destdir, exist_ok=True)
-        for side, lang in ((model.encoder, source_lang), (model.decoder, target_lang)):
-            _save_dictionary(side.dictionary, os.path.join(destdir, f"dict.{lang}.txt"))
+        for (side, _), file in zip(sides, dictionaries):
+            _save_dictionary(side.dictionary, file)
     except OSError as error:
         raise InputError(f"cannot write to {destdir}: {error.strerror or error}") from error
     task = TranslationConfig(data=destdir, source_lang=source_lang, target_lang=target_lang)
@@ -152,7 +159,6 @@ def save_for_fairseq(
     options.model = {**_plain(config), "_name": "lrn_rnmt"}
     options.task = {**_plain(task), "_name": "translation"}
     options.criterion = {"_name": "cross_entropy", "sentence_avg": False}
-    path = os.path.join(destdir, "model.pt")
     state = {
         "args": None,
         "cfg": OmegaConf.to_container(options, resolve=False, enum_to_str=True),

@@ -22,7 +22,9 @@ HELP = "write a model as ONNX"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="checkpoint, or a directory of checkpoints"
+    )
     parser.add_argument("data", metavar="DATA", help="directory with the model's dictionaries")
     parser.add_argument("--destdir", required=True, metavar="DIR", help="directory to write to")
 
@@ -34,15 +36,16 @@ def main(args: argparse.Namespace) -> None:
         InputError: the checkpoint or its dictionaries cannot be read, or see
             :func:`fairseq_lrn.generation.onnx_export.export`.
     """
-    checkpoints.load(args.checkpoint)  # raises an error that names the file, if it is damaged
+    (path,) = checkpoints.chosen([args.checkpoint])
+    checkpoints.load(path)  # raises an error that names the file, if it is damaged
     try:
         with checkpoints.readable(args.data) as data:
             (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
-                [args.checkpoint], arg_overrides={"data": data}
+                [path], arg_overrides={"data": data}
             )
     except Exception as error:  # fairseq raises many types of errors; the checkpoint can be read
         raise InputError(
-            f"cannot load {args.checkpoint} with the dictionaries in {args.data}: {error}; give "
+            f"cannot load {path} with the dictionaries in {args.data}: {error}; give "
             "the directory of the data that the model was trained on"
         ) from error
     export(model, args.destdir)

@@ -21,7 +21,9 @@ HELP = "continue text with a language model"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("model", help="directory of checkpoints, or a checkpoint")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="beginnings of lines, in UTF-8")
+    parser.add_argument(
+        "files", nargs="*", default=[], metavar="FILE", help="beginnings of lines, in UTF-8"
+    )
     parser.add_argument("--prompt", metavar="TEXT", help="text to continue; it may be empty")
     parser.add_argument(
         "--length", type=int, default=100, metavar="N", help="number of tokens (default: 100)"

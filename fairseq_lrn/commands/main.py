@@ -16,6 +16,26 @@ COMMANDS = (
 )
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser of a command whose options may stand between the model and the files.
+
+    ``argparse`` gives ``FILE`` in ``MODEL --output OUTPUT FILE`` to no argument.
+    """
+
+    _is_reading = False
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        """See ``argparse``."""
+        rest = (argparse.REMAINDER, argparse.PARSER)  # not possible there
+        if self._is_reading or any(action.nargs in rest for action in self._actions):
+            return super().parse_known_args(args, namespace)
+        self._is_reading = True  # the method below calls this one
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_reading = False
+
+
 def load_commands() -> Dict[str, ModuleType]:
     """The modules of the subcommands, by name.
 
@@ -50,7 +70,9 @@ def build_main_parser(commands: Dict[str, ModuleType]) -> argparse.ArgumentParse
         prog="fairseq-lrn", description="Prepare data, and use trained models."
     )
     parser.add_argument("--version", action="version", version=f"fairseq_lrn {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=Parser
+    )
     for name, command in commands.items():
         build_parser(command, subparsers.add_parser, name, help=command.HELP)
     return parser

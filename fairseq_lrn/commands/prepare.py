@@ -65,14 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lowercase", action="store_true", help="lower-case both sides (default: keep the case)"
     )
-    parser.add_argument(
+    tokenizer = parser.add_mutually_exclusive_group()
+    tokenizer.add_argument(
         "--tokenizer",
         choices=TOKENIZERS,
         help="none: learn subwords on the text as it is (only white space is normalised); moses: "
         "normalise and tokenise the languages that Moses has rules for "
         f"(default: {DEFAULT_TOKENIZER}, or as in --vocab-from)",
     )
-    parser.add_argument(
+    tokenizer.add_argument(
         "--no-tokenize",
         dest="tokenizer",
         action="store_const",
@@ -104,5 +105,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run the command."""
     options = options_of(args, PrepareOptions)
-    options["testpref"] = args.testpref.split(",") if args.testpref else []
+    options["testpref"] = [] if args.testpref is None else args.testpref.split(",")
     prepare(PrepareOptions(**options))

@@ -107,6 +107,11 @@ def main(args: argparse.Namespace) -> None:
     check_dynamic_options(args)
     if "--model" in args.options:  # the files are followed by options of sacreBLEU
         raise InputError("give --model and its options before the files")
+    if args.model is not None and args.options:
+        raise InputError(
+            f"remove {' '.join(args.options)}, or give it before the files: with --model, nothing "
+            "follows them"
+        )
     if args.model is None:
         if args.reference is None:
             raise InputError("give a reference, or --model with a language model")
@@ -116,8 +121,6 @@ def main(args: argparse.Namespace) -> None:
         for score in line_scores(args):
             print(f"{score:.4f}")
         return
-    if args.options:
-        raise InputError(f"--model takes two files, not also {' '.join(args.options)}")
     for score in pair_scores(args):
         print(f"{score:.4f}")
 

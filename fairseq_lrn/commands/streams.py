@@ -42,7 +42,7 @@ def add_stream_arguments(parser: argparse.ArgumentParser, batch_size: int) -> No
         parser: parser of the command.
         batch_size: default number of lines in a batch.
     """
-    parser.add_argument("files", nargs="*", metavar="FILE", help="raw text in UTF-8")
+    parser.add_argument("files", nargs="*", default=[], metavar="FILE", help="raw text in UTF-8")
     parser.add_argument("--output", metavar="FILE", help="file to write (default: standard output)")
     parser.add_argument(
         "--batch-size",

@@ -7,7 +7,7 @@ from fairseq_lrn.data.labelled_files import KINDS, SPANS, TAGS
 from fairseq_lrn.data.labelled_text import MOSES, PUNCTUATION, SENTENCEPIECE, SPACE, TOKENIZERS
 from fairseq_lrn.data.languages import MOSES as MOSES_RULES
 from fairseq_lrn.data.languages import policy
-from fairseq_lrn.data.prepare import check_destdir
+from fairseq_lrn.data.prepare import check_destdir, check_names
 from fairseq_lrn.data.text_files import LABELLED_RECORD, LABELLED_VERSION, write_json
 from fairseq_lrn.errors import InputError
 
@@ -67,6 +67,12 @@ def check_options(options: LabelledOptions) -> None:
         InputError: an option has an invalid value or conflicts with another, or *destdir* exists.
     """
     check_destdir(options.destdir)
+    check_names(
+        trainpref=options.trainpref,
+        validpref=options.validpref,
+        testpref=options.testpref,
+        vectors=options.vectors,
+    )
     for name, value, choices in (
         ("kind", options.kind, KINDS),
         ("tokenizer", options.tokenizer, TOKENIZERS),

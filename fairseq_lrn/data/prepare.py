@@ -180,6 +180,9 @@ def check_options(options: PrepareOptions) -> None:
     """
     check_languages(options)
     check_destdir(options.destdir)
+    check_names(trainpref=options.trainpref, validpref=options.validpref)
+    for name in options.testpref:
+        check_names(testpref=name)
     if options.trainpref is None and options.vocab_from is None:
         raise InputError("give --trainpref, or --vocab-from with data prepared earlier")
     if not (options.trainpref or options.validpref or options.testpref):
@@ -187,8 +190,10 @@ def check_options(options: PrepareOptions) -> None:
     if options.tokenizer not in (None, *TOKENIZERS):
         choices = " or ".join(TOKENIZERS)
         raise InputError(f"--tokenizer must be {choices}, not {options.tokenizer}")
-    if options.bpe_merges is not None and options.bpe_merges < 1:
-        raise InputError(f"--bpe-merges must be at least 1, not {options.bpe_merges}")
+    for name in ("vocab_size", "bpe_merges"):
+        number = getattr(options, name)
+        if number is not None and number < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {number}")
     if options.vocab_threshold < 0:
         raise InputError(f"--vocab-threshold must be at least 0, not {options.vocab_threshold}")
     if options.vocab_from is not None and (
@@ -200,8 +205,28 @@ def check_options(options: PrepareOptions) -> None:
         )
     if options.vocab_size is not None and options.bpe_merges is not None:
         raise InputError("--vocab-size and --bpe-merges both set the size of the BPE: give one")
+    for name in ("max_length", "max_ratio"):  # only training pairs are left out
+        is_given = getattr(options, name) != getattr(PrepareOptions, name)
+        if options.trainpref is None and is_given:
+            raise InputError(
+                f"--{name.replace('_', '-')} has no effect without --trainpref: leave it out"
+            )
     if options.workers < 1:
         raise InputError(f"--workers must be at least 1, not {options.workers}")
+
+
+def check_names(**names: Optional[str]) -> None:
+    """Refuse names of files that are empty, as those of a variable that is not set.
+
+    Args:
+        names: name of a file or prefix of names, or None, for each option.
+
+    Raises:
+        InputError: names the option.
+    """
+    for option, name in names.items():
+        if name == "":
+            raise InputError(f"--{option} has an empty name: give a file, or leave the option out")
 
 
 def check_destdir(destdir: str) -> None:
@@ -325,7 +350,7 @@ def _prepare_into(working: str, options: PrepareOptions) -> None:
     for split, sides in splits.items():
         for lang, lines in zip(options.languages, sides):
             write_lines(os.path.join(text, f"{split}.tok.{lang}"), lines)
-    bpe = _make_bpe(working, options)
+    bpe = _make_bpe(working, splits, options)
     for side, lang in enumerate(options.languages):
         restricted = bpe
         if options.vocab_threshold > 0:
@@ -403,7 +428,9 @@ def check_overlap(splits: Splits, options: PrepareOptions) -> None:
     warn_of_overlap(others, training)
 
 
-def _make_bpe(working: str, options: PrepareOptions) -> sentencepiece.SentencePieceProcessor:
+def _make_bpe(
+    working: str, splits: Splits, options: PrepareOptions
+) -> sentencepiece.SentencePieceProcessor:
     """Train a BPE on the tokenised training text, or copy that of earlier data."""
     model = os.path.join(working, SENTENCEPIECE_MODEL)
     if options.vocab_from is not None:
@@ -411,9 +438,12 @@ def _make_bpe(working: str, options: PrepareOptions) -> sentencepiece.SentencePi
         bpe = load_bpe(earlier_model)
         shutil.copy(earlier_model, model)
         return bpe
-    prefix = os.path.join(working, "text", "train.tok")
-    inputs = [f"{prefix}.{lang}" for lang in options.languages]
+    inputs = [os.path.join(working, f"bpe-input.{lang}") for lang in options.languages]
+    for path, lines in zip(inputs, splits["train"]):
+        write_bpe_text(path, lines)
     train_bpe(inputs, model, options.vocab_size or DEFAULT_VOCAB_SIZE, options.bpe_merges)
+    for path in inputs:
+        os.remove(path)
     return load_bpe(model)
 
 

@@ -60,7 +60,7 @@ def prepare_labelled(options: LabelledOptions) -> None:
         # It is read late, after all texts.
         raise InputError(f"cannot read --vectors {options.vectors}: there is no such file")
     paths = {"train": options.trainpref, "valid": options.validpref, "test": options.testpref}
-    given = {split: path for split, path in paths.items() if path}
+    given = {split: path for split, path in paths.items() if path is not None}
     if options.kind == SPANS:
         spans = {split: read_spans(path) for split, path in given.items()}
         with new_directory(options.destdir) as working:

@@ -9,6 +9,7 @@ from fairseq_lrn.data.parallel import read_lines, write_lines
 from fairseq_lrn.data.prepare import (
     DEFAULT_VOCAB_SIZE,
     check_destdir,
+    check_names,
     new_directory,
     run_preprocess,
     train_bpe,
@@ -81,6 +82,7 @@ def check_options(options: MonolingualOptions) -> None:
         InputError: an option has an invalid value or conflicts with another, or *destdir* exists.
     """
     check_destdir(options.destdir)
+    check_names(trainpref=options.trainpref, validpref=options.validpref, testpref=options.testpref)
     if options.words and options.vocab_size is not None:
         raise InputError(
             "--words keeps all words: leave out --vocab-size, which is for subwords, or --words"

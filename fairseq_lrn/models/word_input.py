@@ -255,9 +255,13 @@ def build_word_embedding(cfg: WordInputConfig, dictionary: Any) -> WordEmbedding
     """
     if cfg.word_vectors is None:
         return WordEmbedding(len(dictionary), cfg.word_embed_dim, dictionary.pad())
-    words, vectors = read_word_vectors(
-        cfg.word_vectors, dictionary.indices, width=cfg.word_embed_dim
-    )
+    words, vectors = read_word_vectors(cfg.word_vectors, dictionary.indices)
+    width = vectors.shape[1]
+    if width != cfg.word_embed_dim:
+        raise InputError(
+            f"--word-vectors {cfg.word_vectors} has vectors of width {width}, not "
+            f"{cfg.word_embed_dim}: give --word-embed-dim {width}, or other vectors"
+        )
     if not words:
         raise InputError(
             f"--word-vectors {cfg.word_vectors} has no word of the dictionary: its words must have "

@@ -146,7 +146,11 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
         data_buffer_size=0,
         **kwargs,
     ) -> EpochBatchIterator:
-        """The segments of a text in their order. The arguments are those of fairseq."""
+        """The segments of a text in their order. The arguments are those of fairseq.
+
+        Raises:
+            InputError: in training, ``--batch-size`` is missing or ``--max-tokens`` is given.
+        """
         if not isinstance(dataset, Text):  # prompts of fairseq-interactive
             return super().get_batch_iterator(
                 dataset, max_tokens, max_sentences, seed=seed, num_shards=num_shards,
@@ -160,6 +164,12 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
             raise InputError(
                 "--task stateful_language_modeling needs --batch-size, the number of columns that "
                 "are read side by side, e.g. --batch-size 20"
+            )
+        elif max_tokens is not None:
+            raise InputError(
+                f"--max-tokens {max_tokens} does not limit the batches of --task "
+                "stateful_language_modeling, which have --batch-size times --tokens-per-sample "
+                "tokens: leave it out"
             )
         else:
             segments = Segments(

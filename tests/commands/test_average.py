@@ -46,9 +46,9 @@ def test_files(run, directory):
     [
         (["--num-epoch-checkpoints", 0], "need N of at least 1"),
         (["--num-epoch-checkpoints", 9], "has 4 checkpoints"),
-        ([], "cannot read checkpoint"),
         (["--checkpoint-upper-bound", 5], "--checkpoint-upper-bound has no effect on named files"),
         (["--last", 2], "--last does not apply without a directory: leave it out"),
+        ([], "is a directory: give --num-epoch-checkpoints N"),
     ],
 )
 def test_refused_input(refuse, directory, options, message):
@@ -115,6 +115,11 @@ def test_one_checkpoint_has_no_mean(save_run, capfd):
     assert printed.out == f"{directory / 'checkpoint_best.pt'}\n"
     assert "there is no mean of one checkpoint" in printed.err
     assert not (directory / "averaged.pt").exists()
+    # A mean of checkpoints that are gone would be preferred to what was printed.
+    checkpoints.save({"model": {}}, str(directory / "averaged.pt"))
+    main(["average", str(directory)])
+    assert "averaged.pt is now " in capfd.readouterr().err
+    assert checkpoints.preferred(str(directory)) == "checkpoint_best.pt"
 
 
 def test_data_that_were_moved(refuse, run, save_run, prepared_data):
@@ -130,6 +135,7 @@ def test_data_that_were_moved(refuse, run, save_run, prepared_data):
     [
         (["--output", "x.pt"], "--output does not apply with a directory: leave it out"),
         (["--last", 0], "--last must be at least 1, not 0"),
+        (["--user-dir", "absent"], "--user-dir absent cannot be imported (FileNotFoundError: "),
     ],
 )
 def test_refused_options_of_a_run(refuse, directory, options, message):

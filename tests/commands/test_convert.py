@@ -71,6 +71,16 @@ def test_command(run, files, variables, parameters, tmp_path):
     torch.testing.assert_close(model.state_dict(), expected.state_dict(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", ["model.pt", "dict.en.txt", "dict.de.txt"])
+def test_nothing_is_overwritten(refuse, files, tmp_path, name):
+    """Binarised data may belong to a dictionary."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("precious")
+    message = refuse("convert", *files)
+    assert f"{name} exists already: remove it or choose another --destdir" in message
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["precious"]
+
+
 def test_incomplete_variables(refuse, files, variables, tmp_path):
     del variables["deepnmt/bias"]
     np.savez(tmp_path / "model.npz", **variables)

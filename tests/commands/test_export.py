@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import torch
 
 from fairseq_lrn.commands import export
 
@@ -18,7 +19,9 @@ def test_arguments(run, checkpoint, prepared_data, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(export, "export", lambda *arguments: calls.append(arguments))
     printed = run("export", checkpoint, data, "--destdir", tmp_path / "onnx")
-    ((model, destdir),) = calls
+    run("export", checkpoint.parent, data, "--destdir", tmp_path / "onnx")
+    (model, destdir), (same, _) = calls
+    assert torch.equal(*(one.encoder.embed_tokens.weight for one in (model, same)))
     assert type(model).__name__ == "LRNModel" and destdir == str(tmp_path / "onnx")
     names = ("encoder.onnx", "decoder.onnx")
     assert printed.splitlines()[-2:] == [f"wrote {tmp_path / 'onnx' / name}" for name in names]

@@ -72,6 +72,28 @@ def test_help(capsys, command):
     assert max(map(len, text.splitlines())) <= 110
 
 
+@pytest.mark.parametrize(
+    "arguments, files",
+    [
+        (["answer", "m", "--squad", "a.json"], ["a.json"]),
+        (["translate", "m", "--beam", "4", "a", "-"], ["a", "-"]),
+        (["translate", "m", "a", "--beam", "4", "b"], ["a", "b"]),
+        (["classify", "--output", "o", "m", "a"], ["a"]),
+        (["tag", "m", "--output", "o"], []),
+        (["generate", "m", "--length", "3", "a"], ["a"]),
+    ],
+)
+def test_options_may_stand_between_model_and_files(arguments, files):
+    args = build_main_parser(load_commands()).parse_args(arguments)
+    assert (args.model, args.files) == ("m", files)
+
+
+def test_missing_model(capsys):
+    with pytest.raises(SystemExit):
+        main(["translate", "--beam", "4"])
+    assert "the following arguments are required: model\n" in capsys.readouterr().err
+
+
 def test_every_argument_is_explained():
     """All arguments have a help text, those of the kinds of plot included."""
     parsers = [build_main_parser(load_commands())]

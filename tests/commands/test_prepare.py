@@ -46,6 +46,21 @@ def test_earlier_name_of_an_option(options):
     assert options(*LANGUAGES, "--destdir", "data", "--no-tokenize").tokenizer == "none"
 
 
+def test_empty_names_are_not_no_names(refuse, tmp_path):
+    """As those of a shell variable that is not set."""
+    destdir = ["--destdir", tmp_path / "data"]
+    for command in (
+        ["prepare", *LANGUAGES],
+        ["prepare-lm"],
+        ["prepare-labelled", "--kind", "text"],
+    ):
+        for option in ("--validpref", "--testpref"):
+            message = refuse(*command, "--trainpref", "a", "--validpref", "b", option, "", *destdir)
+            assert f"{option} has an empty name: give a file, or leave the option out" in message
+        message = refuse(*command, "--trainpref", "", "--validpref", "b", *destdir)
+        assert "--trainpref has an empty name" in message
+
+
 def test_defaults_are_in_the_help():
     parser = argparse.ArgumentParser()
     prepare.add_arguments(parser)

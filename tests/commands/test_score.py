@@ -93,7 +93,9 @@ def test_refused_pairs(refuse, untrained, tmp_path):
     assert "--device has no effect without --model" in refuse("score", "--device", "cpu", one, one)
     assert "--max-length has no effect" in refuse("score", "--max-length", 5, one, one)
     assert "before the files" in refuse("score", one, one, "--model", untrained)
-    assert "not also de" in refuse("score", "--model", untrained, one, one, "de")
+    assert "remove de, or give it before the files" in refuse(
+        "score", "--model", untrained, one, one, "de"
+    )
     assert "nowhere" in refuse("score", "--model", tmp_path / "nowhere", one, one)
 
 
@@ -244,5 +246,11 @@ def test_language_model_refused(refuse, lm_checkpoints, tmp_path):
     for arguments, message in (
         (["--dynamic-lr", "1", tmp_path / "a"], "--dynamic-lr has no effect without"),
         (["--dynamic-evaluation", "a", tmp_path / "a", tmp_path / "b"], "is for language models"),
+        # Options of this command, where sacreBLEU's would be.
+        ([tmp_path / "a", "--dynamic-evaluation", "b"], "remove --dynamic-evaluation b, or give"),
+        (
+            [tmp_path / "a", tmp_path / "b", "--device", "cpu"],
+            "remove --device cpu, or give it before",
+        ),
     ):
         assert message in refuse(*lm, *arguments)

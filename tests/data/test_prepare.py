@@ -109,6 +109,17 @@ def test_merges(raw):
     prepare(options(raw, "all", bpe_merges=100000))
 
 
+def test_long_lines_are_in_the_bpe(raw):
+    """sentencepiece leaves out lines of more than 4192 bytes."""
+    for lang in ("en", "de"):
+        with open(raw / f"train.{lang}", "a") as file:
+            file.write(1000 * "xyzzy " + "\n")
+    prepare(options(raw, tokenizer="none", max_length=1000))
+    bpe = SentencePieceProcessor(model_file=str(raw / "data" / "sentencepiece.bpe.model"))
+    assert bpe.encode("xyzzy", out_type=str) == ["\u2581xyzzy"]
+    assert not list((raw / "data").glob("*input*"))
+
+
 def test_dictionary_for_each_language(raw, monkeypatch):
     monkeypatch.setattr("fairseq_lrn.data.prepare.ENCODED_AT_ONCE", 7)
     prepare(options(raw, bpe_merges=400, vocab_threshold=20))
@@ -194,6 +205,13 @@ def test_nothing_is_overwritten(raw):
         ({"vocab_from": "absent"}, "absent/sentencepiece.bpe.model is missing"),
         ({"max_length": 1}, "raise --max-length"),
         ({"bpe_merges": 0}, "--bpe-merges must be at least 1"),
+        ({"vocab_size": 0}, "--vocab-size must be at least 1, not 0"),
+        ({"trainpref": ""}, "--trainpref has an empty name"),
+        ({"testpref": ["a", ""]}, "--testpref has an empty name"),
+        (
+            {"trainpref": None, "vocab_from": "data", "max_length": 50},
+            "--max-length has no effect without --trainpref",
+        ),
         ({"vocab_threshold": -1}, "--vocab-threshold must be at least 0"),
         ({"vocab_from": "data", "vocab_threshold": 5}, "leave out --vocab-size, --bpe-merges and"),
         ({"vocab_from": "data", "vocab_size": 50}, "leave out --vocab-size, --bpe-merges and"),

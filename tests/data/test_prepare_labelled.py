@@ -250,6 +250,7 @@ def test_data_that_do_not_belong_together(make, tmp_path, name):
     "options, message",
     [
         ({"threshold": 0}, "--threshold must be at least 1, not 0"),
+        ({"vectors": ""}, "--vectors has an empty name: give a file"),
         ({"tokenizer": "sentencepiece", "vocab_size": 5000}, "cannot make 5000 subwords"),
     ],
 )

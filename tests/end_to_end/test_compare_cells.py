@@ -18,15 +18,16 @@ def raw(multi30k, tmp_path):
 
 def test_two_cells(command, raw, tmp_path):
     directory = tmp_path / "out"
-    run = ["bash", "scripts/compare_cells.sh", raw, "--dir", directory]
-    few = ["--", "--max-epoch", "1", "--embed-dim", "32", "--hidden-size", "32"]
-    few += [
-        "--max-target-positions",
-        "80",
-    ]  # of translations, which an untrained model does not end
+    run = ["bash", "scripts/compare_cells.sh", raw, "--dir", directory, "--epochs", "1"]
+    few = ["--", "--embed-dim", "32", "--hidden-size", "32"]
+    few += ["--max-target-positions", "80"]  # an untrained model does not end its translations
     command(*run, "--cells", "gru", "--train-only", *few)
     assert not (directory / "cells.md").exists()
     output = command(*run, "--cells", "olrn gru", "--rounds", "1", *few)
+    chosen = re.findall(r"olrn: valid bleu ([0-9.]+) with --lenpen [0-9.]+", output)
+    assert len(chosen) == 3
+    translations = (directory / "olrn-1" / "generate-valid.txt").read_text()
+    assert f"BLEU4 = {max(chosen, key=float)}, " in translations
     assert "gru, seed 1: trained already" in output and "olrn, seed 1: train\n" in output
     rows = (directory / "cells.md").read_text().splitlines()
     assert re.match(r"processor: .*threads: \d", rows[0])

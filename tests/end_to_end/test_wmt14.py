@@ -43,9 +43,10 @@ def test_limited_run(command, raw, tmp_path):
     translations = (directory / "olrn-100" / "translations.tok.de").read_text()
     assert translations.count("\n") == 100
 
-    # A second run, with another path to the same directory: only generation is left to do.
+    # A second run, with other paths to the same directories: only generation is left to do.
     (raw.parent / "other").symlink_to(raw)
     run[2] = raw.parent / "other" / ".." / "raw"
+    run[4] = f"{directory}/../out/"
     output = command(*run, "--limit", "100", "--cell", "olrn", "--", *SMALL)
     assert f"reusing {data}" in output and ": trained already" in output
     refusal = command(*run[:-1], "--limit", "100", ok=False)

@@ -87,6 +87,16 @@ def test_training_needs_a_number_of_columns(build_task):
         batches(build_task(), True)
 
 
+def test_training_refuses_a_number_of_tokens(build_task):
+    task = build_task()
+    task.load_dataset("train", data_selector=None)
+    limits = {"max_tokens": 4096, "max_sentences": 3}
+    with pytest.raises(InputError, match="--max-tokens 4096 does not limit the batches"):
+        task.get_batch_iterator(task.dataset("train"), **limits)
+    task.load_dataset("valid")
+    assert task.get_batch_iterator(task.dataset("valid"), **limits).first_batch
+
+
 def test_context_window(build_task):
     task = build_task()
     task.load_dataset("valid")

@@ -144,6 +144,7 @@ COOLDOWN = "--lr-scheduler inverse_sqrt_cooldown --cooldown-updates "
         (COOLDOWN + "0 --max-update 9", "--cooldown-updates", "use --lr-scheduler inverse_sqrt"),
         (COOLDOWN + "9", r"--max-update \(0\)", "change one of them"),
         (COOLDOWN + "9 --max-update 8", "--cooldown-updates 9", "change one of them"),
+        (COOLDOWN + "2 --max-update 8 --warmup-updates 0", "--warmup-updates", "at least 1"),
         (GNMT + "--lr 0.1,0.2", "gnmt_plus takes one --lr", "not one for each epoch"),
         (GNMT + "--lr-decay-start -1", "--lr-decay-start", "at least 0, not -1"),
         (GNMT + "--nstable 0", "--nstable", "at least 1"),

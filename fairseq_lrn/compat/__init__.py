@@ -22,6 +22,7 @@ def apply_patches(package: Iterable[str]) -> None:
     """
     require_fairseq()
     from fairseq_lrn.compat import (
+        averaged_buffers,
         averaged_weights,
         batch_order,
         broadcast,
@@ -44,6 +45,7 @@ def apply_patches(package: Iterable[str]) -> None:
     checkpoint_loading.allow_checkpoint_types()
     checkpoint_loading.patch_checkpoint_loading()
     checkpoint_saving.patch_checkpoint_saving()
+    averaged_buffers.patch_averaged_buffers()
     averaged_weights.patch_averaged_weights()
     batch_order.patch_batch_order()
     broadcast.patch_broadcast()

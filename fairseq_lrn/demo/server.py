@@ -170,8 +170,11 @@ def serve(service: Service, host: str, port: int) -> None:
             f"cannot listen on {host}, port {port}: {getattr(error, 'strerror', None) or error}; "
             "choose another --port or --host"
         ) from error
-    name = f"[{host}]" if ":" in host else host
-    print(f"http://{name}:{server.effective_port}/  (end with Ctrl-C)", flush=True)
+    # A name with several addresses, such as localhost with IPv4 and IPv6, has a server for each.
+    several = getattr(server, "effective_listen", None)
+    for name, number in several or [(host, server.effective_port)]:
+        name = f"[{name}]" if ":" in name else name
+        print(f"http://{name}:{number}/  (end with Ctrl-C)", flush=True)
     if not is_local:
         print("every machine that can reach this address can use the page", flush=True)
     server.run()

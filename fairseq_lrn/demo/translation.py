@@ -8,6 +8,7 @@ from fairseq_lrn.analysis.memory import END, memory
 from fairseq_lrn.analysis.plots import subword_labels
 from fairseq_lrn.demo.texts import MAX_CHARACTERS, MAX_LINES, checked_fields, lines_of_text
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.inputs import longest_source
 from fairseq_lrn.generation.translator import Translation, Translator
 
 MAX_BEAM = 20
@@ -70,7 +71,19 @@ def parse(fields: Any) -> Request:
 
 
 def translation_as_json(translator: Translator, request: Request) -> Dict[str, Any]:
-    """The answer to a request: the translation, and what the page shows of each line."""
+    """The answer to a request: the translation, and what the page shows of each line.
+
+    Raises:
+        InputError: a line is too long for the model, or cannot be translated.
+    """
+    longest = longest_source(translator.models)
+    for number, line in enumerate(request.lines, 1):
+        length = len(translator.raw.subwords(line, f"sentence {number}"))
+        if length > longest:
+            raise InputError(
+                f"sentence {number} has {length} subwords, and the model reads at most {longest}: "
+                "split it"
+            )
     found = translator.hypotheses(
         request.lines, beam=request.beam, nbest=request.beam, attention=True
     )

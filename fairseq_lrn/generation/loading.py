@@ -85,7 +85,8 @@ def load_one(
                 found, arg_overrides={"data": readable_directory}
             )
         except (RuntimeError, ValueError) as error:
-            if "size mismatch" not in str(error) and "needs characters" not in str(error):
+            reasons = ("size mismatch", "needs characters", "the checkpoint has")
+            if not any(reason in str(error) for reason in reasons):
                 raise
             raise InputError(
                 f"{directory} does not have the data of {found[0]}: give the directory of the data "

@@ -17,6 +17,7 @@ from fairseq_lrn import checkpoints
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.models.config_checks import check_layers_to_keep
 from fairseq_lrn.modules.linear import Packable
+from fairseq_lrn.modules.word_embedding import WordEmbedding
 
 # Maps (directory, checkpoint names or None, options) to (checkpoint names, options). A layer above
 # this one registers it, because models know nothing about raw text.
@@ -167,15 +168,28 @@ def check_dictionaries(model: nn.Module, state_dict: Dict[str, Tensor]) -> None:
         InputError: names the sizes.
     """
     for name, module in model.named_modules():
-        saved = state_dict.get(f"{name}.weight")
-        # Not of positions: those are a subclass.
-        if type(module) is nn.Embedding and saved is not None and saved.dim() == 2:
-            if saved.size(0) != module.num_embeddings and saved.size(1) == module.embedding_dim:
-                raise InputError(
-                    f"the checkpoint has a dictionary of {saved.size(0)} entries, but the data "
-                    f"have one of {module.num_embeddings} ({name}): give the data that the model "
-                    "was trained on, or prepare the new data with their dictionary"
-                )
+        sizes = _dictionary_sizes(module, name, state_dict)
+        if sizes is not None and sizes[0] != sizes[1]:
+            raise InputError(
+                f"the checkpoint has a dictionary of {sizes[0]} entries, but the data have one of "
+                f"{sizes[1]} ({name}): give the data that the model was trained on, or prepare the "
+                "new data with their dictionary"
+            )
+
+
+def _dictionary_sizes(
+    module: nn.Module, name: str, state_dict: Dict[str, Tensor]
+) -> Optional[Tuple[int, int]]:
+    """The entries of the dictionary in a checkpoint and at hand; None: *module* embeds no words."""
+    if isinstance(module, WordEmbedding):
+        is_fixed = state_dict.get(f"{name}.is_fixed")
+        return None if is_fixed is None else (len(is_fixed), module.num_words)
+    weight = state_dict.get(f"{name}.weight")
+    # Not of positions: those are a subclass.
+    if type(module) is not nn.Embedding or weight is None or weight.dim() != 2:
+        return None
+    has_width = weight.size(1) == module.embedding_dim
+    return (weight.size(0), module.num_embeddings) if has_width else None
 
 
 class RecurrentEncoder(FairseqEncoder):

@@ -1,10 +1,13 @@
-"""Checks of model options. Each raises a ValueError that names the option and the remedy."""
+"""Checks of model options. Most raise a ValueError that names the option and the remedy."""
 
+import logging
 from typing import Sequence
 
 from fairseq.dataclass import FairseqDataclass
 
 from fairseq_lrn.modules.cells import CELLS_WITH_ACTIVATION
+
+logger = logging.getLogger(__name__)
 
 
 def check_counts(config: FairseqDataclass, *names: str) -> None:
@@ -52,6 +55,22 @@ def check_activation(config: FairseqDataclass) -> None:
             f"{', '.join(CELLS_WITH_ACTIVATION)}; the nonlinearities of --cell {config.cell} are "
             "fixed, so leave --activation-fn out"
         )
+
+
+def warn_of_no_effect(config: FairseqDataclass, reason: str, *names: str) -> None:
+    """Warn of options that are not used, if they were changed. 0 is no change: it says "none".
+
+    A warning, because an architecture may set them, and another option may turn them off.
+
+    Args:
+        config: options.
+        reason: why they are not used, e.g. ``"with --layers 1"``.
+        names: names of the options.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value not in (0, getattr(type(config), name)):
+            logger.warning("%s %s has no effect %s", option_name(name), value, reason)
 
 
 def check_choices(config: FairseqDataclass, **choices: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from fairseq_lrn.models.config_checks import (
     check_choices,
     check_counts,
     check_probabilities,
+    warn_of_no_effect,
 )
 from fairseq_lrn.modules import LRNEncoderLayer, RecurrentStack
 from fairseq_lrn.modules.affine import NORMS
@@ -141,6 +142,9 @@ class WordInputConfig(FairseqDataclass):
             projection_norm=PROJECTION_NORMS,
         )
         check_activation(self)
+        if str(self.character_encoder) == "none":
+            names = ("character_embed_dim", "character_hidden_size", "character_dropout")
+            warn_of_no_effect(self, "without --character-encoder", *names)
         if self.input_window % 2 == 0:
             raise ValueError(f"--input-window must be an odd number, not {self.input_window}")
         if self.freeze_word_vectors and self.word_vectors is None:

@@ -47,7 +47,7 @@ class AttentivePooling(Pooling):
         input_size: width C of the input.
         hidden_size: width of the hidden layer.
         query_size: width Q of the query; None: there is no query.
-        dropout: dropout probability of the input, and of the query at each position.
+        dropout: dropout probability of the input and of the query.
         locked_dropout: see :class:`Pooling`.
         drops_values: whether the input is also dropped in the sum, and not in the weights alone.
 
@@ -82,7 +82,7 @@ class AttentivePooling(Pooling):
         if self.query_map is not None:
             if query is None:
                 raise ValueError("query is missing: this pooling was built with query_size")
-            if self.dropout.is_active():  # another mask at each position
+            if self.dropout.is_active():  # another mask at each position, unless it is locked
                 query = self.dropout(query.expand(len(x), *query.shape))
             hidden = hidden + self.query_map(query)
         scores = self.score(torch.tanh(hidden)).squeeze(-1).float()  # T x B x 1 to T x B
@@ -140,12 +140,13 @@ def build_pooling(
     hidden_size: int,
     query_size: Optional[int] = None,
     dropout: float = 0.0,
+    locked_dropout: bool = False,
 ) -> Pooling:
     """Build a pooling.
 
     Args:
         kind: a name in :data:`POOLINGS`.
-        input_size, dropout: see :class:`Pooling`.
+        input_size, dropout, locked_dropout: see :class:`Pooling`.
         hidden_size, query_size: of :class:`AttentivePooling`.
 
     Raises:
@@ -154,5 +155,5 @@ def build_pooling(
     if kind not in POOLINGS:
         raise ValueError(f"pooling must be one of {tuple(POOLINGS)}, not {kind!r}")
     if kind == "attention":
-        return AttentivePooling(input_size, hidden_size, query_size, dropout)
-    return POOLINGS[kind](input_size, dropout)
+        return AttentivePooling(input_size, hidden_size, query_size, dropout, locked_dropout)
+    return POOLINGS[kind](input_size, dropout, locked_dropout)

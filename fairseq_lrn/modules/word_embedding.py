@@ -104,9 +104,7 @@ class WordEmbedding(nn.Module):
             number = int(is_fixed.sum())
             self.fixed = self.fixed.new_empty(number, self.width)
             if len(self.weight) != self.num_words - number:
-                self.weight = nn.Parameter(
-                    self.weight.new_empty(self.num_words - number, self.width),
-                    requires_grad=self.weight.requires_grad,
-                )
+                # The same parameter: a wrapper for several processes may already refer to it.
+                self.weight.data = self.weight.new_empty(self.num_words - number, self.width)
             self._number_rows()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -58,6 +58,38 @@ class TextClassificationTask(LabelledTextTask):
         model.register_classification_head(HEAD, num_classes=len(self.labels))
         return model
 
+    def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """See :class:`LabelledTextTask`.
+
+        Raises:
+            InputError: an option of fairseq's criterion does not apply.
+        """
+        criterion = super().build_criterion(cfg, *args, **kwargs)
+        if getattr(cfg, "regression_target", False):
+            raise InputError(
+                "--regression-target does not apply to --task text_classification, whose labels "
+                "are classes: leave it out"
+            )
+        head = getattr(cfg, "classification_head_name", HEAD)
+        if head != HEAD:
+            raise InputError(
+                f"--classification-head-name {head} does not apply to --task text_classification, "
+                f"whose models have the head {HEAD}: leave it out"
+            )
+        # fairseq computes these figures from the labels as numbers.
+        are_numbers = all(label.isdecimal() for label in self.labels)
+        for name, applies, needed in (
+            ("report_acc_and_f1", set(self.labels) == {"0", "1"}, "the labels 0 and 1"),
+            ("report_mcc", are_numbers, "numbers as labels"),
+            ("report_pearson_and_spearman", are_numbers, "numbers as labels"),
+        ):
+            if getattr(cfg, name, False) and not applies:
+                raise InputError(
+                    f"--{name.replace('_', '-')} needs {needed}, and the data have others "
+                    f"({', '.join(sorted(self.labels)[:3])}): leave it out"
+                )
+        return criterion
+
     def labels_of(
         self, labels: Sequence[Tensor], words: Sequence[Tensor], split: str
     ) -> Sequence[Tensor]:

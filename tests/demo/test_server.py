@@ -1,6 +1,7 @@
 """The answers of the demo server. end_to_end/test_demo.py has the page in a browser."""
 
 import re
+import socket
 import sys
 
 import pytest
@@ -13,7 +14,9 @@ from toy_checkpoints import save_checkpoint
 pytest.importorskip("flask")
 pytest.importorskip("waitress")
 
-from fairseq_lrn.demo import server  # noqa: E402  (it imports Flask)
+import waitress.server  # noqa: E402
+
+from fairseq_lrn.demo import server, translation  # noqa: E402  (it imports Flask)
 from fairseq_lrn.demo.texts import MAX_CHARACTERS, MAX_LINES  # noqa: E402
 from fairseq_lrn.demo.translation import MAX_BEAM, TranslationService  # noqa: E402
 
@@ -142,6 +145,14 @@ def test_other_errors(client, method, path, options, status, message):
     assert status != 405 or "POST" in answer.headers["Allow"]
 
 
+def test_sentence_that_is_too_long_for_the_model(client, sentence, monkeypatch):
+    monkeypatch.setattr(translation, "longest_source", lambda models: 3)
+    answer = client.post("/translate", json={"text": f"a\n{sentence}"})
+    assert answer.status_code == 400
+    error = answer.get_json()["error"]
+    assert re.match(r"sentence 2 has \d+ subwords, and the model reads at most 3: split it", error)
+
+
 def test_failure_of_the_server(untrained, caplog):
     translator = load_translator(str(untrained))
     translator.hypotheses = lambda *args, **options: 1 / 0
@@ -161,6 +172,22 @@ def test_page_loads_nothing_from_elsewhere(client):
         answer = client.get(path)
         assert answer.status_code == 200
         assert not re.search(r"https?:|[\"']//", answer.get_data(as_text=True))
+
+
+def test_a_name_with_several_addresses(monkeypatch, capsys):
+    """As localhost has where IPv6 is configured."""
+    look_up = socket.getaddrinfo
+
+    def two(host, *args, **kwargs):
+        addresses = ("127.0.0.1", "127.0.0.2")
+        return [entry for one in addresses for entry in look_up(one, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    monkeypatch.setattr(waitress.server.MultiSocketServer, "run", lambda self: self.close())
+    server.serve(TranslationService(None), "localhost", 0)
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.match(r"http://127\.0\.0\.1:\d+/ ", first)
+    assert re.match(r"http://127\.0\.0\.2:\d+/ ", second)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from fairseq_lrn.models.config_checks import (
     check_probabilities,
     check_widths,
     option_name,
+    warn_of_no_effect,
 )
 
 
@@ -94,3 +95,10 @@ def test_first_layer_must_be_kept():
 def test_layers_to_keep_are_different():
     with pytest.raises(ValueError, match="--x 0,0 must name each layer once"):
         check_layers_to_keep("--x", "0,0", 2, keep_first=False)
+
+
+@pytest.mark.parametrize("value, is_warned", [(0.1, False), (0.0, False), (0.5, True)])
+def test_no_effect(caplog, value, is_warned):
+    warn_of_no_effect(Config(dropout=value), "with --layers 1", "layers", "dropout")
+    expected = ["--dropout 0.5 has no effect with --layers 1"] if is_warned else []
+    assert caplog.messages == expected

@@ -56,6 +56,16 @@ def test_loading_needs_no_vectors(freeze):
     assert torch.equal(again(tokens), module(tokens))
 
 
+def test_loading_keeps_the_parameter():
+    """Wrappers for several processes refer to it."""
+    module = WordEmbedding(7, 4, PAD)
+    weight = module.weight
+    module.load_state_dict(build(True).state_dict())
+    assert module.weight is weight and len(weight) < 7
+    module(torch.arange(7)).sum().backward()
+    assert weight.grad.shape == weight.shape
+
+
 def test_the_state_dict_decides_what_is_fixed(caplog):
     for freeze in (False, True):
         module = build(freeze)

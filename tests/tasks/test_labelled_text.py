@@ -20,8 +20,9 @@ from fairseq_lrn.models.classification.classifier import LRNClassifierConfig
 from fairseq_lrn.tasks import TextClassificationTask
 from fairseq_lrn.tasks.text_classification import TextClassificationConfig
 from labelled_corpus import reviews
+from labelled_tasks import dictionary_of
 
-SMALL = {"word_embed_dim": 6, "hidden_size": 4, "character_embed_dim": 4}
+SMALL = {"word_embed_dim": 6, "hidden_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def task(data):
     return TextClassificationTask.setup_task(TextClassificationConfig(data=str(data)))
 
 
-def build_criterion(task, name):
-    config = CRITERION_DATACLASS_REGISTRY.get(name, FairseqDataclass)(_name=name)
+def build_criterion(task, name, **given):
+    config = CRITERION_DATACLASS_REGISTRY.get(name, FairseqDataclass)(_name=name, **given)
     options = OmegaConf.create({"optimization": {"sentence_avg": False}, "criterion": config})
     return task.build_criterion(options.criterion)
 
@@ -123,6 +124,25 @@ def test_a_criterion_for_other_tasks(task, name):
     message = f"--criterion {name} does not fit .* give --criterion sentence_prediction"
     with pytest.raises(InputError, match=message):
         build_criterion(task, name)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"regression_target": True}, "--regression-target does not apply"),
+        ({"classification_head_name": "x"}, "--classification-head-name x does not apply"),
+        ({"report_acc_and_f1": True}, r"--report-acc-and-f1 needs the labels 0 and 1.*bad, good"),
+        ({"report_mcc": True}, "--report-mcc needs numbers as labels"),
+        ({"report_pearson_and_spearman": True}, "--report-pearson-and-spearman needs numbers"),
+    ],
+)
+def test_options_of_the_criterion(task, options, message):
+    """They would fail after the first epoch."""
+    with pytest.raises(InputError, match=message):
+        build_criterion(task, "sentence_prediction", **options)
+    task.label_dictionary = dictionary_of(["0", "1"])
+    if message.startswith("--report"):
+        assert build_criterion(task, "sentence_prediction", **options)
 
 
 def test_a_criterion_of_another_package(task):

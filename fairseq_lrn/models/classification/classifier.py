@@ -11,6 +11,7 @@ from fairseq_lrn.models.classification.heads import (
     HeadModel,
     check_single_text,
 )
+from fairseq_lrn.models.config_checks import warn_of_no_effect
 from fairseq_lrn.models.word_input import TextLayers, WordInput
 from fairseq_lrn.modules.pooling import build_pooling
 
@@ -31,6 +32,9 @@ class LRNClassifierConfig(ClassifierConfig):
             raise ValueError(
                 f"--no-pooling-query has no effect with --pooling {self.pooling}: leave it out"
             )
+        if self.layers == 1 and not self.residual_layers:
+            others = "--input-dropout, --pooling-dropout and --head-dropout have"
+            warn_of_no_effect(self, f"between layers with --layers 1; {others} one", "dropout")
 
 
 @register_model("lrn_classifier", dataclass=LRNClassifierConfig)
@@ -61,6 +65,7 @@ class LRNClassifier(HeadModel):
             hidden_size=cfg.pooling_hidden_size,
             query_size=self.width if has_query else None,
             dropout=cfg.pooling_dropout,
+            locked_dropout=cfg.locked_dropout,
         )
 
     @classmethod

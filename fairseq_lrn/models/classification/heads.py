@@ -1,14 +1,19 @@
 """What all classifiers share: fairseq's interface of models with classification heads."""
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 from fairseq.dataclass import ChoiceEnum
-from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
 
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.models.config_checks import check_choices, check_counts, check_probabilities
+from fairseq_lrn.models.config_checks import (
+    check_choices,
+    check_counts,
+    check_probabilities,
+    warn_of_no_effect,
+)
+from fairseq_lrn.models.labelled import LabelledModel
 from fairseq_lrn.models.word_input import WordInputConfig
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.pooling import POOLINGS
@@ -37,9 +42,11 @@ class ClassifierConfig(WordInputConfig):
         check_counts(self, "pooling_hidden_size")
         check_probabilities(self, "pooling_dropout", "head_dropout")
         check_choices(self, pooling=POOLINGS)
+        if str(self.pooling) != "attention":
+            warn_of_no_effect(self, f"with --pooling {self.pooling}", "pooling_hidden_size")
 
 
-class HeadModel(BaseFairseqModel):
+class HeadModel(LabelledModel):
     """A model with classification heads, for fairseq's criterion ``sentence_prediction``.
 
     Args:
@@ -65,6 +72,10 @@ class HeadModel(BaseFairseqModel):
             inner_dim, kwargs: not used; part of fairseq's interface.
         """
         self.classification_heads[name] = Affine(self.width, num_classes, norm=self.norm)
+
+    def label_maps(self) -> Dict[str, nn.Module]:
+        """See :class:`~fairseq_lrn.models.labelled.LabelledModel`."""
+        return {f"classification_heads.{n}": m for n, m in self.classification_heads.items()}
 
     def classify(self, pooled: Tensor, name: Optional[str]) -> Tensor:
         """Logits ``B x classes`` from the head *name*; without a name the vector ``B x C``."""

@@ -91,6 +91,7 @@ class LRNPairClassifier(HeadModel):
                 2 * hidden,
                 hidden_size=cfg.pooling_hidden_size,
                 dropout=cfg.pooling_dropout,
+                locked_dropout=cfg.locked_dropout,
             )
             for _ in range(2)
         )

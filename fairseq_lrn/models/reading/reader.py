@@ -5,11 +5,12 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.dataclass import ChoiceEnum
-from fairseq.models import BaseFairseqModel, register_model
+from fairseq.models import register_model
 from torch import Tensor, nn
 
 from fairseq_lrn.models.config_checks import check_choices, check_counts
 from fairseq_lrn.models.defaults import CELLS_WITH_RECURRENT_BIAS
+from fairseq_lrn.models.labelled import LabelledModel
 from fairseq_lrn.models.pair_input import PairInput, PairInputConfig
 from fairseq_lrn.models.word_input import (
     CHARACTER_ENCODERS,
@@ -80,7 +81,7 @@ class LRNReaderConfig(PairInputConfig):
 
 
 @register_model("lrn_reader", dataclass=LRNReaderConfig)
-class LRNReader(BaseFairseqModel):
+class LRNReader(LabelledModel):
     """Reader of a text that has the answer to a question (``--arch lrn_reader``).
 
     The layers are those of R-Net: the same recurrent layers read both texts, the context attends to

@@ -5,10 +5,11 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 from fairseq.dataclass import ChoiceEnum
-from fairseq.models import BaseFairseqModel, register_model
-from torch import Tensor
+from fairseq.models import register_model
+from torch import Tensor, nn
 
 from fairseq_lrn.models.config_checks import check_widths
+from fairseq_lrn.models.labelled import LabelledModel
 from fairseq_lrn.models.word_input import (
     CHARACTER_ENCODERS,
     TextLayers,
@@ -39,7 +40,7 @@ class LRNTaggerConfig(WordInputConfig):
 
 
 @register_model("lrn_tagger", dataclass=LRNTaggerConfig)
-class LRNTagger(BaseFairseqModel):
+class LRNTagger(LabelledModel):
     """Tagger of words (``--arch lrn_tagger``), for ``--task sequence_tagging``.
 
     Args:
@@ -89,6 +90,10 @@ class LRNTagger(BaseFairseqModel):
             raise ValueError("lrn_tagger needs --task sequence_tagging")
         allowed = tuple(torch.tensor(part) for part in task.allowed_transitions())
         return cls(cfg, task.source_dictionary, task.character_dictionary, len(tags), allowed)
+
+    def label_maps(self) -> Dict[str, nn.Module]:
+        """See :class:`~fairseq_lrn.models.labelled.LabelledModel`."""
+        return {"scores": self.scores}
 
     def forward(
         self,

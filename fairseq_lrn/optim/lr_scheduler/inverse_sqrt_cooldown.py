@@ -1,5 +1,6 @@
 """fairseq's schedule ``inverse_sqrt`` with a cooldown at its end."""
 
+import logging
 from dataclasses import dataclass, field
 
 from fairseq.optim.lr_scheduler import register_lr_scheduler
@@ -8,6 +9,8 @@ from fairseq.optim.lr_scheduler.inverse_square_root_schedule import (
     InverseSquareRootSchedule,
 )
 from omegaconf import II
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -31,10 +34,22 @@ class InverseSqrtCooldownConfig(InverseSquareRootLRScheduleConfig):
                 f"--cooldown-updates must be at least 1, not {self.cooldown_updates}; for a "
                 "training run without a cooldown, use --lr-scheduler inverse_sqrt"
             )
-        if self.cooldown_updates > self.max_update:
+        # The only update of a training run comes before the cooldown.
+        if self.cooldown_updates >= max(self.max_update, 2):
             raise ValueError(
-                f"--cooldown-updates {self.cooldown_updates} exceeds --max-update "
-                f"({self.max_update}), where the cooldown ends: change one of them"
+                f"--cooldown-updates {self.cooldown_updates} is not less than --max-update "
+                f"({self.max_update}), where the cooldown ends, so the learning rate would always "
+                "be 0: change one of them"
+            )
+        if self.warmup_updates < 1:
+            raise ValueError(f"--warmup-updates must be at least 1, not {self.warmup_updates}")
+        first = self.max_update - self.cooldown_updates
+        if 0 < first < self.warmup_updates:
+            logger.warning(
+                "the cooldown begins after %d updates, inside of the warm-up of %d updates, so the "
+                "learning rate does not reach --lr: lower --cooldown-updates or --warmup-updates",
+                first,
+                self.warmup_updates,
             )
 
 

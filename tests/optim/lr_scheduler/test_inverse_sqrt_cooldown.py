@@ -38,9 +38,26 @@ def test_cooldown(optimizer):
     "options, message",
     [
         ({"cooldown_updates": 0, "max_update": 9}, "use --lr-scheduler inverse_sqrt"),
-        ({"cooldown_updates": 9, "max_update": 8}, r"9 exceeds --max-update \(8\)"),
+        ({"cooldown_updates": 9, "max_update": 8}, r"9 is not less than --max-update \(8\)"),
+        ({"cooldown_updates": 8, "max_update": 8}, "learning rate would always be 0"),
+        (
+            {"cooldown_updates": 1, "max_update": 8, "warmup_updates": 0},
+            "--warmup-updates must be at least 1, not 0",
+        ),
     ],
 )
 def test_invalid_options(optimizer, options, message):
     with pytest.raises(ValueError, match=message):
-        InverseSqrtCooldownSchedule(InverseSqrtCooldownConfig(**COMMON, **options), optimizer())
+        InverseSqrtCooldownSchedule(InverseSqrtCooldownConfig(**{**COMMON, **options}), optimizer())
+
+
+def test_cooldown_inside_of_the_warm_up(optimizer, caplog):
+    for cooldown, is_warned in ((60, False), (61, True)):
+        config = InverseSqrtCooldownConfig(**COMMON, max_update=80, cooldown_updates=cooldown)
+        InverseSqrtCooldownSchedule(config, optimizer())
+        assert ("the learning rate does not reach --lr" in caplog.text) == is_warned
+
+
+def test_a_single_update(optimizer):
+    config = InverseSqrtCooldownConfig(**COMMON, max_update=1, cooldown_updates=1)
+    assert InverseSqrtCooldownSchedule(config, optimizer()).step_update(0) == 1e-7

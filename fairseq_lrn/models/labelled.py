@@ -1,0 +1,33 @@
+"""Base class of models of labelled text."""
+
+from typing import Dict
+
+from fairseq.models import BaseFairseqModel
+from torch import Tensor, nn
+
+from fairseq_lrn.errors import InputError
+from fairseq_lrn.models.base import check_dictionaries
+
+
+class LabelledModel(BaseFairseqModel):
+    """A model whose sizes depend on the dictionaries and the labels of its data."""
+
+    def label_maps(self) -> Dict[str, nn.Module]:
+        """The maps whose outputs are the scores of the labels, by their names in the model."""
+        return {}
+
+    def upgrade_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
+        """Called by fairseq before it loads a checkpoint.
+
+        Raises:
+            InputError: the checkpoint has other dictionaries or labels than the data.
+        """
+        super().upgrade_state_dict(state_dict)
+        check_dictionaries(self, state_dict)
+        for name, module in self.label_maps().items():
+            saved = state_dict.get(f"{name}.weight")
+            if saved is not None and len(saved) != len(module.weight):
+                raise InputError(
+                    f"the checkpoint has {len(saved)} labels, but the data have "
+                    f"{len(module.weight)}: give the data that the model was trained on"
+                )

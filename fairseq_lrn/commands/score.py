@@ -28,6 +28,8 @@ import argparse
 import itertools
 import logging
 import math
+import os
+import stat
 import subprocess
 import sys
 from typing import Iterator, List
@@ -151,6 +153,9 @@ def score_against_reference(args: argparse.Namespace) -> None:
         if getattr(args, name) is not None:
             option = name.replace("_", "-")
             raise InputError(f"--{option} has no effect without --model: leave it out")
+    for path in (args.translations, args.reference):
+        if os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
+            raise InputError(f"{path} is a pipe, and it is read several times: give a file")
     language, options = args.reference.rsplit(".", 1)[-1], list(args.options)
     if options and not options[0].startswith("-"):
         language = options.pop(0)

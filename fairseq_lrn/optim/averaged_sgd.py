@@ -38,8 +38,8 @@ class AveragedSGD(FairseqOptimizer):
     Raises:
         ValueError: an option has an invalid value.
 
-    Source: Merity et al. (2018), section 3, algorithm 1. The logging interval is fairseq's
-    validation interval, an epoch by default.
+    Source: Merity et al. (2018), section 3, algorithm 1. The logging interval is that of fairseq's
+    validations after which it saves a checkpoint, an epoch by default.
     """
 
     def __init__(self, cfg: AveragedSGDConfig, params):

@@ -1,5 +1,6 @@
 """Translation with a faster beam search, the paper's length penalty, and BLEU of raw text."""
 
+import json
 import logging
 import os
 import tempfile
@@ -10,6 +11,7 @@ from fairseq import checkpoint_utils, utils
 from fairseq.data import Dictionary
 from fairseq.data.data_utils import post_process
 from fairseq.dataclass import ChoiceEnum
+from fairseq.dataclass.configs import GenerationConfig
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import nn
@@ -95,9 +97,11 @@ class LRNTranslationTask(TranslationTask):
         """As in fairseq. In training, what ``--eval-bleu`` needs is read before the data.
 
         Raises:
-            InputError: files that raw text needs are damaged or missing.
+            InputError: files that raw text needs are damaged or missing, or ``--eval-bleu-args``
+                has no options of a search.
         """
         if self.cfg.eval_bleu and not from_checkpoint:
+            _check_search_options(str(self.cfg.eval_bleu_args))
             self._raw_text()
         return super().build_model(cfg, from_checkpoint)
 
@@ -217,3 +221,22 @@ class LRNTranslationTask(TranslationTask):
         """The subwords of a sentence, separated by spaces, without padding and EOS."""
         tokens = utils.strip_pad(tokens.int().cpu(), dictionary.pad())
         return dictionary.string(tokens, unk_string=unknown)
+
+
+def _check_search_options(text: str) -> None:
+    """Refuse ``--eval-bleu-args`` that fairseq would fail on, or of which it would use nothing.
+
+    Raises:
+        InputError: *text* is no JSON object, or has names of no option.
+    """
+    example = """give a JSON object such as '{"beam": 5}'"""
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"--eval-bleu-args {text} is not JSON ({error}): {example}") from error
+    if not isinstance(given, dict):
+        raise InputError(f"--eval-bleu-args {text} is not an object: {example}")
+    for name in given.keys() - GenerationConfig.__dataclass_fields__.keys():
+        raise InputError(
+            f"--eval-bleu-args has {name}, which is no option of fairseq-generate: {example}"
+        )

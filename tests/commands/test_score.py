@@ -1,6 +1,7 @@
 """fairseq-lrn score."""
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -166,6 +167,10 @@ def test_refused_translations(refuse, files, content, message):
 def test_refused_input(refuse, files, tmp_path):
     generated, reference = files
     assert "cannot read absent" in refuse("score", "absent", reference)
+    pipe = tmp_path / "pipe.de"
+    os.mkfifo(pipe)
+    for arguments in ((pipe, reference), (generated, pipe)):
+        assert f"{pipe} is a pipe, and it is read several times" in refuse("score", *arguments)
     reference.write_text("es ist, glaubt er.\n")
     message = refuse("score", generated, reference)
     assert "has 2 translations, but" in message and "has 1 lines: give the reference" in message

@@ -205,6 +205,20 @@ def test_bleu_of_data_without_a_record(task):
     assert LRNTranslationTask(config, *2 * [task.target_dictionary])._raw_text() is None
 
 
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("beam=5", "--eval-bleu-args beam=5 is not JSON .*give a JSON object such as"),
+        ("[5]", r"--eval-bleu-args \[5\] is not an object"),
+        ('{"beam": 2, "bean": 5}', "--eval-bleu-args has bean, which is no option"),
+    ],
+)
+def test_options_of_the_search_in_validation(task, text, message):
+    config = LRNTranslationConfig(data="data-bin", eval_bleu=True, eval_bleu_args=text)
+    with pytest.raises(InputError, match=message):
+        LRNTranslationTask(config, *2 * [task.target_dictionary]).build_model(None)
+
+
 @pytest.fixture
 def language_model(task, tmp_path):
     """A checkpoint of a language model of the target dictionary."""

@@ -10,14 +10,12 @@ import fcntl
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from multiprocessing import Pool
 from typing import IO, Any, Collection, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 import sentencepiece
@@ -44,6 +42,7 @@ from fairseq_lrn.data.text_files import (
     write_json,
 )
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
+from fairseq_lrn.data.workers import worker_pool
 from fairseq_lrn.errors import InputError, command_failed
 
 logger = logging.getLogger(__name__)
@@ -391,13 +390,13 @@ def tokenize(splits: Splits, policies: Dict[str, Policy], options: PrepareOption
     """
     for lang, found in policies.items():
         logger.info("%s: %s", lang, found)
+    tokenizers = {lang: Tokenizer(policies[lang].moses, options.lowercase) for lang in policies}
     tokenized = {}
-    # On Ctrl-C this process ends the workers; their own tracebacks would say nothing.
-    with Pool(options.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with worker_pool(options.workers) as pool:
         for split, sides in splits.items():
             logger.info("%s: %d pairs", split, len(sides[0]))
             source, target = (
-                pool.map(Tokenizer(policies[lang].moses, options.lowercase), lines, 500)
+                list(pool.map(tokenizers[lang], lines, chunksize=500))
                 for lang, lines in zip(options.languages, sides)
             )
             tokenized[split] = source, target

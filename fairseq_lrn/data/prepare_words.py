@@ -3,10 +3,8 @@
 import itertools
 import logging
 import os
-import signal
 from collections import Counter
 from functools import partial
-from multiprocessing import Pool
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
@@ -19,6 +17,7 @@ from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, train_bpe, write_bpe_te
 from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, VECTORS
 from fairseq_lrn.data.tokenization import Tokenizer
+from fairseq_lrn.data.workers import worker_pool
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.word_vectors import read_word_vectors, write_word_vectors
 
@@ -51,10 +50,9 @@ def tokenize(text: LabelledText, texts: Mapping[str, Sides], workers: int) -> Di
         texts: for each split the raw texts on each side.
         workers: number of processes.
     """
-    # On Ctrl-C this process ends the workers; their own tracebacks would say nothing.
-    with Pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with worker_pool(workers) as pool:
         return {
-            split: [pool.map(partial(_spaced, text), side, 100) for side in sides]
+            split: [list(pool.map(partial(_spaced, text), side, chunksize=100)) for side in sides]
             for split, sides in texts.items()
         }
 

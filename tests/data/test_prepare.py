@@ -5,11 +5,9 @@ import itertools
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 from collections import Counter
-from multiprocessing import get_context
 
 import pytest
 from fairseq.data import Dictionary, data_utils
@@ -18,10 +16,8 @@ from sentencepiece import SentencePieceProcessor
 from fairseq_lrn.data.parallel import read_lines, write_lines
 from fairseq_lrn.data.prepare import (
     PrepareOptions,
-    choose_policies,
     new_directory,
     prepare,
-    tokenize,
     with_earlier_options,
 )
 from fairseq_lrn.errors import InputError
@@ -63,25 +59,6 @@ def test_prepare(raw):
         assert text.replace(" ", "") == line.lower().replace(" ", "")
     assert json.loads((data / "prepare.json").read_text())["lowercase"] is True
     assert read_lines(str(data / "text" / "test.tok.de"))[0].endswith(" .")
-
-
-class Probe:
-    """In place of a tokeniser: whether the process that tokenises ignores Ctrl-C."""
-
-    def __init__(self, *_):
-        pass
-
-    def __call__(self, line):
-        return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-
-
-def test_workers_leave_interrupts_to_the_command(raw, monkeypatch):
-    """Otherwise each of them prints a traceback."""
-    monkeypatch.setattr("fairseq_lrn.data.prepare.Pool", get_context("fork").Pool)
-    monkeypatch.setattr("fairseq_lrn.data.prepare.Tokenizer", Probe)
-    given = options(raw)
-    splits = tokenize({"test": (["a"], ["b"])}, choose_policies(given), given)
-    assert splits == {"test": ([True], [True])}
 
 
 def test_bpe_and_dictionaries_of_earlier_data(raw):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -22,8 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 # fairseq's --bf16 needs a TPU.
 BFLOAT16 = ["--criterion", "fused_label_smoothed_cross_entropy", "--autocast", "bfloat16"]
-PRECISIONS = {"float32": [], "fp16": ["--fp16"], "bf16": BFLOAT16, "amp": ["--amp"]}
+PRECISIONS = {"float32": [], "bf16": BFLOAT16, "fp16": ["--fp16"], "amp": ["--amp"]}
 COLUMNS = {"bf16": "bf16, our loss"}
+# Peers run in cuDNN, which uses TF32 for float32. Without this, our products would not.
+ENVIRONMENT = {"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1", "PYTHONUNBUFFERED": "1"}
 _PEER_1024 = {
     "transformer_1024": [
         *("--arch", "transformer_vaswani_wmt_en_de_big", "--share-all-embeddings"),
@@ -34,19 +37,23 @@ _PEER_1024 = {
         *("--decoder-embed-dim", "1024", "--decoder-hidden-size", "1024", "--decoder-layers", "6"),
     ],
 }
-# Ours, then fairseq's at the same size.
+# Those that are needed most first; ours, then fairseq's at the same size.
 MODELS: Dict[str, List[str]] = {
-    "lrn_multi30k": ["--arch", "lrn_multi30k"],
-    "transformer_tiny": ARCHITECTURES["transformer_tiny"],
-    "lrn_wmt_en_de": ["--arch", "lrn_wmt_en_de"],
-    "lrn_rnmt_wmt_en_de": ["--arch", "lrn_rnmt_wmt_en_de"],
-    **_PEER_1024,
     "lrn_512": ARCHITECTURES["lrn_512"],
     "lstm_512": ARCHITECTURES["lstm_512"],
     "transformer_512": ARCHITECTURES["transformer_512"],
+    "lrn_multi30k": ["--arch", "lrn_multi30k"],
+    "transformer_tiny": ARCHITECTURES["transformer_tiny"],
+    "lrn_wmt_en_de": ["--arch", "lrn_wmt_en_de"],
+    **_PEER_1024,
+    "lrn_rnmt_wmt_en_de": ["--arch", "lrn_rnmt_wmt_en_de"],
 }
 GENERATING = ("lrn_512", "lstm_512", "transformer_512")
-PROFILED = ("transformer_512", "transformer_lrn_512")
+PROFILED = ("transformer_lrn_512", "transformer_512")
+UPDATES, PROFILED_UPDATES = 30, 12
+TESTS = ["tests/ops", "tests/modules", "tests/end_to_end/test_fairseq_options.py"]
+PYTEST = ["-m", "pytest", "-v", "--tb=short", "--continue-on-collection-errors"]
+INTERRUPT_SECONDS = 10  # for a step that is stopped to print what it has
 
 
 class Step(NamedTuple):
@@ -73,62 +80,76 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def steps(out: Path) -> List[Step]:
-    """All steps, in order of worth. Those after ``data`` need its result."""
-    data, benchmark = out / "data-bin", [PYTHON, str(ROOT / "scripts" / "benchmark.py")]
-    raw, prepared, python = map(shlex.quote, (str(out / "raw"), str(data), PYTHON))
-    toy = f"[ -d {prepared} ] || {{ {python} scripts/make_toy_corpus.py --destdir {raw}"
-    toy += f" && fairseq-lrn prepare -s en -t de --trainpref {raw}/train"
-    toy += f" --validpref {raw}/valid --testpref {raw}/test"
-    toy += f" --vocab-size 800 --destdir {prepared}; }}"
-    tests = ["tests/ops", "tests/modules", "tests/end_to_end/test_fairseq_options.py"]
-    chosen = [
-        Step("data", "data", 120, ["bash", "-c", toy]),
-        Step(
-            "tests",
-            "tests",
-            240,
-            [PYTHON, "-m", "pytest", "-q", "-rf", "-k", "gpu or cuda or triton", *tests],
-        ),
-    ]
+def steps(out: Path, data: Optional[Path] = None) -> List[Step]:
+    """All steps, in order of worth. Those after ``data`` need its result.
+
+    Args:
+        out: directory to write.
+        data: prepared data; None: the step ``data`` makes some.
+    """
+    benchmark = [PYTHON, str(ROOT / "scripts" / "benchmark.py")]
+    chosen = [] if data else [Step("data", "data", 120, _toy_data(out))]
+    data = data or out / "data-bin"
+    smoke = [PYTHON, str(ROOT / "scripts" / "benchmarks" / "gpu_smoke.py")]
+    chosen.append(Step("smoke", "smoke", 90, smoke))
+    # Each example of a property is another kernel to compile, so there are few of them.
+    wanted = "(gpu or cuda or triton) and not interpreter and not compiles_for_a_gpu"
+    pytest = [PYTHON, *PYTEST, "-n", "8", "--dist", "worksteal"]
+    tests = ["env", "FAIRSEQ_LRN_FEW_EXAMPLES=1", *pytest, "-k", wanted, *TESTS]
+    chosen.append(Step("tests", "tests", 270, tests))
     for measure in ("scan", "layer"):
         for dtype in ("float32", "bfloat16"):
             command = [*benchmark, measure, "--device", "cuda", "--dtype", dtype]
-            chosen.append(Step(measure, f"{measure}-{dtype}", 60, command))
-    for precision in PRECISIONS:
+            chosen.append(Step(measure, f"{measure}-{dtype}", 150, command))
+    for precisions in (("float32", "bf16"), ("fp16", "amp")):
         for model in MODELS:
-            command = training_command(model, precision, data, out)
-            chosen.append(Step("train", f"train-{model}-{precision}", 40, command))
-    for model in GENERATING:
-        path = str(out / "checkpoints" / f"{model}-float32" / "checkpoint_last.pt")
-        for size in (1, 16, 128):
-            command = ["fairseq-generate", str(data), "--user-dir", str(ROOT / "fairseq_lrn")]
-            command += ["--task", "translation_lrn", "--path", path, "--batch-size", str(size)]
-            command += ["--beam", "5", "--max-len-b", "30", "--gen-subset", "valid"]
-            chosen.append(Step("generate", f"generate-{model}-{size}", 40, command))
+            for precision in precisions:
+                command = training_command(model, precision, data, out)
+                chosen.append(Step("train", f"train-{model}-{precision}", 60, command))
+    chosen.append(Step("half", "half", 150, [PYTHON, *PYTEST, "-k", "half_precision", TESTS[-1]]))
+    paths = [
+        f"{model}={out / 'checkpoints' / f'{model}-float32' / 'checkpoint_last.pt'}"
+        for model in GENERATING
+    ]
+    decoding = [PYTHON, str(ROOT / "scripts" / "benchmarks" / "gpu_decoding.py")]
+    chosen.append(Step("generate", "generate", 240, [*decoding, str(data), *paths]))
     for model in PROFILED:
-        for precision in ("float32", "bf16"):
-            command = training_command(model, precision, data, out)
-            script = [PYTHON, str(ROOT / "scripts" / "gpu_report.py"), "--profile", *command[1:]]
-            chosen.append(Step("profile", f"profile-{model}-{precision}", 40, script))
+        for precision in ("bf16", "float32"):
+            command = training_command(model, precision, data, out, PROFILED_UPDATES)
+            script = [PYTHON, str(ROOT / "scripts" / "gpu_report.py"), "--profile", *command[3:]]
+            chosen.append(Step("profile", f"profile-{model}-{precision}", 120, script))
     return chosen
 
 
-def training_command(model: str, precision: str, data: Path, out: Path) -> List[str]:
-    """A training run of 30 updates that logs JSON, and never resumes an earlier one.
+def _toy_data(out: Path) -> List[str]:
+    raw, prepared, python = map(shlex.quote, (str(out / "raw"), str(out / "data-bin"), PYTHON))
+    return [
+        *("bash", "-c"),
+        f"[ -d {prepared} ] || {{ {python} scripts/make_toy_corpus.py --destdir {raw}"
+        f" && {python} -m fairseq_lrn prepare -s en -t de --trainpref {raw}/train"
+        f" --validpref {raw}/valid --testpref {raw}/test"
+        f" --vocab-size 800 --destdir {prepared}; }}",
+    ]
+
+
+def training_command(
+    model: str, precision: str, data: Path, out: Path, updates: int = UPDATES
+) -> List[str]:
+    """A short training run that logs JSON, and never resumes an earlier one.
 
     Only models that translate later are saved.
     """
     options = {**ARCHITECTURES, **MODELS}[model]
-    if model in GENERATING and precision == "float32":
+    if model in GENERATING and precision == "float32" and updates == UPDATES:
         saving = ["--save-dir", str(out / "checkpoints" / f"{model}-{precision}")]
     else:
         saving = ["--no-save"]
     return [
-        *("fairseq-train", str(data), "--user-dir", str(ROOT / "fairseq_lrn"), *options),
+        *(PYTHON, "-m", "fairseq_cli.train"),
+        *(str(data), "--user-dir", str(ROOT / "fairseq_lrn"), *options, "--dropout", "0.3"),
         *("--optimizer", "adam", "--lr", "1e-4", "--criterion", "label_smoothed_cross_entropy"),
-        *("--label-smoothing", "0.1", "--max-tokens", "8192", "--max-update", "30", "--seed", "1"),
-        *("--log-format", "json", "--log-interval", "5", "--disable-validation"),
+        *("--label-smoothing", "0.1", "--max-tokens", "8192", "--max-update", str(updates)),
+        *("--seed", "1", "--log-format", "json", "--log-interval", "5", "--disable-validation"),
         *("--no-epoch-checkpoints", "--restore-file", "none"),
         *saving,
         *PRECISIONS[precision],
@@ -144,24 +165,52 @@ def run_step(step: Step, out: Path, seconds: float) -> Outcome:
         seconds: time limit.
     """
     started = time.monotonic()
+    environment = {**os.environ, **(ENVIRONMENT if step.group not in ("tests", "half") else {})}
     with open(out / f"{step.name}.txt", "w", encoding="utf-8") as file:
-        process = subprocess.Popen(
-            step.command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
-        )
+        try:
+            process = subprocess.Popen(
+                step.command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:  # there is no such command
+            file.write(f"{error}\n")
+            return Outcome(step, "failed", time.monotonic() - started)
         try:
             status = process.wait(seconds)
             state = "done" if status == 0 else f"failed ({status})"
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _stop(process)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             state = "stopped"
     return Outcome(step, state, time.monotonic() - started)
 
 
+def _stop(process: subprocess.Popen) -> None:
+    """End a process and all that it started; pytest and our measures first print what they have."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(INTERRUPT_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:  # all have ended
+            pass
+        process.wait()
+
+
 def run_all(
-    chosen: Sequence[Step], out: Path, seconds: float, report: Callable[[List[Outcome]], None]
+    chosen: Sequence[Step],
+    out: Path,
+    seconds: float,
+    report: Callable[[List[Outcome]], None],
+    known: Optional[Dict[str, Outcome]] = None,
 ) -> List[Outcome]:
     """Run steps until the time is over; *report* is called after each.
 
@@ -170,18 +219,37 @@ def run_all(
         out: directory of their output.
         seconds: time for all of them.
         report: writes the outcomes so far.
+        known: outcomes of an earlier run, by name; steps that are done are not repeated.
     """
     outcomes: List[Outcome] = []
     end = time.monotonic() + seconds
     for step in chosen:
         left = end - time.monotonic()
-        if left < 1:
+        earlier = (known or {}).get(step.name)
+        if earlier is not None and (earlier.state == "done" or left < 1):
+            outcomes.append(earlier)
+        elif left < 1:
             (out / f"{step.name}.txt").unlink(missing_ok=True)  # of an earlier report
             outcomes.append(Outcome(step, "skipped", 0.0))
         else:
             outcomes.append(run_step(step, out, min(step.seconds, left)))
         report(outcomes)
     return outcomes
+
+
+def read_outcomes(out: Path, chosen: Sequence[Step]) -> Dict[str, Outcome]:
+    """The outcomes of an earlier run with the same *out*, by name; skipped steps have none."""
+    path = out / "outcomes.json"
+    records = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {
+        step.name: Outcome(step, *records[step.name]) for step in chosen if step.name in records
+    }
+
+
+def write_outcomes(outcomes: Sequence[Outcome], out: Path) -> None:
+    """Write what :func:`read_outcomes` reads."""
+    ran = {step.name: [state, spent] for step, state, spent in outcomes if state != "skipped"}
+    (out / "outcomes.json").write_text(json.dumps(ran, indent=1), encoding="utf-8")
 
 
 def words_per_second(text: str) -> Optional[float]:
@@ -210,18 +278,19 @@ def format_report(outcomes: Sequence[Outcome], out: Path, machine: str) -> str:
         cells = []
         for precision in PRECISIONS:
             name = f"train-{model}-{precision}"
-            speed = words_per_second(_output(out, name)) if name in states else None
-            cells.append(f"{speed:.0f}" if speed else states.get(name, "-"))
+            text = _output(out, name) if name in states else ""
+            speed = words_per_second(text)
+            # Without its kernels, a model is many times slower.
+            slow = ", reference" if "kernels on cuda: reference" in text else ""
+            cells.append(f"{speed:.0f}{slow}" if speed else states.get(name, "-"))
         rows.append(f"| {model} | {' | '.join(cells)} |")
     for step, _, _ in outcomes:
-        text = _output(out, step.name)
-        kept = [line for line in text.splitlines() if line.startswith(("| ", "FAILED"))]
-        if step.group == "generate":
-            kept = [line for line in text.splitlines() if "sentences/s" in line]
         if step.group == "train":
-            kept = []
-        if kept:
-            rows += ["", f"{step.name}:", "", *kept]
+            continue
+        lines = _output(out, step.name).splitlines()
+        kept = [line for line in lines if line.startswith(("| ", "FAILED", "ERROR"))]
+        if kept:  # rows that appeared as they came stand in the final table again
+            rows += ["", f"{step.name}:", "", *reversed(dict.fromkeys(reversed(kept)))]
     return "\n".join(rows) + "\n"
 
 
@@ -231,18 +300,30 @@ def _output(out: Path, name: str) -> str:
 
 
 def profile_training(arguments: List[str]) -> None:
-    """Run ``fairseq-train`` with *arguments* in torch's profiler, and print the slowest operators.
+    """Run ``fairseq-train`` with *arguments*, its last updates in torch's profiler.
 
-    It shows where a training run in half precision spends its time.
+    It prints the slowest operators, and shows where training in half precision spends its time. The
+    first updates, which load and compile kernels, are left out.
     """
+    from fairseq.trainer import Trainer
     from fairseq_cli.train import cli_main
 
+    profiler = torch.profiler.profile()
+    train_step = Trainer.train_step
+
+    def profiled(trainer, *args, **kwargs):
+        if trainer.get_num_updates() == PROFILED_UPDATES // 2:
+            profiler.start()
+        return train_step(trainer, *args, **kwargs)
+
+    Trainer.train_step = profiled
     sys.argv = ["fairseq-train", *arguments]
-    with torch.profiler.profile() as profiler:
-        cli_main()
+    cli_main()
+    profiler.stop()
+    averages = profiler.key_averages()
     for order in ("self_cpu_time_total", "self_cuda_time_total"):
-        table = profiler.key_averages().table(sort_by=order, row_limit=15)
-        print("\n".join(f"| {line}" for line in table.splitlines()))
+        table = averages.table(sort_by=order, row_limit=15)
+        print("\n".join(f"| {line}" for line in table.splitlines()), flush=True)
 
 
 def main() -> None:
@@ -253,21 +334,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", metavar="OUT", help="directory to write")
     parser.add_argument("--steps", nargs="+", choices=groups, default=groups, metavar="STEP")
+    parser.add_argument("--only", default="", metavar="REGEX", help="steps with such a name")
     parser.add_argument("--minutes", type=float, default=20.0, help="for all steps (default: 20)")
+    parser.add_argument("--data", metavar="DIR", help="prepared data, English-German")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise InputError("torch finds no GPU: run this on a machine with one, and a GPU build")
+    data = Path(args.data).resolve() if args.data else None
+    if data is not None and not (data / "dict.en.txt").is_file():
+        raise InputError(f"--data {args.data} has no dict.en.txt: give data of fairseq-lrn prepare")
     out = Path(args.out).resolve()
+    every = steps(out, data)
+    chosen = [s for s in every if s.group in args.steps and re.search(args.only, s.name)]
+    if not chosen:
+        raise InputError(f"--only {args.only} matches none of the steps: see {out}/report.md")
     out.mkdir(parents=True, exist_ok=True)
-    machine = format_machine(describe_machine("cuda"))
+    machine = f"{format_machine(describe_machine('cuda'))}, TF32 for float32 except in tests"
+    known = read_outcomes(out, every)
 
     def report(outcomes: List[Outcome]) -> None:
         step, state, spent = outcomes[-1]
         print(f"{step.name}: {state}, {spent:.0f} seconds", flush=True)
-        (out / "report.md").write_text(format_report(outcomes, out, machine), encoding="utf-8")
+        found = {**known, **{outcome.step.name: outcome for outcome in outcomes}}
+        ordered = [found[step.name] for step in every if step.name in found]
+        write_outcomes(ordered, out)
+        (out / "report.md").write_text(format_report(ordered, out, machine), encoding="utf-8")
 
-    chosen = [step for step in steps(out) if step.group in args.steps]
-    outcomes = run_all(chosen, out, 60 * args.minutes, report)
+    outcomes = run_all(chosen, out, 60 * args.minutes, report, known)
     print(out / "report.md")
     failed = [step.name for step, state, _ in outcomes if state.startswith("failed")]
     if failed:

@@ -6,6 +6,7 @@ then several times with timing. The reported time is the median of all timed cal
 """
 
 import statistics
+import sys
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
@@ -49,16 +50,21 @@ class Comparison(NamedTuple):
 def take_turns(
     candidates: Dict[str, Callable[[], object]], rounds: int, device: torch.device
 ) -> Dict[str, float]:
-    """Median time of a call of each candidate, in milliseconds."""
+    """Median time of a call of each candidate, in milliseconds.
 
-    def timed(candidate: Callable[[], object]) -> float:
+    On a GPU, the calls of a turn are timed together: as in training, work is launched while earlier
+    work is still running. Where the launches take longer, the time is that of the launches.
+    """
+
+    def timed(candidate: Callable[[], object], number: int = 1) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         start = time.perf_counter()
-        candidate()
+        for _ in range(number):
+            candidate()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        return (time.perf_counter() - start) / number
 
     calls = {}
     for name, candidate in candidates.items():
@@ -68,7 +74,10 @@ def take_turns(
     for _ in range(rounds):
         for name, candidate in candidates.items():
             candidate()
-            times[name] += [timed(candidate) for _ in range(calls[name])]
+            if device.type == "cuda":
+                times[name].append(timed(candidate, calls[name]))
+            else:
+                times[name] += [timed(candidate) for _ in range(calls[name])]
     return {name: 1e3 * statistics.median(values) for name, values in times.items()}
 
 
@@ -79,9 +88,24 @@ def compare(
     rounds: int,
     device: torch.device,
 ) -> List[Comparison]:
-    """Compare the first candidate, which is LRN, with each of the others."""
-    (_, lrn_ms), *peers = take_turns(candidates, rounds, device).items()
-    return [Comparison(operation, shape, lrn_ms, peer, peer_ms) for peer, peer_ms in peers]
+    """Compare the first candidate, which is LRN, with each of the others.
+
+    The rows appear on standard error as they come, so that a run that is stopped is not lost. A
+    peer that fails is left out.
+    """
+    first, *others = candidates
+    working = {first: candidates[first]}
+    for name in others:
+        try:
+            candidates[name]()
+            working[name] = candidates[name]
+        except RuntimeError as error:
+            print(f"{name} failed at {tuple(shape)}: {error}", file=sys.stderr, flush=True)
+    (_, lrn_ms), *peers = take_turns(working, rounds, device).items()
+    found = [Comparison(operation, shape, lrn_ms, peer, peer_ms) for peer, peer_ms in peers]
+    for comparison in found:
+        print(format_row(comparison), file=sys.stderr, flush=True)
+    return found
 
 
 def scan(
@@ -112,7 +136,7 @@ def scan(
     results = []
     if shapes is None:
         shapes = default_shapes(SCAN_SHAPES, torch_device)
-        shapes += [LONG_SHAPE] if torch_device.type == "cuda" else []
+        shapes = [LONG_SHAPE, *shapes] if torch_device.type == "cuda" else shapes
     for time_steps, batch, hidden in shapes:
         kqv = torch.randn(time_steps, batch, 3 * hidden, **options).requires_grad_()
         h0 = torch.randn(batch, hidden, **options).requires_grad_()
@@ -228,27 +252,31 @@ def _products(x: Tensor, grad_h: Tensor) -> Callable[[], None]:
 def _sru(hidden: int) -> list:
     try:
         from sru import SRU
-    except ImportError:
-        print("SRU is not installed and is left out: pip install sru")
+    except Exception as error:  # of any type: it compiles code when it is imported
+        print(f"SRU is left out ({error}): pip install sru", file=sys.stderr)
         return []
     return [("SRU", SRU(hidden, hidden, num_layers=1))]
 
 
 def default_shapes(shapes: Sequence[Sequence[int]], device: torch.device) -> list:
     """The shapes for a device: on a GPU, also one that is large enough to occupy it."""
-    return [*shapes, *(GPU_SHAPES if device.type == "cuda" else ())]
+    return [*(GPU_SHAPES if device.type == "cuda" else ()), *shapes]
 
 
 def format_table(comparisons: Sequence[Comparison]) -> str:
     """A Markdown table."""
     rows = ["| operation | T, B, H | LRN, ms | peer | peer, ms | peer / LRN | LRN / peer |"]
     rows.append("| --- | --- | --- | --- | --- | --- | --- |")
-    for operation, shape, lrn_ms, peer, peer_ms in comparisons:
-        rows.append(
-            f"| {operation} | {', '.join(map(str, shape))} | {lrn_ms:.3f} | {peer} "
-            f"| {peer_ms:.3f} | {peer_ms / lrn_ms:.2f} | {lrn_ms / peer_ms:.2f} |"
-        )
-    return "\n".join(rows)
+    return "\n".join([*rows, *map(format_row, comparisons)])
+
+
+def format_row(comparison: Comparison) -> str:
+    """A row of the table."""
+    operation, shape, lrn_ms, peer, peer_ms = comparison
+    return (
+        f"| {operation} | {', '.join(map(str, shape))} | {lrn_ms:.3f} | {peer} "
+        f"| {peer_ms:.3f} | {peer_ms / lrn_ms:.2f} | {lrn_ms / peer_ms:.2f} |"
+    )
 
 
 def plot(comparisons: Sequence[Comparison], path: str) -> None:

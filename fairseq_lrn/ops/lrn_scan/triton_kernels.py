@@ -416,7 +416,7 @@ def _launch_forward(
         *projections.stride()[:2],
         *mask_strides,
         *h.stride()[:2],
-        PART=part,
+        PART=getattr(part, "value", part),  # a number, which every version of Triton can hash
         **options,
     )
 
@@ -529,7 +529,7 @@ def _launch_backward(
         *mask_strides,
         *states.stride()[:2],
         *grad_kqv.stride()[:2],
-        PART=part,
+        PART=getattr(part, "value", part),  # a number, which every version of Triton can hash
         **options,
     )
 

@@ -1,6 +1,7 @@
 """Time training and decoding of ``lrn_rnmt`` with each cell: ``scripts/benchmark.py cells``."""
 
 import statistics
+import sys
 from types import SimpleNamespace
 from typing import Dict, List, NamedTuple, Sequence
 
@@ -73,6 +74,8 @@ def measure(
     forward and backward pass, clipping and Adam. Decoding is beam search for translations that are
     as long as the sources.
 
+    The rows appear on standard error as they come.
+
     Args:
         rounds: turns of each cell.
         sizes: sizes of each comparison.
@@ -80,15 +83,16 @@ def measure(
     """
     results = []
     for size in sizes:
-        peers = [cell for cell in cells if cell != BASELINE]
-        pairs = {cell: _compare(cell, size, rounds) for cell in peers or [BASELINE]}
-        for cell in peers:
-            times = [kind[cell] for kind in pairs[cell]]
-            ratios = [kind[cell] / kind[BASELINE] for kind in pairs[cell]]
-            results.append(Times(size, cell, *times, *ratios))
-        kinds = zip(*pairs.values())  # training of each pair, decoding of each pair
-        medians = [statistics.median(pair[BASELINE] for pair in kind) for kind in kinds]
-        results.append(Times(size, BASELINE, *medians, 1.0, 1.0))
+        baseline = []  # training and decoding of the GRU in each pair
+        for cell in [cell for cell in cells if cell != BASELINE] or [BASELINE]:
+            kinds = _compare(cell, size, rounds)
+            baseline.append([kind[BASELINE] for kind in kinds])
+            if cell != BASELINE:
+                times = [kind[cell] for kind in kinds]
+                ratios = [kind[cell] / kind[BASELINE] for kind in kinds]
+                results.append(Times(size, cell, *times, *ratios))
+                print(format_row(results[-1]), file=sys.stderr, flush=True)
+        results.append(Times(size, BASELINE, *map(statistics.median, zip(*baseline)), 1.0, 1.0))
     return results
 
 
@@ -178,9 +182,13 @@ def format_table(results: Sequence[Times]) -> str:
         "| width | layers | pairs | words | cell | training, ms | / GRU | decoding, ms | / GRU |"
     ]
     rows.append("| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |")
-    for size, cell, training, decoding, training_ratio, decoding_ratio in results:
-        sizes = (size.width, f"{size.layers} + {size.layers}", size.pairs, f"{size.words:,}")
-        times = (f"{training:,.0f}", f"{training_ratio:.2f}")
-        times += (f"{decoding:.2f}", f"{decoding_ratio:.2f}")
-        rows.append(f"| {' | '.join(map(str, (*sizes, cell, *times)))} |")
-    return "\n".join(rows)
+    return "\n".join([*rows, *map(format_row, results)])
+
+
+def format_row(times: Times) -> str:
+    """A row of the table."""
+    size = times.size
+    cells = [size.width, f"{size.layers} + {size.layers}", size.pairs, f"{size.words:,}"]
+    cells += [times.cell, f"{times.training:,.0f}", f"{times.training_ratio:.2f}"]
+    cells += [f"{times.decoding:.2f}", f"{times.decoding_ratio:.2f}"]
+    return f"| {' | '.join(map(str, cells))} |"

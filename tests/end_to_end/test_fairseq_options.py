@@ -409,4 +409,4 @@ def test_onnx(command, prepared_data, untrained, tmp_path):
             found.append(int(log_probs.argmax()))
         assert found[1:] == expected[:-1] and len(expected) > 1  # the last one may be enforced
     output = command(*export, data, data, "--destdir", tmp_path / "x", ok=False)
-    assert f"error: cannot read checkpoint {data}" in output
+    assert f"error: {data} has no averaged.pt, checkpoint_best.pt or" in output

@@ -175,6 +175,8 @@ def run_step(step: Step, out: Path, seconds: float) -> Outcome:
                 cwd=ROOT,
                 env=environment,
                 start_new_session=True,
+                # A shell starts background jobs without interrupts, which end steps here.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         except OSError as error:  # there is no such command
             file.write(f"{error}\n")

@@ -90,7 +90,7 @@ def steps(out: Path, data: Optional[Path] = None) -> List[Step]:
     benchmark = [PYTHON, str(ROOT / "scripts" / "benchmark.py")]
     chosen = [] if data else [Step("data", "data", 120, _toy_data(out))]
     data = data or out / "data-bin"
-    smoke = [PYTHON, str(ROOT / "scripts" / "benchmarks" / "gpu_smoke.py")]
+    smoke = [PYTHON, "-m", "benchmarks.gpu_smoke"]
     chosen.append(Step("smoke", "smoke", 90, smoke))
     # Each example of a property is another kernel to compile, so there are few of them.
     wanted = "(gpu or cuda or triton) and not interpreter and not compiles_for_a_gpu"
@@ -111,7 +111,7 @@ def steps(out: Path, data: Optional[Path] = None) -> List[Step]:
         f"{model}={out / 'checkpoints' / f'{model}-float32' / 'checkpoint_last.pt'}"
         for model in GENERATING
     ]
-    decoding = [PYTHON, str(ROOT / "scripts" / "benchmarks" / "gpu_decoding.py")]
+    decoding = [PYTHON, "-m", "benchmarks.gpu_decoding"]
     chosen.append(Step("generate", "generate", 240, [*decoding, str(data), *paths]))
     for model in PROFILED:
         for precision in ("bf16", "float32"):

@@ -24,8 +24,8 @@ parse_labelled() { # name of the script, its default of --updates, suffix of fil
 
 # Prepares the texts in DIRECTORY/data.
 prepare_labelled() { # suffix of files, options...
+  make_directory
   local data=$directory/data test=()
-  mkdir -p "$directory"
   lock "$directory"
   if [ -d "$data" ]; then
     grep -qF "\"$raw/train.$1\"" "$data/prepare_labelled.json" ||

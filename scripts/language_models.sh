@@ -13,8 +13,8 @@ parse_language_model() { # name of the script, its default of --updates, argumen
 
 # Binarises the text in DIRECTORY/data-bin.
 prepare_words() {
+  make_directory
   local data=$directory/data-bin test=()
-  mkdir -p "$directory"
   lock "$directory"
   if [ -d "$data" ]; then
     grep -qF "\"$raw/train.txt\"" "$data/prepare_lm.json" ||

@@ -36,6 +36,7 @@ if [ "$force" = 1 ]; then
   echo "quickstart: --force: starting again in $directory"
   rm -rf "$raw" "$data" "$checkpoints"
 fi
+
 echo "quickstart: 1/5 corpus from a small grammar"
 if [ -d "$raw" ]; then
   echo "  reusing $raw"

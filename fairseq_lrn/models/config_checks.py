@@ -58,9 +58,9 @@ def check_activation(config: FairseqDataclass) -> None:
 
 
 def warn_of_no_effect(config: FairseqDataclass, reason: str, *names: str) -> None:
-    """Warn of options that are not used, if they were changed. 0 is no change: it says "none".
+    """Warn of options that were changed and are not used. The value 0 passes: it asks for nothing.
 
-    A warning, because an architecture may set them, and another option may turn them off.
+    They are not refused, because an architecture may set them and another option turn them off.
 
     Args:
         config: options.

@@ -1,6 +1,6 @@
 """Time the search of several models on a GPU, in turns in one process.
 
-    python scripts/benchmarks/gpu_decoding.py DATA NAME=CHECKPOINT ...
+    PYTHONPATH=scripts python -m benchmarks.gpu_decoding DATA NAME=CHECKPOINT ...
 
 A process of its own for each model would count what the first batch of a process costs. All
 translations have the same length, because hardly trained models end them arbitrarily.

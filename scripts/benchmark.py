@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure speed and memory against peers, in turns, and print a Markdown table of medians.
+"""Measure speed and memory against peers in interleaved runs; print a Markdown table of medians.
 
 scan: the recurrence; layer: a recurrent layer; products: matrix products in two libraries;
 cells: training and decoding of lrn_rnmt with each cell; lm: language models;
@@ -8,6 +8,7 @@ train: fairseq-train; generate: fairseq-generate; step: the parts of a decoding 
 scaling: training and generating as sentences grow;
 newton: rounds of Newton's method in the backend "parallel" (no time).
 
+train and classify need prepared data; generate and step also need trained models.
 The packages of the peers come with: bash scripts/setup.sh benchmark
 """
 
@@ -76,28 +77,59 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def parse() -> argparse.Namespace:
+def common_options(rounds: int) -> argparse.ArgumentParser:
+    """The options of most measures, as a parent; *rounds*: their default."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--rounds",
-        type=int,
-        help="turns of each candidate (default: 3; lm, classify: 5; scan, layer, products: 7)",
+        type=positive,
+        default=rounds,
+        metavar="N",
+        help=f"how often each candidate is timed, interleaved with the others (default: {rounds})",
     )
     common.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    return common
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     measures = parser.add_subparsers(dest="measure", required=True)
     for name in OPERATORS:
-        measure = measures.add_parser(name, parents=[common])
-        measure.add_argument("--shape", type=shape, action="append", metavar="T,B,H", dest="shapes")
+        measure = measures.add_parser(name, parents=[common_options(7)])
+        measure.add_argument(
+            "--shape",
+            type=shape,
+            action="append",
+            metavar="T,B,H",
+            dest="shapes",
+            help="time steps, batch size and hidden size; repeat the option for several shapes",
+        )
         measure.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-        measure.add_argument("--dtype", choices=DTYPES, default="float32")
-        measure.add_argument("--activation", choices=("tanh", "identity"), default="tanh")
+        measure.add_argument(
+            "--dtype",
+            choices=DTYPES,
+            default="float32",
+            help="type of input (default: float32)",
+        )
+        measure.add_argument(
+            "--activation",
+            choices=("tanh", "identity"),
+            default="tanh",
+            help="activation g of the cell (default: tanh)",
+        )
         measure.add_argument("--plot", metavar="FILE", help="also draw a chart, e.g. scan.png")
-    measures.add_parser("products", parents=[common])
-    measure = measures.add_parser("cells", parents=[common])
-    measure.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS, metavar="CELL")
+    measures.add_parser("products", parents=[common_options(7)])
+    measure = measures.add_parser("cells", parents=[common_options(3)])
+    measure.add_argument(
+        "--cells",
+        nargs="+",
+        choices=CELLS,
+        default=CELLS,
+        metavar="CELL",
+        help=f"cells to compare with gru (default: {' '.join(CELLS)})",
+    )
     measure.add_argument(
         "--sizes",
         nargs="+",
@@ -106,8 +138,14 @@ def parse() -> argparse.Namespace:
         metavar="SIZE",
         help="paper: width 1024, 32,000 words; narrow: width 128; multi30k: compare_cells.sh",
     )
-    measure = measures.add_parser("lm", parents=[common])
-    measure.add_argument("--models", nargs="+", choices=lm_speed.MODELS, metavar="NAME")
+    measure = measures.add_parser("lm", parents=[common_options(5)])
+    measure.add_argument(
+        "--models",
+        nargs="+",
+        choices=lm_speed.MODELS,
+        metavar="NAME",
+        help=f"only these models, some of {' '.join(lm_speed.MODELS)}",
+    )
     measure.add_argument(
         "--positions",
         type=positive,
@@ -117,15 +155,22 @@ def parse() -> argparse.Namespace:
         help="lengths of text behind which generated tokens are timed; none: do not time them",
     )
     measure.add_argument("--plot", metavar="FILE", help="also draw a chart, e.g. tokens.png")
-    measure = measures.add_parser("classify", parents=[common])
+    measure = measures.add_parser("classify", parents=[common_options(5)])
     measure.add_argument("data", help="data that the script of the recipe prepared, e.g. imdb/data")
-    measure.add_argument("--recipe", choices=labelled_recipes.RECIPES, required=True)
+    measure.add_argument(
+        "--recipe",
+        choices=labelled_recipes.RECIPES,
+        required=True,
+        help="the script's name without .sh",
+    )
     measure.add_argument(
         "--cells",
         nargs="+",
         choices=labelled_speed.CELLS,
         default=labelled_speed.CELLS,
         metavar="CELL",
+        help="cells to compare; ratios are to the first "
+        f"(default: {' '.join(labelled_speed.CELLS)})",
     )
     measure.add_argument(
         "--lengths",
@@ -136,7 +181,7 @@ def parse() -> argparse.Namespace:
         help="instead, time single texts of N words with the first cell (--recipe imdb or squad)",
     )
     data_help = "directory of prepared data (fairseq-lrn prepare or fairseq-preprocess)"
-    measure = measures.add_parser("train", parents=[common])
+    measure = measures.add_parser("train", parents=[common_options(3)])
     measure.add_argument("data", help=data_help)
     measure.add_argument(
         "--setting",
@@ -164,7 +209,7 @@ def parse() -> argparse.Namespace:
     measure.add_argument("--models", nargs="+", metavar="NAME", help="only these rows")
     measure.add_argument("--max-tokens", type=int, default=4096, help="batch size, in tokens")
     for name in ("generate", "step"):
-        measure = measures.add_parser(name, parents=[common])
+        measure = measures.add_parser(name, parents=[common_options(3)])
         measure.add_argument("data", help=data_help)
         measure.add_argument(
             "--model",
@@ -176,7 +221,12 @@ def parse() -> argparse.Namespace:
             help="a trained model; repeat the option for models to compare with the first",
         )
         measure.add_argument(
-            "--batch-sizes", type=positive, nargs="+", default=[1, 16, 128], metavar="N"
+            "--batch-sizes",
+            type=positive,
+            nargs="+",
+            default=[1, 16, 128],
+            metavar="N",
+            help="sentences in a batch (default: 1 16 128)",
         )
         measure.add_argument("--subset", default="test", help="of the data (default: test)")
         if name == "generate":
@@ -199,7 +249,12 @@ def parse() -> argparse.Namespace:
     )
     measure.add_argument("--data", help="with --model: " + data_help)
     measure.add_argument(
-        "--lengths", type=positive, nargs="+", default=newton_rounds.LENGTHS, metavar="N"
+        "--lengths",
+        type=positive,
+        nargs="+",
+        default=newton_rounds.LENGTHS,
+        metavar="N",
+        help=f"time steps (default: {' '.join(map(str, newton_rounds.LENGTHS))})",
     )
     measure.add_argument(
         "--cost",
@@ -217,10 +272,27 @@ def parse() -> argparse.Namespace:
         "--resume", action="store_true", help="measure only the figures missing in --json FILE"
     )
     measure.add_argument("--plot", metavar="FILE", help="also draw a chart, e.g. scaling.png")
-    measure.add_argument("--models", nargs="+", choices=scaling.MODELS, default=[*scaling.MODELS])
-    measure.add_argument("--kinds", nargs="+", choices=scaling.KINDS, default=[*scaling.KINDS])
     measure.add_argument(
-        "--lengths", type=positive, nargs="+", default=scaling.LENGTHS, metavar="N"
+        "--models",
+        nargs="+",
+        choices=scaling.MODELS,
+        default=[*scaling.MODELS],
+        help="models to measure (default: all)",
+    )
+    measure.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=scaling.KINDS,
+        default=[*scaling.KINDS],
+        help="what to measure (default: all)",
+    )
+    measure.add_argument(
+        "--lengths",
+        type=positive,
+        nargs="+",
+        default=scaling.LENGTHS,
+        metavar="N",
+        help=f"tokens of a sentence (default: {' '.join(map(str, scaling.LENGTHS))})",
     )
     measure.add_argument("--tokens", type=positive, default=2048, help="per batch (default: 2048)")
     return parser.parse_args()
@@ -275,21 +347,21 @@ def read_costs(path: str, machine: dict) -> list:
 def measure_operators(args: argparse.Namespace) -> tuple:
     torch.manual_seed(1)
     comparisons = OPERATORS[args.measure](
-        args.shapes, args.rounds or 7, args.device, DTYPES[args.dtype], args.activation
+        args.shapes, args.rounds, args.device, DTYPES[args.dtype], args.activation
     )
     return operator_speed.format_table(comparisons), comparisons
 
 
 def measure_products(args: argparse.Namespace) -> tuple:
     torch.manual_seed(1)
-    found = products.measure(args.rounds or 7)
+    found = products.measure(args.rounds)
     return products.format_table(found), found
 
 
 def measure_cells(args: argparse.Namespace) -> tuple:
     torch.manual_seed(1)
     sizes = [cell_speed.SIZES[name] for name in args.sizes]
-    times = cell_speed.measure(args.rounds or 3, sizes, args.cells)
+    times = cell_speed.measure(args.rounds, sizes, args.cells)
     return cell_speed.format_table(times), times
 
 
@@ -300,7 +372,7 @@ def measure_language_models(args: argparse.Namespace) -> tuple:
             f"--plot draws the times at --positions of {' and '.join(lm_speed.GENERATING)}: give "
             "some, or leave it out"
         )
-    speeds = lm_speed.measure(args.rounds or 5, args.models, bfloat16=has_bfloat16())
+    speeds = lm_speed.measure(args.rounds, args.models, bfloat16=has_bfloat16())
     times = []
     if args.positions:
         times = lm_speed.measure_generation(sorted(args.positions), args.models)
@@ -312,10 +384,10 @@ def measure_labelled(args: argparse.Namespace) -> tuple:
         if args.recipe not in ("imdb", "squad"):
             raise InputError(f"--lengths needs --recipe imdb or squad, not {args.recipe}")
         costs = labelled_speed.measure_lengths(
-            args.recipe, args.data, args.cells[0], args.lengths, args.rounds or 5
+            args.recipe, args.data, args.cells[0], args.lengths, args.rounds
         )
         return labelled_speed.format_lengths(costs), costs
-    speeds = labelled_speed.measure(args.recipe, args.data, args.cells, args.rounds or 5)
+    speeds = labelled_speed.measure(args.recipe, args.data, args.cells, args.rounds)
     return labelled_speed.format_table(speeds), speeds
 
 
@@ -330,7 +402,7 @@ def measure_training(args: argparse.Namespace) -> tuple:
         args.data,
         USER_DIR,
         chosen,
-        args.rounds or 3,
+        args.rounds,
         args.updates,
         args.max_tokens,
         args.subset,
@@ -346,7 +418,7 @@ def measure_generation(args: argparse.Namespace) -> tuple:
         USER_DIR,
         chosen,
         args.batch_sizes,
-        args.rounds or 3,
+        args.rounds,
         args.subset,
         args.threads,
     )
@@ -355,7 +427,7 @@ def measure_generation(args: argparse.Namespace) -> tuple:
 
 def measure_steps(args: argparse.Namespace) -> tuple:
     profiles = decoding_step.measure(
-        args.data, args.models, args.batch_sizes, args.rounds or 3, args.subset
+        args.data, args.models, args.batch_sizes, args.rounds, args.subset
     )
     return decoding_step.format_table(profiles), profiles
 
@@ -411,9 +483,6 @@ MEASURES = {
 
 def main() -> None:
     args = parse()
-    rounds = getattr(args, "rounds", None)
-    if rounds is not None and rounds < 1:
-        raise InputError(f"--rounds must be at least 1, not {rounds}")
     device = getattr(args, "device", "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"--device {device}: torch finds no GPU")

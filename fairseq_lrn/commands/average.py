@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of the updates, at most 10)",
     )
     parser.add_argument(
-        "--data", metavar="DIR", help="with DIR: the binarised data, if they were moved"
+        "--data", metavar="DIR", help="with DIR: the prepared data, if they were moved"
     )
     parser.add_argument(
         "--user-dir", metavar="DIR", help="with DIR: a user directory of the training run"

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_labelling_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that all commands of labelled text share."""
-    parser.add_argument("model", help="directory of checkpoints, or a checkpoint")
+    parser.add_argument("model", metavar="MODEL", help="directory of checkpoints, or a checkpoint")
     add_stream_arguments(parser, batch_size=32)
     add_data_and_device(parser)
 

@@ -1,8 +1,9 @@
-"""Write a trained model (architecture lrn) as ONNX: DIR/encoder.onnx and DIR/decoder.onnx.
+"""Write a trained model as ONNX: DIR/encoder.onnx and DIR/decoder.onnx.
 
-The encoder runs once per batch of sentences, the decoder once per step. The module
-fairseq_lrn.generation.onnx_export describes their inputs and outputs.
-Needs: pip install onnx onnxscript
+The model must be an lrn with the cell lrn or olrn. The encoder runs once per batch of sentences,
+the decoder once per step. The module fairseq_lrn.generation.onnx_export describes their inputs and
+outputs.
+Needs: bash scripts/setup.sh onnx (or pip install onnx onnxscript)
 
 Example:
     fairseq-lrn export checkpoints/averaged.pt data-bin/mine --destdir onnx

@@ -20,7 +20,7 @@ HELP = "continue text with a language model"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("model", help="directory of checkpoints, or a checkpoint")
+    parser.add_argument("model", metavar="MODEL", help="directory of checkpoints, or a checkpoint")
     parser.add_argument(
         "files", nargs="*", default=[], metavar="FILE", help="beginnings of lines, in UTF-8"
     )
@@ -40,14 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="choose among so many of the most probable tokens (default: all)",
+        help="sample from the N most probable tokens (default: all)",
     )
     parser.add_argument(
         "--top-p",
         type=float,
         default=1.0,
         metavar="P",
-        help="choose among the most probable tokens that have this probability (default: 1)",
+        help="sample from the fewest most probable tokens that together have probability P "
+        "(default: 1)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="random seed (default: none)")
     add_data_and_device(parser)

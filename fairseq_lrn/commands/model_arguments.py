@@ -10,7 +10,7 @@ MODEL_HELP = "directory of checkpoints, or a checkpoint; an ensemble: FILE:FILE"
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model and the options of loading it."""
-    parser.add_argument("model", help=MODEL_HELP)
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     add_loading_arguments(parser)
 
 
@@ -30,7 +30,7 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--generation-dtype",
         choices=MATMUL_DTYPES,
-        help="type of matrix products on a CPU (default: as in training, or float32)",
+        help="type of matrix products on a CPU (default: that in the checkpoint, or float32)",
     )
 
 

@@ -18,11 +18,11 @@ class PairInputConfig(WordInputConfig):
 
     match_feature: bool = field(
         default=False,
-        metadata={"help": "tell the model of each word whether the other text has it, too"},
+        metadata={"help": "add a feature to each word: whether the other text has it, too"},
     )
     align_words: bool = field(
         default=False,
-        metadata={"help": "give the model with each word the most similar words of the other text"},
+        metadata={"help": "add to each word the most similar words of the other text"},
     )
     align_product: bool = field(
         default=False,

@@ -54,8 +54,8 @@ class WordInputConfig(FairseqDataclass):
     word_vectors: Optional[str] = field(
         default=None,
         metadata={
-            "help": "text file of pre-trained word vectors, e.g. vectors.txt in the directory of "
-            "the data"
+            "help": "text file of pre-trained word vectors as wide as --word-embed-dim, e.g. "
+            "vectors.txt in the directory of the data"
         },
     )
     freeze_word_vectors: bool = field(
@@ -64,8 +64,8 @@ class WordInputConfig(FairseqDataclass):
     tuned_word_vectors: int = field(
         default=0,
         metadata={
-            "help": "with --freeze-word-vectors: train the vectors of so many words all the same, "
-            "the most frequent ones"
+            "help": "with --freeze-word-vectors: still train the vectors of the N most frequent "
+            "words"
         },
     )
     word_dropout: float = field(

@@ -28,11 +28,11 @@ class SpanPredictionConfig(LabelledTextConfig):
 
     max_context_words: int = field(
         default=0,
-        metadata={"help": "leave out training questions whose context is longer; 0: none"},
+        metadata={"help": "leave out training questions with a longer context; 0: no limit"},
     )
     max_answer_distance: int = field(
         default=15,
-        metadata={"help": "the last word of an answer is at most so many words after its first"},
+        metadata={"help": "largest distance of the last word of an answer from the first"},
     )
 
 

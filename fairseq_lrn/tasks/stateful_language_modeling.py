@@ -44,7 +44,10 @@ class StatefulLanguageModelingConfig(LanguageModelingConfig):
     )
     max_segment_excess: int = field(
         default=40,
-        metadata={"help": "a varied segment is at most so much longer than --tokens-per-sample"},
+        metadata={
+            "help": "largest number of tokens by which a varied segment may exceed "
+            "--tokens-per-sample"
+        },
     )
     scale_lr_by_length: bool = field(
         default=False,

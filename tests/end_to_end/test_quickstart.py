@@ -9,7 +9,7 @@ import pytest
 from fairseq_lrn.analysis.training_log import validations
 from fairseq_lrn.data.parallel import read_lines
 
-EPOCHS, UPDATES = 3, 264
+EPOCHS, UPDATES = 2, 176
 
 
 def test_translates_held_out_sentences(quickstart, bleu_of):

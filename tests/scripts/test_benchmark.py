@@ -55,7 +55,7 @@ def test_options_that_cannot_be_parsed(run, capsys, arguments, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["scan", "--rounds", "0"], "--rounds must be at least 1, not 0"),
+        (["scan", "--rounds", "0"], "--rounds: give a number above 0, not 0"),
         pytest.param(
             ["layer", "--device", "cuda"],
             "--device cuda: torch finds no GPU",

@@ -52,16 +52,19 @@ class LRNReaderConfig(PairInputConfig):
         },
     )
 
+    residual_layers: bool = field(
+        default=False,
+        metadata={
+            "help": "add to the output of each recurrent layer after the first that of the layer "
+            "before it"
+        },
+    )
+
     def check(self) -> None:
         """See :meth:`WordInputConfig.check`."""
         super().check()
         check_counts(self, "attention_size")
         check_choices(self, character_cell=(SAME_CELL, *CELLS), pointer_cell=(SAME_CELL, *CELLS))
-        if self.residual_layers:
-            raise ValueError(
-                "--residual-layers does not apply to lrn_reader, whose layers are fixed: leave it "
-                "out"
-            )
 
     def character_options(self) -> Dict[str, Any]:
         """See :meth:`WordInputConfig.character_options`."""
@@ -106,6 +109,7 @@ class LRNReader(LabelledModel):
         dropout = {"dropout": cfg.dropout, "locked_dropout": cfg.locked_dropout}
         options = {**cfg.recurrence_options(), **dropout, "bidirectional": True}
         both = 2 * cfg.hidden_size
+        self.residual_layers = cfg.residual_layers
         self.layers = nn.ModuleList(plain_layers(cfg, self.input.width, cfg.layers))
         self.num_read = cfg.layers if cfg.all_layers else 1
         encoded = self.num_read * both
@@ -155,21 +159,23 @@ class LRNReader(LabelledModel):
         c, c_padding = self._encode(words[1], other_tokens)
         read = (torch.cat(outputs[-self.num_read :], dim=-1) for outputs in (c, q))
         x = self.question_attention(*read, q_padding)
-        x = _run(self.question_layer, x, c_padding)
-        x = _run(self.self_layer, self.self_attention(x, x, c_padding), c_padding)
+        x = self._run(self.question_layer, x, c_padding, c[-1])
+        x = self._run(self.self_layer, self.self_attention(x, x, c_padding), c_padding, x)
         summary, _ = self.summary(q[-1], q_padding)
         return self.pointer(x, c_padding, summary)
 
     def _encode(self, x: Tensor, tokens: Tensor) -> Tuple[List[Tensor], Tensor]:
         """The outputs ``T x B x 2H`` of all layers for the words *x*, and the padding ``T x B``."""
         padding = tokens.t().eq(self.padding_idx)  # B x T to T x B
-        outputs = []
+        outputs: List[Tensor] = []
         for layer in self.layers:
-            x = _run(layer, x, padding)
+            x = self._run(layer, x, padding, outputs[-1] if outputs else None)
             outputs.append(x)
         return outputs, padding
 
-
-def _run(layer: PlainLayer, x: Tensor, padding: Tensor) -> Tensor:
-    """The output of a layer that begins with a state of zeros."""
-    return layer(x, layer.initial_state(x), padding)[0]
+    def _run(
+        self, layer: PlainLayer, x: Tensor, padding: Tensor, before: Optional[Tensor]
+    ) -> Tensor:
+        """The output of a layer whose first state is zeros, given that of the layer before it."""
+        output = layer(x, layer.initial_state(x), padding)[0]
+        return output if before is None or not self.residual_layers else output + before

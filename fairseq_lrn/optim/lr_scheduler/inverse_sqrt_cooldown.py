@@ -19,7 +19,10 @@ class InverseSqrtCooldownConfig(InverseSquareRootLRScheduleConfig):
 
     cooldown_updates: int = field(
         default=0,
-        metadata={"help": "number of updates of the linear cooldown, which ends at --max-update"},
+        metadata={
+            "help": "number of updates of the linear cooldown, which ends at --max-update "
+            "(required)"
+        },
     )
     max_update: int = II("optimization.max_update")
 

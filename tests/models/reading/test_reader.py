@@ -94,6 +94,24 @@ def test_scores_do_not_depend_on_the_batch(cell, match, window):
             assert (together[index][row, context:] == -1e9).all()
 
 
+def test_residual_layers():
+    """What each part reads is the sum of the outputs of all recurrent layers before it."""
+    model = build(residual_layers=True, layers=2).eval()
+    read, outputs = {}, []
+    layers = [*model.layers, model.question_layer, model.self_layer]
+    for layer in layers:
+        layer.register_forward_hook(lambda _, __, output: outputs.append(output[0]))
+    for name in ("summary", "question_attention", "self_attention", "pointer"):
+        module = getattr(model, name)
+        module.register_forward_hook(lambda _, x, __, name=name: read.update({name: x[0]}))
+    model(**batch())
+    *question, first, second, third, fourth = outputs
+    assert torch.equal(read["summary"], question[0] + question[1])
+    assert torch.equal(read["question_attention"], first + second)
+    assert torch.equal(read["self_attention"], third + (first + second))
+    assert torch.equal(read["pointer"], fourth + (third + (first + second)))
+
+
 def test_it_learns():
     # The answer is the word of the context that the question has.
     model = build(match_feature=True, character_encoder="none", dropout=0.0)
@@ -112,7 +130,6 @@ def test_it_learns():
 @pytest.mark.parametrize(
     ("options", "message"),
     (
-        ({"residual_layers": True}, "--residual-layers does not apply to lrn_reader"),
         ({"attention_size": 0}, "--attention-size must be at least 1"),
         ({"character_cell": "rnn"}, "--character-cell must be one of"),
         ({"pointer_cell": "rnn"}, "--pointer-cell must be one of"),

@@ -57,10 +57,18 @@ run_labelled() { # name of the recipe, metric, suffix of files
 
 labelled_recipe() { python "$ROOT/scripts/benchmarks/labelled_recipes.py" "$1"; }
 
+# Prints options whose warm-up is at most a quarter of the updates.
+short_warmup() { # options, updates
+  local warmup=${1##*--warmup-updates } limit=$((($2 + 3) / 4))
+  warmup=${warmup%% *}
+  echo "${1/--warmup-updates $warmup/--warmup-updates $((warmup < limit ? warmup : limit))}"
+}
+
 # Trains, and keeps the checkpoint with the largest metric on the validation texts.
 train_labelled() { # recipe, metric
   local data=$directory/data
-  train_once "$model, seed $seed" "$directory/$run_name" "$data" "$1 --cell $model" \
+  train_once "$model, seed $seed" "$directory/$run_name" "$data" \
+    "$(short_warmup "$1" "$updates") --cell $model" \
     --word-vectors "$data/vectors.txt" --optimizer torch_adam --log-interval 50 \
     --no-epoch-checkpoints --best-checkpoint-metric "$2" --maximize-best-checkpoint-metric \
     --max-update "$updates" --seed "$seed" "${options[@]}"

@@ -11,6 +11,7 @@ and the remedy. What may work is not refused.
 
 import importlib.util
 import inspect
+import logging
 import sys
 from typing import Any
 
@@ -18,6 +19,8 @@ import torch
 
 from fairseq_lrn.compat.patching import patch
 from fairseq_lrn.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 AUTOCAST = "--autocast bfloat16"
 FUSED_LOSS = "--criterion fused_label_smoothed_cross_entropy"
@@ -65,6 +68,7 @@ def check_training_options(cfg: Any) -> None:
             "--write-checkpoints-asynchronously needs iopath: install it (pip install iopath), or "
             "leave the option out"
         )
+    _check_cosine(cfg.lr_scheduler, cfg.optimization.max_update)
     distributed = cfg.distributed_training
     if (
         distributed.distributed_world_size > 1
@@ -74,6 +78,24 @@ def check_training_options(cfg: Any) -> None:
     ):
         raise InputError(
             f"--ddp-backend {distributed.ddp_backend} needs GPUs: give --ddp-backend legacy_ddp"
+        )
+
+
+def _check_cosine(schedule: Any, max_update: int) -> None:
+    """fairseq divides by the number of updates after the warm-up, before it saves the model."""
+    if getattr(schedule, "_name", "") != "cosine" or schedule.lr_period_updates > 0:
+        return
+    if 0 < max_update == schedule.warmup_updates:
+        raise InputError(
+            f"--lr-scheduler cosine needs updates after the warm-up, but --warmup-updates and "
+            f"--max-update are both {max_update}: lower --warmup-updates"
+        )
+    if 0 < max_update < schedule.warmup_updates:
+        logger.warning(
+            "--warmup-updates %d exceeds --max-update %d, so the learning rate never falls: lower "
+            "--warmup-updates",
+            schedule.warmup_updates,
+            max_update,
         )
 
 

@@ -95,6 +95,24 @@ def test_options_that_may_work(options):
     check_training_options(configure(**options))
 
 
+def test_warmup_of_a_cosine_schedule(caplog):
+    """With as many updates as the warm-up, fairseq fails after the last update."""
+    cfg = configure()
+    schedule = {"_name": "cosine", "warmup_updates": 500, "lr_period_updates": -1}
+    cfg.lr_scheduler = schedule
+    for updates, is_refused, is_warned in ((0, 0, 0), (501, 0, 0), (400, 0, 1), (500, 1, 0)):
+        caplog.clear()
+        cfg.optimization.max_update = updates
+        if is_refused:
+            with pytest.raises(InputError, match="are both 500: lower --warmup-updates"):
+                check_training_options(cfg)
+        else:
+            check_training_options(cfg)
+        assert ("never falls" in caplog.text) == is_warned
+    cfg.lr_scheduler = {**schedule, "lr_period_updates": 10}
+    check_training_options(cfg)
+
+
 def test_options_for_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     check_training_options(configure(fp16=True, **PROCESSES))

@@ -139,6 +139,8 @@ def test_script(command, raw, tmp_path, script, metric):
     found = re.findall(rf"^(valid|test) {metric} ([\d.]+)$", output, re.MULTILINE)
     assert [subset for subset, _ in found] == ["valid", "test"]
     assert all(0 <= float(value) <= 100 for _, value in found)
+    # The recipe's warm-up is longer than this training run.
+    assert "'warmup_updates': 1," in (tmp_path / "runs" / "gru-2" / "train.log").read_text()
     if script == "imdb.sh":
         again = command(*run)
         assert "gru, seed 2: trained already" in again

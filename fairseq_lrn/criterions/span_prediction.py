@@ -19,13 +19,13 @@ from fairseq_lrn.modules.answer_pointer import best_spans
 
 
 @dataclass
-class SpanPredictionConfig(FairseqDataclass):
+class SpanPredictionCriterionConfig(FairseqDataclass):
     """Options of ``--criterion span_prediction``."""
 
     autocast: ChoiceEnum(AUTOCAST_TYPES) = field(default="none", metadata={"help": AUTOCAST_HELP})
 
 
-@register_criterion("span_prediction", dataclass=SpanPredictionConfig)
+@register_criterion("span_prediction", dataclass=SpanPredictionCriterionConfig)
 class SpanPredictionCriterion(FairseqCriterion):
     """Negative log-likelihood of the first and of the last word of the answer.
 

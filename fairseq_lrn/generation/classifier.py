@@ -6,7 +6,7 @@ import torch
 
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.inputs import items
-from fairseq_lrn.generation.labelled_model import LabelledModel, load_parts
+from fairseq_lrn.generation.labelled_model import Predictor, load_parts
 from fairseq_lrn.generation.loading import PathLike
 
 HEAD = "sentence_classification_head"
@@ -37,7 +37,7 @@ class Classification(NamedTuple):
         return self.probabilities[self.label]
 
 
-class Classifier(LabelledModel):
+class Classifier(Predictor):
     """A trained classifier of texts or of pairs of texts. See :func:`load_classifier`."""
 
     @overload

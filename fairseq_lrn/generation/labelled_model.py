@@ -15,7 +15,7 @@ from fairseq_lrn.generation.loading import PathLike, RawTextFiles, load_one, usa
 RAW_TEXT = RawTextFiles(text_files.labelled_files, text_files.LABELLED_RECORD, "prepare-labelled")
 
 
-class LabelledModel:
+class Predictor:
     """A trained classifier, tagger or reader.
 
     Args:
@@ -73,7 +73,7 @@ class LabelledModel:
 
 
 class LoadedParts(NamedTuple):
-    """The arguments of :class:`LabelledModel`."""
+    """The arguments of :class:`Predictor`."""
 
     model: Any
     task: Any

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.inputs import count, items
-from fairseq_lrn.generation.labelled_model import LabelledModel, load_parts
+from fairseq_lrn.generation.labelled_model import Predictor, load_parts
 from fairseq_lrn.generation.loading import PathLike
 from fairseq_lrn.modules.answer_pointer import best_spans
 
@@ -28,7 +28,7 @@ class FoundAnswer(NamedTuple):
     end: int
 
 
-class Reader(LabelledModel):
+class Reader(Predictor):
     """A trained reader. See :func:`load_reader`."""
 
     @overload

@@ -8,7 +8,7 @@ from fairseq_lrn.data.entities import spans, to_iob2
 from fairseq_lrn.data.raw_text import check_text
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.inputs import items
-from fairseq_lrn.generation.labelled_model import LabelledModel, load_parts
+from fairseq_lrn.generation.labelled_model import Predictor, load_parts
 from fairseq_lrn.generation.loading import PathLike
 
 Placed = Tuple[str, int, int]  # a word, the position of its first character, and that after it
@@ -38,7 +38,7 @@ class Tagging(NamedTuple):
     entities: List[Entity]
 
 
-class Tagger(LabelledModel):
+class Tagger(Predictor):
     """A trained tagger. See :func:`load_tagger`."""
 
     @overload

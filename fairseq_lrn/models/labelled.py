@@ -1,16 +1,22 @@
 """Base class of models of labelled text."""
 
-from typing import Dict
+from typing import Any, Dict
 
 from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
 
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.models.base import check_dictionaries
+from fairseq_lrn.modules.linear import repack_changed_weights
 
 
 class LabelledModel(BaseFairseqModel):
     """A model whose sizes depend on the dictionaries and the labels of its data."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The output of :meth:`forward`, with packed weights that are up to date."""
+        repack_changed_weights(self)
+        return super().__call__(*args, **kwargs)
 
     def label_maps(self) -> Dict[str, nn.Module]:
         """The maps whose outputs are the scores of the labels, by their names in the model."""

@@ -1,18 +1,25 @@
-"""Checkpoints of models of labelled text belong to dictionaries and labels."""
+"""Models of labelled text: checkpoints belong to dictionaries and labels; packed weights."""
 
+import copy
 from argparse import Namespace
 
 import pytest
+import torch
 
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import HEAD
 from fairseq_lrn.models.classification import LRNClassifier, LRNPairClassifier
 from fairseq_lrn.models.reading import LRNReader
 from fairseq_lrn.models.tagging import LRNTagger
-from labelled_tasks import labelled_task
+from fairseq_lrn.modules.linear import Packable, can_pack
+from labelled_tasks import labelled_task, texts
 
 SIZES = Namespace(hidden_size=4, character_embed_dim=4, character_encoder="max")
 MODELS = {LRNClassifier: 1, LRNPairClassifier: 2, LRNReader: 2, LRNTagger: 1}
+
+
+def has_packed_copy(model):
+    return any(part.has_packed_copy() for part in model.modules() if isinstance(part, Packable))
 
 
 def build(model_class, labels=3, **sizes):
@@ -40,3 +47,20 @@ def test_other_labels(model_class):
     state = build(model_class).state_dict()
     with pytest.raises(InputError, match="the checkpoint has 3 labels, but the data have 2: give"):
         build(model_class, labels=2).load_state_dict(state)
+
+
+@pytest.mark.skipif(not can_pack(torch.float32), reason="weights cannot be packed here")
+@pytest.mark.parametrize("model_class", MODELS)
+@torch.no_grad()
+def test_changed_weights_are_packed_again(model_class):
+    model, task = build(model_class).eval(), labelled_task(2)
+    batch = texts(task, (5, 3))
+    if MODELS[model_class] == 2:
+        batch.update(texts(task, (4, 6), prefix="other"))
+    model.make_generation_fast_()
+    model(**batch)
+    for parameter in model.parameters():
+        parameter.data.mul_(1.5)  # torch keeps no record of it
+    expected = copy.deepcopy(model)(**batch)[0]  # a copy has no packed weights
+    assert not has_packed_copy(copy.deepcopy(model)) and has_packed_copy(model)
+    torch.testing.assert_close(model(**batch)[0], expected)

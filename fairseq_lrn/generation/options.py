@@ -1,5 +1,6 @@
 """fairseq's options of generation: those that a translator takes, and why it refuses the others."""
 
+import functools
 import math
 from typing import Any, Callable, Dict, Mapping, Tuple
 
@@ -88,9 +89,25 @@ def generation_settings(options: Mapping[str, Any]) -> DictConfig:
         options: values by the names of ``GenerationConfig``. An option at its default counts as not
             given.
 
+    Returns:
+        settings that cannot be changed: calls with the same options share them, as OmegaConf takes
+        half as long to make them as a translator to translate a short sentence.
+
     Raises:
         InputError: names an option that is unknown, has no effect or has an invalid value.
     """
+    # With their types, because 1 and True are equal.
+    given = tuple((name, type(options[name]), options[name]) for name in sorted(options))
+    try:
+        hash(given)
+    except TypeError:
+        return _settings.__wrapped__(given)
+    return _settings(given)
+
+
+@functools.lru_cache(maxsize=64)
+def _settings(given: Tuple[Tuple[str, type, Any], ...]) -> DictConfig:
+    options = {name: value for name, _, value in given}
     settings = OmegaConf.structured(GenerationConfig)
     for name in sorted(options.keys() - settings.keys()):
         raise InputError(
@@ -98,13 +115,14 @@ def generation_settings(options: Mapping[str, Any]) -> DictConfig:
         )
     defaults = settings.copy()
     try:
-        settings.update(dict(options))
+        settings.update(options)
     except Exception as error:
         raise InputError(f"invalid generation option: {error}") from error
-    given = {name: settings[name] for name in options if settings[name] != defaults[name]}
-    for name, value in given.items():
+    changed = {name: settings[name] for name in options if settings[name] != defaults[name]}
+    for name, value in changed.items():
         _check(name, value)
-    _check_combination(given, options)
+    _check_combination(changed, options)
+    OmegaConf.set_readonly(settings, True)
     return settings
 
 

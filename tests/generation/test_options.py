@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import pytest
 from fairseq.dataclass.configs import GenerationConfig
+from omegaconf.errors import ReadonlyConfigError
 
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation import options
@@ -37,6 +38,21 @@ def test_refused_options(field):
         message = f"the generation option {field.name} is not supported: "
         with pytest.raises(InputError, match=message):
             generation_settings({field.name: other_value(field)})
+
+
+def test_settings_are_made_once():
+    settings = generation_settings({"beam": 3, "nbest": 2})
+    assert settings.beam == 3 and settings.lenpen == GenerationConfig.lenpen
+    assert generation_settings({"nbest": 2, "beam": 3}) is settings
+    assert generation_settings({"beam": 4, "nbest": 2}).beam == 4
+    with pytest.raises(ReadonlyConfigError):
+        settings.beam = 5
+    with pytest.raises(InputError, match="invalid generation option"):
+        generation_settings({"beam": [3]})  # a value without a hash
+    # Equal values of other types are other options.
+    assert generation_settings({"match_source_len": True}).match_source_len is True
+    with pytest.raises(InputError, match="invalid generation option"):
+        generation_settings({"match_source_len": 1.0})
 
 
 def test_an_option_of_a_later_fairseq_is_refused(monkeypatch):

@@ -1,6 +1,7 @@
 """Attention of a translation to its source, between subwords or words."""
 
-from typing import Any, Sequence
+import inspect
+from typing import Any, List, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -9,32 +10,39 @@ from fairseq_lrn.errors import InputError
 
 
 @torch.no_grad()
-def subword_attention(models: Sequence[Any], source: Tensor, target: Tensor) -> Tensor:
+def subword_attention(models: Sequence[Any], sample: Mapping[str, Any], pad: int) -> List[Tensor]:
     """Attention of each target token to each source token, as the mean over the models.
 
     Args:
-        models: fairseq models on the device of the tokens.
-        source: source tokens, EOS last, ``S``.
-        target: target tokens, EOS last, ``T``.
+        models: fairseq models on the device of the batch.
+        sample: a batch of fairseq with sources, padded on the left, and targets.
+        pad: index of padding.
 
     Returns:
-        the weights on the CPU, ``T x S``.
+        the weights of each pair on the CPU, ``T x S``, in the order of the batch.
 
     Raises:
         InputError: a model returns no attention.
     """
-    lengths = torch.tensor([source.numel()], device=source.device)
-    prev_output_tokens = target[None].roll(1, dims=1)  # 1 x T; EOS comes first
-    total = torch.zeros(target.numel(), source.numel(), device="cpu")
+    total: Any = 0.0
     for model in models:
-        _, extra = _attending(model)(source[None], lengths, prev_output_tokens)
+        is_optional = "features_only" in inspect.signature(model.forward).parameters
+        options = {"features_only": True} if is_optional else {}  # logits are not needed
+        _, extra = _attending(model)(**sample["net_input"], **options)
         # fairseq's LSTM returns the weights themselves.
         weights = extra.get("attn") if isinstance(extra, dict) else extra
         weights = weights[0] if isinstance(weights, (list, tuple)) else weights
         if weights is None:
             raise InputError(f"{type(model).__name__} returns no attention: translate without it")
-        total += weights[0].float().cpu()  # 1 x T x S to T x S
-    return total / len(models)
+        total = total + weights.float().cpu()  # B x T x S
+    mean = total / len(models)
+    heights, widths = (
+        tokens.ne(pad).sum(1).tolist()
+        for tokens in (sample["target"], sample["net_input"]["src_tokens"])
+    )
+    return [
+        rows[:height, rows.size(1) - width :] for rows, height, width in zip(mean, heights, widths)
+    ]
 
 
 def _attending(model: Any) -> Any:

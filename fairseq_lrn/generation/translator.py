@@ -244,11 +244,15 @@ class Translator:
         for indices in batches(list(map(len, sources)), batch_size, progress):
             with self._turn():
                 found = self._search([sources[index] for index in indices], generator, grows)
+                found = [hypotheses[:nbest] for hypotheses in found]
+                weights = self._attention([sources[index] for index in indices], found, attention)
                 for index, hypotheses in zip(indices, found):
                     source = lines[index], sources[index]
                     translations[index] = [
-                        self._translation(source, self._decode(hypothesis), hypothesis, attention)
-                        for hypothesis in hypotheses[:nbest]
+                        self._translation(
+                            source, self._decode(hypothesis), hypothesis, next(weights)
+                        )
+                        for hypothesis in hypotheses
                     ]
         return translations
 
@@ -298,8 +302,11 @@ class Translator:
         for indices in batches(lengths, batch_size, progress):
             batch = [pairs[index] for index in indices]
             with self._turn():
-                for index, pair, hypothesis in zip(indices, batch, self._force(batch, scorer)):
-                    scored[index] = self._translation(*pair, hypothesis, attention)
+                found = self._force(batch, scorer)
+                sources_of_batch = [subwords for (_, subwords), _ in batch]
+                weights = self._attention(sources_of_batch, [[best] for best in found], attention)
+                for index, pair, hypothesis in zip(indices, batch, found):
+                    scored[index] = self._translation(*pair, hypothesis, next(weights))
         return scored
 
     def encode(self, subwords: Sequence[str]) -> Tensor:
@@ -404,12 +411,48 @@ class Translator:
             [_encode(dictionary, subwords) for _, subwords in side]
             for dictionary, side in zip(dictionaries, zip(*pairs))
         )
-        dataset = LanguagePairDataset(
-            *(sources, list(map(len, sources)), dictionaries[0]),
-            *(targets, list(map(len, targets)), dictionaries[1]),
-        )
-        sample = self._collate(dataset)
+        sample = self._collate_pairs(sources, targets)
         return [best for (best,) in _in_order(sample, scorer.generate(self.models, sample))]
+
+    def _attention(
+        self,
+        sources: Sequence[Sequence[str]],
+        hypotheses: Sequence[Sequence[Dict[str, Any]]],
+        wanted: bool,
+    ) -> Iterator[Optional[Tensor]]:
+        """Attention ``T x S`` of each hypothesis to the subwords of its source; None if unwanted.
+
+        Args:
+            sources: subwords of each sentence of a batch.
+            hypotheses: those of fairseq for each sentence.
+            wanted: whether to compute it.
+        """
+        pairs = [
+            (source, hypothesis["tokens"])
+            for source, found in zip(sources, hypotheses)
+            for hypothesis in found
+        ]
+        # As many pairs at a time as there are sentences in a batch.
+        for first in range(0, len(pairs), len(sources)):
+            part = pairs[first : first + len(sources)]
+            if not wanted:
+                yield from (None for _ in part)
+                continue
+            sample = self._collate_pairs(
+                [self.encode(source) for source, _ in part], [tokens.cpu() for _, tokens in part]
+            )
+            pad = self.task.target_dictionary.pad()
+            yield from _in_order(sample, subword_attention(self.models, sample, pad))
+
+    def _collate_pairs(
+        self, sources: Sequence[Tensor], targets: Sequence[Tensor]
+    ) -> Dict[str, Any]:
+        """Pairs of sentences, ``S`` and ``T`` indices each, as one batch on the device."""
+        dataset = LanguagePairDataset(
+            *(sources, list(map(len, sources)), self.task.source_dictionary),
+            *(targets, list(map(len, targets)), self.task.target_dictionary),
+        )
+        return self._collate(dataset)
 
     def _collate(self, dataset: Any) -> Dict[str, Any]:
         """All sentences of a dataset of fairseq, as one batch on the device."""
@@ -435,14 +478,14 @@ class Translator:
         source: Segmented,
         target: Segmented,
         hypothesis: Dict[str, Any],
-        attention: bool,
+        attention: Optional[Tensor],
     ) -> Translation:
         """A translation from a hypothesis of fairseq.
 
         Args:
             source, target: raw text and subwords.
             hypothesis: tokens and scores.
-            attention: compute attention.
+            attention: attention between subwords, ``T x S``, if it is wanted.
         """
         source_words, columns = split_words(*source)
         words, rows = split_words(*target)
@@ -450,11 +493,7 @@ class Translator:
         scores = [0.0] * (len(words) + 1)
         for row, score in zip(rows, (hypothesis["positional_scores"] / math.log(2)).tolist()):
             scores[row] += score
-        weights = None
-        if attention:
-            tokens = self.encode(source[1]).to(self.device)
-            weights = subword_attention(self.models, tokens, hypothesis["tokens"].to(self.device))
-            weights = merge(weights, rows, columns)
+        weights = None if attention is None else merge(attention, rows, columns)
         score = float(hypothesis["score"]) / math.log(2)
         return Translation(target[0], score, source_words, words, weights, scores)
 

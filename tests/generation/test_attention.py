@@ -22,17 +22,38 @@ def test_attention_of_subwords_becomes_attention_of_words():
     torch.testing.assert_close(found, expected)
 
 
+PAD, EOS = 1, 2
+
+
+def batch(sources, targets):
+    """A batch as fairseq makes it: sources are padded on the left, targets on the right."""
+    width, height = max(map(len, sources)), max(map(len, targets))
+    source = torch.tensor([(width - len(row)) * [PAD] + row for row in sources])
+    target = torch.tensor([row + (height - len(row)) * [PAD] for row in targets])
+    shifted = torch.tensor([[EOS] + row[:-1] + (height - len(row)) * [PAD] for row in targets])
+    lengths = torch.tensor(list(map(len, sources)))
+    inputs = {"src_tokens": source, "src_lengths": lengths, "prev_output_tokens": shifted}
+    return {"net_input": inputs, "target": target}
+
+
 @pytest.mark.parametrize("name", ["lrn", "lrn_rnmt", "transformer_lrn"])
 def test_mean_over_models(builders, name):
     models = [builders[name]().eval() for _ in range(2)]
     for model in models:
         torch.nn.init.normal_(model.decoder.embed_tokens.weight)
         model.make_generation_fast_()
-    source, target = torch.tensor([4, 5, 6, 2]), torch.tensor([7, 8, 2])
-    found = [subword_attention([model], source, target) for model in models]
-    assert found[0].shape == (3, 4) and not found[0].equal(found[1])
-    torch.testing.assert_close(found[0].sum(1), torch.ones(3))
-    torch.testing.assert_close(subword_attention(models, source, target), sum(found) / 2)
+    sources, targets = [[4, 5, 6, EOS], [7, EOS]], [[7, 8, EOS], [4, 4, 5, 6, EOS]]
+    sample = batch(sources, targets)
+    found = [subword_attention([model], sample, PAD) for model in models]
+    means = subword_attention(models, sample, PAD)
+    for number, (source, target) in enumerate(zip(sources, targets)):
+        first, second = found[0][number], found[1][number]
+        assert first.shape == (len(target), len(source)) and not first.equal(second)
+        torch.testing.assert_close(first.sum(1), torch.ones(len(target)))
+        torch.testing.assert_close(means[number], (first + second) / 2)
+        # A pair has the same weights alone.
+        (alone,) = subword_attention(models[:1], batch([source], [target]), PAD)
+        torch.testing.assert_close(first, alone)
     assert not any(model.decoder.need_attn for model in models)
 
 
@@ -40,4 +61,4 @@ def test_model_without_attention(build):
     model = build()
     model.decoder.extract_features = lambda *_: (torch.zeros(1, 1, 16), {"attn": [None]})
     with pytest.raises(InputError, match="LRNModel returns no attention: translate without it"):
-        subword_attention([model.eval()], torch.tensor([4, 2]), torch.tensor([2]))
+        subword_attention([model.eval()], batch([[4, EOS]], [[EOS]]), PAD)

@@ -44,7 +44,7 @@ class Encoder(nn.Module):
         return states, memory, padding_mask
 
 
-class DecoderStep(nn.Module):
+class ExportedStep(nn.Module):
     """One step of the decoder, for one hypothesis per row.
 
     Args:
@@ -86,7 +86,7 @@ def has_exporter() -> bool:
 
 
 def export(model: nn.Module, destdir: str) -> None:
-    """Write ``encoder.onnx`` (:class:`Encoder`) and ``decoder.onnx`` (:class:`DecoderStep`).
+    """Write ``encoder.onnx`` (:class:`Encoder`) and ``decoder.onnx`` (:class:`ExportedStep`).
 
     Batch size and sentence length are dynamic. Inputs and outputs have the names of the arguments
     and results there: ``src_tokens`` to ``states``, ``memory`` and ``padding_mask``; ``tokens``,
@@ -115,7 +115,7 @@ def export(model: nn.Module, destdir: str) -> None:
     # All sizes differ and none is 1: the exporter would treat equal sizes as one dimension.
     src_tokens = torch.full((3, 7), model.encoder.padding_idx + 1, device="cpu")
     src_tokens[0, 0] = model.encoder.padding_idx
-    encoder, step = Encoder(model), DecoderStep(model)
+    encoder, step = Encoder(model), ExportedStep(model)
     with torch.no_grad():
         states, memory, padding_mask = encoder(src_tokens)
     batch, length = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC

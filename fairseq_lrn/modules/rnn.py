@@ -221,13 +221,11 @@ class LRN(nn.Module):
         self, x: Tensor, hx: Optional[Tensor], padding_mask: Optional[Tensor]
     ) -> Tuple[Tensor, Tensor]:
         """The layers on x ``T x B x C`` and ``padding_mask`` ``T x B``; see :meth:`forward`."""
-        if hx is None:
-            layers_and_directions = self.num_layers * self.num_directions
-            hx = x.new_zeros(layers_and_directions, x.size(1), self.hidden_size)
         if padding_mask is not None:
             # The values at padding (NaN included) must not reach the gradients of the weights.
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-        states = list(hx.split(self.num_directions))  # D x B x H for each layer
+        # D x B x H for each layer
+        states = list(hx.split(self.num_directions)) if hx is not None else None
         output, final_states, _ = self.layers(x, states, padding_mask)
         return output, torch.cat(final_states)
 

@@ -193,6 +193,28 @@ def test_device_and_type():
         assert output.dtype == h_n.dtype == dtype
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("options", [{"num_layers": 2}, {"bidirectional": True}])
+def test_states_under_autocast(monkeypatch, backend, options):
+    """They are float32, as in nn.GRU on a CPU, so that a text can be read in parts."""
+    monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", backend)
+    lrn, x = LRN(**SIZES, **options), torch.randn(20, 3, 5)
+    is_one_way = not lrn.bidirectional
+    with torch.autocast("cpu", torch.bfloat16):
+        output, whole = lrn(x)
+        _, h_n = lrn(x[:9])
+        _, h_n = lrn(x[9:].bfloat16(), h_n if is_one_way else None)
+    assert output.dtype == torch.bfloat16
+    assert whole.dtype == h_n.dtype == torch.float32
+    if is_one_way:
+        torch.testing.assert_close(h_n, whole, rtol=0, atol=1e-6)
+    weights = list(lrn.parameters())
+    found = torch.autograd.grad(whole.sum() + output[0].sum(), weights)
+    _, exact_whole = (exact := lrn(x))
+    expected = torch.autograd.grad(exact_whole.sum() + exact[0][0].sum(), weights)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+
+
 def test_reset_parameters():
     lrn = LRN(**SIZES)
     before = copy.deepcopy(lrn.state_dict())

@@ -279,6 +279,8 @@ def test_torchscript(options):
     x, mask = torch.randn(4, 3, 5), torch.zeros(4, 3, dtype=torch.bool)
     mask[2:, 1] = True
     torch.testing.assert_close(scripted(x, padding_mask=mask)[0], lrn(x, padding_mask=mask)[0])
+    with pytest.raises(Exception, match="hx must have num_layers"):
+        scripted(x, torch.cat([expected[1], expected[1]]).unsqueeze(1).repeat(1, 3, 1))
 
 
 def test_no_sentences():
@@ -329,6 +331,10 @@ def test_wrong_options(options, message):
             (torch.zeros(4, 3, 5), None, torch.zeros(4, 3)),
             "padding_mask must be boolean .* not torch.float32; convert it",
         ),
+        ((torch.zeros(4, 3, 5).double(),), "input is torch.float64, but the weights are .*float32"),
+        ((torch.zeros(4, 3, 5).long(),), r"convert it with .to\(torch.float32\)"),
+        ((torch.zeros(4, 3, 5), torch.zeros(1, 3, 7).half()), "hx is torch.float16, but the weig"),
+        ((torch.zeros(4, 5), torch.zeros(1, 7, device="meta")), "hx is on meta, but input is on c"),
         ((torch.zeros(4, 5), torch.zeros(1, 1, 7)), r"hx must be .* x H = \(1, 7\)"),
         ((pack_sequence([torch.zeros(4, 5)]), torch.zeros(1, 2, 7)), r"hx must be .*\(1, 1, 7\)"),
     ],

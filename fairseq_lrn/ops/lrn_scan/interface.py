@@ -56,8 +56,8 @@ def lrn_scan(
         and bfloat16 inputs, the running state is float32.
 
     Raises:
-        TypeError: *padding_mask* is not boolean, *kqv* is not floating point, or only one of
-            *kqv* and *bias* is a pair.
+        TypeError: *padding_mask* is not boolean, *kqv* or *h0* is not floating point, or only one
+            of *kqv* and *bias* is a pair.
         ValueError: shapes do not fit, devices differ, or *activation* or *backend* is unknown.
         RuntimeError: the requested backend is unavailable.
 

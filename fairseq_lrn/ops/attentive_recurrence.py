@@ -153,7 +153,7 @@ class _AttentiveRecurrence(torch.autograd.Function):
             upper_product = multiply_upper(context)
             upper, *upper_moments = upper_norm.forward(upper_product)
             previous = _cell_step(upper, middle, mask, biases[1], activation)
-            results: Tuple[Tensor, ...] = (previous, context, weights)
+            results = (previous, context, weights)
             if has_backward:
                 results += (middle, query_product, *query_moments, query)
                 results += (upper_product, *upper_moments, upper)

@@ -90,8 +90,10 @@ def main(arguments: Optional[List[str]] = None) -> None:
         args = build_main_parser(commands).parse_args(arguments)
         # load_commands has found torch.
         from fairseq_lrn.ops.dispatch import SettingError
+        from fairseq_lrn.ops.products import library_in_use
 
         try:
+            library_in_use()  # a wrong value would go unnoticed where all operators are fused
             commands[args.command].main(args)
         except SettingError as error:
             raise InputError(str(error)) from error

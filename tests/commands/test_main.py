@@ -3,11 +3,10 @@
 import re
 
 import pytest
-import torch
 
-from fairseq_lrn import LRN, __version__
+from fairseq_lrn import __version__
 from fairseq_lrn.commands.main import build_main_parser, load_commands, main
-from fairseq_lrn.ops import products
+from fairseq_lrn.ops import dispatch, products
 
 MODEL = ["model", "--data", "--device", "--generation-dtype"]
 LABELLING = [
@@ -126,12 +125,8 @@ def test_version(capsys):
     ],
 )
 def test_wrong_setting(capsys, monkeypatch, variable, message):
-    def translate(args):
-        lrn = LRN(2, 3)
-        lrn(torch.ones(1, 1, 2))
-
     monkeypatch.setenv(variable, "abacus")
-    monkeypatch.setattr("fairseq_lrn.commands.translate.main", translate)
+    monkeypatch.setattr("fairseq_lrn.commands.translate.main", lambda args: dispatch.choose("cpu"))
     products.library_in_use.cache_clear()
     with pytest.raises(SystemExit) as error:
         main(["translate", "model"])

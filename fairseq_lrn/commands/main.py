@@ -88,6 +88,14 @@ def main(arguments: Optional[List[str]] = None) -> None:
     def parse_and_run() -> None:
         commands = load_commands()
         args = build_main_parser(commands).parse_args(arguments)
-        commands[args.command].main(args)
+        # load_commands has found torch.
+        from fairseq_lrn.ops.dispatch import SettingError
+        from fairseq_lrn.ops.products import library_in_use
+
+        try:
+            library_in_use()  # a wrong value would go unnoticed where all operators are fused
+            commands[args.command].main(args)
+        except SettingError as error:
+            raise InputError(str(error)) from error
 
     run(parse_and_run)

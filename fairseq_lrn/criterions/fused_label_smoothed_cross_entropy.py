@@ -23,7 +23,7 @@ from fairseq_lrn.criterions.autocast import (
     training_precision,
 )
 from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import check_label_smoothing
-from fairseq_lrn.modules.hooks import unwrapped
+from fairseq_lrn.modules.hooks import seem_unused, unwrapped
 from fairseq_lrn.ops import linear_cross_entropy
 
 logger = logging.getLogger(__name__)
@@ -198,6 +198,8 @@ def output_table(model: nn.Module) -> Tuple[Optional[Tensor], str]:
     table, reason = decoder.output_table()
     if table is None:
         return None, reason
+    if seem_unused(model, [table]):
+        return None, "with --find-unused-parameters, the output matrix must be an embedding matrix"
     if _takes_features_only(inner):
         return table, ""
     if _batch_features(inner) is None:

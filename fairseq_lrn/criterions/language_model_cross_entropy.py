@@ -1,7 +1,7 @@
 """Cross entropy of a language model, with regularisation of its activations."""
 
 from dataclasses import dataclass, field
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from fairseq.criterions.cross_entropy import CrossEntropyCriterion, CrossEntropy
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.dataclass import ChoiceEnum
 from omegaconf import II
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_lrn.criterions.autocast import (
     AUTOCAST_HELP,
@@ -18,7 +18,7 @@ from fairseq_lrn.criterions.autocast import (
     checked_autocast,
     training_precision,
 )
-from fairseq_lrn.modules.hooks import unwrapped
+from fairseq_lrn.modules.hooks import seem_unused, unwrapped
 from fairseq_lrn.ops import linear_cross_entropy
 
 TORCH_BACKENDS = ("c10d", "pytorch_ddp")
@@ -55,7 +55,7 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
     perplexity do not.
 
     Raises:
-        ValueError: an option has an invalid value.
+        ValueError: an option has an invalid value or conflicts with the model.
 
     Source: Merity et al. (2018), section 4.6, for the regularisers.
     """
@@ -88,6 +88,11 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
             raise ValueError(
                 "--criterion language_model_cross_entropy is for --arch lrn_lm only: for other "
                 "language models, give --criterion cross_entropy"
+            )
+        if seem_unused(model, _output_parameters(decoder)):
+            raise ValueError(
+                "--find-unused-parameters cannot train this output layer, because only the loss "
+                "uses its parameters: leave the option out"
             )
         with training_precision(self.autocast, model, sample["target"].device):
             features, extra = model(**sample["net_input"], features_only=True)  # B x T x C
@@ -154,3 +159,9 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
     def reduce_metrics(cls, logging_outputs) -> None:
         """Aggregate logging outputs. Losses are in base 2; perplexity is that of ``nll_loss``."""
         LabelSmoothedCrossEntropyCriterion.reduce_metrics(logging_outputs)
+
+
+def _output_parameters(decoder: Any) -> List[nn.Parameter]:
+    """The parameters that :class:`LanguageModelCrossEntropy` uses outside of ``forward``."""
+    parts = (decoder.output_projection, decoder.mixture, decoder.adaptive_softmax)
+    return [parameter for part in parts if part is not None for parameter in part.parameters()]

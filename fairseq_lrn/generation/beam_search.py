@@ -9,7 +9,7 @@ read back through its parents.
 
 import logging
 import math
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ class RecurrentSequenceGenerator(SequenceGenerator):
     """
 
     returns_attention = True
+    # The settings of these normalisers, and the normalisers, see normalisers().
+    _known_normalisers: Tuple[Optional[Tuple[float, bool]], List[float]] = (None, [1.0])
 
     def unavailable_reason(self, prefix_tokens=None, constraints=None) -> str:
         """Why fairseq's own search must run; empty if this search can.
@@ -63,8 +65,26 @@ class RecurrentSequenceGenerator(SequenceGenerator):
         return next((reason for reason, applies in reasons.items() if applies), "")
 
     def normaliser(self, length: int) -> float:
-        """Length normaliser for *length* tokens, EOS included."""
+        """Length normaliser for *length* tokens, EOS included.
+
+        It may depend on ``len_penalty`` and ``normalize_scores``, but on nothing else that changes.
+        """
         return length**self.len_penalty if self.normalize_scores else 1.0
+
+    def normalisers(self, longest: int) -> List[float]:
+        """:meth:`normaliser` for 0 (where it is 1) to *longest* tokens.
+
+        They are kept for the next batch: a limit of millions of tokens, which never takes effect,
+        would cost a second each time.
+        """
+        settings = (self.len_penalty, self.normalize_scores)
+        known_settings, known = self._known_normalisers
+        if known_settings != settings:
+            known = [1.0]
+        if len(known) <= longest:  # a new list, as other threads may read the old one
+            known = known + [self.normaliser(length) for length in range(len(known), longest + 1)]
+        self._known_normalisers = settings, known
+        return known if len(known) == longest + 1 else known[: longest + 1]
 
     def _generate(
         self,
@@ -120,7 +140,7 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             sizes=(self.beam_size, self.min_len, longest),
             temperature=self.temperature,
             unk_penalty=self.unk_penalty,
-            normalisers=[1.0, *(self.normaliser(length) for length in range(1, longest + 2))],
+            normalisers=self.normalisers(longest + 1),
         )
         finished: List[List[Dict[str, Tensor]]] = [[] for _ in range(sentences)]
         for sentence, tokens, scores, total in found:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fairseq_lrn.modules.affine import Affine, is_plain_affine
 from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, scan_directions
 from fairseq_lrn.ops.lrn_scan.unfolded import Unfolded, unfold
-from fairseq_lrn.ops.precision import matmul_dtype
+from fairseq_lrn.ops.precision import is_autocast, is_half, matmul_dtype
 from fairseq_lrn.ops.transforms import is_transforming
 
 
@@ -142,6 +142,14 @@ class LRNCell(Cell):
         chunks = 4 if output_gate else 3  # k, q, v, and o for the output gate
         self.projection = input_projection(input_size, [chunks * hidden_size], bias, norm)
 
+    def initial_state(self, x: Tensor) -> Tensor:
+        """See :class:`Cell`. Under autocast, the state is float32 whatever *x* is."""
+        state = x.new_zeros(x.size(1), self.state_size)
+        if not torch.jit.is_scripting():
+            if is_half(x) and is_autocast(x.device.type):
+                return state.float()
+        return state
+
     def project(self, x: Tensor) -> Tensor:
         """k, q, v (and o), ``... x 3H`` or ``... x 4H``, without the bias in :meth:`biases`."""
         if not torch.jit.is_scripting():
@@ -157,12 +165,13 @@ class LRNCell(Cell):
         if padding is not None:
             mask = padding.unsqueeze(0)
         # A sequence of one step: B x P to 1 x B x P
-        return self.scan(projected.unsqueeze(0), state, mask, False)[0]
+        h, states = self.scan(projected.unsqueeze(0), state, mask, False)
+        return continuing_states(h, states, state)[0]
 
     def scan(
         self, projected: Tensor, state: Tensor, padding_mask: Optional[Tensor], reverse: bool
-    ) -> Tensor:
-        """All states, ``T x B x H``.
+    ) -> Tuple[Tensor, Tensor]:
+        """All states, ``T x B x H``, and the same before they were rounded to half precision.
 
         Args:
             projected: ``T x B x P``, from :meth:`project`.
@@ -195,10 +204,10 @@ class LRNCell(Cell):
         reverse: bool = False,
     ) -> Tuple[Tensor, Tensor]:
         """See :meth:`Cell.loop`."""
-        h = self.scan(self.project(x), state, padding_mask, reverse)
+        h, states = self.scan(self.project(x), state, padding_mask, reverse)
         if h.size(0) == 0:
             return h, state
-        return h, h[0] if reverse else h[-1]
+        return h, continuing_states(h, states, state)[0 if reverse else -1]
 
     @torch.jit.unused
     def unfold(self, x: Tensor, state: Tensor, reverse: bool = False) -> Unfolded:
@@ -213,6 +222,19 @@ class LRNCell(Cell):
         return unfold(
             self.project(x), state, biases[0] if biases else None, self.activation, reverse
         )
+
+
+def continuing_states(h: Tensor, states: Tensor, initial: Tensor) -> Tensor:
+    """The states from which a later call continues: unrounded, if the initial state was.
+
+    Under autocast, the projections and with them *h* are in half precision, but a state is carried
+    through many steps, so it stays in float32.
+
+    Args:
+        h, states: the results of :func:`~fairseq_lrn.ops.lrn_scan.scan_directions`.
+        initial: the initial state.
+    """
+    return h if h.dtype == initial.dtype else states
 
 
 class ATRCell(Cell):

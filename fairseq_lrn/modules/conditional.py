@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fairseq_lrn.modules.affine import NORM_EPS, Affine, is_plain_affine
 from fairseq_lrn.modules.attention import AdditiveAttention
-from fairseq_lrn.modules.cells import LRNCell, build_cell
+from fairseq_lrn.modules.cells import LRNCell, build_cell, continuing_states
 from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.ops.attentive_recurrence import NormedMap, attentive_recurrence, can_fuse
 from fairseq_lrn.ops.lrn_scan import scan_directions
@@ -118,11 +118,11 @@ class AlignedRecurrence(nn.Module):
         kqv = torch.stack(pair, dim=1).flatten(0, 1)  # T x 2 x B x P to 2T x B x P
         mask = None if padding_mask is None else padding_mask.repeat_interleave(2, dim=0)  # 2T x B
         activation = self.lower.activation
-        h = scan_directions([kqv], state.unsqueeze(0), mask, no_bias, activation, reverse)
+        h, states = scan_directions([kqv], state.unsqueeze(0), mask, no_bias, activation, reverse)
         if h.size(0) == 0:
             return h, state
-        h = h[0::2] if reverse else h[1::2]  # T x B x H: the states after the upper cell
-        return h, h[0] if reverse else h[-1]
+        final = continuing_states(h, states, state)[0 if reverse else -1]
+        return h[0::2] if reverse else h[1::2], final  # T x B x H: the states after the upper cell
 
 
 class AttentiveRecurrence(nn.Module):

@@ -95,6 +95,15 @@ class Packable:
             self._packed = None
         return super().train(mode)
 
+    def _apply(self, *args, **kwargs):
+        """As in torch, for ``to``, ``double`` and the like. A copy of a former weight goes."""
+        result = super()._apply(*args, **kwargs)
+        packed = getattr(self, "_packed", None)
+        if packed is not None and packed.identity != identity(self.weight):
+            # What was requested stays: repack_changed_weights makes another copy if it can.
+            self._packed = packed._replace(weight=torch.empty(0))
+        return result
+
     def packed_weight(self, device_type: str = "cpu") -> Optional[Tensor]:
         """The packed weight for inputs on *device_type*; None if it is missing or unusable now."""
         packed = getattr(self, "_packed", None)

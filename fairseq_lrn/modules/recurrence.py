@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_lrn.modules.affine import Affine, is_plain_affine
-from fairseq_lrn.modules.cells import build_cell
+from fairseq_lrn.modules.cells import build_cell, continuing_states
 from fairseq_lrn.modules.hooks import is_plain
 from fairseq_lrn.modules.linear import dropped_weights
 from fairseq_lrn.ops.lrn_scan import scan_directions
@@ -130,9 +130,11 @@ class RecurrentLayer(nn.Module):
         for cell in self.cells:
             kqv.append(cell.project(x))
             bias.extend(cell.biases())
-        h = scan_directions(kqv, h_0, padding_mask, bias, self.cells[0].activation, False)
+        activation = self.cells[0].activation
+        h, states = scan_directions(kqv, h_0, padding_mask, bias, activation, False)
         if h.size(0) == 0:
             return h, h_0
+        states = continuing_states(h, states, h_0)
         # B x 2H to B x H each. The backward direction ends at the first step.
-        forward, backward = h[-1].chunk(2, dim=-1)[0], h[0].chunk(2, dim=-1)[1]
+        forward, backward = states[-1].chunk(2, dim=-1)[0], states[0].chunk(2, dim=-1)[1]
         return h, torch.stack([forward, backward])

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from fairseq_lrn.modules.affine import Affine
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 from fairseq_lrn.modules.stack import RecurrentStack
+from fairseq_lrn.ops.precision import is_autocast
 
 
 class LRN(nn.Module):
@@ -143,8 +144,10 @@ class LRN(nn.Module):
             single sequence or packed). The final states h_n have the shape of *hx*.
 
         Raises:
-            ValueError: a shape does not fit, or a ``PackedSequence`` comes with a mask.
-            TypeError: *padding_mask* is not boolean.
+            ValueError: a shape does not fit, *hx* is on another device than *input*, or a
+                ``PackedSequence`` comes with a mask.
+            TypeError: *padding_mask* is not boolean, or without autocast *input* or *hx* has
+                another type than the weights.
         """
         if not torch.jit.is_scripting():
             if isinstance(input, PackedSequence):
@@ -204,6 +207,12 @@ class LRN(nn.Module):
                 f"hx must be (num_layers * directions) x {'B x ' if batch else ''}H = "
                 f"{state_shape}, but its shape is {tuple(hx.shape)}"
             )
+        if hx is not None and hx.device != input.device:
+            raise ValueError(f"hx is on {hx.device}, but input is on {input.device}")
+        # The first parameter; there are none if all are quantised.
+        for weight in self.parameters():
+            self._check_types(weight.dtype, input, hx)
+            break
         if padding_mask is None:
             return
         if padding_mask.dtype != torch.bool:
@@ -217,17 +226,27 @@ class LRN(nn.Module):
                 f"{tuple(input.shape[:-1])}, but its shape is {tuple(padding_mask.shape)}"
             )
 
+    def _check_types(self, expected: torch.dtype, input: Tensor, hx: Optional[Tensor]) -> None:
+        for name, tensor in (("input", input), ("hx", hx)):
+            if tensor is None or tensor.dtype == expected or is_autocast(tensor.device.type):
+                continue
+            raise TypeError(
+                f"{name} is {tensor.dtype}, but the weights are {expected}; "
+                f"convert it with .to({expected})"
+            )
+
     def _run(
         self, x: Tensor, hx: Optional[Tensor], padding_mask: Optional[Tensor]
     ) -> Tuple[Tensor, Tensor]:
         """The layers on x ``T x B x C`` and ``padding_mask`` ``T x B``; see :meth:`forward`."""
-        if hx is None:
-            layers_and_directions = self.num_layers * self.num_directions
-            hx = x.new_zeros(layers_and_directions, x.size(1), self.hidden_size)
         if padding_mask is not None:
             # The values at padding (NaN included) must not reach the gradients of the weights.
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-        states = list(hx.split(self.num_directions))  # D x B x H for each layer
+        if hx is not None and hx.size(0) != self.num_layers * self.num_directions:
+            # For TorchScript, where :meth:`_check` cannot run.
+            raise ValueError("hx must have num_layers * directions states")
+        # D x B x H for each layer
+        states = list(hx.split(self.num_directions)) if hx is not None else None
         output, final_states, _ = self.layers(x, states, padding_mask)
         return output, torch.cat(final_states)
 

@@ -1,5 +1,6 @@
 """``python -m fairseq_lrn.ops``: what computes the operators here, for bug reports."""
 
+import contextlib
 import os
 import platform
 import shutil
@@ -38,11 +39,16 @@ def main() -> None:
     for device_type in device_types:
         try:
             chosen = dispatch.choose(device_type)
-        except (RuntimeError, ValueError) as error:
+        except dispatch.SettingError as error:
             chosen = f"error: {error}"
         print(f"kernels on {device_type}: {chosen}")
-    print(f"float32 products on cpu: {' ('.join(products.LIBRARY_IN_USE)})")
-    print(f"8-bit products: {int8_kernel() or 'unavailable'}")
+    try:
+        library = f"{' ('.join(products.library_in_use())})"
+    except dispatch.SettingError as error:
+        library = f"error: {error}"
+    print(f"float32 products on cpu: {library}")
+    with contextlib.suppress(dispatch.UnknownSetting):  # the lines above have said so
+        print(f"8-bit products: {int8_kernel() or 'unavailable'}")
     for backend in backends():
         print(f"{backend.name:<11}{backend.state:<13}{backend.reason}")
 

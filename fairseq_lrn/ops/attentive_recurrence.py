@@ -89,8 +89,8 @@ def attentive_recurrence(
         RuntimeError: shapes do not fit, or a tensor is not float32.
     """
     return _AttentiveRecurrence.apply(
-        (activation, heads, eps), padding_mask, score_bias, projected, state, memory, keys, vector,
-        query_bias, lower_bias, upper_bias, *query, *upper,
+        (activation, heads, eps, torch.is_grad_enabled()), padding_mask, score_bias, projected,
+        state, memory, keys, vector, query_bias, lower_bias, upper_bias, *query, *upper,
     )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ class _AttentiveRecurrence(torch.autograd.Function):
         lower_bias, upper_bias, query_weight, query_gain, query_shift, upper_weight, upper_gain,
         upper_shift,
     ):  # fmt: skip
-        activation, heads, eps = options
+        activation, heads, eps, has_backward = options
         memory, vector, state = memory.contiguous(), vector.contiguous(), state.contiguous()
         keys, score_bias = keys.contiguous(), score_bias.contiguous()
         steps, rows = projected.shape[:2]
@@ -153,22 +153,22 @@ class _AttentiveRecurrence(torch.autograd.Function):
             upper_product = multiply_upper(context)
             upper, *upper_moments = upper_norm.forward(upper_product)
             previous = _cell_step(upper, middle, mask, biases[1], activation)
-            saved.append(
-                (
-                    *(middle, query_product, *query_moments, query, weights, context),
-                    *(upper_product, *upper_moments, upper, previous),
-                )
-            )
+            results = (previous, context, weights)
+            if has_backward:
+                results += (middle, query_product, *query_moments, query)
+                results += (upper_product, *upper_moments, upper)
+            saved.append(results)
         # T x B x ... each
-        stacked = [torch.stack(tensors) for tensors in zip(*saved)]
+        outputs, contexts, weights, *stacked = (torch.stack(tensors) for tensors in zip(*saved))
+        if not has_backward:
+            return outputs, contexts, weights
         ctx.options = options
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(
             padding_mask, score_bias, projected, state, memory, keys, vector, lower_bias,
             upper_bias, query_weight, query_gain, query_shift, upper_weight, upper_gain,
-            upper_shift, *stacked,
+            upper_shift, outputs, contexts, weights, *stacked,
         )  # fmt: skip
-        weights, contexts, outputs = stacked[5], stacked[6], stacked[-1]
         return outputs, contexts, weights
 
     @staticmethod
@@ -181,12 +181,12 @@ class _AttentiveRecurrence(torch.autograd.Function):
                 "the gradient of the fused attentive recurrence can be neither differentiated "
                 "again (create_graph=True) nor batched: set FAIRSEQ_LRN_BACKEND=reference"
             )
-        activation, heads, eps = ctx.options
+        activation, heads, eps, _ = ctx.options
         (
             padding_mask, score_bias, projected, state, memory, keys, vector, lower_bias,
             upper_bias, query_weight, query_gain, query_shift, upper_weight, upper_gain,
-            upper_shift, middles, query_products, query_means, query_scales, queries, weights,
-            contexts, upper_products, upper_means, upper_scales, uppers, outputs,
+            upper_shift, outputs, contexts, weights, middles, query_products, query_means,
+            query_scales, queries, upper_products, upper_means, upper_scales, uppers,
         ) = ctx.saved_tensors  # fmt: skip
         steps, rows = projected.shape[:2]
         multiply_query = PackedProduct(query_weight.t(), rows, steps)

@@ -63,7 +63,11 @@ def checksums_of_parts(weight: Tensor) -> List[Tensor]:
 
 
 def _is_fused(weight: Tensor) -> bool:
-    return dispatch.choose("cpu") == "cpp" and weight.is_contiguous()
+    try:
+        is_loaded = dispatch.choose("cpu") == "cpp"
+    except dispatch.UnavailableBackend:  # one for GPUs, where a model prepared here may go next
+        return False
+    return is_loaded and weight.is_contiguous()
 
 
 def _weighted_row_sums(weight: Tensor) -> Tensor:

@@ -31,6 +31,18 @@ class Backend(NamedTuple):
     reason: str
 
 
+class SettingError(Exception):
+    """A setting that cannot be followed: an environment variable, or an argument *backend*."""
+
+
+class UnknownSetting(SettingError, ValueError):
+    """The setting has no such value."""
+
+
+class UnavailableBackend(SettingError, RuntimeError):
+    """The backend that the setting demands cannot compute here."""
+
+
 class _Registration(NamedTuple):
     device_type: str
     unavailable_reason: Callable[[str], str]
@@ -85,8 +97,8 @@ def choose(device_type: str, requested: Optional[str] = None) -> str:
             operators it is ``"auto"``.
 
     Raises:
-        ValueError: no backend has that name.
-        RuntimeError: the requested backend is unavailable; the message says why.
+        UnknownSetting: no backend has that name.
+        UnavailableBackend: the requested backend is unavailable; the message says why.
     """
     key = (device_type, requested, os.environ.get(BACKEND_VARIABLE))
     choice = _choices.get(key)
@@ -130,14 +142,16 @@ def _choose(device_type: str, requested: Optional[str], variable: Optional[str])
         source, name = BACKEND_VARIABLE, variable or "auto"
     names = ("auto", REFERENCE, PARALLEL, *_registrations)
     if name not in names:
-        raise ValueError(f"{source}={name!r} is unknown; choose from {names}")
+        raise UnknownSetting(f"{source}={name!r} is unknown; choose from {names}")
     if name == REFERENCE:
         _announce(logging.INFO, device_type, name, f"requested by {source}")
         return name
     if name not in ("auto", PARALLEL):
         works, reason = _load(name, device_type)
         if not works:
-            raise RuntimeError(f"{source}={name!r} cannot be used: {reason}")
+            raise UnavailableBackend(
+                f"{source}={name!r} cannot be used: {reason}; 'auto' takes what works"
+            )
         _announce(logging.INFO, device_type, name, f"requested by {source}; {reason}")
         return name
     return _choose_fastest(device_type)

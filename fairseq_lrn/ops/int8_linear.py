@@ -29,7 +29,7 @@ def int8_kernel() -> str:
     """
     try:
         is_loaded = dispatch.choose("cpu") == "cpp"
-    except RuntimeError:  # the requested backend does not exist for CPUs
+    except dispatch.UnavailableBackend:  # the requested backend does not exist for CPUs
         return ""
     return torch.ops.fairseq_lrn.int8_kernel() if is_loaded else ""
 

@@ -9,13 +9,22 @@ def matmul_dtype(x: Tensor) -> torch.dtype:
     device_type = x.device.type
     if x.dtype == torch.float64 or device_type == "meta":  # autocast leaves them as they are
         return x.dtype
+    if not is_autocast(device_type):
+        return x.dtype
     if not hasattr(torch, "get_autocast_dtype"):  # torch < 2.4
         name = "gpu" if device_type == "cuda" else device_type
-        enabled = torch.is_autocast_enabled() if name == "gpu" else torch.is_autocast_cpu_enabled()
-        return getattr(torch, f"get_autocast_{name}_dtype")() if enabled else x.dtype
-    if torch.is_autocast_enabled(device_type):
-        return torch.get_autocast_dtype(device_type)
-    return x.dtype
+        return getattr(torch, f"get_autocast_{name}_dtype")()
+    return torch.get_autocast_dtype(device_type)
+
+
+def is_autocast(device_type: str) -> bool:
+    """Whether autocast is on for tensors on *device_type*."""
+    if device_type == "meta":
+        return False
+    if not hasattr(torch, "get_autocast_dtype"):  # torch < 2.4
+        is_gpu = device_type == "cuda"
+        return torch.is_autocast_enabled() if is_gpu else torch.is_autocast_cpu_enabled()
+    return torch.is_autocast_enabled(device_type)
 
 
 def is_half(tensor: Tensor) -> bool:

@@ -8,6 +8,7 @@ must compute the same as one that was not interrupted.
 """
 
 import os
+from functools import cache
 from typing import NamedTuple, Optional
 
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq_lrn.ops.cpu import cpuinfo
+from fairseq_lrn.ops.dispatch import UnknownSetting
 from fairseq_lrn.ops.library import LIBRARY
 from fairseq_lrn.ops.precision import matmul_dtype
 from fairseq_lrn.ops.transforms import is_batched_gradient, is_transforming
@@ -40,15 +42,30 @@ class ProductLibrary(NamedTuple):
     reason: str
 
 
+@cache
+def library_in_use() -> ProductLibrary:
+    """The library of this process, see :func:`choose_library`; chosen on first use."""
+    return choose_library()
+
+
+def uses_onednn() -> bool:
+    """Whether :func:`library_in_use` is oneDNN."""
+    return library_in_use().name == ONEDNN
+
+
+# torch.compile then needs no guard that reads files, see dispatch.py.
+uses_onednn._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def choose_library() -> ProductLibrary:
     """The library for this processor, or the one that ``FAIRSEQ_LRN_PRODUCTS`` names.
 
     Raises:
-        ValueError: the variable has an unknown value.
+        UnknownSetting: the variable has an unknown value.
     """
     requested = os.environ.get(PRODUCTS_VARIABLE) or AUTO
     if requested not in (AUTO, TORCH, ONEDNN):
-        raise ValueError(
+        raise UnknownSetting(
             f"{PRODUCTS_VARIABLE} must be {AUTO}, {TORCH} or {ONEDNN}, not {requested}"
         )
     if requested == TORCH:
@@ -68,9 +85,6 @@ def has_onednn() -> bool:
         hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
     )
 
-
-# A constant, so that torch.compile needs no guard that reads files.
-LIBRARY_IN_USE = choose_library()
 
 LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
 
@@ -129,7 +143,7 @@ class PackedProduct:
 def multiplies_in_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether :func:`linear` multiplies by oneDNN; the arguments are those of :func:`linear`."""
     return (
-        LIBRARY_IN_USE.name == ONEDNN
+        uses_onednn()
         and x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32 == matmul_dtype(x)
         and x.numel() * weight.size(0) >= MIN_MULTIPLICATIONS

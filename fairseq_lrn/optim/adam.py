@@ -38,9 +38,8 @@ class TorchAdam(FairseqOptimizer):
     def __init__(self, cfg: TorchAdamConfig, params):
         super().__init__(cfg)
         params = list(params)
-        self._optimizer = torch.optim.AdamW(
-            params, fused=_can_fuse(params) or None, **self.optimizer_config
-        )
+        self._fused = _can_fuse(params) or None
+        self._optimizer = torch.optim.AdamW(params, fused=self._fused, **self.optimizer_config)
 
     @property
     def optimizer_config(self) -> Dict[str, Any]:
@@ -52,6 +51,12 @@ class TorchAdam(FairseqOptimizer):
             "eps": checked_minimum("--adam-eps", self.cfg.adam_eps),
             "weight_decay": checked_minimum("--weight-decay", self.cfg.weight_decay),
         }
+
+    def load_state_dict(self, state_dict, optimizer_overrides=None):
+        """As in fairseq. This machine decides whether updates are fused, not the one that saved."""
+        # Before loading: it also decides on which device torch counts the updates.
+        groups = [{**group, "fused": self._fused} for group in state_dict["param_groups"]]
+        super().load_state_dict({**state_dict, "param_groups": groups}, optimizer_overrides)
 
     @property
     def supports_flat_params(self) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from fairseq_lrn import __version__
 from fairseq_lrn.commands.main import build_main_parser, load_commands, main
+from fairseq_lrn.ops import dispatch, products
 
 MODEL = ["model", "--data", "--device", "--generation-dtype"]
 LABELLING = [
@@ -114,6 +115,23 @@ def test_help_of_the_whole(capsys):
 
 def test_version(capsys):
     assert output_of(capsys, "--version") == f"fairseq_lrn {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "variable, message",
+    [
+        ("FAIRSEQ_LRN_BACKEND", "FAIRSEQ_LRN_BACKEND='abacus' is unknown; choose from"),
+        ("FAIRSEQ_LRN_PRODUCTS", "FAIRSEQ_LRN_PRODUCTS must be auto, torch or onednn, not abacus"),
+    ],
+)
+def test_wrong_setting(capsys, monkeypatch, variable, message):
+    monkeypatch.setenv(variable, "abacus")
+    monkeypatch.setattr("fairseq_lrn.commands.translate.main", lambda args: dispatch.choose("cpu"))
+    products.library_in_use.cache_clear()
+    with pytest.raises(SystemExit) as error:
+        main(["translate", "model"])
+    assert error.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
 @pytest.mark.parametrize("arguments", [[], ["frobnicate"]])

@@ -297,6 +297,25 @@ def test_data_parallel(task, sample, tmp_path):
         torch.testing.assert_close(2 * actual, gradient)  # the mean of two processes
 
 
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_torch_looks_for_unused_parameters(task, sample, tmp_path, caplog, is_shared):
+    """A matrix that only the loss uses would seem unused, and the backward pass would fail."""
+    caplog.set_level("INFO")
+    model = lrn(task, share_decoder_input_output_embed=is_shared)
+    expected = run(FusedLabelSmoothedCrossEntropy(task, False, 0.1), model, sample)
+    meeting = f"file://{tmp_path / 'meeting'}"
+    torch.distributed.init_process_group("gloo", meeting, rank=0, world_size=1)
+    try:
+        wrapped = torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+        criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1)
+        criterion(ModuleProxyWrapper(wrapped), sample)[0].backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    grads = {name: parameter.grad for name, parameter in model.named_parameters()}
+    torch.testing.assert_close(grads, {n: 2 * g for n, g in expected[3].items()})
+    assert ("not fused: with --find-unused-parameters" in caplog.text) != is_shared
+
+
 def test_an_outer_autocast_stays_on(task, sample):
     """fairseq's --amp sets an outer autocast."""
     model = lrn(task).train()

@@ -109,6 +109,21 @@ def test_adaptive_softmax_with_several_gpus(task, sample, monkeypatch):
     LanguageModelCrossEntropy(task, False, ddp_backend="legacy_ddp")(model, sample)
 
 
+def test_torch_looks_for_unused_parameters(task, sample, monkeypatch):
+    """In parameters that only the loss uses, torch's backward pass would fail."""
+    criterion = LanguageModelCrossEntropy(task, False)
+    for options in (*KINDS.values(), {}, {"adaptive_softmax_cutoff": "6"}):
+        model = build(task, **options)
+        wrapper = torch.nn.Module()
+        wrapper.module, wrapper.find_unused_parameters = model, True
+        wrapper.forward = model.forward
+        if options == KINDS["plain product"]:  # the embedding's matrix, which forward uses, too
+            criterion(wrapper, sample)
+            continue
+        with pytest.raises(ValueError, match="--find-unused-parameters .* leave the option out"):
+            criterion(wrapper, sample)
+
+
 def test_regularisers_in_numpy(task, sample):
     """Values and gradients with respect to the features, from the definitions."""
     features = torch.randn(3, 7, 5, dtype=torch.float64, requires_grad=True)

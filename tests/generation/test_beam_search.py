@@ -355,6 +355,20 @@ def test_minimum_above_the_maximum(build, batch, task):
         generator.generate([model], sample_of(batch(LENGTHS)))
 
 
+def test_normalisers_are_computed_once(build, task, monkeypatch):
+    """A limit that is meant as none must not cost time in every batch."""
+    generator = RecurrentSequenceGenerator([build()], task.target_dictionary, len_penalty=0.7)
+    lengths, original = [], generator.normaliser
+    monkeypatch.setattr(generator, "normaliser", lambda n: lengths.append(n) or original(n))
+    for longest in (5, 9, 3):
+        assert generator.normalisers(longest) == [1.0, *(n**0.7 for n in range(1, longest + 1))]
+    assert lengths == list(range(1, 10))
+    generator.len_penalty = 1.0
+    assert generator.normalisers(2) == [1.0, 1.0, 2.0]
+    generator.normalize_scores = False
+    assert generator.normalisers(2) == [1.0, 1.0, 1.0]
+
+
 def test_hypotheses_of_a_sentence_share_its_memory(build, batch, task):
     """The memory has one entry per sentence, for any beam, and loses finished sentences."""
     model = livelier(build())

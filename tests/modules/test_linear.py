@@ -120,6 +120,21 @@ def test_a_changed_weight_is_used(module):
     assert not is_packed(module)
 
 
+@needs_packing
+def test_a_converted_module_keeps_no_copy_of_its_former_weight(module):
+    module.pack()
+    module.to("cpu")
+    assert is_packed(module)
+    module.double()
+    assert module._packed.weight.numel() == 0 and module.has_packed_copy()
+    x = torch.randn(3, 20)
+    with torch.no_grad():
+        module(x.double())
+        module.float()
+        repack_changed_weights(module)
+        assert is_packed(module)
+
+
 def replace_data(weight, value):
     weight.data = value
 

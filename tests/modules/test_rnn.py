@@ -193,6 +193,28 @@ def test_device_and_type():
         assert output.dtype == h_n.dtype == dtype
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("options", [{"num_layers": 2}, {"bidirectional": True}])
+def test_states_under_autocast(monkeypatch, backend, options):
+    """They are float32, as in nn.GRU on a CPU, so that a text can be read in parts."""
+    monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", backend)
+    lrn, x = LRN(**SIZES, **options), torch.randn(20, 3, 5)
+    is_one_way = not lrn.bidirectional
+    with torch.autocast("cpu", torch.bfloat16):
+        output, whole = lrn(x)
+        _, h_n = lrn(x[:9])
+        _, h_n = lrn(x[9:].bfloat16(), h_n if is_one_way else None)
+    assert output.dtype == torch.bfloat16
+    assert whole.dtype == h_n.dtype == torch.float32
+    if is_one_way:
+        torch.testing.assert_close(h_n, whole, rtol=0, atol=1e-6)
+    weights = list(lrn.parameters())
+    found = torch.autograd.grad(whole.sum() + output[0].sum(), weights)
+    _, exact_whole = (exact := lrn(x))
+    expected = torch.autograd.grad(exact_whole.sum() + exact[0][0].sum(), weights)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+
+
 def test_reset_parameters():
     lrn = LRN(**SIZES)
     before = copy.deepcopy(lrn.state_dict())
@@ -257,6 +279,8 @@ def test_torchscript(options):
     x, mask = torch.randn(4, 3, 5), torch.zeros(4, 3, dtype=torch.bool)
     mask[2:, 1] = True
     torch.testing.assert_close(scripted(x, padding_mask=mask)[0], lrn(x, padding_mask=mask)[0])
+    with pytest.raises(Exception, match="hx must have num_layers"):
+        scripted(x, torch.cat([expected[1], expected[1]]).unsqueeze(1).repeat(1, 3, 1))
 
 
 def test_no_sentences():
@@ -307,6 +331,10 @@ def test_wrong_options(options, message):
             (torch.zeros(4, 3, 5), None, torch.zeros(4, 3)),
             "padding_mask must be boolean .* not torch.float32; convert it",
         ),
+        ((torch.zeros(4, 3, 5).double(),), "input is torch.float64, but the weights are .*float32"),
+        ((torch.zeros(4, 3, 5).long(),), r"convert it with .to\(torch.float32\)"),
+        ((torch.zeros(4, 3, 5), torch.zeros(1, 3, 7).half()), "hx is torch.float16, but the weig"),
+        ((torch.zeros(4, 5), torch.zeros(1, 7, device="meta")), "hx is on meta, but input is on c"),
         ((torch.zeros(4, 5), torch.zeros(1, 1, 7)), r"hx must be .* x H = \(1, 7\)"),
         ((pack_sequence([torch.zeros(4, 5)]), torch.zeros(1, 2, 7)), r"hx must be .*\(1, 1, 7\)"),
     ],

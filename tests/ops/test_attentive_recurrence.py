@@ -96,6 +96,18 @@ def test_some_outputs_are_unused(fused, monkeypatch, used):
 
 
 @needs_cpp
+def test_without_gradients_nothing_is_kept_for_them(fused, monkeypatch):
+    module, arguments = build(norm="layer"), inputs()
+    expected = module(*arguments)
+    stacked, stack = [], torch.stack
+    monkeypatch.setattr(torch, "stack", lambda tensors: stacked.append(1) or stack(tensors))
+    with torch.no_grad():
+        found = module(*arguments)
+    assert fused == [1, 1] and len(stacked) == 3
+    assert all(torch.equal(*pair) for pair in zip(found, expected))
+
+
+@needs_cpp
 def test_packed_and_unpacked_weights(fused, monkeypatch):
     module, arguments = build(norm="layer"), inputs()
     found = []

@@ -58,7 +58,7 @@ def test_building_turned_off(unbuilt):
     assert "FAIRSEQ_LRN_BUILD=0 turns building off" in output
     environment = {**unbuilt, "FAIRSEQ_LRN_BUILD": "0", "FAIRSEQ_LRN_BACKEND": "cpp"}
     output = start(environment).communicate()[0]
-    assert "RuntimeError: FAIRSEQ_LRN_BACKEND='cpp' cannot be used: it is not built" in output
+    assert "UnavailableBackend: FAIRSEQ_LRN_BACKEND='cpp' cannot be used: it is not built" in output
 
 
 @needs_cpp

@@ -26,6 +26,17 @@ def changed_parts(weight, change):
     return [part for part in range(len(before)) if not torch.equal(before[part], after[part])]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_backend_for_gpus(monkeypatch):
+    """fairseq's hub prepares a model on the CPU before it moves to a GPU."""
+    weight = torch.randn(3, 5)
+    monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", "reference")
+    expected = checksums_of_parts(weight)
+    monkeypatch.setenv("FAIRSEQ_LRN_BACKEND", "triton")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    torch.testing.assert_close(checksums_of_parts(weight), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 64), (40, 33)])
 def test_every_element_counts(dtype, shape):

@@ -7,7 +7,7 @@ import torch
 from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 
-from fairseq_lrn.optim import TorchAdam
+from fairseq_lrn.optim import TorchAdam, adam
 from fairseq_lrn.optim.adam import TorchAdamConfig
 
 
@@ -62,6 +62,20 @@ def test_resumes_exactly():
 @pytest.mark.skipif(torch.__version__ < (2, 4), reason="this torch has no fused Adam for the CPU")
 def test_is_fused_on_the_cpu():
     assert TorchAdam(configured(TorchAdamConfig), parameters()).optimizer.defaults["fused"]
+
+
+@pytest.mark.parametrize("saved, here", [(None, True), (True, None)])
+def test_resumes_in_the_form_of_this_machine(monkeypatch, saved, here):
+    monkeypatch.setattr(adam, "_can_fuse", lambda params: bool(here))
+    optimizer = TorchAdam(configured(TorchAdamConfig), parameters())
+    train(optimizer, 1)
+    state = copy.deepcopy(optimizer.state_dict())
+    for group in state["param_groups"]:
+        group["fused"] = saved
+    resumed = TorchAdam(configured(TorchAdamConfig), parameters())
+    resumed.load_state_dict(state, resumed.optimizer_config)
+    assert [group["fused"] for group in resumed.param_groups] == [here]
+    train(resumed, 1)
 
 
 @pytest.mark.parametrize("betas", ["0.9", "(0.9, 0.98, 1)", "('a', 1)", "0.9:0.98", "beta"])

@@ -157,13 +157,16 @@ class _Scan(torch.autograd.Function):
             h, states = getattr(torch.ops.fairseq_lrn, name)(
                 kqv, h0, padding_mask, bias, activation, reverse
             )
-        ctx.mark_non_differentiable(states)
+        if is_half(h):
+            ctx.set_materialize_grads(False)  # mostly, h alone has a gradient
+        else:
+            ctx.mark_non_differentiable(states)
         ctx.save_for_backward(h0, padding_mask, states if is_half(h) else h, *kqv_and_bias)
         ctx.operator, ctx.activation, ctx.reverse = name, activation, reverse
         return h, states
 
     @staticmethod
-    def backward(ctx, grad_h, _):
+    def backward(ctx, grad_h, grad_states):
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "create_graph=True: the gradient of the fused lrn_scan cannot be differentiated "
@@ -172,6 +175,11 @@ class _Scan(torch.autograd.Function):
         h0, padding_mask, states, *kqv_and_bias = ctx.saved_tensors
         kqv, bias = kqv_and_bias[: len(h0)], kqv_and_bias[len(h0) :]
         backward = getattr(torch.ops.fairseq_lrn, f"{ctx.operator}_backward")
+        if is_half(kqv[0]):
+            grads = [grad for grad in (grad_h, grad_states) if grad is not None]
+            if not grads:
+                return (None,) * len(ctx.needs_input_grad)
+            grad_h = sum(grads[1:], grads[0]).to(kqv[0].dtype)
         if is_batched_gradient(grad_h):
             backward = partial(_each_backward, lrn_scan_backward_reference)
         grad_kqv, grad_h0 = backward(

@@ -33,6 +33,8 @@ def check_contract(
         raise ValueError(f"kqv must be a tensor or a pair of tensors, not {len(kqv)} tensors")
     if h0.dim() != 3:
         raise ValueError(f"h0 must be B x H, or 2 x B x H for a pair, not {_sizes(h0)}")
+    if not h0.is_floating_point():
+        raise TypeError(f"h0 must be floating point, not {h0.dtype}")
     _check_projections(kqv, h0)
     time, batch, width = kqv[0].shape
     if h0.shape[:2] != (len(kqv), batch):

@@ -1,6 +1,6 @@
 """The LRN recurrence: one call for users, and one for modules."""
 
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from fairseq_lrn.ops.lrn_scan.contract import check_contract, check_operator_cal
 from fairseq_lrn.ops.lrn_scan.export import lrn_scan_for_export
 from fairseq_lrn.ops.lrn_scan.parallel import is_faster
 from fairseq_lrn.ops.lrn_scan.reference import lrn_scan_reference, scan_each_direction
+from fairseq_lrn.ops.precision import state_dtype
 from fairseq_lrn.ops.transforms import check_that_reference_may_replace, is_transforming
 
 
@@ -55,8 +56,8 @@ def lrn_scan(
         and bfloat16 inputs, the running state is float32.
 
     Raises:
-        TypeError: *padding_mask* is not boolean, *kqv* is not floating point, or only one of
-            *kqv* and *bias* is a pair.
+        TypeError: *padding_mask* is not boolean, *kqv* or *h0* is not floating point, or only one
+            of *kqv* and *bias* is a pair.
         ValueError: shapes do not fit, devices differ, or *activation* or *backend* is unknown.
         RuntimeError: the requested backend is unavailable.
 
@@ -80,7 +81,7 @@ def lrn_scan(
     if not is_pair:
         h0 = h0.unsqueeze(0)  # 1 x B x H
     check_contract(projections, h0, padding_mask, biases, activation)
-    return _scan(projections, h0, padding_mask, biases, activation, reverse, backend)
+    return _scan(projections, h0, padding_mask, biases, activation, reverse, backend)[0]
 
 
 def scan_directions(
@@ -90,7 +91,7 @@ def scan_directions(
     bias: List[Tensor],
     activation: str,
     reverse: bool,
-) -> Tensor:
+) -> Tuple[Tensor, Tensor]:
     """:func:`lrn_scan` in the operator's own form, also in TorchScript: what modules call.
 
     Args:
@@ -102,13 +103,15 @@ def scan_directions(
         reverse: run the first direction from the last step to the first.
 
     Returns:
-        all states, ``T x B x (D*H)``.
+        all states, ``T x B x (D*H)``, in the type of *kqv*, and the same states before they were
+        rounded to half precision.
 
     Raises:
         RuntimeError: the arguments do not fit each other.
     """
     if torch.jit.is_scripting():  # the choice of a backend is not for TorchScript
-        return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)[0]
+        h, states = torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)
+        return h, h if states.numel() == 0 else states
     else:
         return _scan(kqv, h0, padding_mask, bias, activation, reverse, None)
 
@@ -121,7 +124,7 @@ def _scan(
     activation: str,
     reverse: bool,
     backend: Optional[str],
-) -> Tensor:
+) -> Tuple[Tensor, Tensor]:
     # torch's older exporter traces, and does not know the operator of the newer one.
     if torch.onnx.is_in_onnx_export() and not torch.jit.is_tracing():
         scan = lrn_scan_for_export
@@ -131,10 +134,13 @@ def _scan(
     else:
         operator = _operator(h0.device.type, backend, kqv[0].size(0), h0[0].numel())
         if operator is not None:
-            return operator(kqv, h0, padding_mask, bias, activation, reverse)[0]
+            h, states = operator(kqv, h0, padding_mask, bias, activation, reverse)
+            return h, h if states.numel() == 0 else states
         scan = lrn_scan_reference
     check_operator_call(kqv, h0, padding_mask, bias, activation)
-    return scan_each_direction(scan, kqv, h0, padding_mask, bias, activation, reverse)
+    exact = [projections.to(state_dtype(projections)) for projections in kqv]
+    states = scan_each_direction(scan, exact, h0, padding_mask, bias, activation, reverse)
+    return states.to(kqv[0].dtype), states
 
 
 def _operator(device_type: str, backend: Optional[str], time: int, lanes: int) -> Any:

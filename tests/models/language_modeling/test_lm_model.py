@@ -259,6 +259,15 @@ def test_a_token_under_autocast(build_lm, text, kind):
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1)
 
 
+@pytest.mark.parametrize("options", [{}, {"plain_layers": True, "decoder_layers": 2}])
+def test_carried_states_under_autocast(build_lm, text, options):
+    """The layer above one whose output is in half precision carries float32, too."""
+    model = build_lm(**options).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        model(text, is_continued=False)
+    assert {state.dtype for state in model.decoder.carried_states()} == {torch.float32}
+
+
 def test_a_weight_that_changed_between_texts(build_lm, text):
     """Also if it was written through ``data``, of which torch keeps no record."""
     decoder = build_lm().decoder

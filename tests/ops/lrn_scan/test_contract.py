@@ -41,6 +41,12 @@ def test_what_fits(directions, gates):
         ({"kqv": [torch.randn(T, 15)] * 2}, ValueError, "3 dimensions"),
         ({"kqv": [torch.ones(T, B, 15, dtype=torch.int64)] * 2}, TypeError, "floating point"),
         ({"kqv": [torch.randn(T, B, 15).to_sparse()] * 2}, TypeError, "tensors must be dense"),
+        (
+            {"h0": torch.zeros(2, B, H).long()},
+            TypeError,
+            "h0 must be floating point, not torch.int",
+        ),
+        ({"h0": torch.zeros(2, B, H).cfloat()}, TypeError, "h0 must be floating point"),
         ({"h0": torch.randn(B, H)}, ValueError, "h0 must be B x H, or 2 x B x H"),
         ({"h0": torch.randn(2, B + 1, H)}, ValueError, "h0 must be 2 x B x H with B=3"),
         ({"h0": torch.randn(2, B, H, device="meta")}, ValueError, "h0 is on meta"),

@@ -8,9 +8,9 @@ from fairseq_lrn import __version__
 from fairseq_lrn.commands.main import build_main_parser, load_commands, main
 from fairseq_lrn.ops import dispatch, products
 
-MODEL = ["model", "--data", "--device", "--generation-dtype"]
+MODEL = ["MODEL", "--data", "--device", "--generation-dtype"]
 LABELLING = [
-    *("model", "FILE", "--output", "--batch-size", "--buffer-size", "--data", "--device", "--json")
+    *("MODEL", "FILE", "--output", "--batch-size", "--buffer-size", "--data", "--device", "--json")
 ]
 OPTIONS = {
     "prepare": [
@@ -40,7 +40,7 @@ OPTIONS = {
         *("--lowercase", "--workers"),
     ],
     "generate": [
-        *("model", "FILE", "--prompt", "--length", "--temperature", "--top-k", "--top-p"),
+        *("MODEL", "FILE", "--prompt", "--length", "--temperature", "--top-k", "--top-p"),
         *("--seed", "--data", "--device"),
     ],
     "prepare-labelled": [
@@ -92,7 +92,7 @@ def test_options_may_stand_between_model_and_files(arguments, files):
 def test_missing_model(capsys):
     with pytest.raises(SystemExit):
         main(["translate", "--beam", "4"])
-    assert "the following arguments are required: model\n" in capsys.readouterr().err
+    assert "the following arguments are required: MODEL\n" in capsys.readouterr().err
 
 
 def test_every_argument_is_explained():

@@ -40,13 +40,11 @@ class Text(FairseqDataset):
 
     Args:
         lines: the lines, each of which ends with the end of a sentence; at least one.
-        is_training: whether the text is for training.
     """
 
-    def __init__(self, lines: Sequence[Tensor], is_training: bool):
+    def __init__(self, lines: Sequence[Tensor]):
         super().__init__()
         self.tokens = torch.cat([torch.as_tensor(line, dtype=torch.long) for line in lines])
-        self.is_training = is_training
 
     def __len__(self) -> int:
         return len(self.tokens)

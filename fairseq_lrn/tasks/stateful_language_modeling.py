@@ -120,8 +120,7 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
         )
         if lines is None:
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
-        # fairseq's trainer gives data_selector, for training data only.
-        text = Text([lines[index] for index in range(len(lines))], "data_selector" in kwargs)
+        text = Text([lines[index] for index in range(len(lines))])
         largest = int(text.tokens.max())
         if largest >= len(self.dictionary):
             raise InputError(
@@ -151,6 +150,8 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
     ) -> EpochBatchIterator:
         """The segments of a text in their order. The arguments are those of fairseq.
 
+        The segments are those of training if ``grouped_shuffling`` is among the arguments.
+
         Raises:
             InputError: in training, ``--batch-size`` is missing or ``--max-tokens`` is given.
         """
@@ -161,7 +162,10 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
                 data_buffer_size=data_buffer_size, **kwargs,
             )  # fmt: skip
         args = self.args
-        if not dataset.is_training:
+        # A text may be one to train on and to validate on. fairseq's trainer gives this argument,
+        # whatever its value, where it asks for batches to train on, and nowhere else.
+        is_training = "grouped_shuffling" in kwargs
+        if not is_training:
             segments = Segments(1, args.eval_tokens_per_sample)
         elif max_sentences is None:
             raise InputError(
@@ -185,7 +189,7 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
             self.dictionary.eos(),
             self.dictionary.pad(),
             (shard_id, num_shards),
-            shares_targets=not dataset.is_training,
+            shares_targets=not is_training,
         )
         return SegmentIterator(
             stream,

@@ -87,6 +87,5 @@ def test_too_few_tokens():
 
 
 def test_text():
-    text = Text([torch.tensor([5, 6, 2]), torch.tensor([2]), torch.tensor([7, 2])], True)
+    text = Text([torch.tensor([5, 6, 2]), torch.tensor([2]), torch.tensor([7, 2])])
     assert text.tokens.tolist() == [5, 6, 2, 2, 7, 2] and len(text) == 6 and int(text[4]) == 7
-    assert text.is_training

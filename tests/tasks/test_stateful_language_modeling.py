@@ -65,7 +65,7 @@ def test_columns_in_training_one_column_in_evaluation(build_task):
 
 
 def test_validation_on_the_training_text(build_task, data):
-    """``--valid-subset valid,train``: one column for validation, though the trainer loads it too."""
+    """``--valid-subset valid,train``: one column, although the trainer loads it for training."""
     given = [str(data), "--task", "stateful_language_modeling", "--arch", "lrn_lm"]
     given += ["--decoder-embed-dim", "4", "--decoder-hidden-size", "4", "--batch-size", "3"]
     given += ["--optimizer", "torch_adam", "--lr", "0.1", "--cpu", "--num-workers", "0"]

@@ -1,5 +1,6 @@
 """Language modelling on one stream of text: the state is carried from segment to segment."""
 
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Tuple
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from fairseq_lrn.data.text_stream import Segments, Text, TextStream
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules.hooks import unwrapped
+
+logger = logging.getLogger(__name__)
 
 # Options of fairseq's task that say how lines are cut into blocks, and their only value here.
 FIXED = {
@@ -91,6 +94,12 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1")
         if args.max_segment_excess < 0:
             raise InputError("--max-segment-excess must be at least 0")
+        default = StatefulLanguageModelingConfig.max_segment_excess
+        if args.max_segment_excess != default and not args.vary_segments:
+            logger.warning(
+                "--max-segment-excess %d has no effect without --vary-segments",
+                args.max_segment_excess,
+            )
         self._carried = CarriedStates()
         self._update, self._lengths = -1, []  # of the segments of the update
 

@@ -114,6 +114,15 @@ def test_options_that_do_not_apply(build_task, options, message):
         build_task(**options)
 
 
+def test_options_without_effect(build_task, caplog):
+    build_task(max_segment_excess=20)
+    assert "--max-segment-excess 20 has no effect without --vary-segments" in caplog.messages
+    caplog.clear()
+    build_task()
+    build_task(max_segment_excess=20, vary_segments=True)
+    assert "has no effect" not in caplog.text
+
+
 def test_training_needs_a_number_of_columns(build_task):
     with pytest.raises(InputError, match="needs --batch-size, the number of columns"):
         batches(build_task(), True)

@@ -129,7 +129,7 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
         )
         if lines is None:
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
-        text = Text([lines[index] for index in range(len(lines))])
+        text = Text(lines[index] for index in range(len(lines)))
         largest = int(text.tokens.max())
         if largest >= len(self.dictionary):
             raise InputError(

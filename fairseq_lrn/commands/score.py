@@ -19,9 +19,10 @@ that the model gives to the translation, as fairseq-generate --score-reference d
 pair that is too long.
 
 With --model and one file (-: standard input), the model is a language model. Prints for each line
-its log-probability (base 2), </s> included; the log says the perplexity of the lines one by one,
-and of all of them as one text. With --dynamic-evaluation TRAIN, the log also says the perplexity of
-dynamic evaluation, in which the model, trained on the file TRAIN, goes on learning from the text.
+its log-probability (base 2), </s> included. The log says how many tokens are unknown words, and the
+perplexity of the lines one by one, and of all of them as one text. With --dynamic-evaluation TRAIN,
+the log also says the perplexity of dynamic evaluation, in which the model, trained on the file
+TRAIN, goes on learning from the text.
 """
 
 import argparse
@@ -35,6 +36,7 @@ import sys
 from typing import Iterator, List
 
 from fairseq_lrn.commands.model_arguments import MODEL_HELP, add_loading_arguments, load_model
+from fairseq_lrn.commands.streams import blocks
 from fairseq_lrn.commands.streams import read_lines as arriving_lines
 from fairseq_lrn.data.generate_output import (
     is_generate_output,
@@ -57,7 +59,7 @@ DYNAMIC_OPTIONS = {
     "decay": "rate of return to the trained weights",
     "epsilon": "number added to the root of squared gradients",
 }
-BLOCK = 512  # pairs that are scored before their scores are printed
+BLOCK = 512  # pairs or lines that are scored before their scores are printed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,8 +122,8 @@ def main(args: argparse.Namespace) -> None:
         score_against_reference(args)
         return
     if args.reference is None:
-        for score in line_scores(args):
-            print(f"{score:.4f}")
+        for scores in line_scores(args):
+            print(*(f"{score:.4f}" for score in scores), sep="\n", flush=True)
         return
     for score in pair_scores(args):
         print(f"{score:.4f}")
@@ -206,8 +208,10 @@ def pair_scores(args: argparse.Namespace) -> Iterator[float]:
     logger.info("%d pairs%s, mean %.4f", done, too_long, total / max(done - unscored, 1))
 
 
-def line_scores(args: argparse.Namespace) -> Iterator[float]:
+def line_scores(args: argparse.Namespace) -> Iterator[List[float]]:
     """The score that a language model gives to each line, and perplexities in the log.
+
+    Yields the scores of a block of lines, which ends early where the input pauses.
 
     Args:
         args: arguments of the command.
@@ -221,17 +225,20 @@ def line_scores(args: argparse.Namespace) -> Iterator[float]:
             raise InputError(f"--{option} has no effect with a language model: leave it out")
     training_text = args.dynamic_evaluation and list(text_lines(args.dynamic_evaluation))
     model = load_language_model(args.model, data=args.data, device=args.device)
-    remaining = (line for line in arriving_lines([args.translations]) if line is not None)
     lines: List[str] = []
-    total, tokens = 0.0, 0
-    while block := list(itertools.islice(remaining, BLOCK)):
-        for score in model.score(block, progress=False):
-            total += score
-            yield score
+    total, tokens, unknown = 0.0, 0, 0
+    for _, block in blocks(arriving_lines([args.translations]), BLOCK):
+        scores = model.score(block, progress=False)
+        total += sum(scores)
+        yield scores
         lines += block
-        tokens += sum(model.number_of_tokens(line) for line in block)
+        tokens += sum(map(model.number_of_tokens, block))
+        unknown += sum(map(model.number_of_unknown_words, block))
     if not lines:
         raise InputError(f"{args.translations} is empty: give a file with at least one line")
+    logger.info(
+        "%d of %d tokens (%.1f%%) are unknown words", unknown, tokens, 100 * unknown / tokens
+    )
     logger.info(
         "%d lines, %d tokens, perplexity %.2f of the lines one by one, %.2f of the whole text",
         *(

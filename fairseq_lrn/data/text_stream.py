@@ -1,6 +1,7 @@
 """A text as one stream of tokens, read in columns and segments."""
 
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from array import array
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 
 import numpy as np
 import torch
@@ -40,13 +41,17 @@ class Text(FairseqDataset):
 
     Args:
         lines: the lines, each of which ends with the end of a sentence; at least one.
-        is_training: whether the text is for training.
+
+    Attributes:
+        tokens: of the text, ``N``, as 32-bit integers.
     """
 
-    def __init__(self, lines: Sequence[Tensor], is_training: bool):
+    def __init__(self, lines: Iterable[Tensor]):
         super().__init__()
-        self.tokens = torch.cat([torch.as_tensor(line, dtype=torch.long) for line in lines])
-        self.is_training = is_training
+        tokens = array("i")  # a tensor for each line would take more memory than its tokens
+        for line in lines:
+            tokens.frombytes(line.to(torch.int32).numpy().tobytes())
+        self.tokens = torch.frombuffer(tokens, dtype=torch.int32)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -93,10 +98,14 @@ class TextStream(Dataset):
                 f"the text has {len(tokens)} tokens, which are too few for {columns} columns: give "
                 "a longer text, or a smaller --batch-size"
             )
-        sources = torch.cat([tokens.new_tensor([eos]), tokens[:-1]])
+        parts = torch.tensor_split(tokens, columns)
+        before = [tokens.new_tensor(eos), *(part[-1] for part in parts[:-1])]
         mine = slice(index * segments.columns, (index + 1) * segments.columns)
-        self.sources = _columns(sources, columns, pad)[mine]  # B x T
-        self.targets = _columns(tokens, columns, pad)[mine]
+        # The columns, each after the token before it: B x (1 + T).
+        self._columns = tokens.new_full((segments.columns, 1 + len(parts[0])), pad)
+        for column, first, part in zip(self._columns, before[mine], parts[mine]):
+            column[0] = first
+            column[1 : 1 + len(part)] = part
         self._epoch = 0
         self.set_epoch(1)
 
@@ -105,16 +114,18 @@ class TextStream(Dataset):
         if epoch == self._epoch:
             return
         self._epoch = epoch
-        self.starts = segment_starts(self.sources.size(1), self.segments, epoch)
+        self.starts = segment_starts(self._columns.size(1) - 1, self.segments, epoch)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """The batch of a segment, in fairseq's form."""
-        part = slice(int(self.starts[index]), int(self.starts[index + 1]))
+        start, end = int(self.starts[index]), int(self.starts[index + 1])
         # fairseq's losses view targets as a vector.
-        sources, targets = self.sources[:, part].contiguous(), self.targets[:, part].contiguous()
+        targets = self._columns[:, start + 1 : end + 1].long().contiguous()
+        # A column that is shorter by a token ends with padding in both.
+        sources = self._columns[:, start:end].long().masked_fill(targets == self.pad, self.pad)
         if self.shares_targets and index % self.shard[1] != self.shard[0]:
             targets = torch.full_like(targets, self.pad)
         return {
@@ -156,9 +167,3 @@ def segment_starts(length: int, segments: Segments, epoch: int) -> np.ndarray:
         starts.append(starts[-1] + min(drawn, segments.length + segments.max_excess))
     starts[-1] = length
     return np.array(starts)
-
-
-def _columns(tokens: Tensor, number: int, pad: int) -> Tensor:
-    """The tokens in *number* columns, each contiguous in the text, ``number x T``."""
-    parts = torch.tensor_split(tokens, number)
-    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=pad)

@@ -5,8 +5,8 @@ in the authors' release (bzhangGo/lrn, ``lm/dynamiceval.py``).
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, Iterator, List, Optional, Tuple
+from dataclasses import dataclass, fields
+from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from fairseq.utils import get_perplexity
 from torch import Tensor, nn
 
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.generation.inputs import count, real
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class DynamicEvaluation:
         columns: columns of the training text whose gradients are added up.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: an option is no number, or it is out of range.
     """
 
     lr: float = 0.002
@@ -38,12 +39,27 @@ class DynamicEvaluation:
     columns: int = 100
 
     def __post_init__(self):
-        for name, minimum in (("segment", 1), ("columns", 1), ("lr", 0), ("decay", 0)):
-            value = getattr(self, name)
-            if not value >= minimum:
-                raise InputError(f"{name} must be at least {minimum}, not {value}")
-        if not self.epsilon > 0.0:
-            raise InputError(f"epsilon must be above 0, not {self.epsilon}")
+        for name in ("segment", "columns"):
+            count(name, getattr(self, name))
+        for name in ("lr", "decay", "epsilon"):
+            value = real(getattr(self, name))
+            if not 0.0 <= value < math.inf or (name == "epsilon" and value == 0.0):
+                bound = "above 0" if name == "epsilon" else "of at least 0"
+                raise InputError(f"{name} must be a number {bound}, not {getattr(self, name)!r}")
+
+
+def checked_options(options: Mapping[str, Any]) -> DynamicEvaluation:
+    """The options with these values, by their names.
+
+    Raises:
+        InputError: there is no such option, it is no number, or it is out of range.
+    """
+    names = [field.name for field in fields(DynamicEvaluation)]
+    for name in sorted(options.keys() - set(names)):
+        raise InputError(
+            f"{name} is no option of dynamic evaluation: choose from {', '.join(names)}"
+        )
+    return DynamicEvaluation(**options)
 
 
 def dynamic_perplexity(

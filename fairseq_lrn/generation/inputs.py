@@ -1,5 +1,6 @@
 """What a translator is given: checks of sentences and numbers, limits of length, and batches."""
 
+import math
 import operator
 import sys
 from typing import Any, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -60,6 +61,16 @@ def count(name: str, value: Any, least: int = 1) -> int:
         bound = "above 0" if least == 1 else f"of at least {least}"
         raise InputError(f"{name} must be a whole number {bound}, not {value!r}")
     return number
+
+
+def real(value: Any) -> float:
+    """The number *value*, or NaN, which is in no range, if it is none."""
+    if isinstance(value, (str, bytes)):  # float() would read them
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError):  # the last one is of tensors
+        return math.nan
 
 
 def longest_source(

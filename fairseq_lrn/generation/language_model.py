@@ -15,16 +15,17 @@ from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.data.symbols import word_indices
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.dynamic_evaluation import (
-    DynamicEvaluation,
+    checked_options,
     dynamic_perplexity,
     perplexity_of,
 )
-from fairseq_lrn.generation.inputs import batches, count, items
+from fairseq_lrn.generation.inputs import batches, count, items, real
 from fairseq_lrn.generation.loading import PathLike, RawTextFiles, load_one, usable_device
 
 logger = logging.getLogger(__name__)
 
 SEGMENT = 512  # tokens that are read at once; the logits of all of them are in memory
+MANY_UNKNOWN = 0.03  # share of unknown words in a text, from which a warning is due
 TASKS = ("stateful_language_modeling", "language_modeling")
 
 RAW_TEXT = RawTextFiles(text_files.monolingual_files, text_files.MONOLINGUAL_RECORD, "prepare-lm")
@@ -87,13 +88,12 @@ class LanguageModel:
             options: see :class:`~fairseq_lrn.generation.dynamic_evaluation.DynamicEvaluation`.
 
         Raises:
-            InputError: a text is empty, too short or cannot be read, or an option is out of range.
+            InputError: a text is empty, too short or cannot be read, or an option is unknown or has
+                an invalid value.
         """
-        try:
-            chosen = DynamicEvaluation(**options)
-        except TypeError as error:
-            raise InputError(str(error).removeprefix("DynamicEvaluation.")) from error
-        tokens, training = (self._tokens(given) for given in (text, training_text))
+        chosen = checked_options(options)
+        tokens = self._tokens(text)
+        training = self._tokens(training_text, "the training text")
         return dynamic_perplexity(self.model, tokens, training, chosen)
 
     def score(
@@ -145,7 +145,7 @@ class LanguageModel:
             the continuation, which can be appended to the prompt; ``</s>`` is a line break.
 
         Raises:
-            InputError: a number is out of range, or the prompt is not valid text.
+            InputError: an argument is not a number in its range, or the prompt is not valid text.
         """
         tokens = list(self.generate_tokens(prompt, length, temperature, top_k, top_p, seed))
         return self.text_of(tokens, prompt)
@@ -173,12 +173,26 @@ class LanguageModel:
         token, step = tokens[-1], self.model.decoder.fused_step()
         for _ in range(length):
             log_p, states = self._log_probs(self._on_device([[token]]), states, step)
-            token = choose(log_p[0, 0].cpu(), temperature, top_k, top_p, generator)
+            token = choose(self._possible(log_p[0, 0]), temperature, top_k, top_p, generator)
             yield token
+
+    def _possible(self, log_p: Tensor) -> Tensor:
+        """Log-probabilities ``V`` on the CPU, minus infinity for what never occurs in a text.
+
+        The model gives finite numbers to it, which a high temperature would make probable.
+        """
+        start, end = self.model.decoder.classes
+        result = torch.full(log_p.shape, -math.inf)
+        result[start:end] = log_p[start:end]
+        return result
 
     def number_of_tokens(self, line: str) -> int:
         """The number of tokens of a line, ``</s>`` included."""
         return len(self._encode(line, "the line"))
+
+    def number_of_unknown_words(self, line: str) -> int:
+        """The number of tokens of a line that the dictionary lacks; a written ``<unk>`` is none."""
+        return self._unknown(line, self._encode(line, "the line"))
 
     def text_of(self, tokens: Sequence[int], before: str = "") -> str:
         """Raw text of tokens, after the text *before*; ``</s>`` is a line break."""
@@ -195,6 +209,12 @@ class LanguageModel:
         """The tokens of a line and ``</s>``."""
         return word_indices(self.text.tokens(line, name), self.dictionary)
 
+    def _unknown(self, line: str, encoded: Tensor) -> int:
+        """See :meth:`number_of_unknown_words`; *encoded* are the tokens of the line."""
+        found = int(encoded.eq(self.dictionary.unk()).sum())
+        # Corpora such as the Penn Treebank write rare words as <unk>, in the training text too.
+        return found and found - self.text.tokens(line).count(self.dictionary.unk_word)
+
     def _prompt(self, prompt: str) -> List[int]:
         """The tokens of a prompt, whose last line does not end."""
         if not isinstance(prompt, str):
@@ -207,23 +227,34 @@ class LanguageModel:
         ]
         return tokens[:-1]
 
-    def _tokens(self, text: Text) -> Tensor:
+    def _tokens(self, text: Text, name: str = "the text") -> Tensor:
         """All tokens of a text, on the device."""
-        segments = list(self._segments(lines_in(text)))
+        segments = list(self._segments(lines_in(text), name))
         if not segments:
-            raise InputError("the text is empty: give at least one line")
+            raise InputError(f"{name} is empty: give at least one line")
         return torch.cat(segments)
 
-    def _segments(self, lines: Iterable[str]) -> Iterator[Tensor]:
-        """The tokens of a text in segments, on the device."""
+    def _segments(self, lines: Iterable[str], name: str = "the text") -> Iterator[Tensor]:
+        """The tokens of a text in segments, on the device; many unknown words get a warning."""
         pending: List[int] = []
+        total, unknown = 0, 0
         for number, line in enumerate(lines, 1):
-            pending += self._encode(line, f"line {number}").tolist()
+            encoded = self._encode(line, f"line {number}")
+            total, unknown = total + len(encoded), unknown + self._unknown(line, encoded)
+            pending += encoded.tolist()
             while len(pending) >= SEGMENT:
                 yield self._on_device(pending[:SEGMENT])
                 del pending[:SEGMENT]
         if pending:
             yield self._on_device(pending)
+        if unknown > MANY_UNKNOWN * total:
+            logger.warning(
+                "%.1f%% of the tokens of %s are unknown words, which are all alike and easily "
+                "predicted: the perplexity is too low to be compared; write the text like the "
+                "model's training text (capitals, punctuation)",
+                100 * unknown / total,
+                name,
+            )
 
     @torch.no_grad()
     def _score(self, sentences: List[Tensor]) -> List[float]:
@@ -263,6 +294,10 @@ def lines_in(text: Text) -> Iterable[str]:
     As in a file, the line feed at the end of a string does not begin another line.
     """
     if isinstance(text, str):
+        if "\n" not in text and (text.endswith(".txt") or os.path.isfile(text)):
+            logger.warning(
+                "'%s' is read as text, as every string is: for a file, give a pathlib.Path", text
+            )
         return text.removesuffix("\n").split("\n") if text else []
     return text_lines(os.fspath(text)) if isinstance(text, os.PathLike) else items(text)
 
@@ -270,7 +305,7 @@ def lines_in(text: Text) -> Iterable[str]:
 def check_sampling(
     temperature: float, top_k: int, top_p: float, seed: Optional[int], num_tokens: int
 ) -> None:
-    """Refuse numbers that are out of range.
+    """Refuse what is not a number in its range.
 
     Args:
         temperature, top_k, top_p, seed: see :meth:`LanguageModel.generate`.
@@ -279,14 +314,14 @@ def check_sampling(
     Raises:
         InputError: names the argument.
     """
-    if not (temperature >= 0.0 and math.isfinite(temperature)):
-        raise InputError(f"temperature must be a number of at least 0, not {temperature}")
+    if not 0.0 <= real(temperature) < math.inf:
+        raise InputError(f"temperature must be a number of at least 0, not {temperature!r}")
     if not 0 <= count("top_k", top_k, 0) <= num_tokens:
         raise InputError(
             f"top_k must be from 0 to {num_tokens}, the dictionary's size, not {top_k}"
         )
-    if not 0.0 < top_p <= 1.0:
-        raise InputError(f"top_p must be above 0 and at most 1, not {top_p}")
+    if not 0.0 < real(top_p) <= 1.0:
+        raise InputError(f"top_p must be a number above 0 and at most 1, not {top_p!r}")
     if seed is not None and not count("seed", seed, 0) < 2**64:
         raise InputError(f"seed must be below 2^64, not {seed}")
 

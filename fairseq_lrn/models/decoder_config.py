@@ -12,6 +12,7 @@ from fairseq_lrn.models.config_checks import (
     check_counts,
     check_probabilities,
     check_widths,
+    warn_of_no_effect,
 )
 from fairseq_lrn.modules.cells import CELLS
 from fairseq_lrn.ops import ACTIVATIONS
@@ -138,6 +139,8 @@ class DecoderConfig(FairseqDataclass):
     def check_adaptive_softmax(self) -> None:
         """Check the options of adaptive softmax, see :meth:`check`."""
         if self.adaptive_softmax_cutoff is None:
+            names = "adaptive_softmax_dropout", "adaptive_softmax_factor"
+            warn_of_no_effect(self, "without --adaptive-softmax-cutoff", *names)
             return
         try:
             cutoffs = self.adaptive_softmax_cutoffs()

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.linear import Linear
 
+BLOCK = 16  # positions whose K times V logits are in memory at once, without gradients
+
 
 class MixtureOfSoftmaxes(nn.Module):
     r"""A weighted sum of K softmaxes over V classes::
@@ -32,7 +34,7 @@ class MixtureOfSoftmaxes(nn.Module):
         self.dropout = Dropout(dropout, locked=True, module_name=self.__class__.__name__)
 
     def forward(self, x: Tensor, table: Tensor, bias: Optional[Tensor] = None) -> Tensor:
-        """Log-probabilities ``T x B x V``.
+        """Log-probabilities ``T x B x V``; without gradients, little more is in memory.
 
         Args:
             x: ``T x B x M``.
@@ -42,5 +44,16 @@ class MixtureOfSoftmaxes(nn.Module):
         log_prior = torch.log_softmax(self.prior(x), -1).unsqueeze(-1)  # T x B x K x 1
         latent = self.dropout(torch.tanh(self.latent(x)))  # T x B x K*E
         latent = latent.unflatten(-1, (log_prior.size(2), -1))  # T x B x K*E to T x B x K x E
-        log_p = torch.log_softmax(nn.functional.linear(latent, table, bias), -1)  # T x B x K x V
-        return torch.logsumexp(log_prior + log_p, dim=2)
+        if torch.is_grad_enabled():  # the backward pass needs the logits of all positions
+            return _mixed(log_prior, latent, table, bias)
+        log_prior, latent = log_prior.flatten(0, 1), latent.flatten(0, 1)  # T*B x K x ...
+        result = log_prior.new_empty(len(log_prior), table.size(0))
+        for out, *block in zip(*(part.split(BLOCK) for part in (result, log_prior, latent))):
+            out.copy_(_mixed(*block, table, bias))
+        return result.unflatten(0, x.shape[:2])
+
+
+def _mixed(log_prior: Tensor, latent: Tensor, table: Tensor, bias: Optional[Tensor]) -> Tensor:
+    """The mixture ``... x V``, from ``... x K x 1`` and ``... x K x E``."""
+    log_p = torch.log_softmax(nn.functional.linear(latent, table, bias), -1)  # ... x K x V
+    return torch.logsumexp(log_prior + log_p, dim=-2)

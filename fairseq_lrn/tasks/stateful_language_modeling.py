@@ -1,5 +1,6 @@
 """Language modelling on one stream of text: the state is carried from segment to segment."""
 
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Tuple
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from fairseq_lrn.data.text_stream import Segments, Text, TextStream
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules.hooks import unwrapped
+
+logger = logging.getLogger(__name__)
 
 # Options of fairseq's task that say how lines are cut into blocks, and their only value here.
 FIXED = {
@@ -91,6 +94,12 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1")
         if args.max_segment_excess < 0:
             raise InputError("--max-segment-excess must be at least 0")
+        default = StatefulLanguageModelingConfig.max_segment_excess
+        if args.max_segment_excess != default and not args.vary_segments:
+            logger.warning(
+                "--max-segment-excess %d has no effect without --vary-segments",
+                args.max_segment_excess,
+            )
         self._carried = CarriedStates()
         self._update, self._lengths = -1, []  # of the segments of the update
 
@@ -120,8 +129,7 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
         )
         if lines is None:
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
-        # fairseq's trainer gives data_selector, for training data only.
-        text = Text([lines[index] for index in range(len(lines))], "data_selector" in kwargs)
+        text = Text(lines[index] for index in range(len(lines)))
         largest = int(text.tokens.max())
         if largest >= len(self.dictionary):
             raise InputError(
@@ -151,6 +159,8 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
     ) -> EpochBatchIterator:
         """The segments of a text in their order. The arguments are those of fairseq.
 
+        The segments are those of training if ``grouped_shuffling`` is among the arguments.
+
         Raises:
             InputError: in training, ``--batch-size`` is missing or ``--max-tokens`` is given.
         """
@@ -161,7 +171,10 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
                 data_buffer_size=data_buffer_size, **kwargs,
             )  # fmt: skip
         args = self.args
-        if not dataset.is_training:
+        # A text may be one to train on and to validate on. fairseq's trainer gives this argument,
+        # whatever its value, where it asks for batches to train on, and nowhere else.
+        is_training = "grouped_shuffling" in kwargs
+        if not is_training:
             segments = Segments(1, args.eval_tokens_per_sample)
         elif max_sentences is None:
             raise InputError(
@@ -185,7 +198,7 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
             self.dictionary.eos(),
             self.dictionary.pad(),
             (shard_id, num_shards),
-            shares_targets=not dataset.is_training,
+            shares_targets=not is_training,
         )
         return SegmentIterator(
             stream,

@@ -123,6 +123,12 @@ class LRNTranslationTask(TranslationTask):
         """
         extra_gen_cls_kwargs = dict(extra_gen_cls_kwargs or {})
         path = getattr(args, "lm_path", None)
+        if path and args.lm_weight == 0.0:
+            logger.warning(
+                "--lm-path has no effect with --lm-weight 0, the default: give both or none"
+            )
+            path = None
+            extra_gen_cls_kwargs.pop("lm_model", None)  # it would only slow the search
         if path and path not in self._language_models:
             self._check_language_model(path)
         if path and "lm_model" not in extra_gen_cls_kwargs:  # only fairseq-generate loads it

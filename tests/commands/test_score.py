@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -238,6 +239,34 @@ def test_language_model_reads_standard_input(lm_checkpoints, tmp_path, capfd, mo
         main([*command, "-"])
     found = capfd.readouterr()
     assert found.out == expected.out and found.err.splitlines()[-1] == expected.err.splitlines()[-1]
+
+
+@pytest.mark.timeout(120)  # it would wait for the output
+def test_scores_of_lines_come_while_input_pauses(lm_checkpoints, monkeypatch):
+    source, results = os.pipe(), os.pipe()
+    monkeypatch.setattr(sys, "stdin", os.fdopen(source[0]))
+    monkeypatch.setattr(sys, "stdout", os.fdopen(results[1], "w"))  # a pipe has a buffer
+    given = ["score", "--model", str(lm_checkpoints), "--device", "cpu", "-"]
+    command = threading.Thread(target=main, args=(given,))
+    command.start()
+    model = load_language_model(lm_checkpoints, device="cpu")
+    with os.fdopen(results[0]) as reader, os.fdopen(source[1], "w") as writer:
+        for line in ("a b c", "", "d a"):
+            print(line, file=writer, flush=True)
+            assert reader.readline() == f"{model.score([line])[0]:.4f}\n"
+        writer.close()
+        command.join()
+    sys.stdout.close()
+    sys.stdin.close()
+
+
+def test_unknown_words(lm_checkpoints, tmp_path, capfd):
+    path = tmp_path / "text.txt"
+    path.write_text("a b X\n\nd ay\n")
+    main(["score", "--model", str(lm_checkpoints), "--device", "cpu", str(path)])
+    log = capfd.readouterr().err
+    assert "2 of 8 tokens (25.0%) are unknown words" in log
+    assert "25.0% of the tokens of the text are unknown words, which are all alike" in log
 
 
 def test_language_model_refused(refuse, lm_checkpoints, tmp_path):

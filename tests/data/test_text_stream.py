@@ -1,5 +1,7 @@
 """A text as a stream: every token is a target once, after the token before it."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -86,7 +88,35 @@ def test_too_few_tokens():
         stream(range(5), Segments(3, 7), (0, 2))
 
 
+def test_segments_of_a_shorter_column():
+    """It ends with padding, in sources and targets; batches have 64-bit integers."""
+    tokens = torch.arange(10, 15, dtype=torch.int32)
+    part = stream(tokens, Segments(2, 2))
+    (first, last) = (part[index] for index in range(2))
+    assert first["net_input"]["src_tokens"].tolist() == [[EOS, 10], [12, 13]]
+    assert last["net_input"]["src_tokens"].tolist() == [[11], [PAD]]
+    assert last["target"].tolist() == [[12], [PAD]]
+    assert first["target"].dtype == first["net_input"]["src_tokens"].dtype == torch.int64
+
+
+def test_memory():
+    """32 bits for each token, once in a text and once in a stream; no line stays in memory."""
+    alive = weakref.WeakSet()
+
+    def lines():
+        for number in range(90):
+            line = torch.tensor([number + 10, EOS])
+            alive.add(line)
+            assert len(alive) <= 2
+            yield line
+
+    text = Text(lines())
+    assert text.tokens.dtype == torch.int32 and len(text) == 180 and not alive
+    part = stream(text.tokens, Segments(4, 7))
+    held = [value for value in vars(part).values() if isinstance(value, torch.Tensor)]
+    assert sum(value.nbytes for value in held) == 4 * (180 + 4)
+
+
 def test_text():
-    text = Text([torch.tensor([5, 6, 2]), torch.tensor([2]), torch.tensor([7, 2])], True)
+    text = Text([torch.tensor([5, 6, 2]), torch.tensor([2]), torch.tensor([7, 2])])
     assert text.tokens.tolist() == [5, 6, 2, 2, 7, 2] and len(text) == 6 and int(text[4]) == 7
-    assert text.is_training

@@ -141,11 +141,14 @@ def test_learning_lowers_the_perplexity_of_a_repetitive_text(lm_checkpoints):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"segment": 0}, "segment must be at least 1"),
-        ({"lr": -1.0}, "lr must be at least 0"),
-        ({"epsilon": 0.0}, "epsilon must be above 0"),
+        ({"segment": 0}, "segment must be a whole number above 0"),
+        ({"columns": 2.5}, "columns must be a whole number above 0, not 2.5"),
+        ({"lr": -1.0}, "lr must be a number of at least 0"),
+        ({"lr": "x"}, "lr must be a number of at least 0, not 'x'"),
+        ({"decay": math.inf}, "decay must be a number of at least 0, not inf"),
+        ({"epsilon": 0.0}, "epsilon must be a number above 0"),
         ({"columns": 10**6}, "too few for 1000000 columns"),
-        ({"rate": 1.0}, "unexpected keyword argument 'rate'"),
+        ({"rate": 1.0}, "rate is no option of dynamic evaluation: choose from lr, decay, epsilon"),
     ],
 )
 def test_bad_options(lm_checkpoints, options, message):

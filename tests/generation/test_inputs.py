@@ -1,5 +1,6 @@
 """Checks of what a translator is given, limits of length, and batches."""
 
+import math
 import sys
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from fairseq_lrn.generation.inputs import (
     longest_pair,
     longest_source,
     longest_target,
+    real,
 )
 
 
@@ -54,6 +56,13 @@ def test_count():
     assert count("distance", 0, least=0) == 0
     with pytest.raises(InputError, match="distance must be a whole number of at least 0, not -1"):
         count("distance", -1, least=0)
+
+
+def test_real():
+    for value in (0.5, numpy.float32(0.5), torch.tensor(0.5)):
+        assert real(value) == 0.5
+    for wrong in ("0.5", b"1", None, [0.5], 1j, 10**400, torch.ones(2), numpy.ones(2)):
+        assert math.isnan(real(wrong))
 
 
 def test_recurrent_models_have_no_limit(build):

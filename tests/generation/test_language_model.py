@@ -105,6 +105,33 @@ def test_unknown_words(model):
     assert model.number_of_tokens("abacus w1") == 3
 
 
+def test_many_unknown_words(model, caplog, monkeypatch):
+    """Perplexity of them gets a warning. A written <unk> is no unknown word: corpora have it."""
+    monkeypatch.setattr(language_model, "SEGMENT", 7)
+    line = "w1 w2 " * 15
+    assert model.number_of_unknown_words("W1 w1 <unk> <pad>") == 2
+    model.perplexity([line, f"{line} w3 W4", f"{line} <unk> <unk> <unk>"])  # 1 of 98
+    assert caplog.messages == []
+    model.perplexity([line, line.upper()])
+    assert caplog.messages[0].startswith("48.4% of the tokens of the text are unknown words")
+    caplog.clear()
+    model.dynamic_perplexity(line, line.upper(), columns=1)
+    assert caplog.messages[0].startswith("96.8% of the tokens of the training text are unknown")
+
+
+def test_a_string_that_looks_like_a_file(model, tmp_path, caplog):
+    path = tmp_path / "text"
+    path.write_text("w1 w2\n")
+    for text in (str(path), "nofile.txt"):
+        caplog.clear()
+        model.perplexity(text)
+        assert f"'{text}' is read as text, as every string is: for a file, give" in caplog.text
+    caplog.clear()
+    for text in ("w1 w2", "w1\na.txt", path, [str(path)]):
+        model.perplexity(text)
+    assert "is read as text" not in caplog.text
+
+
 def test_most_probable_tokens(model):
     """They follow from the model itself, step by step."""
     tokens = [2, *tokens_of(model, "w3 w4")[:-1]]
@@ -134,6 +161,13 @@ def test_lines_of_generated_text(model):
     text = model.generate(length=200, seed=1)
     tokens = Counter(text.replace("\n", " </s> ").split())
     assert sum(tokens.values()) == 200 and set(tokens) <= {*WORDS, "</s>", "<unk>"}
+
+
+def test_what_never_occurs_is_not_generated(model):
+    """Nor at a temperature that makes all else equally probable."""
+    tokens = set(model.generate_tokens(length=300, temperature=1e6, seed=1))
+    start, end = model.model.decoder.classes
+    assert start == 2 and tokens == set(range(start, end))
 
 
 def test_choice():
@@ -170,7 +204,10 @@ def test_choice():
         ({"top_k": 1.5}, "top_k must be a whole number of at least 0"),
         ({"seed": 1.5}, "seed must be a whole number of at least 0"),
         ({"seed": 2**64}, "seed must be below 2"),
-        ({"top_p": 0.0}, "top_p must be above 0 and at most 1"),
+        ({"temperature": "x"}, "temperature must be a number of at least 0, not 'x'"),
+        ({"top_p": 0.0}, "top_p must be a number above 0 and at most 1"),
+        ({"top_p": "x"}, "top_p must be a number above 0 and at most 1, not 'x'"),
+        ({"top_p": [0.5]}, "top_p must be a number above 0 and at most 1"),
         ({"prompt": 5}, "prompt must be a string, not int"),
     ],
 )

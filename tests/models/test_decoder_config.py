@@ -6,8 +6,24 @@ from fairseq_lrn.models.decoder_config import DecoderConfig
 from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
 from fairseq_lrn.models.translation.lrn_config import LRNDecoderConfig
 
+KINDS = [DecoderConfig, LRNDecoderConfig, LRNLanguageModelConfig]
 
-@pytest.mark.parametrize("kind", [DecoderConfig, LRNDecoderConfig, LRNLanguageModelConfig])
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_adaptive_softmax_without_cutoffs(kind, caplog):
+    options = {"adaptive_softmax_dropout": 0.1, "adaptive_softmax_factor": 2.0}
+    kind(**options).check()
+    assert caplog.messages == [
+        "--adaptive-softmax-dropout 0.1 has no effect without --adaptive-softmax-cutoff",
+        "--adaptive-softmax-factor 2.0 has no effect without --adaptive-softmax-cutoff",
+    ]
+    caplog.clear()
+    kind(adaptive_softmax_cutoff="10", **options).check()
+    kind().check()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "options, message",
     [

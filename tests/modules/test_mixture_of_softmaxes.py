@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fairseq_lrn.modules import mixture_of_softmaxes
 from fairseq_lrn.modules.mixture_of_softmaxes import MixtureOfSoftmaxes
 
 T, B, M, E, K, V = 4, 3, 5, 6, 3, 11
@@ -85,6 +86,28 @@ def test_gradients(given):
                 losses.append(numpy_loss(changed))
             numeric = (losses[0] - losses[1]) / 2e-5
             np.testing.assert_allclose(float(gradient[index]), numeric, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 100])
+def test_without_gradients(given, block, monkeypatch):
+    """The same, with the logits of few positions in memory at once."""
+    mixture, x, table, bias = given
+    expected = mixture(x, table, bias)
+    log_softmax, sizes = torch.log_softmax, []
+
+    def recorded(logits, dim):
+        sizes.append(logits.shape)
+        return log_softmax(logits, dim)
+
+    monkeypatch.setattr(torch, "log_softmax", recorded)
+    monkeypatch.setattr(mixture_of_softmaxes, "BLOCK", block)
+    with torch.no_grad():
+        found = mixture(x, table, bias)
+        without_bias = mixture(x, table)
+    torch.testing.assert_close(found, expected)
+    assert found.shape == without_bias.shape == (T, B, V)
+    positions = [shape.numel() // (K * V) for shape in sizes if shape[-1] == V]
+    assert max(positions) == min(block, T * B)
 
 
 def test_one_softmax_is_a_softmax(given):

@@ -4,7 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fairseq import options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.tasks import TASK_REGISTRY
+from fairseq.trainer import Trainer
 
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.tasks import StatefulLanguageModelingTask
@@ -29,9 +32,14 @@ def build_task(data):
     return build
 
 
+# What fairseq's trainer adds where it asks for batches to train on.
+TRAINING = {"grouped_shuffling": False}
+
+
 def batches(task, is_training=False, **options):
-    kwargs = {"data_selector": None} if is_training else {}
-    task.load_dataset("valid", **kwargs)
+    task.load_dataset("valid")
+    if is_training:
+        options.update(TRAINING)
     return task.get_batch_iterator(task.dataset("valid"), **options).next_epoch_itr()
 
 
@@ -56,15 +64,39 @@ def test_columns_in_training_one_column_in_evaluation(build_task):
         assert set(shapes[:-1]) == {(1, 11)}
 
 
+def test_validation_on_the_training_text(build_task, data):
+    """``--valid-subset valid,train``: one column, although the trainer loads it for training."""
+    given = [str(data), "--task", "stateful_language_modeling", "--arch", "lrn_lm"]
+    given += ["--decoder-embed-dim", "4", "--decoder-hidden-size", "4", "--batch-size", "3"]
+    given += ["--optimizer", "torch_adam", "--lr", "0.1", "--cpu", "--num-workers", "0"]
+    cfg = convert_namespace_to_omegaconf(
+        options.parse_args_and_arch(options.get_training_parser(), given)
+    )
+    task = build_task()
+    trainer = Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
+    task.load_dataset("train", combine=False, epoch=1)
+    columns = [
+        iterator.first_batch["target"].size(0)
+        for iterator in (
+            trainer.get_valid_iterator("train"),
+            trainer.get_train_iterator(1),
+            trainer.get_valid_iterator("train"),
+            trainer.get_train_iterator(2, load_dataset=False),
+        )
+    ]
+    assert columns == [1, 3, 1, 3]
+
+
 def test_each_epoch_has_its_own_segments(build_task):
     task = build_task(tokens_per_sample=6, vary_segments=True, max_segment_excess=3)
-    task.load_dataset("train", data_selector=None)
-    iterator = task.get_batch_iterator(task.dataset("train"), max_sentences=2, seed=3)
+    task.load_dataset("train")
+    given = {"max_sentences": 2, "seed": 3, **TRAINING}
+    iterator = task.get_batch_iterator(task.dataset("train"), **given)
     epochs = []
     for _ in range(2):
         epochs.append([batch["target"].size(1) for batch in iterator.next_epoch_itr()])
     assert sum(epochs[0]) == sum(epochs[1]) and epochs[0] != epochs[1]
-    again = task.get_batch_iterator(task.dataset("train"), max_sentences=2, seed=3, epoch=2)
+    again = task.get_batch_iterator(task.dataset("train"), epoch=2, **given)
     assert [batch["target"].size(1) for batch in again.next_epoch_itr()] == epochs[1]
 
 
@@ -82,6 +114,15 @@ def test_options_that_do_not_apply(build_task, options, message):
         build_task(**options)
 
 
+def test_options_without_effect(build_task, caplog):
+    build_task(max_segment_excess=20)
+    assert "--max-segment-excess 20 has no effect without --vary-segments" in caplog.messages
+    caplog.clear()
+    build_task()
+    build_task(max_segment_excess=20, vary_segments=True)
+    assert "has no effect" not in caplog.text
+
+
 def test_training_needs_a_number_of_columns(build_task):
     with pytest.raises(InputError, match="needs --batch-size, the number of columns"):
         batches(build_task(), True)
@@ -89,10 +130,10 @@ def test_training_needs_a_number_of_columns(build_task):
 
 def test_training_refuses_a_number_of_tokens(build_task):
     task = build_task()
-    task.load_dataset("train", data_selector=None)
+    task.load_dataset("train")
     limits = {"max_tokens": 4096, "max_sentences": 3}
     with pytest.raises(InputError, match="--max-tokens 4096 does not limit the batches"):
-        task.get_batch_iterator(task.dataset("train"), **limits)
+        task.get_batch_iterator(task.dataset("train"), **limits, **TRAINING)
     task.load_dataset("valid")
     assert task.get_batch_iterator(task.dataset("valid"), **limits).first_batch
 
@@ -177,8 +218,8 @@ def test_resuming_inside_of_an_epoch(build_task):
 
     def iterator(**options):
         task = build_task(**{"tokens_per_sample": 5, **options})
-        task.load_dataset("train", data_selector=None)
-        return task.get_batch_iterator(task.dataset("train"), max_sentences=2, seed=3)
+        task.load_dataset("train")
+        return task.get_batch_iterator(task.dataset("train"), max_sentences=2, seed=3, **TRAINING)
 
     before = iterator()
     before.carried.now = [torch.zeros(1, 2, 4)]

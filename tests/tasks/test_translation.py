@@ -242,6 +242,17 @@ def test_language_model(build, task, language_model):
     assert given.lm_model is None  # fairseq-generate loads it
 
 
+def test_language_model_without_a_weight(build, task, caplog):
+    """It would slow the search for nothing."""
+    translation = LRNTranslationTask(LRNTranslationConfig(), *2 * [task.target_dictionary])
+    args = Namespace(beam=3, lm_path="no.pt", lm_weight=0.0)
+    for given in ({}, {"lm_model": build(), "lm_weight": 0.0}):  # the latter: fairseq-generate
+        caplog.clear()
+        generator = translation.build_generator([build()], args, extra_gen_cls_kwargs=given)
+        assert generator.lm_model is None
+        assert "--lm-path has no effect with --lm-weight 0, the default" in caplog.text
+
+
 def test_language_model_that_does_not_fit(build, task, language_model, tmp_path):
     translation = LRNTranslationTask(LRNTranslationConfig(), *2 * [task.target_dictionary])
     args = Namespace(beam=3, lm_path=str(tmp_path / "no.pt"), lm_weight=0.4)

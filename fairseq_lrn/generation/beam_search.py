@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
-from fairseq.search import BeamSearch
+from fairseq import search
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
@@ -51,7 +51,7 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             "a decoder without start_search": not hasattr(decoder, "start_search"),
             "an adaptive softmax": getattr(decoder, "adaptive_softmax", None) is not None,
             "attention weights": self.returns_attention and getattr(decoder, "need_attn", False),
-            "a search other than beam search": type(self.search) is not BeamSearch,
+            "a search other than beam search": type(self.search) is not search.BeamSearch,
             "constraints": constraints is not None,
             "a prefix": prefix_tokens is not None,
             "a language model of another kind": self.lm_model is not None

@@ -41,6 +41,7 @@ def test_table_and_file(run, monkeypatch, tmp_path, measure):
     [
         (["scan", "--shape", "3,2"], "give three sizes as T,B,H, not 3,2"),
         (["scan", "--shape", "3,2,0"], "give a number above 0, not 0"),
+        (["scan", "--rounds", "0"], "--rounds: give a number above 0, not 0"),
         (["generate", "data", "--model", "lrn"], "give NAME=CHECKPOINT, not lrn"),
         (["generate", "data", "--model", "lrn="], "give NAME=CHECKPOINT, not lrn="),
         (["step", "data", "--model", "a=b", "--batch-sizes", "x"], "above 0, not x"),
@@ -55,7 +56,6 @@ def test_options_that_cannot_be_parsed(run, capsys, arguments, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["scan", "--rounds", "0"], "--rounds: give a number above 0, not 0"),
         pytest.param(
             ["layer", "--device", "cuda"],
             "--device cuda: torch finds no GPU",

@@ -24,7 +24,7 @@ RECIPES: Dict[str, str] = {
     "--batch-size 32 --lr 0.003 --lr-scheduler cosine --warmup-updates 200 --clip-norm 5",
     "squad": "--task span_prediction --criterion span_prediction --arch lrn_reader "
     "--freeze-word-vectors --tuned-word-vectors 1000 --match-feature --align-words "
-    "--input-window 3 --hidden-size 96 --update-epoch-batch-itr True "
+    "--input-window 3 --hidden-size 96 --residual-layers --update-epoch-batch-itr True "
     "--required-seq-len-multiple 8 "
     "--attention-size 64 --character-embed-dim 16 --character-hidden-size 32 --locked-dropout "
     "--input-dropout 0.15 --dropout 0.15 --max-context-words 400 --batch-size 32 --lr 0.002 "

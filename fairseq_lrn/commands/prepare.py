@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trainpref",
         metavar="FP",
-        help="training file prefix (FP.SRC, FP.TRG); required without --vocab-from",
+        help="training file prefix (FP.SRC, FP.TRG) (default: none, which needs --vocab-from)",
     )
     parser.add_argument(
         "--validpref", metavar="FP", help="validation file prefix (default: no validation set)"

@@ -52,5 +52,5 @@ def test_refused(refuse, lm_checkpoints):
     message = refuse("generate", lm_checkpoints, "beginnings.txt", "--prompt", "a")
     assert "--prompt has no effect with files of beginnings: give one of them" in message
     message = refuse("generate", lm_checkpoints, "--prompt", "a", "--top-p", "2")
-    assert message.endswith("error: top_p must be above 0 and at most 1, not 2.0\n")
+    assert message.endswith("error: top_p must be a number above 0 and at most 1, not 2.0\n")
     assert "has no averaged.pt" in refuse("generate", lm_checkpoints.parent, "--prompt", "a")

@@ -20,7 +20,9 @@ def test_right():
     assert row.startswith("| 1, 1, 1 | float32 | cpp | ") and row.endswith(" | right |")
 
 
-@pytest.mark.parametrize("backend, verdict", [("wrong", "wrong"), ("absent", "ValueError: back")])
+@pytest.mark.parametrize(
+    "backend, verdict", [("wrong", "wrong"), ("absent", "UnknownSetting: back")]
+)
 def test_wrong(monkeypatch, backend, verdict):
     scan = gpu_smoke.lrn_scan
 

@@ -10,7 +10,7 @@ def raw(multi30k, tmp_path):
     directory = tmp_path / "raw"
     directory.mkdir()
     for lang in ("en", "de"):
-        for split, size in (("train", 800), ("val", 8), ("test_2016_flickr", 8)):
+        for split, size in (("train", 400), ("val", 4), ("test_2016_flickr", 4)):
             lines = (multi30k / f"{split}.{lang}").read_text().splitlines(keepends=True)
             (directory / f"{split}.{lang}").write_text("".join(lines[:size]))
     return directory
@@ -20,7 +20,7 @@ def test_two_cells(command, raw, tmp_path):
     directory = tmp_path / "out"
     run = ["bash", "scripts/compare_cells.sh", raw, "--dir", directory, "--epochs", "1"]
     few = ["--", "--embed-dim", "32", "--hidden-size", "32"]
-    few += ["--max-target-positions", "80"]  # an untrained model does not end its translations
+    few += ["--max-target-positions", "40"]  # an untrained model does not end its translations
     command(*run, "--cells", "gru", "--train-only", *few)
     assert not (directory / "cells.md").exists()
     output = command(*run, "--cells", "olrn gru", "--rounds", "1", *few)

@@ -307,11 +307,8 @@ def test_task_without_a_dataclass(fairseq, toy_data, tmp_path):
 
 def test_other_models_are_not_changed(cold_command):
     """One case of the script. Its two sides run without and with the plugin."""
-    output = cold_command(
-        *("python", "scripts/check_fairseq_tasks.py", "epoch, transformer_tiny"),
-        "sentence_prediction, roberta",
-    )
-    assert output.count("exit statuses 0 0 0 0") >= 4 and "DIFFERENT" not in output
+    output = cold_command("python", "scripts/check_fairseq_tasks.py", "epoch, transformer_tiny")
+    assert output.count("exit statuses 0 0 0 0") >= 2 and "DIFFERENT" not in output
 
 
 def test_workers_of_data_loading(train):

@@ -37,13 +37,11 @@ def test_runs_again(quickstart, command, bleu_of):
     assert bleu_of(output) == bleu_of(first)
 
 
-@pytest.mark.parametrize("part, at_most", [("recurrence", 30), ("attention", 50)])
-def test_needs_recurrence_and_attention(
-    quickstart, root, command, bleu_of, tmp_path, part, at_most
-):
+@pytest.mark.parametrize("part", ["recurrence", "attention"])
+def test_needs_recurrence_and_attention(quickstart, root, command, bleu_of, tmp_path, part):
     """The same training run without one part of the model scores far below the intact model.
 
-    Few updates are enough, because the intact model has learned the language by then.
+    Few updates are enough: the intact model has more than 50 BLEU by then.
     """
     for name in ("raw", "data-bin"):
         shutil.copytree(quickstart[0] / name, tmp_path / name)
@@ -54,8 +52,9 @@ def test_needs_recurrence_and_attention(
     assert "reusing" in output
     score = bleu_of(output)
     print(f"BLEU without {part}: {score}")
-    assert score <= at_most
-    losses = [validations(str(run / "train.log")) for run in (quickstart[0], tmp_path)]
-    intact, broken = (rows[EPOCHS - 1]["nll_loss"] for rows in losses)
-    print(f"validation nll_loss after {EPOCHS} epochs: {broken}, intact {intact}")
-    assert broken > 5 * intact
+    assert score <= 10
+    rows = [validations(str(run / "train.log")) for run in (quickstart[0], tmp_path)]
+    intact, broken = (row[EPOCHS - 1] for row in rows)
+    print(f"validation after {EPOCHS} epochs: {broken}, intact {intact}")
+    assert broken["nll_loss"] > 2.5 * intact["nll_loss"] and broken["bleu"] <= 10
+    assert intact["bleu"] > 50

@@ -91,8 +91,7 @@ def test_resume_validate_average(command, fairseq, quickstart, generate, tmp_pat
     arguments += ["--lr-scheduler", "inverse_sqrt", "--clip-norm", "1.0", "--max-tokens", "4096"]
     arguments += ["--label-smoothing", "0.1"]
     arguments += ["--criterion", "fused_label_smoothed_cross_entropy"]
-    # Further epochs are short: they read the validation set.
-    arguments += ["--log-format", "simple", "--save-dir", checkpoints, "--train-subset", "valid"]
+    arguments += ["--log-format", "simple", "--save-dir", checkpoints]
     output = fairseq("train", data, *arguments, "--max-epoch", "7")
     resumed = re.search(r"Loaded checkpoint .*checkpoint_last.pt \(epoch (\d+) @ (\d+)", output)
     assert int(resumed.group(1)) == 6 and int(resumed.group(2)) == 440

@@ -52,9 +52,9 @@ def test_needs_recurrence_and_attention(quickstart, root, command, bleu_of, tmp_
     assert "reusing" in output
     score = bleu_of(output)
     print(f"BLEU without {part}: {score}")
-    assert score <= 10
+    assert score <= 20
     rows = [validations(str(run / "train.log")) for run in (quickstart[0], tmp_path)]
     intact, broken = (row[EPOCHS - 1] for row in rows)
     print(f"validation after {EPOCHS} epochs: {broken}, intact {intact}")
-    assert broken["nll_loss"] > 2.5 * intact["nll_loss"] and broken["bleu"] <= 10
+    assert broken["nll_loss"] > 2.5 * intact["nll_loss"] and broken["bleu"] <= 20
     assert intact["bleu"] > 50

@@ -269,7 +269,7 @@ def test_options_of_every_model(command, tmp_path):
     (tmp_path / "data-bin" / "dict.txt").write_text("".join(f"w{n} 1\n" for n in range(50)))
     printed = command(
         *("bash", "-c"),
-        "source scripts/env.sh; directory=$0 PATH=$0:$PATH; "
+        "source scripts/env.sh; directory=$0 PATH=$0:$PATH updates=40; "
         "source scripts/recipes.sh; source scripts/language_models.sh; "
         "for model in $LANGUAGE_MODELS; do "
         "echo $model $(language_model_options $model lrn_lm_ptb '--lr 10'); done",
@@ -279,6 +279,8 @@ def test_options_of_every_model(command, tmp_path):
     assert {"lrn", "paper", "lstm_lm", "transformer_lm", *CELLS} - {"olrn"} == lines.keys()
     for model, line in lines.items():
         args = parse_args_and_arch(get_training_parser(), ["data", *line.split()])
+        if model != "paper":
+            assert args.warmup_updates == 10  # a quarter of a short training run
         if model in CELLS:
             cell = getattr(args, "cell", "lrn")
             assert (cell, args.adaptive_softmax_cutoff) == (model, "11")

@@ -232,8 +232,8 @@ def line_scores(args: argparse.Namespace) -> Iterator[List[float]]:
         total += sum(scores)
         yield scores
         lines += block
-        tokens += sum(map(model.number_of_tokens, block))
-        unknown += sum(map(model.number_of_unknown_words, block))
+        for line_tokens, line_unknown in map(model.count_tokens, block):
+            tokens, unknown = tokens + line_tokens, unknown + line_unknown
     if not lines:
         raise InputError(f"{args.translations} is empty: give a file with at least one line")
     logger.info(

@@ -186,13 +186,16 @@ class LanguageModel:
         result[start:end] = log_p[start:end]
         return result
 
-    def number_of_tokens(self, line: str) -> int:
-        """The number of tokens of a line, ``</s>`` included."""
-        return len(self._encode(line, "the line"))
+    def count_tokens(self, line: str) -> Tuple[int, int]:
+        """The number of tokens of a line, ``</s>`` included, and how many are unknown words.
 
-    def number_of_unknown_words(self, line: str) -> int:
-        """The number of tokens of a line that the dictionary lacks; a written ``<unk>`` is none."""
-        return self._unknown(line, self._encode(line, "the line"))
+        A written ``<unk>`` is not counted as unknown.
+
+        Raises:
+            InputError: the line is not valid text.
+        """
+        encoded = self._encode(line, "the line")
+        return len(encoded), self._unknown(line, encoded)
 
     def text_of(self, tokens: Sequence[int], before: str = "") -> str:
         """Raw text of tokens, after the text *before*; ``</s>`` is a line break."""
@@ -210,7 +213,7 @@ class LanguageModel:
         return word_indices(self.text.tokens(line, name), self.dictionary)
 
     def _unknown(self, line: str, encoded: Tensor) -> int:
-        """See :meth:`number_of_unknown_words`; *encoded* are the tokens of the line."""
+        """See :meth:`count_tokens`; *encoded* are the tokens of the line."""
         found = int(encoded.eq(self.dictionary.unk()).sum())
         # Corpora such as the Penn Treebank write rare words as <unk>, in the training text too.
         return found and found - self.text.tokens(line).count(self.dictionary.unk_word)

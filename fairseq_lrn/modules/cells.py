@@ -231,8 +231,11 @@ def continuing_states(h: Tensor, states: Tensor, initial: Tensor) -> Tensor:
     through many steps, so it stays in float32.
 
     Args:
-        h, states: the results of :func:`~fairseq_lrn.ops.lrn_scan.scan_directions`.
-        initial: the initial state.
+        h, states: the results of :func:`~fairseq_lrn.ops.lrn_scan.scan_directions`, ``T x B x H``.
+        initial: the initial state, ``... x H``.
+
+    Returns:
+        one of *h* and *states*, ``T x B x H``.
     """
     return h if h.dtype == initial.dtype else states
 

@@ -44,7 +44,11 @@ class ProductLibrary(NamedTuple):
 
 @cache
 def library_in_use() -> ProductLibrary:
-    """The library of this process, see :func:`choose_library`; chosen on first use."""
+    """The library of this process, see :func:`choose_library`; chosen on first use.
+
+    Raises:
+        UnknownSetting: see :func:`choose_library`.
+    """
     return choose_library()
 
 

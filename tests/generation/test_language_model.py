@@ -102,14 +102,14 @@ def test_special_symbols_are_unknown_words(model):
 
 def test_unknown_words(model):
     assert model.score(["abacus"]) == model.score(["<unk>"])
-    assert model.number_of_tokens("abacus w1") == 3
+    assert model.count_tokens("abacus w1")[0] == 3
 
 
 def test_many_unknown_words(model, caplog, monkeypatch):
     """Perplexity of them gets a warning. A written <unk> is no unknown word: corpora have it."""
     monkeypatch.setattr(language_model, "SEGMENT", 7)
     line = "w1 w2 " * 15
-    assert model.number_of_unknown_words("W1 w1 <unk> <pad>") == 2
+    assert model.count_tokens("W1 w1 <unk> <pad>") == (5, 2)
     model.perplexity([line, f"{line} w3 W4", f"{line} <unk> <unk> <unk>"])  # 1 of 98
     assert caplog.messages == []
     model.perplexity([line, line.upper()])

@@ -144,7 +144,7 @@ def parse() -> argparse.Namespace:
         nargs="+",
         choices=lm_speed.MODELS,
         metavar="NAME",
-        help=f"only these models, some of {' '.join(lm_speed.MODELS)}",
+        help="only these models, some of " + ", ".join(f'"{name}"' for name in lm_speed.MODELS),
     )
     measure.add_argument(
         "--positions",
@@ -166,11 +166,10 @@ def parse() -> argparse.Namespace:
     measure.add_argument(
         "--cells",
         nargs="+",
-        choices=labelled_speed.CELLS,
-        default=labelled_speed.CELLS,
+        choices=CELLS,
+        default=CELLS,
         metavar="CELL",
-        help="cells to compare; ratios are to the first "
-        f"(default: {' '.join(labelled_speed.CELLS)})",
+        help=f"cells to compare; ratios are to the first (default: {' '.join(CELLS)})",
     )
     measure.add_argument(
         "--lengths",

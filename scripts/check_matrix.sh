@@ -34,7 +34,7 @@ torch-only  3.11  -      torch
 directory=$ROOT/matrix rows=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --dir) directory=${2:?--dir needs a directory} && shift ;;
+    --dir) need_value "$@" && directory=$2 && shift ;;
     -*) fail "unknown option $1; usage: check_matrix.sh [--dir DIR] [ROW...]" ;;
     *)
       grep -q "^$1 " <<<"$ROWS" ||
@@ -45,8 +45,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#rows[@]} -gt 0 ] || read -ra rows <<<"$(awk '{print $1}' <<<"$ROWS" | xargs)"
-mkdir -p "$directory"
-directory=$(cd "$directory" && pwd)
+make_directory
 
 find_python() { # version
   local candidate

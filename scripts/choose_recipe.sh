@@ -25,7 +25,7 @@ for option in --lr $PRE_NORM; do
   refuse "$option" "is what is chosen here: leave it out"
 done
 echo "choose_recipe: prepare"
-prepare_multi30k "$directory" "$raw" --bpe-merges 10000 --tokenizer "$tokenizer"
+prepare_multi30k --bpe-merges 10000 --tokenizer "$tokenizer"
 
 given=("${options[@]}")
 trials=trials/$recipe-$updates

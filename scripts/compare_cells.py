@@ -28,10 +28,11 @@ def main() -> None:
     results = cell_comparison.measure(args.directory, args.cells, args.seed, args.rounds)
     table = cell_comparison.format_table(results)
     print(table)
-    with open(os.path.join(args.directory, "cells.md"), "w", encoding="utf-8") as file:
+    name = os.path.join(args.directory, f"cells-{args.seed}")
+    with open(f"{name}.md", "w", encoding="utf-8") as file:
         file.write(f"{machine}\n\n{table}\n")
     if cell_comparison.BASELINE in args.cells:
-        cell_comparison.plot(results, os.path.join(args.directory, "cells.png"))
+        cell_comparison.plot(results, f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # Compare recurrent cells as in the paper, at a small scale: for each cell, train, translate and score the
 # model lrn_rnmt on Multi30k English-German, with equal sizes and the same recipe. The length penalty is
 # chosen for each model by BLEU on the validation set. Then time training and decoding of the trained
-# models in turns, and write a table (cells.md) and a plot (cells.png).
+# models in turns, and write a table (cells-SEED.md) and, with gru, a plot (cells-SEED.png).
 #
 #   bash scripts/compare_cells.sh [RAW_DIR] [--cells "CELL ..."] [--seed N] [--epochs N] [--train-only]
 #                                 [--rounds N] [--dir DIR] [-- fairseq-train options]
@@ -22,36 +22,14 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 need_environment
 
-raw='' directory=$ROOT/compare_cells cells="lrn olrn atr sru gru lstm"
-known=$cells
-seed=1 epochs=30 measure=1 rounds=3 options=()
-while [ $# -gt 0 ]; do
-  case $1 in
-    --dir) need_value "$@" && directory=$2 && shift ;;
-    --cells) need_value "$@" && cells=$2 && shift ;;
-    --seed) need_value "$@" && seed=$2 && shift ;;
-    --epochs) need_value "$@" && epochs=$2 && shift ;;
-    --train-only) measure=0 ;;
-    --rounds) need_value "$@" && rounds=$2 && shift ;;
-    --) shift && options=("$@") && break ;;
-    -*) fail "unknown option $1; put fairseq-train options after --" ;;
-    *) take_raw "$1" ;;
-  esac
-  shift
-done
+directory=$ROOT/compare_cells cells=$CELLS seed=1 epochs=30 rounds=3 train_only=
+parse_arguments "" "--cells --seed --epochs --rounds" --train-only "$@"
 for cell in $cells; do
-  [[ " $known " == *" $cell "* ]] || fail "--cells must be some of $known, not $cell"
+  need_name --cells "$cell" "$CELLS"
 done
-[[ $rounds =~ ^[1-9][0-9]*$ ]] || fail "--rounds must be a number above 0, not $rounds"
-[[ $seed =~ ^[0-9]+$ ]] || fail "--seed must be a number, not $seed"
-[[ $epochs =~ ^[1-9][0-9]*$ ]] || fail "--epochs must be a number above 0, not $epochs"
-refuse --max-epoch "has no effect on the learning rate: give --epochs N before --"
-refuse --seed "is part of the run's name: give it before --"
-refuse_fixed_options
-[ "$measure" = 0 ] || python -c 'import matplotlib' 2>/dev/null ||
+[ -n "$train_only" ] || [[ " $cells " != *" gru "* ]] || python -c 'import matplotlib' 2>/dev/null ||
   fail "the plot needs matplotlib: bash scripts/setup.sh benchmark, or give --train-only"
-make_directory
-prepare_multi30k "$directory" "$raw" --vocab-size 6000 --tokenizer moses
+prepare_multi30k --vocab-size 6000 --tokenizer moses
 data=$directory/data-bin
 
 SEARCH=(--length-penalty gnmt --beam 4) # the paper's
@@ -93,7 +71,7 @@ for cell in $cells; do
     tee "$run/score-test.txt"
 done
 
-if [ "$measure" = 1 ]; then
+if [ -z "$train_only" ]; then
   # shellcheck disable=SC2086  # $cells is a list of words
   python "$ROOT/scripts/compare_cells.py" "$directory" --cells $cells --seed "$seed" --rounds "$rounds"
 fi

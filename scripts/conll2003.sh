@@ -21,7 +21,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/labelled_text.sh"
 need_environment
 
-parse_labelled conll2003 6000 txt "$@"
+parse_labelled conll2003 6000 txt "" "$@"
 echo "conll2003: prepare"
 prepare_labelled txt --kind tags --lowercase
 run_labelled conll2003 f1 txt

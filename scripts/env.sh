@@ -1,6 +1,7 @@
 # Sourced by the other scripts: finds the checkout and the virtual environment, and defines the
 # functions that the scripts share. An active environment takes precedence over .venv in the checkout.
 
+unset CDPATH # with it, cd prints the directory
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 fail() {
@@ -24,7 +25,7 @@ fi
 # bfloat16 in training, if the processor supports it. Training on a GPU is in float32: transformer_lrn in
 # bfloat16 almost came to a halt on one.
 BFLOAT16=
-if grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null &&
+if grep -qwE 'avx512_bf16|amx_bf16|bf16' /proc/cpuinfo 2>/dev/null &&
   ! nvidia-smi --list-gpus >/dev/null 2>&1; then
   BFLOAT16="--autocast bfloat16"
 fi
@@ -75,36 +76,69 @@ refuse_fixed_options() {
   refuse --log-format "has no effect: the script reads the log"
 }
 
-# Sets raw, directory, model, seed, updates, options and run_name from the arguments of a script that
-# trains a model, and a variable of the same name for each further option, e.g. tokenizer for
-# --tokenizer. The caller sets the defaults of directory and updates.
-parse_arguments() { # names of models, further options, arguments...
-  local models=$1 further=$2
-  raw='' model=${models%% *} seed=1 options=()
-  shift 2
+# The names of the cells, as in fairseq_lrn/modules/cells.py.
+CELLS="lrn olrn atr sru gru lstm"
+
+# Reads the arguments of a script. Sets raw to RAW_DIR (empty without one), options to what follows "--",
+# directory to the value of --dir, and for each other option a variable of the same name, train_only for
+# --train-only. A flag sets its variable to 1. The caller sets the defaults, among them that of directory.
+# With models, --model is one of them, the first by default, and run_name is MODEL-SEED.
+parse_arguments() { # names of models, other options with a value, flags, arguments...
+  local models=$1 valued=" --dir $2 " flags=" $3 " name
+  [ -z "$models" ] || valued+="--model " model=${models%% *}
+  raw='' options=()
+  shift 3
   while [ $# -gt 0 ]; do
+    name=${1#--} name=${name//-/_}
     case $1 in
       --) shift && options=("$@") && break ;;
-      --dir) need_value "$@" && directory=$2 && shift ;;
-      --model) need_value "$@" && model=$2 && shift ;;
-      --updates) need_value "$@" && updates=$2 && shift ;;
-      --seed) need_value "$@" && seed=$2 && shift ;;
       -*)
-        [[ " $further " == *" $1 "* ]] ||
-          fail "unknown option $1; put fairseq-train options after --"
-        need_value "$@" && printf -v "${1#--}" %s "$2" && shift
+        if [[ $flags == *" $1 "* && $1 != *' '* ]]; then
+          printf -v "$name" 1
+        else
+          [[ $valued == *" $1 "* && $1 != *' '* ]] ||
+            fail "unknown option $1; put fairseq-train options after --"
+          need_value "$@"
+          [ "$1" != --dir ] || name=directory
+          printf -v "$name" %s "$2"
+          shift
+        fi
         ;;
       *) take_raw "$1" ;;
     esac
     shift
   done
-  [[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
-  [[ $seed =~ ^[0-9]+$ ]] || fail "--seed must be a number, not $seed"
-  [[ " $models " == *" $model "* ]] || fail "--model must be one of $models, not $model"
-  refuse --max-update "has no effect on the schedule: give --updates N before --"
-  refuse --seed "is part of the run's name: give it before --"
+  for name in $valued; do
+    case $name in
+      --updates | --epochs | --rounds) need_number "$name" 1 ;;
+      --seed | --limit) need_number "$name" 0 ;;
+      --model) need_name "$name" "$model" "$models" ;;
+    esac
+  done
+  [[ $valued != *" --updates "* ]] ||
+    refuse --max-update "has no effect on the schedule: give --updates N before --"
+  [[ $valued != *" --epochs "* ]] ||
+    refuse --max-epoch "has no effect on the learning rate: give --epochs N before --"
+  [[ $valued != *" --seed "* ]] ||
+    refuse --seed "is part of the run's name: give it before --"
   refuse_fixed_options
-  run_name=$model-$seed
+  run_name=${model:-}-${seed:-}
+}
+
+# Fails unless the variable of an option is a number, or empty.
+need_number() { # option, the smallest number: 0 or 1
+  local name=${1#--} pattern='^[0-9]*$' condition=
+  [ "$2" = 0 ] || pattern='^([1-9][0-9]*)?$' condition=" above 0"
+  [[ ${!name} =~ $pattern ]] || fail "$1 must be a number$condition, not ${!name}"
+}
+
+# Fails unless a value is one of some names.
+need_name() { # option, value, names
+  local name
+  for name in $3; do
+    [ "$2" != "$name" ] || return 0
+  done
+  fail "$1 must be one of $3, not $2"
 }
 
 # Sets raw, of which there is one.
@@ -131,6 +165,12 @@ check_raw() { # command to show, files...
 
 REFUSED=3
 
+# Shows in which options two command lines differ.
+show_differences() { # the recorded one, the new one
+  diff <(echo "${1// --/$'\n'--}") <(echo "${2// --/$'\n'--}") |
+    sed -n 's/^</  before:/p; s/^>/  now:   /p' >&2 || true
+}
+
 # Trains a model unless it is trained already: if a finished run is started again, fairseq makes one more
 # update. The checkpoints of a run belong to one set of options and data; with others, the exit status is
 # REFUSED.
@@ -139,7 +179,7 @@ train_once() { # title, run's directory, data, options of the model in one strin
   read -rd '' -a words <<<"$4" || true
   words+=("${@:5}")
   options_now="${words[*]}"
-  options_now="${options_now//"$3"/DATA} (dictionary $(checksum "$3"))"
+  options_now="dictionary $(checksum "$3") ${options_now//"$3"/DATA}"
   if [ -f "$checkpoints/checkpoint_last.pt" ]; then
     options_then=$(cat "$checkpoints"/{trained,begun}-with 2>/dev/null) || true # one of the two
     # The recipes choose bfloat16 by the processor. A finished run can be used on any.
@@ -148,8 +188,8 @@ train_once() { # title, run's directory, data, options of the model in one strin
       options_now=${options_now/ --autocast bfloat16/}
     fi
     if [ "$options_then" != "$options_now" ]; then
-      echo "error: $checkpoints was trained with other options or data: ${options_then:-unknown ones};" \
-        "these are: $options_now. Remove it, or choose another --dir" >&2
+      echo "error: $2 was trained with other options or data. Remove it, or choose another --dir" >&2
+      show_differences "$options_then" "$options_now"
       exit "$REFUSED"
     fi
     if [ -f "$checkpoints/trained-with" ]; then
@@ -199,39 +239,27 @@ generate() { # run's directory, data, checkpoint, subset, [options...]
   mv "$output.incomplete" "$output"
 }
 
-# Prepares Multi30k English-German in DIRECTORY/data-bin. Downloads the raw text to DIRECTORY/raw,
-# unless RAW names a directory that has it. Sets raw to the directory of the raw text. The options set
-# the vocabulary size.
-prepare_multi30k() { # directory, raw (may be empty), options...
-  local url=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
-  local split lang file files=()
-  raw=$2
-  mkdir -p "$1"
-  lock "$1"
-  if [ -z "$raw" ]; then
-    raw=$1/raw
-    mkdir -p "$raw"
-    for split in train val test_2016_flickr; do
-      for lang in en de; do
-        file=$raw/$split.$lang
-        [ -s "$file" ] && continue
-        echo "multi30k: downloading $split.$lang"
-        download "$url/$split.$lang.gz" "$file.gz" "give a directory that has the raw files"
-        gunzip -c "$file.gz" >"$file.incomplete"
-        mv "$file.incomplete" "$file"
-      done
-    done
-  fi
+# Prepares Multi30k English-German in $directory/data-bin. Downloads the raw text to $directory/raw, unless
+# RAW_DIR is given. Sets raw to the directory of the raw text. The options set the vocabulary size.
+prepare_multi30k() { # options...
+  local url=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw split lang names=()
+  make_directory
+  lock "$directory"
   for split in train val test_2016_flickr; do
     for lang in en de; do
-      files+=("$split.$lang")
+      names+=("$split.$lang")
     done
   done
-  check_raw "give RAW_DIR" "${files[@]}"
-  reuse_or_prepare "$1/data-bin" "$raw/train" --source-lang en --target-lang de --lowercase \
-    --trainpref "$raw/train" --validpref "$raw/val" --testpref "$raw/test_2016_flickr" \
-    "${@:3}"
-  check_data "$1/data-bin" en de
+  if [ -z "$raw" ]; then
+    [ -d "$directory/raw" ] || [ ! -d "$directory/data-bin" ] ||
+      fail "$directory/data-bin was prepared from raw text elsewhere: give RAW_DIR"
+    download_raw "$url" .gz "${names[@]}"
+  fi
+  check_raw "give RAW_DIR" "${names[@]}"
+  prepare_once "$directory/data-bin" "${names[@]/#/$raw/}" -- fairseq-lrn prepare --source-lang en \
+    --target-lang de --lowercase --trainpref "$raw/train" --validpref "$raw/val" \
+    --testpref "$raw/test_2016_flickr" "$@"
+  check_data "$directory/data-bin" en de
   exec 9>&-
 }
 
@@ -242,46 +270,61 @@ lock() { # directory
   ! command -v flock >/dev/null || flock 9
 }
 
-download() { # URL, file, remedy
-  local error
-  error=$(
-    python - "$1" "$2" <<'END' 2>&1
-import sys
+# Downloads files that are missing to $directory/raw, and sets raw to it.
+download_raw() { # URL of their directory, .gz or empty, names...
+  local name error
+  raw=$directory/raw
+  mkdir -p "$raw"
+  for name in "${@:3}"; do
+    [ ! -s "$raw/$name" ] || continue
+    echo "$(basename "$0" .sh): downloading $name"
+    error=$(
+      python - "$1/$name$2" "$raw/$name.incomplete" <<'END' 2>&1
+import gzip, shutil, sys
 from http.client import HTTPException
 from urllib.request import urlretrieve
 
+url, path = sys.argv[1:]
 try:
-    urlretrieve(*sys.argv[1:])
-except (OSError, HTTPException) as error:
+    downloaded, _ = urlretrieve(url)  # it notices the end of a connection
+    open_file = gzip.open if url.endswith(".gz") else open
+    with open_file(downloaded, "rb") as source, open(path, "wb") as file:
+        shutil.copyfileobj(source, file)
+except (OSError, EOFError, HTTPException) as error:
     sys.exit(str(error))
 END
-  ) || fail "cannot download $1 ($error): $3"
+    ) || fail "cannot download $1/$name$2 ($error): give a directory that has the raw files"
+    mv "$raw/$name.incomplete" "$raw/$name"
+  done
 }
 
-# Prepares data, or reuses existing data that were prepared from the same training text with the same
-# vocabulary size and tokeniser.
-reuse_or_prepare() { # directory, trainpref, options...
-  if [ -d "$1" ]; then
-    grep -qF "\"$2\"" "$1/prepare.json" ||
-      fail "$1 was not prepared from ${2%/*}: choose another --dir, or remove $1"
-    local index option found
-    for ((index = 3; index < $#; index++)); do
-      case ${!index} in
-        --vocab-size | --bpe-merges | --tokenizer)
-          option=${!index#--} option=${option/-/_} index=$((index + 1))
-          found="\"$option\": (${!index}|\"${!index}\"),"
-          case ${!index} in # older records say whether the text was tokenised
-            moses) found+='|"tokenize": true' ;;
-            none) found+='|"tokenize": false' ;;
-          esac
-          grep -qE "$found" "$1/prepare.json" ||
-            fail "$1 was not prepared with ${option/_/ } ${!index}: choose another --dir, or remove $1"
-          ;;
-      esac
-    done
-    echo "reusing $1"
+# Prepares data with a command, to which --destdir is added, or reuses data that the same command made of
+# the same files. DATA.origin records both.
+prepare_once() { # data, files..., --, command...
+  local data=$1 origin=$1.origin word now='' files=''
+  shift
+  while [ "$1" != -- ]; do
+    files+="${1##*/} $(cksum <"$1")"$'\n'
+    shift
+  done
+  shift
+  for word in "$@"; do # the files may be moved
+    [[ $word != /* ]] || word=${word##*/}
+    now+=" $word"
+  done
+  now="${now# }"$'\n'"${files%$'\n'}"
+  if [ ! -d "$data" ]; then
+    echo "$now" >"$origin"
+    "$@" --destdir "$data"
+  elif [ ! -f "$origin" ]; then
+    fail "there is no record of what $data was prepared from: remove it, or choose another --dir"
+  elif [ "$(cat "$origin")" != "$now" ]; then
+    echo "error: $data was prepared from other files or with other options. Remove it, or choose another" \
+      "--dir" >&2
+    show_differences "$(cat "$origin")" "$now"
+    exit 2
   else
-    fairseq-lrn prepare "${@:3}" --destdir "$1"
+    echo "reusing $data"
   fi
 }
 

@@ -291,7 +291,16 @@ def format_report(outcomes: Sequence[Outcome], out: Path, machine: str) -> str:
             continue
         lines = _output(out, step.name).splitlines()
         kept = [line for line in lines if line.startswith(("| ", "FAILED", "ERROR"))]
-        if kept:  # rows that appeared as they came stand in the final table again
+        if kept and step.group == "profile":  # tables of torch, in plain text
+            rows += [
+                "",
+                f"{step.name}:",
+                "",
+                "```",
+                *(line.removeprefix("| ") for line in kept),
+                "```",
+            ]
+        elif kept:  # rows that appeared as they came stand in the final table again
             rows += ["", f"{step.name}:", "", *reversed(dict.fromkeys(reversed(kept)))]
     return "\n".join(rows) + "\n"
 

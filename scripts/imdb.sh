@@ -21,7 +21,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/labelled_text.sh"
 need_environment
 
-parse_labelled imdb 1500 tsv "$@"
+parse_labelled imdb 1500 tsv "" "$@"
 echo "imdb: prepare"
 prepare_labelled tsv --kind text --tokenizer moses --language en --lowercase --threshold 2
 run_labelled imdb accuracy tsv

@@ -1,14 +1,12 @@
 # Sourced by imdb.sh, snli.sh, conll2003.sh and squad.sh: preparing labelled text and training on it. All
 # models of a script differ in their cell only.
 
-LABELLED_MODELS="lrn olrn lstm gru sru atr"
-
 # Sets raw, directory, model, seed, run_name, updates, options and vectors from a script's arguments, and
-# what the options in further set, if the caller has more than --vectors. Without --vectors, the vectors
+# what the further options set. Without --vectors, the vectors
 # are those in RAW_DIR or in the directory glove beside it.
-parse_labelled() { # name of the script, its default of --updates, suffix of files, arguments...
-  directory=$ROOT/$1 updates=$2 vectors=
-  parse_arguments "$LABELLED_MODELS" "${further:---vectors}" "${@:4}"
+parse_labelled() { # name of the script, its default of --updates, suffix, further options, arguments...
+  directory=$ROOT/$1 seed=1 updates=$2 vectors=
+  parse_arguments "$CELLS" "--seed --updates --vectors $4" "" "${@:5}"
   check_raw "bash scripts/$1.sh RAW_DIR" "train.$3" "valid.$3"
   if [ -z "$vectors" ]; then
     local found
@@ -25,21 +23,11 @@ parse_labelled() { # name of the script, its default of --updates, suffix of fil
 # Prepares the texts in DIRECTORY/data.
 prepare_labelled() { # suffix of files, options...
   make_directory
-  local data=$directory/data test=()
+  local files=("$raw/train.$1" "$raw/valid.$1") test=()
+  [ ! -s "$raw/test.$1" ] || test=(--testpref "$raw/test.$1") files+=("$raw/test.$1")
   lock "$directory"
-  if [ -d "$data" ]; then
-    grep -qF "\"$raw/train.$1\"" "$data/prepare_labelled.json" ||
-      fail "$data was not prepared from $raw: choose another --dir, or remove $data"
-    grep -qF "\"$vectors\"" "$data/prepare_labelled.json" ||
-      fail "$data was not prepared with $vectors: choose another --dir, or remove $data"
-    [ ! -s "$raw/test.$1" ] || compgen -G "$data/*/test.idx" >/dev/null ||
-      fail "$data was prepared without $raw/test.$1: remove $data, or that file"
-    echo "reusing $data"
-  else
-    [ ! -s "$raw/test.$1" ] || test=(--testpref "$raw/test.$1")
-    fairseq-lrn prepare-labelled --trainpref "$raw/train.$1" --validpref "$raw/valid.$1" \
-      "${test[@]}" --destdir "$data" --vectors "$vectors" "${@:2}"
-  fi
+  prepare_once "$directory/data" "${files[@]}" "$vectors" -- fairseq-lrn prepare-labelled \
+    --trainpref "$raw/train.$1" --validpref "$raw/valid.$1" "${test[@]}" --vectors "$vectors" "${@:2}"
   exec 9>&-
 }
 

@@ -6,27 +6,19 @@ LANGUAGE_MODELS="lrn paper lstm gru sru atr lstm_lm transformer_lm"
 
 # Sets raw, directory, model, seed, run_name, updates and options from a script's arguments.
 parse_language_model() { # name of the script, its default of --updates, arguments...
-  directory=$ROOT/$1 updates=$2
-  parse_arguments "$LANGUAGE_MODELS" "" "${@:3}"
+  directory=$ROOT/$1 seed=1 updates=$2
+  parse_arguments "$LANGUAGE_MODELS" "--seed --updates" "" "${@:3}"
   check_raw "bash scripts/$1.sh RAW_DIR" train.txt valid.txt
 }
 
 # Binarises the text in DIRECTORY/data-bin.
 prepare_words() {
   make_directory
-  local data=$directory/data-bin test=()
+  local files=("$raw/train.txt" "$raw/valid.txt") test=()
+  [ ! -s "$raw/test.txt" ] || test=(--testpref "$raw/test.txt") files+=("$raw/test.txt")
   lock "$directory"
-  if [ -d "$data" ]; then
-    grep -qF "\"$raw/train.txt\"" "$data/prepare_lm.json" ||
-      fail "$data was not prepared from $raw: choose another --dir, or remove $data"
-    [ ! -s "$raw/test.txt" ] || [ -e "$data/test.idx" ] ||
-      fail "$data was prepared without $raw/test.txt: remove $data, or that file"
-    echo "reusing $data"
-  else
-    [ ! -s "$raw/test.txt" ] || test=(--testpref "$raw/test.txt")
-    fairseq-lrn prepare-lm --words --trainpref "$raw/train.txt" --validpref "$raw/valid.txt" \
-      "${test[@]}" --destdir "$data"
-  fi
+  prepare_once "$directory/data-bin" "${files[@]}" -- fairseq-lrn prepare-lm --words \
+    --trainpref "$raw/train.txt" --validpref "$raw/valid.txt" "${test[@]}"
   exec 9>&-
 }
 
@@ -34,8 +26,8 @@ prepare_words() {
 STATEFUL="--task stateful_language_modeling --tokens-per-sample 70 --vary-segments
   --criterion language_model_cross_entropy"
 
-# Prints the fairseq-train options of a model.
-language_model_options() { # model, architecture of paper, its options
+# Sets recipe to the fairseq-train options of a model.
+set_language_model_options() { # model, architecture of paper, its options
   local schedule="--optimizer torch_adam --adam-betas (0.9,0.99) --lr 0.003 --clip-norm 0.25
     --lr-scheduler cosine --warmup-updates $((updates < 2000 ? (updates + 3) / 4 : 500))"
   local regularised="--locked-dropout --dropout 0.35 --decoder-dropout-out 0.2 --type-dropout 0.05
@@ -50,42 +42,42 @@ language_model_options() { # model, architecture of paper, its options
     --adaptive-softmax-cutoff $cutoff --adaptive-softmax-factor 1"
   case $1 in
     lrn)
-      echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 400" \
-        "--layernorm-projection --weight-dropout 0.2 $BFLOAT16"
+      recipe="$STATEFUL $common $schedule $regularised --decoder-hidden-size 400
+        --layernorm-projection --weight-dropout 0.2 $BFLOAT16"
       ;;
     # The same residual layers around other cells, with the hidden size that gives as many parameters.
     # They have neither a norm of the projections nor DropConnect.
-    lstm) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 222 --cell lstm $BFLOAT16" ;;
-    gru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 267 --cell gru $BFLOAT16" ;;
-    sru) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 320 --cell sru $BFLOAT16" ;;
-    atr) echo "$STATEFUL $common $schedule $regularised --decoder-hidden-size 495 --cell atr $BFLOAT16" ;;
+    lstm) recipe="$STATEFUL $common $schedule $regularised --decoder-hidden-size 222 --cell lstm $BFLOAT16" ;;
+    gru) recipe="$STATEFUL $common $schedule $regularised --decoder-hidden-size 267 --cell gru $BFLOAT16" ;;
+    sru) recipe="$STATEFUL $common $schedule $regularised --decoder-hidden-size 320 --cell sru $BFLOAT16" ;;
+    atr) recipe="$STATEFUL $common $schedule $regularised --decoder-hidden-size 495 --cell atr $BFLOAT16" ;;
     paper)
-      echo "$STATEFUL --arch $2 --optimizer averaged_sgd --nonmonotone-interval 5" \
-        "--weight-decay 1.2e-6 --clip-norm 0.25 --scale-lr-by-length --activation-reg 2" \
-        "--temporal-activation-reg 1 $3"
+      recipe="$STATEFUL --arch $2 --optimizer averaged_sgd --nonmonotone-interval 5
+        --weight-decay 1.2e-6 --clip-norm 0.25 --scale-lr-by-length --activation-reg 2
+        --temporal-activation-reg 1 $3"
       ;;
     lstm_lm)
-      echo "--task language_modeling --tokens-per-sample 70 --arch lstm_lm --criterion cross_entropy" \
-        "--decoder-embed-dim 400 --decoder-out-embed-dim 400 --decoder-hidden-size 330" \
-        "--decoder-layers 2 --share-decoder-input-output-embed --dropout 0.4" \
-        "--batch-size 10 --required-batch-size-multiple 1 $schedule"
+      recipe="--task language_modeling --tokens-per-sample 70 --arch lstm_lm --criterion cross_entropy
+        --decoder-embed-dim 400 --decoder-out-embed-dim 400 --decoder-hidden-size 330
+        --decoder-layers 2 --share-decoder-input-output-embed --dropout 0.4
+        --batch-size 10 --required-batch-size-multiple 1 $schedule"
       ;;
     transformer_lm)
-      echo "--task language_modeling --tokens-per-sample 256 --arch transformer_lm" \
-        "--criterion cross_entropy --decoder-embed-dim 400 --decoder-ffn-embed-dim 400" \
-        "--decoder-input-dim 400 --decoder-output-dim 400" \
-        "--decoder-layers 2 --decoder-attention-heads 8 --share-decoder-input-output-embed" \
-        "--dropout 0.3 --batch-size 3 --required-batch-size-multiple 1 ${schedule/0.003/0.001}"
+      recipe="--task language_modeling --tokens-per-sample 256 --arch transformer_lm
+        --criterion cross_entropy --decoder-embed-dim 400 --decoder-ffn-embed-dim 400
+        --decoder-input-dim 400 --decoder-output-dim 400
+        --decoder-layers 2 --decoder-attention-heads 8 --share-decoder-input-output-embed
+        --dropout 0.3 --batch-size 3 --required-batch-size-multiple 1 ${schedule/0.003/0.001}"
       ;;
   esac
 }
 
 # Trains, and prints the perplexity of the validation text, and of the test text if there is one.
 run_language_model() { # architecture of paper, its options
-  local run=$directory/$run_name task
-  train_once "$model, seed $seed" "$run" "$directory/data-bin" \
-    "$(language_model_options "$model" "$1" "$2")" --log-interval 200 --no-epoch-checkpoints \
-    --max-update "$updates" --seed "$seed" "${options[@]}"
+  local run=$directory/$run_name task recipe
+  set_language_model_options "$model" "$1" "$2"
+  train_once "$model, seed $seed" "$run" "$directory/data-bin" "$recipe" --log-interval 200 \
+    --no-epoch-checkpoints --max-update "$updates" --seed "$seed" "${options[@]}"
   task=stateful_language_modeling
   [[ $model != *_lm ]] || task=language_modeling
   perplexity "$run" "$task" valid

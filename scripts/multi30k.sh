@@ -34,7 +34,7 @@ need_environment
 
 parse_recipe "$ROOT/multi30k" "--recipe --tokenizer" "$@"
 echo "multi30k: prepare"
-prepare_multi30k "$directory" "$raw" --bpe-merges 10000 --tokenizer "$tokenizer"
+prepare_multi30k --bpe-merges 10000 --tokenizer "$tokenizer"
 run_recipe en de valid test
 score_run valid "$raw/val.de"
 score_run test "$raw/test_2016_flickr.de"

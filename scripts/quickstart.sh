@@ -12,27 +12,16 @@
 # A second run reuses existing files and resumes an interrupted training run.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-force=0 directory=$ROOT/quickstart updates=440 options=()
-while [ $# -gt 0 ]; do
-  case $1 in
-    --force) force=1 ;;
-    --dir) need_value "$@" && directory=$2 && shift ;;
-    --updates) need_value "$@" && updates=$2 && shift ;;
-    --) shift && options=("$@") && break ;;
-    *) fail "unknown option $1; put fairseq-train options after --, and see bash $0 --help" ;;
-  esac
-  shift
-done
-[[ $updates =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a number above 0, not $updates"
-refuse --max-update "has no effect on the schedule: give --updates N before --"
-refuse_fixed_options
+directory=$ROOT/quickstart updates=440 force=
+parse_arguments "" --updates --force "$@"
+[ -z "$raw" ] || fail "unknown argument $raw: the quick start makes its own text"
 bash "$ROOT/scripts/setup.sh"
 source "$ROOT/scripts/env.sh" # again: it activates the environment that there is now
 need_environment
 
 make_directory
 raw=$directory/raw data=$directory/data-bin checkpoints=$directory/checkpoints
-if [ "$force" = 1 ]; then
+if [ -n "$force" ]; then
   echo "quickstart: --force: starting again in $directory"
   rm -rf "$raw" "$data" "$checkpoints"
 fi

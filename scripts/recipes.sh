@@ -10,37 +10,39 @@ MODELS="lrn transformer_lrn transformer lstm lstm_256 lrn_512 transformer_512 ls
 # The faster loss and optimiser.
 FAST="--optimizer torch_adam --criterion fused_label_smoothed_cross_entropy"
 
-# Prints the fairseq-train options of a model. The recipe "equal" is R-Drop and a cooldown for every
-# model; those that are 512 wide have the cooldown alone. R-Drop runs each batch through the model twice,
-# and helps only once the model fits its training text, so it is on in the second half of training. The
-# learning rate falls to 0 in the last fifth (cooldown). The learning rate and the norm of each model come
+# Sets model_options to the fairseq-train options of a model. The recipe "equal" is R-Drop and a cooldown
+# for every model; those that are 512 wide have the cooldown alone. R-Drop runs each batch through the model
+# twice, and helps only once the model fits its training text, so it is on in the second half of training.
+# The learning rate falls to 0 in the last fifth (cooldown). The learning rate and the norm of each model come
 # from earlier trials; choose_recipe.sh compares them by one rule. The recipe "published" is that of the
 # tiny transformer of Wu et al. (2021), "Good for Misconceived Reasons": no R-Drop, no cooldown.
-model_options() { # model, updates, recipe
-  local schedule="--lr-scheduler inverse_sqrt_cooldown --cooldown-updates $((($2 + 4) / 5))"
+set_model_options() { # model, updates, recipe
+  local size='' schedule="--lr-scheduler inverse_sqrt_cooldown --cooldown-updates $((($2 + 4) / 5))"
   if [[ $1 != *_512 ]]; then
     schedule+=" --rdrop-alpha 3 --rdrop-from-update $(($2 / 2))"
     [ "$3" = equal ] || schedule="--lr-scheduler inverse_sqrt"
   fi
   case $1 in
-    lrn | transformer_lrn) echo "--arch $1_multi30k $FAST $BFLOAT16 $schedule --lr 0.005" ;;
-    transformer) echo "$(architecture transformer_tiny) --dropout 0.3 $FAST $schedule --lr 0.005" ;;
-    lstm*)
-      echo "$(architecture "$1") --dropout 0.3 --clip-norm 1.0 $FAST $BFLOAT16 $schedule --lr 0.002"
-      ;;
+    lrn | transformer_lrn) ;;
+    transformer) size=transformer_tiny ;;
+    *) size=$1 ;;
+  esac
+  [ -z "$size" ] || size=$(python "$ROOT/scripts/benchmarks/model_options.py" "$size")
+  case $1 in
+    lrn | transformer_lrn) model_options="--arch $1_multi30k $FAST $BFLOAT16 $schedule --lr 0.005" ;;
+    transformer) model_options="$size --dropout 0.3 $FAST $schedule --lr 0.005" ;;
+    lstm*) model_options="$size --dropout 0.3 --clip-norm 1.0 $FAST $BFLOAT16 $schedule --lr 0.002" ;;
     # To compare decoding speed.
-    lrn_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $schedule --lr 0.002" ;;
-    transformer_512) echo "$(architecture "$1") --dropout 0.3 $FAST $BFLOAT16 $schedule --lr 0.001" ;;
+    lrn_512) model_options="$size --dropout 0.3 $FAST $BFLOAT16 $schedule --lr 0.002" ;;
+    transformer_512) model_options="$size --dropout 0.3 $FAST $BFLOAT16 $schedule --lr 0.001" ;;
   esac
 }
-
-architecture() { python "$ROOT/scripts/benchmarks/model_options.py" "$1"; }
 
 # Sets raw, directory, model, seed, run_name, updates, tokenizer, recipe and options from a script's
 # arguments.
 parse_recipe() { # default of --dir, names of the further options, arguments...
-  directory=$1 updates=8000 tokenizer=moses recipe=equal
-  parse_arguments "$MODELS" "$2" "${@:3}"
+  directory=$1 seed=1 updates=8000 tokenizer=moses recipe=equal
+  parse_arguments "$MODELS" "--seed --updates $2" "" "${@:3}"
   case $recipe in
     equal) ;;
     published)
@@ -51,10 +53,11 @@ parse_recipe() { # default of --dir, names of the further options, arguments...
   esac
 }
 
-# Trains in $directory/$run_name. Batches have at most 4096 tokens.
+# Trains in $directory/$run_name. The caller may set title, the name in messages. Batches have at most 4096 tokens.
 train_recipe() { # source language, target language
-  train_once "$model, seed $seed" "$directory/$run_name" "$directory/data-bin" \
-    "$(model_options "$model" "$updates" "$recipe")" \
+  local model_options
+  set_model_options "$model" "$updates" "$recipe"
+  train_once "${title:-$model, seed $seed}" "$directory/$run_name" "$directory/data-bin" "$model_options" \
     --source-lang "$1" --target-lang "$2" --adam-betas '(0.9, 0.98)' --label-smoothing 0.1 \
     --warmup-updates "$((updates < 8000 ? (updates + 3) / 4 : 2000))" --warmup-init-lr 1e-7 \
     --max-tokens 4096 --log-interval 100 --keep-last-epochs 10 \
@@ -67,7 +70,7 @@ run_recipe() { # source language, target language, subsets...
   train_recipe "$1" "$2"
   average_run "$run/checkpoints"
   for subset in "${@:3}"; do
-    echo "$model, seed $seed: generate $subset (beam 5)"
+    echo "${title:-$model, seed $seed}: generate $subset (beam 5)"
     generate "$run" "$directory/data-bin" "$averaged" "$subset"
     tail -n 1 "$run/generate-$subset.txt"
   done

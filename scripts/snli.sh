@@ -21,7 +21,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/labelled_text.sh"
 need_environment
 
-parse_labelled snli 2500 tsv "$@"
+parse_labelled snli 2500 tsv "" "$@"
 echo "snli: prepare"
 prepare_labelled tsv --kind pair
 run_labelled snli accuracy tsv

@@ -35,12 +35,13 @@ score_answers() { # name, file, name of the answers
   echo "$1 $scores"
 }
 
-further="--vectors --evaluate" evaluate=
-parse_labelled squad 24000 json "$@"
+evaluate=
+parse_labelled squad 24000 json --evaluate "$@"
 [ -z "$evaluate" ] || [ -s "$evaluate" ] || fail "$evaluate is missing or empty"
 echo "squad: prepare"
 prepare_labelled json --kind spans --lowercase --threshold 5
-train_labelled "$(labelled_recipe squad) $BFLOAT16" f1
+recipe=$(labelled_recipe squad)
+train_labelled "$recipe $BFLOAT16" f1
 if [ -n "$evaluate" ]; then
   score_answers "$evaluate" "$evaluate" "answers-evaluate-$(basename "$evaluate" .json)"
 else

@@ -19,8 +19,8 @@ check_raw "bash scripts/tatoeba.sh RAW_DIR" train.de train.en valid.de valid.en
 echo "tatoeba: prepare"
 make_directory
 lock "$directory"
-reuse_or_prepare "$directory/data-bin" "$raw/train" --source-lang de --target-lang en --lowercase \
-  --trainpref "$raw/train" --validpref "$raw/valid" --bpe-merges 10000 \
+prepare_once "$directory/data-bin" "$raw"/{train,valid}.{de,en} -- fairseq-lrn prepare \
+  --source-lang de --target-lang en --lowercase --trainpref "$raw/train" --validpref "$raw/valid" --bpe-merges 10000 \
   --tokenizer "$tokenizer"
 check_data "$directory/data-bin" de en
 exec 9>&-

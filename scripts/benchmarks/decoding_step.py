@@ -8,9 +8,11 @@ profiler.
 
 import time
 from collections import defaultdict
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from statistics import median
+from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import torch
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from fairseq_lrn.modules.linear import can_pack
@@ -95,43 +97,58 @@ def measure(
                 if can_pack(getattr(torch, dtype)):
                     searches[search] = task, dtype
         for batch_size in batch_sizes:
-            for search, (task, dtype) in searches.items():
-                set_matmul_dtype([translator.model], dtype)
-                if task == "translation_lrn":
-                    translator.tasks[task].cfg.generation_dtype = dtype
-                measured = _profile(translator, translator.tasks[task], batch_size, rounds)
+            for search, measured in _measure_searches(translator, searches, batch_size, rounds):
                 profiles.append(Profile(name, search, *measured))
     return profiles
 
 
 @torch.no_grad()
-def _profile(translator: SubsetTranslator, task, batch_size: int, rounds: int) -> tuple:
-    """The fields of a :class:`Profile` after the names."""
+def _measure_searches(
+    translator: SubsetTranslator,
+    searches: Dict[str, Tuple[str, str]],
+    batch_size: int,
+    rounds: int,
+) -> Iterator[Tuple[str, tuple]]:
+    """Let searches take turns. Gives their names, and the fields of a :class:`Profile` after it."""
     batches = list(translator.batches(Condition("", batch_size)))
     batch = batches[len(batches) // 2]
-    dataset = translator.dataset
+    dataset, models = translator.dataset, [translator.model]
     sample = dataset.collater([dataset[index] for index in batch])
-    generator = task.build_generator([translator.model], translator.generation)
 
-    def translate() -> float:
-        started = time.perf_counter()
-        task.inference_step(generator, [translator.model], sample)
-        return time.perf_counter() - started
+    def choose(search: str) -> Callable[[], float]:
+        name, dtype = searches[search]
+        task = translator.tasks[name]
+        set_matmul_dtype(models, dtype)
+        if name == "translation_lrn":
+            task.cfg.generation_dtype = dtype
+        generator = task.build_generator(models, translator.generation)
 
-    translate()
-    seconds = sorted(translate() for _ in range(rounds))[rounds // 2]
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        profiled_seconds = translate()
-    steps = _count_steps(generator, translator.model, sample, task)
-    spent: Dict[str, float] = defaultdict(float)
-    for event in profiler.key_averages():
-        spent[_kind(event.key)] += event.self_cpu_time_total / 1e6
-    shares = {kind: spent[kind] / profiled_seconds for kind in (*KINDS, OTHER)}
-    shares[OUTSIDE] = 1 - sum(shares.values())
-    return len(batch), steps, 1000 * seconds / steps, shares
+        def translate() -> float:
+            started = time.perf_counter()
+            task.inference_step(generator, models, sample)
+            return time.perf_counter() - started
+
+        translate()  # it may pack the weights for this search
+        return translate
+
+    seconds: Dict[str, List[float]] = {search: [] for search in searches}
+    for _ in range(rounds):
+        for search in searches:
+            seconds[search].append(choose(search)())
+    for search in searches:
+        translate = choose(search)
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            profiled_seconds = translate()
+        steps = _count_steps(translate, translator.model)
+        spent: Dict[str, float] = defaultdict(float)
+        for event in profiler.key_averages():
+            spent[_kind(event.key)] += event.self_cpu_time_total / 1e6
+        shares = {kind: spent[kind] / profiled_seconds for kind in (*KINDS, OTHER)}
+        shares[OUTSIDE] = 1 - sum(shares.values())
+        yield search, (len(batch), steps, 1000 * median(seconds[search]) / steps, shares)
 
 
-def _count_steps(generator, model, sample, task) -> int:
+def _count_steps(translate: Callable[[], float], model: nn.Module) -> int:
     """The number of positions that a search decodes."""
     decoder, calls = model.decoder, []
 
@@ -141,7 +158,7 @@ def _count_steps(generator, model, sample, task) -> int:
 
     decoder.output_layer = counted_output_layer  # a search in one operator does not call it
     try:
-        task.inference_step(generator, [model], sample)
+        translate()
     finally:
         del decoder.output_layer
     return len(calls)

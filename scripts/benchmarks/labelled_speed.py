@@ -13,12 +13,13 @@ from typing import Any, Dict, List, NamedTuple, Sequence
 import torch
 
 from benchmarks.labelled_recipes import RECIPES
+from benchmarks.machine import mebibytes
 from benchmarks.training_step import Trainee, build_trainee
 from fairseq_lrn.data.labelled_dataset import INPUT_NAMES
 from fairseq_lrn.generation.classifier import HEAD
+from fairseq_lrn.modules import CELLS
 from fairseq_lrn.modules.answer_pointer import best_spans
 
-CELLS = ("lrn", "olrn", "lstm", "gru", "sru", "atr")
 NUM_BATCHES = 8
 # Of the texts of random words.
 QUESTION_WORDS = 12
@@ -160,7 +161,7 @@ def measure_lengths(
             start = time.perf_counter()
             infer(setup)
             times.append(1e3 * (time.perf_counter() - start))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB to MiB
+        peak = mebibytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         results.append(LengthCost(cell, length, median(times[1:]), peak))
     return results
 

@@ -7,6 +7,7 @@ for fairseq's models, and this project's for the others.
 
 import contextlib
 import os
+import statistics
 import tempfile
 import time
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -173,7 +174,6 @@ def _evaluation(setup: Setup) -> Callable[[], None]:
     return evaluate
 
 
-@torch.no_grad()
 def measure_generation(
     positions: Sequence[int] = POSITIONS,
     names: Optional[Sequence[str]] = None,
@@ -186,29 +186,33 @@ def measure_generation(
         names: models, of which those in :data:`GENERATING` are measured; None: all.
         vocabulary: number of words.
     """
-    results = []
+    chosen = [name for name in GENERATING if name in (names or GENERATING)]
+    tokens = torch.randint(4, vocabulary + 4, (1, max(positions) + COUNTED))
+    times: Dict[str, List[float]] = {name: [] for name in chosen}
     with dictionary_directory(vocabulary) as data:
-        for name in filter((names or GENERATING).__contains__, GENERATING):
-            model = build(name, data, vocabulary).trainee.model.eval()
-            model.make_generation_fast_()
-            tokens = torch.randint(4, vocabulary + 4, (1, max(positions) + COUNTED + 1))
-            times = _token_times(model, tokens)
-            for position in positions:
-                window = sorted(times[position : position + COUNTED])
-                results.append(TokenTime(name, position, 1e3 * window[len(window) // 2]))
-    return results
+        models = [build(name, data, vocabulary).trainee.model.eval() for name in chosen]
+    for model in models:
+        model.make_generation_fast_()
+    # The models take turns, token by token.
+    for row in zip(*(_token_times(model, tokens) for model in models)):
+        for name, seconds in zip(chosen, row):
+            times[name].append(seconds)
+    return [
+        TokenTime(name, position, 1e3 * statistics.median(times[name][position:][:COUNTED]))
+        for name in chosen
+        for position in positions
+    ]
 
 
-def _token_times(model: torch.nn.Module, tokens: Tensor) -> List[float]:
+@torch.no_grad()
+def _token_times(model: torch.nn.Module, tokens: Tensor) -> Iterator[float]:
     """The seconds that the model takes for each token, with its log-probabilities."""
     incremental_state: dict = {}
-    times = []
     for length in range(1, tokens.size(1) + 1):
         start = time.perf_counter()
         output = model.decoder(tokens[:, :length], incremental_state=incremental_state)
         model.get_normalized_probs(output, log_probs=True)
-        times.append(time.perf_counter() - start)
-    return times
+        yield time.perf_counter() - start
 
 
 def format_table(speeds: Sequence[Speed], times: Sequence[TokenTime]) -> str:

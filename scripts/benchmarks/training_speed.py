@@ -65,7 +65,8 @@ def candidates(setting: str, names: Optional[Sequence[str]] = None) -> List[Cand
     """The candidates of a setting: models of this package first, then their peers.
 
     The peers use fairseq's own loss and Adam. The transformer is also measured with our loss and
-    torch's Adam, which isolates the effect of the model. One model of ours and this transformer are
+    torch's Adam, which isolates the effect of the model, and all peers with these in bfloat16, if
+    the processor has it. One model of ours and this transformer are
     also measured with large tensors on huge pages, if glibc can request them.
 
     Args:
@@ -91,6 +92,10 @@ def candidates(setting: str, names: Optional[Sequence[str]] = None) -> List[Cand
         chosen.append(Candidate(f"{name}, huge pages", [*model, *FUSED], HUGE_PAGES))
     chosen.append(Candidate(f"{name}, fairseq's loss and Adam", [*model, *FAIRSEQ]))
     chosen += [Candidate(peer, [*options, *FAIRSEQ]) for peer, options in peers.items()]
+    if has_bfloat16():
+        for peer, options in peers.items():
+            name = f"{peer}, our loss and torch's Adam, bfloat16"
+            chosen.append(Candidate(name, [*options, *BFLOAT16]))
     peer, options = list(peers.items())[-1]
     peer = f"{peer}, our loss and torch's Adam"
     chosen.append(Candidate(peer, [*options, *FUSED]))

@@ -147,7 +147,7 @@ def test_script(command, raw, tmp_path, script, metric):
         assert re.findall(rf"^(valid|test) {metric} ([\d.]+)$", again, re.MULTILINE) == found
         (tmp_path / "runs" / "data" / "vectors.txt").write_text("")
         again = command(*run, ok=False)
-        assert "gru-2/checkpoints was trained with other options or data" in again
+        assert "gru-2 was trained with other options or data" in again
 
 
 def test_other_files(command, raw, tmp_path):
@@ -158,11 +158,12 @@ def test_other_files(command, raw, tmp_path):
     command(*run)
     test.rename(directory / "test.tsv")
     message = command(*run, ok=False)
-    assert f"runs/data was prepared without {directory}/test.tsv: remove" in message
+    assert "runs/data was prepared from other files" in message and "now:    test.tsv " in message
+    (directory / "test.tsv").unlink()
     other = tmp_path / "other.txt"
-    other.write_bytes((directory / "glove.100d.txt").read_bytes())
+    other.write_bytes((directory / "glove.100d.txt").read_bytes().replace(b"0.5", b"0.4"))
     message = command(*run, "--vectors", other, ok=False)
-    assert f"was not prepared with {other}: choose another --dir" in message
+    assert re.search(r"before: glove.100d.txt .*\n.*now:    other.txt ", message, re.DOTALL)
     (directory / "second.100d.txt").write_bytes(other.read_bytes())
     assert "has several files of word vectors" in command(*run, ok=False)
 

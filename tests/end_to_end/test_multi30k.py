@@ -1,5 +1,6 @@
 """scripts/multi30k.sh, ablations.sh and tatoeba.sh on real text, with very short training runs."""
 
+import os
 import re
 
 import pytest
@@ -41,7 +42,9 @@ def test_whole_recipe(command, raw, tmp_path):
     for others in (["--updates", "7", "--", *SHORT], [*FEW, "--", *SHORT, "--dropout", "0.25"]):
         output = command(*run, *others, ok=False)
         assert f"reusing {directory / 'data-bin'}" in output
-        assert f"{directory}/lrn-1/checkpoints was trained with other options or data" in output
+        assert f"{directory}/lrn-1 was trained with other options or data" in output
+        assert re.search(r"^  now:    --(max-update 7|dropout 0.25)$", output, re.M)
+        assert "--source-lang" not in output  # an option that is the same
     assert (directory / "lrn-1" / "train.log").read_text() == log
     # A run that was finished on a processor with bfloat16 can be used on another, and vice versa.
     record = directory / "lrn-1" / "checkpoints" / "trained-with"
@@ -60,7 +63,8 @@ def test_whole_recipe(command, raw, tmp_path):
         ablate = ["bash", "scripts/ablations.sh", change, raw, "--dir", directory]
         output = command(*ablate, "--seed", "3", *FEW, "--", *SHORT, "--dropout", "0.25")
         assert f"reusing {directory / 'data-bin'}" in output
-        assert "generate valid" in output and "generate test" not in output
+        assert f"{change}, seed 3: generate valid" in output and "generate test" not in output
+        assert re.search(r"^valid bleu [\d.]+$", output, re.MULTILINE)
     log = (directory / "rms-norm+closed-forget-gates-3" / "train.log").read_text()
     assert "RMSNorm" in log and "rdrop_kl_loss" not in log and "'dropout': 0.25" in log
     assert "'activation_fn': identity" in log
@@ -80,13 +84,21 @@ def test_whole_recipe(command, raw, tmp_path):
     other.mkdir()
     for path in raw.iterdir():
         (other / path.name).write_text(path.read_text())
-    output = command("bash", "scripts/multi30k.sh", other, "--dir", directory, ok=False)
-    assert "was not prepared from" in output
+    # The same text in another place is the same text; another text in the same place is not.
+    moved = ["bash", "scripts/multi30k.sh", other, "--dir", directory, *FEW, "--", *SHORT]
+    assert "trained already" in command(*moved)
+    reference = (other / "val.de").read_text()
+    (other / "val.de").write_text(reference.replace("e", "a", 1))
+    output = command(*moved, ok=False)
+    assert "data-bin was prepared from other files or with other options. Remove it, or" in output
+    assert re.search(r"^  before: val.de \d+ \d+\n  now:    val.de \d+ \d+$", output, re.M)
     output = command(*run, *FEW, "--tokenizer", "none", ok=False)
-    assert "was not prepared with tokenizer none: choose another --dir" in output
-    record = directory / "data-bin" / "prepare.json"
-    record.write_text(record.read_text().replace('"bpe_merges": 10000', '"bpe_merges": null'))
-    assert "was not prepared with bpe merges 10000" in command(*run, *FEW, ok=False)
+    assert "  before: --tokenizer moses\n  now:    --tokenizer none\n" in output
+    output = command(run[0], run[1], "--dir", directory, ok=False)
+    assert "data-bin was prepared from raw text elsewhere: give RAW_DIR" in output
+    (directory / "data-bin.origin").unlink()
+    output = command(*run, *FEW, ok=False)
+    assert "there is no record of what" in output and "data-bin was prepared from: remove" in output
 
 
 def test_choosing_a_recipe(command, raw, tmp_path):
@@ -106,14 +118,17 @@ def test_choosing_a_recipe(command, raw, tmp_path):
     assert "'rdrop_alpha': 0.0" in log
     # Other options do not mix with trials that are there.
     output = command(*choose, "--model", "transformer", "--recipe", "published", ok=False)
-    assert "transformer-0.002-1/checkpoints was trained with other options" in output
+    assert "transformer-0.002-1 was trained with other options" in output
 
 
-def test_second_corpus(command, raw, tmp_path):
+def test_second_corpus(command, root, raw, tmp_path):
     for lang in ("en", "de"):
         (raw / f"val.{lang}").rename(raw / f"valid.{lang}")
-    run = ["bash", "scripts/tatoeba.sh", raw, "--dir", tmp_path / "out"]
+    run = ["bash", "scripts/tatoeba.sh", raw, "--dir", os.path.relpath(tmp_path / "out", root)]
     output = command(*run, "--model", "transformer_lrn", *FEW, "--", *SHORT)
+    # Checkpoints name the data by an absolute path: they are used in other directories, too.
+    log = (tmp_path / "out" / "transformer_lrn-1" / "train.log").read_text()
+    assert f"'data': '{tmp_path}/out/data-bin'" in log
     assert "transformer_lrn, seed 1: generate valid (beam 5)" in output
     assert re.search(r"BLEU\|nrefs:1\|case:lc\|.* = [\d.]+", output)
 
@@ -141,7 +156,8 @@ def test_options_of_every_model(command, tmp_path, recipe, has_gpu):
     printed = command(
         *("bash", "-c"),
         "PATH=$0:$PATH; source scripts/env.sh; source scripts/recipes.sh; "
-        "for model in $MODELS; do echo $model $(model_options $model 100 $1); done",
+        "for model in $MODELS; do "
+        "set_model_options $model 100 $1; echo $model $model_options; done",
         *(tmp_path, recipe),
     )
     lines = dict(line.split(" ", 1) for line in printed.strip().splitlines())
@@ -167,6 +183,8 @@ def test_options_of_every_model(command, tmp_path, recipe, has_gpu):
     "script, arguments, message",
     [
         ("multi30k", ["--model", "gru"], "error: --model must be one of lrn transformer_lrn"),
+        ("multi30k", ["--model", "lrn lstm"], "--model must be one of lrn transformer_lrn"),
+        ("multi30k", ["--seed --updates", "1"], "error: unknown option --seed --updates"),
         ("multi30k", ["--sed", "1"], "error: unknown option --sed"),
         ("multi30k", ["--recipe", "x"], "error: --recipe must be equal or published, not x"),
         ("multi30k", ["--updates", "x"], "error: --updates must be a number above 0, not x"),
@@ -191,6 +209,8 @@ def test_options_of_every_model(command, tmp_path, recipe, has_gpu):
         ("ablations", ["tanh+x"], "or several joined by +, not x"),
         ("ablations", ["layers-2+tanh+layers-6"], "CHANGE has layers-2 and layers-6: give one"),
         ("ablations", ["source-table+plain-projection"], "CHANGE has source-table and plain"),
+        ("quickstart", ["a"], "error: unknown argument a: the quick start makes its own text"),
+        ("compare_cells", ["--cells", "gru x"], "error: --cells must be one of lrn olrn"),
         ("compare_cells", ["a", "b"], "error: give one RAW_DIR, not a and b"),
         ("compare_cells", ["--epochs", "0"], "error: --epochs must be a number above 0, not 0"),
         ("compare_cells", ["--", "--max-epoch", "2"], "give --epochs N before --"),

@@ -41,14 +41,15 @@ def test_steps_that_fail_or_hang_cost_only_their_share(tmp_path):
         python("scan", "hanging", hanging, seconds=2.0),
         Step("scan", "absent", 30, ["no-such-command"]),
         python("layer", "after", "for row in 'aba': print(f'| {row} |')"),
+        python("profile", "slow", "for row in 'aba': print(f'| {row} 1')"),
     ]
     reported = []
     started = time.monotonic()
     outcomes = run_all(chosen, tmp_path, 60, lambda found: reported.append(len(found)))
     assert time.monotonic() - started < 30
-    states = ["done", "failed (3)", "stopped", "failed", "done"]
+    states = ["done", "failed (3)", "stopped", "failed", "done", "done"]
     assert [outcome.state for outcome in outcomes] == states
-    assert reported == [1, 2, 3, 4, 5]
+    assert reported == [1, 2, 3, 4, 5, 6]
     assert (tmp_path / "hanging.txt").read_text().startswith("start\n")
     assert "no-such-command" in (tmp_path / "absent.txt").read_text()
     report = format_report(outcomes, tmp_path, "a GPU")
@@ -56,6 +57,7 @@ def test_steps_that_fail_or_hang_cost_only_their_share(tmp_path):
     for line in ("| a table |", "| half |", "| hanging | stopped | 2 |"):
         assert line in report.splitlines()
     assert "after:\n\n| b |\n| a |\n" in report  # rows that were printed twice, in the last order
+    assert "slow:\n\n```\na 1\nb 1\na 1\n```\n" in report  # two tables with the same operator
 
 
 def test_a_step_that_is_stopped_prints_what_it_has(tmp_path):

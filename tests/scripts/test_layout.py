@@ -1,5 +1,9 @@
 """Every module of scripts/ that other code imports has its test file."""
 
+import re
+
+from fairseq_lrn.modules import CELLS
+
 
 def test_every_module_has_its_test_file(root):
     scripts = root / "scripts"
@@ -10,3 +14,8 @@ def test_every_module_has_its_test_file(root):
     for path in paths:
         place = path.relative_to(scripts).parent
         assert (root / "tests" / "scripts" / place / f"test_{path.name}").is_file(), path
+
+
+def test_scripts_know_every_cell(root):
+    text = (root / "scripts" / "env.sh").read_text()
+    assert re.search(r'^CELLS="(.*)"$', text, re.MULTILINE)[1].split() == list(CELLS)

@@ -17,6 +17,17 @@ def test_profiles(checkpoint, data):
         assert abs(sum(profile.shares.values()) - 1) < 1e-6 and profile.shares["products"] > 0
 
 
+def test_searches_take_turns(checkpoint, data, monkeypatch):
+    turns = []
+    monkeypatch.setattr(decoding_step, "set_matmul_dtype", lambda _, dtype: turns.append(dtype))
+    monkeypatch.setattr(
+        decoding_step, "ROUNDED_SEARCHES", {"ours, int8": ("translation_lrn", "int8")}
+    )
+    decoding_step.measure(data, [("lrn", checkpoint)], [2], rounds=2)
+    if can_pack(torch.int8):
+        assert turns[:6] == 2 * ["float32", "float32", "int8"]
+
+
 def test_without_the_search_of_this_package(save_model, data):
     lstm = save_model("--arch", "lstm", "--encoder-layers", "1", "--decoder-layers", "1")
     (profile,) = decoding_step.measure(data, [("lstm", lstm)], [2], rounds=1)

@@ -40,6 +40,19 @@ def test_generation(small):
         lm_speed.measure(rounds=1, names=["lrn, bfloat16"], vocabulary=30, bfloat16=False)
 
 
+def test_models_take_turns(small, monkeypatch):
+    turns = []
+
+    def record(model, tokens):
+        for _ in range(tokens.size(1)):
+            turns.append(type(model).__name__)
+            yield 0.001
+
+    monkeypatch.setattr(lm_speed, "_token_times", record)
+    lm_speed.measure_generation([2], vocabulary=30)
+    assert turns[:4] == 2 * ["LRNLanguageModel", "TransformerLanguageModel"]
+
+
 def test_equal_numbers_of_parameters():
     """Within 3% of each other, at the sizes that are measured."""
     with lm_speed.dictionary_directory(lm_speed.VOCABULARY) as data:

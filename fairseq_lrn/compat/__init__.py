@@ -36,6 +36,7 @@ def apply_patches(package: Iterable[str]) -> None:
         language_pair,
         last_batch,
         numpy_names,
+        trained_subset,
         transformer_fast_path,
         unusable_options,
         user_directory,
@@ -57,5 +58,6 @@ def apply_patches(package: Iterable[str]) -> None:
     language_pair.patch_language_pair()
     last_batch.patch_last_batch()
     numpy_names.patch_numpy_names()
+    trained_subset.patch_trained_subset()
     transformer_fast_path.patch_transformer_fast_path()
     unusable_options.patch_unusable_options()

@@ -3,7 +3,7 @@
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from fairseq.data import Dictionary, data_utils
 from fairseq.dataclass import FairseqDataclass
@@ -79,6 +79,7 @@ class LabelledTextTask(FairseqTask):
         self.dictionary, self.character_dictionary = dictionary, characters
         self.label_dictionary = labels
         self.reads_characters = characters is not None
+        self.evaluated: Dict[str, LabelledDataset] = {}  # subsets with whole texts
 
     @classmethod
     def setup_task(cls, cfg: LabelledTextConfig, **kwargs: Any) -> "LabelledTextTask":
@@ -185,7 +186,7 @@ class LabelledTextTask(FairseqTask):
         """
         is_training = "data_selector" in kwargs  # fairseq's trainer gives it for training data only
         samples = self.samples(split, combine, is_training)
-        self.datasets[split] = LabelledDataset(
+        dataset = self.datasets[split] = LabelledDataset(
             samples.inputs,
             self.dictionary,
             self.character_dictionary if self.reads_characters else None,
@@ -196,7 +197,9 @@ class LabelledTextTask(FairseqTask):
             shuffle=is_training,
             length_multiple=self.cfg.required_seq_len_multiple if is_training else 1,
         )
-        return self.datasets[split]
+        if not is_training:
+            self.evaluated[split] = dataset  # compat/trained_subset.py reads it
+        return dataset
 
     def samples(self, split: str, combine: bool, is_training: bool) -> Samples:
         """The texts and labels of a subset.

@@ -127,12 +127,7 @@ class SpanPredictionTask(LabelledTextTask):
                     "larger --max-context-words"
                 )
         inputs = [_select(question, kept), _select(context, owner[kept])]
-        # Training data may be a subset to validate on, too. fairseq loads them for that first.
-        loaded = self.datasets.get(split)
-        references = None
-        if not is_training or (loaded is not None and loaded.references is not None):
-            whole = self._references(split, rows)
-            references = [whole[index] for index in kept]
+        references = None if is_training else self._references(split, rows)
         return Samples(inputs, torch.from_numpy(rows[kept, 1:]), references)
 
     def score(

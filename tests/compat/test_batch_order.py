@@ -5,11 +5,8 @@ from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
-import torch
-from fairseq.data import Dictionary, LanguagePairDataset
-from fairseq.dataclass.configs import FairseqConfig
 from fairseq.tasks.fairseq_task import FairseqTask
-from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.tasks.translation import TranslationConfig
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 
@@ -30,34 +27,6 @@ OPTIONS = {
     "none": None,
     "dictionary": {"data": "here"},
 }
-
-
-@pytest.fixture
-def trainer():
-    """The parts of a trainer that make batches, for 40 sentences in batches of 4."""
-
-    def build(**changes):
-        dictionary = Dictionary()
-        sentences = [torch.full((3,), 4 + number) for number in range(40)]
-        lengths = [len(sentence) for sentence in sentences]
-        task = TranslationTask(TranslationConfig(), dictionary, dictionary)
-        task.max_positions = lambda: (100, 100)  # it reads the options
-        vars(task).update(changes)
-        task.datasets["train"] = LanguagePairDataset(
-            *(sentences, lengths, dictionary), *(sentences, lengths, dictionary)
-        )
-        cfg = FairseqConfig()
-        cfg.dataset.batch_size, cfg.dataset.num_workers = 4, 0
-        return SimpleNamespace(
-            cfg=cfg,
-            task=task,
-            model=SimpleNamespace(max_positions=lambda: (100, 100)),
-            data_parallel_world_size=1,
-            data_parallel_rank=0,
-            reset_dummy_batch=lambda batch: None,
-        )
-
-    return build
 
 
 def batches(iterator):

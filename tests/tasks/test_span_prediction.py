@@ -89,11 +89,11 @@ def test_long_contexts_are_left_out_of_training_alone(data):
 def test_training_data_may_be_validated_too(data):
     task = setup(data, max_context_words=16)
     task.load_dataset("train")
-    whole = task.dataset("train").references
     task.load_dataset("train", data_selector=None)
-    dataset = task.dataset("train")
-    assert 0 < len(dataset.references) == len(dataset) < len(whole)
-    for reference, label in zip(dataset.references, dataset.labels.tolist()):
+    trained, whole = task.dataset("train"), task.evaluated["train"]
+    assert trained.references is None
+    assert 0 < len(trained) < len(whole) == len(whole.references)
+    for reference, label in zip(whole.references, whole.labels.tolist()):
         assert reference.text(*label) in reference.answers
 
 

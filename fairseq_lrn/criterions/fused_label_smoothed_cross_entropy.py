@@ -14,6 +14,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
+from fairseq.models import FairseqLanguageModel
 from torch import Tensor, nn
 
 from fairseq_lrn.criterions.autocast import (
@@ -22,7 +23,10 @@ from fairseq_lrn.criterions.autocast import (
     checked_autocast,
     training_precision,
 )
-from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import check_label_smoothing
+from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import (
+    check_label_smoothing,
+    masked_tokens,
+)
 from fairseq_lrn.modules.hooks import seem_unused, unwrapped
 from fairseq_lrn.ops import linear_cross_entropy
 
@@ -113,6 +117,11 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             if not reason and reduce:
                 return self._fused(model, sample, weight)
             if self.rdrop_alpha > 0.0 and model.training:
+                if isinstance(unwrapped(model), FairseqLanguageModel):
+                    raise ValueError(
+                        f"--rdrop-alpha {self.rdrop_alpha} is not available for language models: "
+                        "leave it out"
+                    )
                 remedy = "use --criterion label_smoothed_cross_entropy_with_rdrop"
                 if _batch_features(unwrapped(model)) is not None:
                     # The encoder of fairseq's lstm refuses the unsorted batches of that criterion.
@@ -128,6 +137,12 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
                 logger.info("the loss is not fused: %s", reason)
                 self.unfused_reason = reason
             return super().forward(model, sample, reduce)
+
+    def get_lprobs_and_target(self, model, net_output, sample):
+        """As in fairseq, but tokens that have no probability get no share of the smoothing."""
+        lprobs, target = super().get_lprobs_and_target(model, net_output, sample)
+        masked = masked_tokens(model)
+        return lprobs if masked is None else lprobs.masked_fill(masked, 0.0), target
 
     def _fused(self, model, sample, weight: Tensor):
         """Like :meth:`forward`, for a model with the output matrix *weight*, ``V x C``."""

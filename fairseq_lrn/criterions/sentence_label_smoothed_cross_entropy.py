@@ -61,7 +61,7 @@ class SentenceLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         if self.ignore_prefix_size > 0:
             lprobs = lprobs[:, self.ignore_prefix_size :]
             target = target[:, self.ignore_prefix_size :]
-        token_loss, nll_loss = smoothed_loss(lprobs, target, self.eps, _masked_tokens(model))
+        token_loss, nll_loss = smoothed_loss(lprobs, target, self.eps, masked_tokens(model))
         is_token = target.ne(self.padding_idx)
         lengths = is_token.sum(1).clamp(min=1)
         loss = (token_loss * is_token).sum(1) / lengths  # B
@@ -80,7 +80,7 @@ class SentenceLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         return loss.sum() if reduce else loss, sample_size, logging_output
 
 
-def _masked_tokens(model) -> Optional[Tensor]:
+def masked_tokens(model) -> Optional[Tensor]:
     """See :meth:`fairseq_lrn.models.base.RecurrentDecoder.masked_tokens`; None for other models."""
     decoder = getattr(model, "decoder", None)
     return decoder.masked_tokens() if hasattr(decoder, "masked_tokens") else None

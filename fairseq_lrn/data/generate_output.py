@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence
 
-from fairseq_lrn.data.languages import MOSES, base, policy
+from fairseq_lrn.data.languages import base
 from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 from fairseq_lrn.errors import InputError, cannot_read
@@ -51,7 +51,8 @@ def moses_rules_of(
 
     The references in the output of ``fairseq-generate`` are as they are in the data, except for
     unknown subwords. If they share more words with the raw references than with the tokenised ones,
-    the data are not tokenised. If that shows nothing, the policy for the language decides.
+    the data are not tokenised. If that shows nothing, as in the output of ``fairseq-interactive``,
+    the ends of the hypotheses decide: whether a space stands before their last full stop.
 
     Args:
         sentences: sentences of the output.
@@ -59,13 +60,18 @@ def moses_rules_of(
         lang: the target language.
     """
     tokenize = Tokenizer(base(lang), lowercase=True)
+    compared = list(zip(sentences, references))[:COMPARED]
     raw = tokenized = 0
-    for sentence, reference in list(zip(sentences, references))[:COMPARED]:
+    for sentence, reference in compared:
         words = Counter(sentence.reference.lower().split())
         raw += sum((words & Counter(reference.lower().split())).values())
         tokenized += sum((words & Counter(tokenize(reference).split())).values())
     if raw == tokenized:
-        return policy(lang, MOSES).moses
+        for sentence, _ in compared:
+            last = " ".join(sentence.hypothesis.split()[1:]).rpartition(" ")[2]
+            if last and not last[-1].isalnum():
+                raw += len(last) > 1
+                tokenized += len(last) == 1
     return base(lang) if tokenized > raw else None
 
 

@@ -9,9 +9,8 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import shutil
-import subprocess
-import sys
 import textwrap
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
@@ -34,6 +33,7 @@ from fairseq_lrn.data.languages import (
 from fairseq_lrn.data.parallel import read_pair, write_lines
 from fairseq_lrn.data.raw_text import load_bpe, restrict
 from fairseq_lrn.data.round_trip import report_round_trip, sample
+from fairseq_lrn.data.run_module import run_module
 from fairseq_lrn.data.text_files import (
     RECORD,
     SENTENCEPIECE_MODEL,
@@ -134,7 +134,8 @@ def new_directory(destdir: str) -> Iterator[str]:
     Raises:
         InputError: it cannot be written, or another process prepares the same data.
     """
-    working = destdir.rstrip("/") + ".incomplete"
+    destdir = os.path.normpath(destdir)
+    working = destdir + ".incomplete"
     try:
         os.makedirs(working, exist_ok=True)
         with open(os.path.join(working, LOCK), "w") as lock:
@@ -146,10 +147,16 @@ def new_directory(destdir: str) -> Iterator[str]:
                     elif entry.name != LOCK:
                         os.remove(entry.path)
                 yield working
-                os.rename(working, destdir)
             except BaseException:
                 shutil.rmtree(working, ignore_errors=True)
                 raise
+            try:
+                os.rename(working, destdir)
+            except OSError as error:
+                raise InputError(
+                    f"cannot rename {working} to {destdir} ({error.strerror}): the data are "
+                    "complete, rename the directory"
+                ) from error
             os.remove(os.path.join(destdir, LOCK))
     except OSError as error:
         raise InputError(f"cannot write {working}: {error.strerror or error}") from error
@@ -234,7 +241,9 @@ def check_destdir(destdir: str) -> None:
     Raises:
         InputError: the directory exists, or its name has characters that separate names.
     """
-    if os.path.exists(destdir):
+    if not destdir:
+        raise InputError("--destdir has an empty name: give a directory to make")
+    if os.path.lexists(os.path.normpath(destdir)):
         raise InputError(f"{destdir} exists already: remove it or choose another --destdir")
     for name, character in (("comma", ","), ("colon", ":")):
         if character in destdir:
@@ -392,7 +401,9 @@ def tokenize(splits: Splits, policies: Dict[str, Policy], options: PrepareOption
         logger.info("%s: %s", lang, found)
     tokenizers = {lang: Tokenizer(policies[lang].moses, options.lowercase) for lang in policies}
     tokenized = {}
-    with worker_pool(options.workers) as pool:
+    # Without Moses, to send the lines to other processes would take longer than the work.
+    uses_moses = any(found.moses is not None for found in policies.values())
+    with worker_pool(options.workers if uses_moses else 1) as pool:
         for split, sides in splits.items():
             logger.info("%s: %d pairs", split, len(sides[0]))
             source, target = (
@@ -568,7 +579,7 @@ def preprocess(working: str, splits: Collection[str], options: PrepareOptions) -
 
 
 def run_preprocess(arguments: List[str]) -> None:
-    """Run ``fairseq-preprocess``.
+    """Run ``fairseq-preprocess``, and warn of files with unknown tokens.
 
     Args:
         arguments: of the command.
@@ -577,7 +588,12 @@ def run_preprocess(arguments: List[str]) -> None:
         InputError: it fails.
     """
     logger.info("fairseq-preprocess")
-    command = [sys.executable, "-m", "fairseq_cli.preprocess", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = run_module("fairseq_cli.preprocess", arguments)
     if result.returncode != 0:
         raise command_failed("fairseq-preprocess", result.stderr)
+    for path, share in re.findall(r" (\S.*): \d+ sents, .* ([\d.]+)% replaced", result.stdout):
+        if float(share) > 0:
+            logger.warning(
+                "%s: %s%% of the tokens are not in the dictionary: models read them as unknown",
+                os.path.basename(path), share,
+            )  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from fairseq.data import Dictionary, indexed_dataset
 
 from fairseq_lrn.data.labelled_options import LabelledOptions
-from fairseq_lrn.data.labelled_text import LabelledText, character_indices
+from fairseq_lrn.data.labelled_text import MOSES, PUNCTUATION, LabelledText, character_indices
 from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, train_bpe, write_bpe_text
 from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, VECTORS
@@ -50,7 +50,8 @@ def tokenize(text: LabelledText, texts: Mapping[str, Sides], workers: int) -> Di
         texts: for each split the raw texts on each side.
         workers: number of processes.
     """
-    with worker_pool(workers) as pool:
+    # The other tokenisers take less time than sending the lines to other processes.
+    with worker_pool(workers if text.tokenizer in (MOSES, PUNCTUATION) else 1) as pool:
         return {
             split: [list(pool.map(partial(_spaced, text), side, chunksize=100)) for side in sides]
             for split, sides in texts.items()

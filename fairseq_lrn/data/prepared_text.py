@@ -9,6 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq_lrn.compat.checkpoint_saving import register_companion
 from fairseq_lrn.data.raw_text import RawText
 from fairseq_lrn.data.text_files import keep_beside_checkpoint
+from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
 from fairseq_lrn.errors import InputError
 
 register_companion(keep_beside_checkpoint)
@@ -54,5 +55,11 @@ class PreparedText:
         return " ".join(self.raw.subwords(line))
 
     def decode(self, subwords: str) -> str:
-        """Raw target text from subwords that are separated by spaces."""
+        """Raw target text from subwords that are separated by spaces.
+
+        With ``--remove-bpe sentencepiece``, fairseq has joined them already: to words.
+        """
+        words = subwords.split()
+        if len(words) > 1 and SENTENCEPIECE_SPACE not in subwords:
+            return self.raw.detokenize(" ".join(words))
         return self.raw.text(subwords)

@@ -4,6 +4,8 @@ import logging
 import os
 from typing import List
 
+from fairseq.data import Dictionary
+
 from fairseq_lrn.data.raw_text import RawText
 
 logger = logging.getLogger(__name__)
@@ -28,11 +30,14 @@ def report_round_trip(directory: str, lang: str, lines: List[str]) -> None:
     """
     forward = RawText(directory, lang)
     backward = RawText(directory, forward.target_lang)
+    dictionary = Dictionary.load(os.path.join(directory, f"dict.{lang}.txt"))
     changes = []
     for line in lines:
         # The spaces and, if that was asked for, the case are no loss.
         before = " ".join(line.lower().split() if forward.lowercase else line.split())
-        after = backward.text(" ".join(forward.subwords(line)))
+        subwords = forward.subwords(line)
+        known = (word if word in dictionary else dictionary.unk_word for word in subwords)
+        after = backward.text(" ".join(known))
         if before != after:
             changes.append(difference(before, after))
     logger.info(

@@ -123,7 +123,7 @@ class LRNTranslationTask(TranslationTask):
         """
         extra_gen_cls_kwargs = dict(extra_gen_cls_kwargs or {})
         path = getattr(args, "lm_path", None)
-        if path and args.lm_weight == 0.0:
+        if path and getattr(args, "lm_weight", 0.0) == 0.0:  # fairseq's default
             logger.warning(
                 "--lm-path has no effect with --lm-weight 0, the default: give both or none"
             )
@@ -246,3 +246,11 @@ def _check_search_options(text: str) -> None:
         raise InputError(
             f"--eval-bleu-args has {name}, which is no option of fairseq-generate: {example}"
         )
+    for name, value in given.items():
+        kind = GenerationConfig.__dataclass_fields__[name].type
+        kinds = {int: (int,), float: (int, float), bool: (bool,)}.get(kind)
+        if kinds is not None and type(value) not in kinds:
+            raise InputError(
+                f"--eval-bleu-args has {name} = {json.dumps(value)}, but this option is of type "
+                f"{kind.__name__}: {example}"
+            )

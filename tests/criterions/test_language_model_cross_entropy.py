@@ -10,7 +10,7 @@ from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.data import Dictionary
 from fairseq.logging import metrics
 
-from fairseq_lrn.criterions import LanguageModelCrossEntropy
+from fairseq_lrn.criterions import FusedLabelSmoothedCrossEntropy, LanguageModelCrossEntropy
 from fairseq_lrn.models import LRNLanguageModel
 from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
 
@@ -201,3 +201,18 @@ def test_other_models(task, sample):
     other.forward = lambda src_tokens, **kwargs: (torch.zeros(1), {})  # as that of lstm_lm
     with pytest.raises(ValueError, match="is for --arch lrn_lm only: .* --criterion cross_entropy"):
         criterion(other, sample)
+
+
+def test_label_smoothing_by_the_criterion_of_translation(task, sample):
+    """Classes that have no probability get no share of it: their logits are far below 0."""
+    model = build(task, share_decoder_input_output_embed=True).eval()
+    smoothed, plain = (
+        FusedLabelSmoothedCrossEntropy(task, False, eps)(model, sample)[0] for eps in (0.1, 0.0)
+    )
+    torch.testing.assert_close(smoothed, plain, rtol=0.1, atol=0)
+
+
+def test_no_rdrop(task, sample):
+    criterion = FusedLabelSmoothedCrossEntropy(task, False, 0.1, rdrop_alpha=2.0)
+    with pytest.raises(ValueError, match="not available for language models: leave it out"):
+        criterion(build(task).train(), sample)

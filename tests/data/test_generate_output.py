@@ -89,8 +89,6 @@ TOKENIZED = ["It 's a dog , he says .", "No"]
         ([line.lower() for line in TOKENIZED], "en", "en"),
         (["<<unk>> a dog, he<<unk>>", "<<unk>>"], "en", None),
         (["It 's a <<unk>> , he says .", "<<unk>>"], "en", "en"),
-        (["", ""], "en", "en"),  # output of fairseq-interactive: the policy decides
-        (["", ""], "th", None),
         (["It 's a dog , he says .", "No"], "th", "th"),  # data of an older version
     ],
 )
@@ -99,3 +97,10 @@ def test_moses_rules_of(in_data, lang, rules):
     if lang == "th":
         sentences = [GeneratedSentence(reference=line.replace(" 's", " ' s")) for line in in_data]
     assert moses_rules_of(sentences, RAW, lang) == rules
+
+
+@pytest.mark.parametrize("hypotheses, rules", [(TOKENIZED, "en"), (RAW, None), (["", "a"], None)])
+def test_without_references_the_hypotheses_decide(hypotheses, rules):
+    """As in the output of fairseq-interactive."""
+    sentences = [GeneratedSentence(hypothesis=line) for line in hypotheses]
+    assert moses_rules_of(sentences, RAW, "en") == rules

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -341,3 +342,38 @@ def test_two_processes_do_not_prepare_the_same_data(tmp_path):
         result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
         assert f"another process prepares {destdir}: wait until it is done" in result.stderr
     assert os.listdir(destdir) == ["dict.txt"] and os.listdir(tmp_path) == ["data"]
+
+
+def test_unknown_tokens_are_named(raw, caplog):
+    """Text whose characters the earlier data lack."""
+    prepare(options(raw))
+    assert "are not in the dictionary" not in caplog.text
+    lines = read_lines(str(raw / "test.en"))
+    write_lines(str(raw / "other.en"), ["\u0430\u0431\u0432 " + line for line in lines])
+    write_lines(str(raw / "other.de"), read_lines(str(raw / "test.de")))
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        prepare(
+            options(raw, "more", vocab_from=str(raw / "data"), trainpref=None, validpref=None,
+                    testpref=[str(raw / "other")])
+        )  # fmt: skip
+    (warning,) = (r.message for r in caplog.records if "not in the dictionary" in r.message)
+    assert re.match(r"test.bpe.en: [\d.]+% of the tokens are not in the dictionary", warning)
+    assert "round trip: 0.0% of 20 en sentences" in caplog.text
+    assert "round trip: 100.0% of 20 de sentences" in caplog.text
+
+
+def test_destination_that_cannot_be_made(raw, monkeypatch):
+    with pytest.raises(InputError, match="--destdir has an empty name: give a directory"):
+        prepare(options(raw, destdir=""))
+    (raw / "link").symlink_to(raw / "absent")
+    with pytest.raises(InputError, match="link exists already"):
+        prepare(options(raw, destdir=str(raw / "link")))
+    with new_directory(f"{raw}/new/.") as working:
+        assert working == f"{raw}/new.incomplete"
+    assert (raw / "new").is_dir()
+    # Somebody else makes the directory in the meantime: what is complete is kept.
+    with pytest.raises(InputError, match="cannot rename .* the data are complete"):
+        with new_directory(str(raw / "late")) as working:
+            (raw / "late").write_text("")
+    assert (raw / "late.incomplete").is_dir()

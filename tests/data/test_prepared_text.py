@@ -25,6 +25,12 @@ def test_registered_with_fairseq(prepared_data):
     assert bpe.decode(read_lines(str(prepared_data / "text" / "train.bpe.de"))[0]) == target
 
 
+def test_words_that_fairseq_has_joined(prepared_data):
+    """``--remove-bpe sentencepiece`` in addition."""
+    target = read_lines(str(prepared_data.parent / "train.de"))[0]
+    assert len(target.split()) > 1 and build(str(prepared_data)).decode(target) == target
+
+
 def test_opposite_direction(prepared_data):
     line = read_lines(str(prepared_data.parent / "train.de"))[0]
     subwords = read_lines(str(prepared_data / "text" / "train.bpe.de"))[0]

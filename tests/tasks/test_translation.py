@@ -210,6 +210,9 @@ def test_bleu_of_data_without_a_record(task):
     [
         ("beam=5", "--eval-bleu-args beam=5 is not JSON .*give a JSON object such as"),
         ("[5]", r"--eval-bleu-args \[5\] is not an object"),
+        ('{"beam": "5"}', '--eval-bleu-args has beam = "5", but this option is of type int'),
+        ('{"lenpen": true}', "--eval-bleu-args has lenpen = true, but .* of type float"),
+        ('{"sampling": 1}', "--eval-bleu-args has sampling = 1, but .* of type bool"),
         ('{"beam": 2, "bean": 5}', "--eval-bleu-args has bean, which is no option"),
     ],
 )

@@ -121,6 +121,11 @@ def with_progress(
             bar.update(len(block))
 
 
+def text_of(line: str) -> str:
+    """The text of a line without a carriage return at its end, as lines of Windows have one."""
+    return line.removesuffix("\r")
+
+
 def two_texts(line: Line, names: str, reason: str) -> Tuple[str, str]:
     """The two texts on a line, which have a tab between them.
 
@@ -132,7 +137,7 @@ def two_texts(line: Line, names: str, reason: str) -> Tuple[str, str]:
     Raises:
         InputError: the line does not have exactly one tab.
     """
-    texts = line.removesuffix("\r").split("\t")
+    texts = text_of(line).split("\t")
     if len(texts) != 2:
         raise InputError(
             f"{line.place} must have {names} separated by a tab, because {reason}; it has "

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from fairseq_lrn.commands import streams
-from fairseq_lrn.commands.streams import blocks, read_lines, with_progress
+from fairseq_lrn.commands.streams import blocks, read_lines, text_of, with_progress
 from fairseq_lrn.errors import InputError
 
 
@@ -16,6 +16,10 @@ def test_only_line_feeds_end_lines(tmp_path):
     (tmp_path / "second").write_bytes(b"e\n")
     files = [str(tmp_path / name) for name in ("first", "second")]
     assert list(read_lines(files)) == ["a\u2028b\x0bc\r", "", "d", "e"]
+
+
+def test_carriage_return():
+    assert [text_of(line) for line in ("a\r", "a\rb ", "\r", "")] == ["a", "a\rb ", "", ""]
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 1000])

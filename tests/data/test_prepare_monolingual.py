@@ -89,6 +89,22 @@ def test_subwords(raw):
     )
 
 
+def test_space_of_sentencepiece(raw, caplog):
+    """As in ``prepare``: it would come back as a space."""
+    (raw / "valid.txt").write_text("the\u2581cat\nthe mat\n")
+    (raw / "train.txt").write_text(TRAIN + "the\u2581cat\n" * 20)
+    directory = prepare(raw, vocab_size=30)
+    assert "valid.txt: 1 lines have the character \u2581 (U+2581)" in caplog.text
+    assert "train.txt: 20 lines have the character" in caplog.text
+    text = MonolingualText(str(directory))
+    assert text.text(symbols(directory, "valid")[0][:-1]) == "the_cat"
+    assert text.text(text.tokens("the\u2581cat")) == "the_cat"
+    caplog.clear()
+    words = prepare(raw, "words", words=True)  # which are kept as they are
+    assert symbols(words, "valid")[0] == ["the\u2581cat", "</s>"]
+    assert "U+2581" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -31,6 +31,20 @@ def test_lines_do_not_depend_on_the_reads(tmp_path, monkeypatch, chunk):
         assert list(read_lines([str(tmp_path / "text")])) == lines
 
 
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("a\n".encode("utf-16"), "text is UTF-16, not UTF-8"),
+        (b"a\n\xff\n", r"text is not UTF-8 \(line 2\)"),
+        (b"a\rb", "text has lines that end with a carriage return only"),
+    ],
+)
+def test_unusable_text(tmp_path, content, message):
+    (tmp_path / "text").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        list(read_lines([str(tmp_path / "text")]))
+
+
 def test_blocks():
     """Of two lines, or fewer before a pause, an error and the end."""
     lines = ["a", "b", "c", None, None, "d"]

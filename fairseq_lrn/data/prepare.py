@@ -134,7 +134,8 @@ def new_directory(destdir: str) -> Iterator[str]:
     Raises:
         InputError: it cannot be written, or another process prepares the same data.
     """
-    working = destdir.rstrip("/") + ".incomplete"
+    # With the current directory before it, no command takes "-x" for an option.
+    working = os.path.join(os.curdir, destdir.rstrip("/") + ".incomplete")
     try:
         os.makedirs(working, exist_ok=True)
         with open(os.path.join(working, LOCK), "w") as lock:
@@ -287,9 +288,12 @@ def check_earlier_data(options: PrepareOptions, directory: str) -> None:
     for name in ("lowercase", "tokenizer"):
         given, needed = getattr(options, name), getattr(earlier, name)
         if given not in (None, needed):
+            remedy = f"{'add' if needed is True else 'leave out'} --{name}"
+            if given == NONE:
+                remedy += " none, or --no-tokenize"
             raise InputError(
                 f"{directory} was prepared with {name}={needed}, but this is {name}={given}: "
-                "prepare both the same way"
+                f"{remedy}"
             )
 
 
@@ -563,7 +567,8 @@ def preprocess(working: str, splits: Collection[str], options: PrepareOptions) -
         command += ["--joined-dictionary"] if options.vocab_threshold == 0 else []
     else:
         for side, lang in (("src", options.source_lang), ("tgt", options.target_lang)):
-            command += [f"--{side}dict", os.path.join(options.vocab_from, f"dict.{lang}.txt")]
+            path = os.path.join(os.curdir, options.vocab_from, f"dict.{lang}.txt")
+            command += [f"--{side}dict", path]
     run_preprocess(command)
 
 

@@ -51,6 +51,15 @@ def test_words(raw):
     ]
 
 
+@pytest.mark.parametrize("words", [True, False])
+def test_directory_that_looks_like_an_option(raw, monkeypatch, words):
+    """As with ``--destdir=-x``."""
+    monkeypatch.chdir(raw)
+    size = None if words else 30
+    prepare_monolingual(MonolingualOptions("train.txt", "-x", words=words, vocab_size=size))
+    assert (raw / "-x" / "train.bin").exists()
+
+
 @pytest.mark.parametrize("word", ["<s>", "</s>", "<pad>"])
 def test_special_symbols_are_refused(raw, word):
     """As words they would be targets that the model never predicts, or ends of lines."""

@@ -375,7 +375,7 @@ def _without_mark(path: str, directory: str) -> str:
     """
     with open(path, "rb") as file:
         if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
-            return path
+            return os.path.join(os.curdir, path)  # or "-x" would be an option
         with tempfile.NamedTemporaryFile(dir=directory, delete=False) as copy:
             shutil.copyfileobj(file, copy)
     return copy.name

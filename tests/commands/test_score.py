@@ -169,6 +169,13 @@ def test_byte_order_mark(run, refuse, tmp_path, marked):
     assert "has columns: translate without --nbest" in refuse("score", *files)
 
 
+def test_files_that_look_like_options(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-translations", "-test.de"):
+        (tmp_path / name).write_text("Gestern las sie es.\n")
+    assert " = 100.00 " in run("score", "--", "-translations", "-test.de")
+
+
 def test_byte_order_mark_before_generated_output(run, files):
     files[0].write_text("H-0\t-0.2\tes ist, glaubt er.\n", "utf-8-sig")
     files[1].write_text("es ist, glaubt er.\n")

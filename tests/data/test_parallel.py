@@ -49,11 +49,15 @@ def test_unusable_files(tmp_path, content, message):
         ("é\nb\n".encode("utf-16"), "is UTF-16, not UTF-8: convert it with iconv -f UTF-16 -t"),
         ("\ufeffab\n".encode("utf-16-be"), "is UTF-16, not UTF-8"),
         ("a\nb\n".encode("utf-32"), "is UTF-32, not UTF-8: convert it with iconv -f UTF-32 -t"),
-        (gzip.compress(b"a\nb\n"), "is compressed with gzip, not UTF-8: decompress it first"),
+        (
+            gzip.compress(b"a\nb\n", mtime=0),
+            "is compressed with gzip, not UTF-8: decompress it first",
+        ),
         ("é\nb\n".encode("latin-1"), r"is not UTF-8 \(line 1\): .* iconv -f ISO-8859-1 -t UTF-8"),
         (b"a\n\xff\xfe", r"is not UTF-8 \(line 2\): .* iconv -f ISO-8859-1"),
         (b"a b\rc\r", r"carriage return only, as on old Macs: .* with tr '\\r' '\\n'"),
     ],
+    ids=["UTF-16", "UTF-16-BE", "UTF-32", "gzip", "Latin-1", "later", "carriage-returns"],
 )
 def test_other_encodings(tmp_path, read, content, message):
     """Each has its own remedy."""

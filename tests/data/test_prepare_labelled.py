@@ -301,12 +301,3 @@ def test_files_that_cannot_be_used(make, tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(InputError, match="data exists already"):
         make(TEXTS, "text")
-
-
-def test_directory_that_looks_like_an_option(tmp_path, monkeypatch):
-    """As with ``--destdir=-x``."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "texts.txt").write_text(TEXTS["train"])
-    given = LabelledOptions("text", "texts.txt", "-x", tokenizer="sentencepiece", vocab_size=30)
-    prepare_labelled(given)
-    assert (tmp_path / "-x" / "input0" / "train.bin").exists()

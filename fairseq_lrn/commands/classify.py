@@ -18,6 +18,7 @@ from fairseq_lrn.commands.streams import (
     check_buffer_size,
     output_file,
     read_lines,
+    text_of,
     two_texts,
     with_progress,
 )
@@ -76,7 +77,7 @@ def sample_of(line: Line, is_pair: bool) -> Any:
         InputError: a line of a pair does not have one tab.
     """
     if not is_pair:
-        return line.removesuffix("\r")
+        return text_of(line)
     return two_texts(line, "two texts", "the model reads pairs")
 
 

@@ -11,7 +11,7 @@ import argparse
 from typing import IO, Any, Dict
 
 from fairseq_lrn.commands.model_arguments import add_data_and_device
-from fairseq_lrn.commands.streams import output_file, read_lines
+from fairseq_lrn.commands.streams import output_file, read_lines, text_of
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.language_model import LanguageModel, load_language_model
 
@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> None:
         if args.prompt is not None:
             write_continuation(model, args, file)
             return
-        lines = (line for line in read_lines(args.files) if line is not None)
+        lines = (text_of(line) for line in read_lines(args.files) if line is not None)
         for number, line in enumerate(lines):
             print(end_of_line(model, line, args, number), file=file, flush=True)
 

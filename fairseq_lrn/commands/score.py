@@ -26,13 +26,15 @@ TRAIN, goes on learning from the text.
 """
 
 import argparse
+import codecs
 import itertools
 import logging
 import math
 import os
+import shutil
 import stat
-import subprocess
 import sys
+import tempfile
 from typing import Iterator, List
 
 from fairseq_lrn.commands.model_arguments import MODEL_HELP, add_loading_arguments, load_model
@@ -45,6 +47,7 @@ from fairseq_lrn.data.generate_output import (
 )
 from fairseq_lrn.data.languages import bleu_tokenizer
 from fairseq_lrn.data.parallel import read_lines, text_lines, write_lines
+from fairseq_lrn.data.run_module import run_module
 from fairseq_lrn.data.tokenization import Detokenizer
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.dynamic_evaluation import DynamicEvaluation, perplexity_of
@@ -59,6 +62,7 @@ DYNAMIC_OPTIONS = {
     "decay": "rate of return to the trained weights",
     "epsilon": "number added to the root of squared gradients",
 }
+MODEL_OPTIONS = ("data", "device", "generation_dtype", "max_length")  # they need --model
 BLOCK = 512  # pairs or lines that are scored before their scores are printed
 
 
@@ -109,13 +113,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run the command."""
     check_dynamic_options(args)
-    if "--model" in args.options:  # the files are followed by options of sacreBLEU
-        raise InputError("give --model and its options before the files")
     if args.model is not None and args.options:
         raise InputError(
             f"remove {' '.join(args.options)}, or give it before the files: with --model, nothing "
             "follows them"
         )
+    check_options_after_files(args.options)
     if args.model is None:
         if args.reference is None:
             raise InputError("give a reference, or --model with a language model")
@@ -142,6 +145,25 @@ def check_dynamic_options(args: argparse.Namespace) -> None:
             raise InputError(f"--dynamic-{name} has no effect without --dynamic-evaluation")
 
 
+def check_options_after_files(given: List[str]) -> None:
+    """Refuse options of this command after the files, where those of sacreBLEU belong.
+
+    Args:
+        given: what follows the files.
+
+    Raises:
+        InputError: names the option.
+    """
+    names = ["model", *MODEL_OPTIONS, "dynamic_evaluation"]
+    names += [f"dynamic_{name}" for name in DYNAMIC_OPTIONS]
+    options = {f"--{name.replace('_', '-')}" for name in names}
+    for option in (argument.split("=")[0] for argument in given):
+        if option in options:
+            raise InputError(
+                f"{option} follows the files: give --model and its options before the files"
+            )
+
+
 def score_against_reference(args: argparse.Namespace) -> None:
     """Print BLEU and chrF.
 
@@ -151,7 +173,7 @@ def score_against_reference(args: argparse.Namespace) -> None:
     Raises:
         InputError: an option has no effect, a file cannot be used, or sacreBLEU fails.
     """
-    for name in ("data", "device", "generation_dtype", "max_length"):
+    for name in MODEL_OPTIONS:
         if getattr(args, name) is not None:
             option = name.replace("_", "-")
             raise InputError(f"--{option} has no effect without --model: leave it out")
@@ -299,11 +321,8 @@ def check_plain_translations(path: str, reference: str) -> None:
             f"{path} has {count} lines, but {reference} has {expected}: give complete output of "
             "fairseq-generate, or one translation per line"
         )
-    with open(path, encoding="utf-8") as file:
-        if all(line.startswith(f"{number}\t") for number, line in enumerate(file)):
-            raise InputError(
-                f"{path} has columns: translate without --nbest, --scores and --alignment"
-            )
+    if all(line.startswith(f"{number}\t") for number, line in enumerate(text_lines(path))):
+        raise InputError(f"{path} has columns: translate without --nbest, --scores and --alignment")
 
 
 def tokenizer(language: str, options: List[str]) -> List[str]:
@@ -333,10 +352,12 @@ def _run_sacrebleu(reference: str, hypotheses: str, metric: str, options: List[s
     Raises:
         InputError: sacreBLEU fails; it has printed why.
     """
-    command = [sys.executable, "-m", "sacrebleu", reference, "-i", hypotheses, "-m", metric]
-    command += ["-w", "2", "--format", "text", *options]
-    # Its output is printed here, so that a reader that ends, or Ctrl-C, causes no traceback there.
-    result = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    with tempfile.TemporaryDirectory() as directory:
+        right, given = (_without_mark(path, directory) for path in (reference, hypotheses))
+        command = [right, "-i", given, "-m", metric, "-w", "2", "--format", "text", *options]
+        # Its output is printed here, so that a reader that ends, or Ctrl-C, causes no traceback
+        # there.
+        result = run_module("sacrebleu", command)
     sys.stderr.write(result.stderr)
     print(result.stdout, end="", flush=True)
     if result.returncode != 0:
@@ -344,3 +365,16 @@ def _run_sacrebleu(reference: str, hypotheses: str, metric: str, options: List[s
             f"sacreBLEU failed on {hypotheses} and {reference} with the options "
             f"'{' '.join(options)}': its own message is above"
         )
+
+
+def _without_mark(path: str, directory: str) -> str:
+    """The file *path*, or if it begins with a byte-order mark, a copy in *directory* without it.
+
+    sacreBLEU takes the mark for a part of the first word.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            return os.path.join(os.curdir, path)  # or "-x" would be an option
+        with tempfile.NamedTemporaryFile(dir=directory, delete=False) as copy:
+            shutil.copyfileobj(file, copy)
+    return copy.name

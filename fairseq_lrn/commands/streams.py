@@ -10,7 +10,7 @@ from typing import IO, Any, Callable, Iterable, Iterator, List, Optional, Tuple,
 from tqdm import tqdm
 
 from fairseq_lrn.commands.entry import output_failed
-from fairseq_lrn.data.parallel import not_utf8
+from fairseq_lrn.data.parallel import check_line_ends, not_utf8
 from fairseq_lrn.errors import InputError, cannot_read
 from fairseq_lrn.files import atomic_write
 
@@ -121,6 +121,11 @@ def with_progress(
             bar.update(len(block))
 
 
+def text_of(line: str) -> str:
+    """The text of a line without a carriage return at its end, as lines of Windows have one."""
+    return line.removesuffix("\r")
+
+
 def two_texts(line: Line, names: str, reason: str) -> Tuple[str, str]:
     """The two texts on a line, which have a tab between them.
 
@@ -132,7 +137,7 @@ def two_texts(line: Line, names: str, reason: str) -> Tuple[str, str]:
     Raises:
         InputError: the line does not have exactly one tab.
     """
-    texts = line.removesuffix("\r").split("\t")
+    texts = text_of(line).split("\t")
     if len(texts) != 2:
         raise InputError(
             f"{line.place} must have {names} separated by a tab, because {reason}; it has "
@@ -151,7 +156,7 @@ def read_lines(files: List[str]) -> Iterator[Optional[Line]]:
         a line without its line feed, or None if the next line has not arrived yet.
 
     Raises:
-        InputError: a file cannot be read or is not UTF-8.
+        InputError: a file cannot be read, is not UTF-8, or has no line ends but carriage returns.
     """
     for name in files or ["-"]:
         is_stdin = name == "-"
@@ -165,16 +170,18 @@ def read_lines(files: List[str]) -> Iterator[Optional[Line]]:
                         yield None
                         continue
                     text = line.decode("utf-8" if number else "utf-8-sig")
+                    if number == 0:
+                        check_line_ends(label, line)
                     number += 1
-                    yield Line(text, f"{label}, line {number}")
+                    yield Line(text.removesuffix("\n"), f"{label}, line {number}")
         except UnicodeDecodeError as error:
-            raise not_utf8(label, number + 1) from error
+            raise not_utf8(label, number + 1, error) from error
         except OSError as error:
             raise cannot_read(label, error) from error
 
 
 def split_lines(file: io.RawIOBase) -> Iterator[Optional[bytes]]:
-    """The lines of an unbuffered file without their line feeds, and None where input pauses."""
+    """The lines of an unbuffered file with their line feeds, and None where input pauses."""
     rest = bytearray()  # of a line that is not complete yet
     while True:
         if not select.select([file], [], [], PAUSE)[0]:
@@ -188,7 +195,7 @@ def split_lines(file: io.RawIOBase) -> Iterator[Optional[bytes]]:
         rest += chunk
         if b"\n" in chunk:
             lines, _, rest = rest.rpartition(b"\n")
-            yield from bytes(lines).split(b"\n")
+            yield from (line + b"\n" for line in bytes(lines).split(b"\n"))
     if rest:
         yield bytes(rest)
 

@@ -18,6 +18,7 @@ from fairseq_lrn.commands.streams import (
     check_buffer_size,
     output_file,
     read_lines,
+    text_of,
     with_progress,
 )
 from fairseq_lrn.data.labelled_files import DOCUMENT, check_width
@@ -66,7 +67,7 @@ def main(args: argparse.Namespace) -> None:
                 options = {"tokenizer": args.tokenizer, "batch_size": args.batch_size}
                 found = tagger(block, first_number=first, progress=False, **options)
             for item, tagging in zip(block, found):
-                text = " ".join(item) if args.columns else item.removesuffix("\r")
+                text = " ".join(item) if args.columns else text_of(item)
                 file.write(as_json(text, tagging) if args.json else as_columns(tagging))
             file.flush()
 

@@ -20,6 +20,7 @@ from fairseq_lrn.commands.streams import (
     check_buffer_size,
     output_file,
     read_lines,
+    text_of,
     with_progress,
 )
 from fairseq_lrn.generation.translator import Translation
@@ -89,7 +90,9 @@ def main(args: argparse.Namespace) -> None:
     }
     write = write_json if args.json else write_translations
     with output_file(args.output) as file:
-        for first, block in with_progress(blocks(read_lines(args.files), args.buffer_size), args):
+        for first, block in with_progress(
+            blocks(read_lines(args.files), args.buffer_size, text_of), args
+        ):
             found = translator.hypotheses(block, first_number=first, progress=False, **options)
             for number, (line, translations) in enumerate(zip(block, found), first - 1):
                 write(number, line, translations, args, file)

@@ -38,7 +38,7 @@ def is_generate_output(path: str) -> bool:
         InputError: the file cannot be read.
     """
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
             return any(LINE.match(line) for line in file)
     except OSError as error:
         raise cannot_read(path, error) from error

@@ -5,7 +5,7 @@ from typing import List, Sequence
 
 from fairseq_lrn.data.raw_text import check_line, load_bpe
 from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, read_monolingual_record
-from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
+from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 
 
 class MonolingualText:
@@ -43,8 +43,9 @@ class MonolingualText:
                 that UTF-8 cannot hold.
         """
         check_line(line, name)
-        words = (line.lower() if self.lowercase else line).split()
-        return words if self.bpe is None else self.bpe.encode(" ".join(words), out_type=str)
+        if self.bpe is None:
+            return (line.lower() if self.lowercase else line).split()
+        return self.bpe.encode(Tokenizer(None, self.lowercase)(line), out_type=str)
 
     def piece(self, token: str, is_first: bool) -> str:
         """What a token adds to the text of the tokens before it.

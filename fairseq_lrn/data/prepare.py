@@ -134,8 +134,9 @@ def new_directory(destdir: str) -> Iterator[str]:
     Raises:
         InputError: it cannot be written, or another process prepares the same data.
     """
+    # With the current directory before it, no command takes "-x" for an option.
     destdir = os.path.normpath(destdir)
-    working = destdir + ".incomplete"
+    working = os.path.join(os.curdir, destdir + ".incomplete")
     try:
         os.makedirs(working, exist_ok=True)
         with open(os.path.join(working, LOCK), "w") as lock:
@@ -296,9 +297,12 @@ def check_earlier_data(options: PrepareOptions, directory: str) -> None:
     for name in ("lowercase", "tokenizer"):
         given, needed = getattr(options, name), getattr(earlier, name)
         if given not in (None, needed):
+            remedy = f"{'add' if needed is True else 'leave out'} --{name}"
+            if given == NONE:
+                remedy += " none, or --no-tokenize"
             raise InputError(
                 f"{directory} was prepared with {name}={needed}, but this is {name}={given}: "
-                "prepare both the same way"
+                f"{remedy}"
             )
 
 
@@ -574,7 +578,8 @@ def preprocess(working: str, splits: Collection[str], options: PrepareOptions) -
         command += ["--joined-dictionary"] if options.vocab_threshold == 0 else []
     else:
         for side, lang in (("src", options.source_lang), ("tgt", options.target_lang)):
-            command += [f"--{side}dict", os.path.join(options.vocab_from, f"dict.{lang}.txt")]
+            path = os.path.join(os.curdir, options.vocab_from, f"dict.{lang}.txt")
+            command += [f"--{side}dict", path]
     run_preprocess(command)
 
 

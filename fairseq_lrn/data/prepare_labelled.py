@@ -5,6 +5,7 @@ The layout is that of fairseq's task ``sentence_prediction``, with characters be
 
 import logging
 import os
+import stat
 from typing import Dict
 
 import numpy as np
@@ -33,7 +34,7 @@ from fairseq_lrn.data.prepare_words import (
 )
 from fairseq_lrn.data.span_files import read_spans
 from fairseq_lrn.data.symbols import word_indices
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import cannot_read
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +57,8 @@ def prepare_labelled(options: LabelledOptions) -> None:
         InputError: an option or a file cannot be used, or *destdir* exists.
     """
     check_options(options)
-    if options.vectors is not None and not os.path.exists(options.vectors):
-        # It is read late, after all texts.
-        raise InputError(f"cannot read --vectors {options.vectors}: there is no such file")
+    if options.vectors is not None:
+        check_vectors(options.vectors)
     paths = {"train": options.trainpref, "valid": options.validpref, "test": options.testpref}
     given = {split: path for split, path in paths.items() if path is not None}
     if options.kind == SPANS:
@@ -79,6 +79,22 @@ def prepare_labelled(options: LabelledOptions) -> None:
             indices = (word_indices(names, labels) for names in file.labels)
             write_sequences(path, indices, len(labels))
         _prepare_texts(working, files, options)
+
+
+def check_vectors(path: str) -> None:
+    """Check at the start that a file of word vectors can be read: it is read late, after all texts.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        if not stat.S_ISFIFO(os.stat(path).st_mode):  # a pipe can be opened only once
+            open(path, "rb").close()
+    except OSError as error:
+        raise cannot_read(f"--vectors {path}", error) from error
 
 
 def _prepare_texts(working: str, files: Dict[str, LabelledFile], options: LabelledOptions) -> None:

@@ -1,5 +1,6 @@
 """Prepare raw text of one language for language models: words or subwords, and binarised data."""
 
+import logging
 import os
 from dataclasses import asdict, dataclass
 from typing import Dict, List, Optional
@@ -17,7 +18,10 @@ from fairseq_lrn.data.prepare import (
 )
 from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.data.text_files import MONOLINGUAL_RECORD, SENTENCEPIECE_MODEL, write_json
+from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 from fairseq_lrn.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,11 @@ def prepare_monolingual(options: MonolingualOptions) -> None:
     texts = {split: read_lines(path) for split, path in files.items()}
     if options.lowercase:
         texts = {split: [line.lower() for line in lines] for split, lines in texts.items()}
-    if options.words:
-        for split, lines in texts.items():
+    for split, lines in texts.items():
+        if options.words:
             check_words(files[split], lines)
+        else:
+            report_spaces(files[split], lines)
     with new_directory(options.destdir) as working:
         _prepare_into(working, texts, options)
 
@@ -113,12 +119,29 @@ def check_words(path: str, lines: List[str]) -> None:
             )
 
 
+def report_spaces(path: str, lines: List[str]) -> None:
+    """Log how many lines have the character that subwords have in place of a space.
+
+    Args:
+        path: the file of the text.
+        lines: the text.
+    """
+    count = sum(SENTENCEPIECE_SPACE in line for line in lines)
+    if count > 0:
+        logger.warning(
+            "%s: %d lines have the character %s (U+2581), which is a space in subwords; it is "
+            "replaced by _",
+            path, count, SENTENCEPIECE_SPACE,
+        )  # fmt: skip
+
+
 def _prepare_into(working: str, texts: Dict[str, List[str]], options: MonolingualOptions) -> None:
     write_json(working, MONOLINGUAL_RECORD, asdict(options))
     prefix = os.path.join(working, "text")
     if not options.words:
         model = os.path.join(working, SENTENCEPIECE_MODEL)
-        write_bpe_text(f"{prefix}.train", texts["train"])
+        # As MonolingualText does before it makes subwords.
+        write_bpe_text(f"{prefix}.train", map(Tokenizer(None, options.lowercase), texts["train"]))
         train_bpe([f"{prefix}.train"], model, options.vocab_size or DEFAULT_VOCAB_SIZE)
         text = MonolingualText(working)
         for split, lines in texts.items():

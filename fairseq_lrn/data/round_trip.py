@@ -16,8 +16,9 @@ CONTEXT = 12  # characters on each side of a change
 
 
 def sample(lines: List[str]) -> List[str]:
-    """At most :data:`SAMPLE` lines, from the whole text."""
-    return lines[:: max(1, len(lines) // SAMPLE)][:SAMPLE]
+    """At most :data:`SAMPLE` lines, at equal distances in the whole text."""
+    size = min(SAMPLE, len(lines))
+    return [lines[index * len(lines) // size] for index in range(size)]
 
 
 def report_round_trip(directory: str, lang: str, lines: List[str]) -> None:

@@ -91,7 +91,7 @@ def _parse(path: str, content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise not_utf8(path, content.count(b"\n", 0, error.start) + 1) from error
+        raise not_utf8(path, content.count(b"\n", 0, error.start) + 1, error) from error
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}, line {error.lineno}, column {error.colno}: this is not JSON ({error.msg}): "

@@ -21,7 +21,8 @@ except ImportError as error:
         "'pip install flask waitress'"
     ) from error
 
-MAX_BYTES = 32 * 1024  # more than the longest text and questions, at 4 bytes per character
+# More than the longest text and questions. JSON may escape a character in up to 12 bytes.
+MAX_BYTES = 72 * 1024
 # The page loads its script and its style from this server, and sends requests only to it.
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'"
 HEADERS = {

@@ -103,6 +103,21 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
         self._carried = CarriedStates()
         self._update, self._lengths = -1, []  # of the segments of the update
 
+    @classmethod
+    def setup_dictionary(cls, args, **kwargs):
+        """As in fairseq.
+
+        Raises:
+            InputError: the data have no dictionary, because another command made them.
+        """
+        try:
+            return super().setup_dictionary(args, **kwargs)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InputError(
+                f"{args.data} has no dict.txt, so it does not have the data of a language model: "
+                "give a directory that fairseq-lrn prepare-lm made"
+            ) from error
+
     def build_model(self, args, from_checkpoint=False):
         """As in fairseq.
 

@@ -19,10 +19,11 @@ def test_prompt(run, lm_checkpoints, model):
     assert run("generate", lm_checkpoints, "--prompt", "", *options).count(" ") > 10
 
 
-def test_lines_of_a_file(run, lm_checkpoints, model, tmp_path):
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_of_a_file(run, lm_checkpoints, model, tmp_path, end):
     """One line for each line, up to </s>."""
     path = tmp_path / "beginnings.txt"
-    path.write_text("a b\n\nc")
+    path.write_bytes(f"a b{end}{end}c".encode())
     options = "--length", "30", "--seed", "5", "--device", "cpu"
     lines = run("generate", lm_checkpoints, path, *options).split("\n")
     expected = [

@@ -94,7 +94,19 @@ def test_refused_pairs(refuse, untrained, tmp_path):
     assert f"{one} has fewer lines than the other file" in message
     assert "--device has no effect without --model" in refuse("score", "--device", "cpu", one, one)
     assert "--max-length has no effect" in refuse("score", "--max-length", 5, one, one)
-    assert "before the files" in refuse("score", one, one, "--model", untrained)
+    for given in (
+        [one, one, "--model", untrained],
+        [one, one, "de", f"--model={untrained}"],
+        [one, f"--model={untrained}"],
+        [one, one, "--device", "cpu"],
+        [one, one, "-lc", "--max-length=5"],
+        [one, one, "--dynamic-lr=1"],
+    ):
+        option = next(word for word in map(str, given) if word.startswith("--")).split("=")[0]
+        message = refuse("score", *given)
+        assert (
+            f"{option} follows the files: give --model and its options before the files" in message
+        )
     assert "remove de, or give it before the files" in refuse(
         "score", "--model", untrained, one, one, "de"
     )
@@ -141,6 +153,33 @@ def test_plain_translations(run, tmp_path, language, text, tokenizer):
     assert float(re.search(r" = ([\d.]+)", bleu).group(1)) > 60
     assert chrf.startswith("chrF2|")
     assert not translations.with_name("translations.detok").exists()
+
+
+@pytest.mark.parametrize("marked", [["translations"], ["test.de"], ["translations", "test.de"]])
+def test_byte_order_mark(run, refuse, tmp_path, marked):
+    """sacreBLEU would count it as a part of the first word."""
+    text = "Gestern las sie es.\nHeute nicht mehr als das.\n"
+    for name in ("translations", "test.de"):
+        (tmp_path / name).write_text(text, "utf-8-sig" if name in marked else "utf-8")
+    files = [tmp_path / "translations", tmp_path / "test.de"]
+    bleu, chrf = run("score", *files).splitlines()
+    assert " = 100.00 " in bleu and chrf.endswith(" = 100.00")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["test.de", "translations"]
+    files[0].write_text("0\tGestern.\n1\tHeute.\n", "utf-8-sig")
+    assert "has columns: translate without --nbest" in refuse("score", *files)
+
+
+def test_files_that_look_like_options(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-translations", "-test.de"):
+        (tmp_path / name).write_text("Gestern las sie es.\n")
+    assert " = 100.00 " in run("score", "--", "-translations", "-test.de")
+
+
+def test_byte_order_mark_before_generated_output(run, files):
+    files[0].write_text("H-0\t-0.2\tes ist, glaubt er.\n", "utf-8-sig")
+    files[1].write_text("es ist, glaubt er.\n")
+    assert " = 100.00 " in run("score", *files)
 
 
 def test_choice_of_the_tokenizer(caplog):
@@ -200,7 +239,7 @@ def test_language_model(lm_checkpoints, tmp_path, capfd):
     """A score for each line; perplexities in the log."""
     model = load_language_model(lm_checkpoints, device="cpu")
     path = tmp_path / "text.txt"
-    path.write_text("a b c\n\nd a\n")
+    path.write_bytes(b"\xef\xbb\xbfa b c\r\n\r\nd a\r\n")  # as an editor in Windows writes it
     capfd.readouterr()
     main(["score", "--model", str(lm_checkpoints), "--device", "cpu", str(path)])
     printed, log = capfd.readouterr()
@@ -277,6 +316,8 @@ def test_language_model_refused(refuse, lm_checkpoints, tmp_path):
         *lm, "--max-length", "5", tmp_path / "empty.txt"
     )
     assert "give a reference, or --model" in refuse("score", tmp_path / "empty.txt")
+    message = refuse(*lm, tmp_path / "empty.txt", tmp_path / "empty.txt")
+    assert message.endswith("or fairseq-lrn score --model with one file\n")
     for arguments, message in (
         (["--dynamic-lr", "1", tmp_path / "a"], "--dynamic-lr has no effect without"),
         (["--dynamic-evaluation", "a", tmp_path / "a", tmp_path / "b"], "is for language models"),

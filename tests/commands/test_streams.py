@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from fairseq_lrn.commands import streams
-from fairseq_lrn.commands.streams import blocks, read_lines, with_progress
+from fairseq_lrn.commands.streams import blocks, read_lines, text_of, with_progress
 from fairseq_lrn.errors import InputError
 
 
@@ -18,6 +18,10 @@ def test_only_line_feeds_end_lines(tmp_path):
     assert list(read_lines(files)) == ["a\u2028b\x0bc\r", "", "d", "e"]
 
 
+def test_carriage_return():
+    assert [text_of(line) for line in ("a\r", "a\rb ", "\r", "")] == ["a", "a\rb ", "", ""]
+
+
 @pytest.mark.parametrize("chunk", [1, 5, 1000])
 def test_lines_do_not_depend_on_the_reads(tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(streams, "CHUNK", chunk)
@@ -25,6 +29,20 @@ def test_lines_do_not_depend_on_the_reads(tmp_path, monkeypatch, chunk):
         (tmp_path / "text").write_bytes(content)
         lines = content.decode().removesuffix("\n").split("\n") if content else []
         assert list(read_lines([str(tmp_path / "text")])) == lines
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("a\n".encode("utf-16"), "text is UTF-16, not UTF-8"),
+        (b"a\n\xff\n", r"text is not UTF-8 \(line 2\)"),
+        (b"a\rb", "text has lines that end with a carriage return only"),
+    ],
+)
+def test_unusable_text(tmp_path, content, message):
+    (tmp_path / "text").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        list(read_lines([str(tmp_path / "text")]))
 
 
 def test_blocks():

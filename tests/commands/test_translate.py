@@ -68,6 +68,13 @@ def test_json(run, untrained, file, sentences, expected):
     assert "alignment" not in run("translate", untrained, file, "--json")
 
 
+def test_lines_of_windows(run, untrained, file):
+    """Their carriage returns are no text."""
+    expected = run("translate", untrained, file, "--json")
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    assert run("translate", untrained, file, "--json") == expected
+
+
 def test_output_file(run, untrained, file, expected, tmp_path):
     output = tmp_path / "output"
     assert run("translate", untrained, file, file, "--output", output) == ""

@@ -1,5 +1,7 @@
 """Line alignment is never lost."""
 
+import gzip
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +40,39 @@ def test_unusable_files(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as error:
         read_lines(str(path))
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("read", [read_lines, text_lines])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("é\nb\n".encode("utf-16"), "is UTF-16, not UTF-8: convert it with iconv -f UTF-16 -t"),
+        ("\ufeffab\n".encode("utf-16-be"), "is UTF-16, not UTF-8"),
+        ("a\nb\n".encode("utf-32"), "is UTF-32, not UTF-8: convert it with iconv -f UTF-32 -t"),
+        (
+            gzip.compress(b"a\nb\n", mtime=0),
+            "is compressed with gzip, not UTF-8: decompress it first",
+        ),
+        ("é\nb\n".encode("latin-1"), r"is not UTF-8 \(line 1\): .* iconv -f ISO-8859-1 -t UTF-8"),
+        (b"a\n\xff\xfe", r"is not UTF-8 \(line 2\): .* iconv -f ISO-8859-1"),
+        (b"a b\rc\r", r"carriage return only, as on old Macs: .* with tr '\\r' '\\n'"),
+    ],
+    ids=["UTF-16", "UTF-16-BE", "UTF-32", "gzip", "Latin-1", "later", "carriage-returns"],
+)
+def test_other_encodings(tmp_path, read, content, message):
+    """Each has its own remedy."""
+    path = tmp_path / "text"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        list(read(str(path)))
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"a\r", b"a\r\n", b"a\rb\n"])
+def test_one_line_may_have_carriage_returns(tmp_path, content):
+    path = tmp_path / "text"
+    path.write_bytes(content)
+    assert len(read_lines(str(path))) == len(list(text_lines(str(path)))) == 1
 
 
 def test_link_to_a_file(tmp_path):

@@ -73,6 +73,15 @@ def test_bpe_and_dictionaries_of_earlier_data(raw):
         assert (raw / "more" / name).read_bytes() == (raw / "data" / name).read_bytes()
 
 
+def test_directories_that_look_like_options(raw, monkeypatch):
+    """As with ``--destdir=-x``."""
+    monkeypatch.chdir(raw)
+    prepare(options(raw, destdir="-x"))
+    prepare(options(raw, trainpref=None, destdir="-y", vocab_from="-x"))
+    assert (raw / "-y" / "test.en-de.en.bin").exists()
+    assert not list(raw.glob("*.incomplete"))
+
+
 def test_merges(raw):
     """The number of merges, not of subwords: characters are not counted."""
     prepare(options(raw, bpe_merges=200))
@@ -156,10 +165,20 @@ def test_options_of_earlier_data(tmp_path, record, tokenizer):
 
 def test_earlier_data_that_do_not_match(raw):
     prepare(options(raw))
-    with pytest.raises(InputError, match="prepared with lowercase=False, but this is"):
+    with pytest.raises(InputError, match="with lowercase=False, .*=True: leave out --lowercase$"):
         prepare(options(raw, "more", vocab_from=str(raw / "data"), lowercase=True))
-    with pytest.raises(InputError, match="with tokenizer=none, but this is tokenizer=moses"):
+    with pytest.raises(
+        InputError, match="with tokenizer=none, but .*moses: leave out --tokenizer$"
+    ):
         prepare(options(raw, "more", vocab_from=str(raw / "data"), tokenizer="moses"))
+    record = json.loads((raw / "data" / "prepare.json").read_text())
+    for change, given, remedy in (
+        ({"lowercase": True}, {}, "add --lowercase"),
+        ({"tokenizer": "moses"}, {"tokenizer": "none"}, "leave out --tokenizer none, or --no-tok"),
+    ):
+        (raw / "data" / "prepare.json").write_text(json.dumps({**record, **change}))
+        with pytest.raises(InputError, match=remedy):
+            prepare(options(raw, "more", vocab_from=str(raw / "data"), **given))
     (raw / "data" / "sentencepiece.bpe.model").write_text("damaged")
     with pytest.raises(InputError, match="is damaged"):
         prepare(options(raw, "more", trainpref=None, vocab_from=str(raw / "data")))

@@ -1,6 +1,8 @@
 """Preparing labelled text: words, characters, labels, and vectors, as fairseq reads them."""
 
 import json
+import os
+import threading
 
 import pytest
 from fairseq.data import Dictionary, data_utils, indexed_dataset
@@ -221,6 +223,22 @@ def test_all_vectors(make, tmp_path):
     assert vectors_of(directory) == expected
 
 
+def test_vectors_from_a_pipe(make, tmp_path):
+    """As in ``--vectors <(zcat FILE)``: it can be read only once."""
+    source, target = os.pipe()
+    with os.fdopen(source), os.fdopen(target, "w") as writer:
+        writer.write("the 1.0 2.0\n")
+        writer.close()
+        directory = make(TEXTS, "text", vectors=f"/dev/fd/{source}")
+    assert vectors_of(directory)["the"] == VECTORS["the"]
+    os.mkfifo(tmp_path / "pipe")
+    thread = threading.Thread(target=(tmp_path / "pipe").write_text, args=["the 1.0 2.0\n"])
+    thread.start()
+    directory = make(TEXTS, "text", "other", vectors=str(tmp_path / "pipe"))
+    thread.join()
+    assert vectors_of(directory)["the"] == VECTORS["the"]
+
+
 def test_report(make, tmp_path, caplog):
     caplog.set_level("INFO")
     make(TEXTS, "text", vectors=str(tmp_path / "vectors.txt"), threshold=3)
@@ -274,8 +292,11 @@ def test_files_that_cannot_be_used(make, tmp_path):
     (tmp_path / "other.txt").write_text("w\u00e4lder 1 2\n")
     with pytest.raises(InputError, match="other.txt has no vector for any word of the texts"):
         make(TEXTS, "text", vectors=str(tmp_path / "other.txt"))
-    with pytest.raises(InputError, match="cannot read --vectors .*none.txt: there is no such"):
+    with pytest.raises(InputError, match="cannot read --vectors .*none.txt: No such file"):
         make(TEXTS, "text", vectors=str(tmp_path / "none.txt"))
+    bad = {**TEXTS, "train": "one label\n"}  # texts are read later
+    with pytest.raises(InputError, match=f"cannot read --vectors {tmp_path}: Is a directory"):
+        make(bad, "text", vectors=str(tmp_path))
     assert not list(tmp_path.glob("data*"))
     (tmp_path / "data").mkdir()
     with pytest.raises(InputError, match="data exists already"):

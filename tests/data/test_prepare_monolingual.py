@@ -51,6 +51,15 @@ def test_words(raw):
     ]
 
 
+@pytest.mark.parametrize("words", [True, False])
+def test_directory_that_looks_like_an_option(raw, monkeypatch, words):
+    """As with ``--destdir=-x``."""
+    monkeypatch.chdir(raw)
+    size = None if words else 30
+    prepare_monolingual(MonolingualOptions("train.txt", "-x", words=words, vocab_size=size))
+    assert (raw / "-x" / "train.bin").exists()
+
+
 @pytest.mark.parametrize("word", ["<s>", "</s>", "<pad>"])
 def test_special_symbols_are_refused(raw, word):
     """As words they would be targets that the model never predicts, or ends of lines."""
@@ -87,6 +96,22 @@ def test_subwords(raw):
         len(line) > 1 + len(words.split())
         for line, words in zip(symbols(directory, "train"), expected)
     )
+
+
+def test_space_of_sentencepiece(raw, caplog):
+    """As in ``prepare``: it would come back as a space."""
+    (raw / "valid.txt").write_text("the\u2581cat\nthe mat\n")
+    (raw / "train.txt").write_text(TRAIN + "the\u2581cat\n" * 20)
+    directory = prepare(raw, vocab_size=30)
+    assert "valid.txt: 1 lines have the character \u2581 (U+2581)" in caplog.text
+    assert "train.txt: 20 lines have the character" in caplog.text
+    text = MonolingualText(str(directory))
+    assert text.text(symbols(directory, "valid")[0][:-1]) == "the_cat"
+    assert text.text(text.tokens("the\u2581cat")) == "the_cat"
+    caplog.clear()
+    words = prepare(raw, "words", words=True)  # which are kept as they are
+    assert symbols(words, "valid")[0] == ["the\u2581cat", "</s>"]
+    assert "U+2581" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,13 @@ def test_sample(size, expected):
     assert sample(lines)[-1] == str(size - 1) if size < 2001 else int(sample(lines)[-1]) > size / 2
 
 
+@pytest.mark.parametrize("size", [2001, 3999, 4001, 5999])
+def test_sample_of_the_whole_text(size):
+    numbers = list(map(int, sample([str(number) for number in range(size)])))
+    steps = [after - before for before, after in zip(numbers, [*numbers[1:], size])]
+    assert numbers[0] == 0 and max(steps) - min(steps) <= 1
+
+
 @pytest.mark.parametrize(
     "before, after, expected",
     [

@@ -1,8 +1,10 @@
 """The answers of the demo server. end_to_end/test_demo.py has the page in a browser."""
 
+import json
 import re
 import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +19,7 @@ pytest.importorskip("waitress")
 import waitress.server  # noqa: E402
 
 from fairseq_lrn.demo import server, translation  # noqa: E402  (it imports Flask)
-from fairseq_lrn.demo.texts import MAX_CHARACTERS, MAX_LINES  # noqa: E402
+from fairseq_lrn.demo.texts import MAX_CHARACTERS, MAX_CONTEXT, MAX_LINES  # noqa: E402
 from fairseq_lrn.demo.translation import MAX_BEAM, TranslationService  # noqa: E402
 
 MAX_BYTES = server.MAX_BYTES
@@ -143,6 +145,17 @@ def test_other_errors(client, method, path, options, status, message):
     assert message in answer.get_json()["error"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert status != 405 or "POST" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize("character", ["a", "\u4e2d", "\U0001f469"])
+@pytest.mark.parametrize("is_escaped", [False, True])
+def test_longest_text_and_questions(character, is_escaped):
+    service = SimpleNamespace(route="/label", answer=lambda fields: fields)
+    fields = {"text": MAX_CHARACTERS * character, "other": MAX_CONTEXT * character}
+    body = json.dumps(fields, ensure_ascii=is_escaped).encode()
+    client = server.create_app(service).test_client()
+    answer = client.post("/label", data=body, content_type="application/json")
+    assert answer.status_code == 200 and answer.get_json() == fields
 
 
 def test_sentence_that_is_too_long_for_the_model(client, sentence, monkeypatch):

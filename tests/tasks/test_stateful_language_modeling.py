@@ -154,6 +154,14 @@ def test_missing_and_foreign_data(build_task):
         task.load_dataset("valid")
 
 
+def test_data_of_another_kind(build_task, tmp_path):
+    for name in ("dict.en.txt", "dict.de.txt"):  # of parallel data
+        (tmp_path / name).touch()
+    for path in (tmp_path, tmp_path / "nowhere", tmp_path / "dict.en.txt"):
+        with pytest.raises(InputError, match=f"{path} has no dict.txt, .*fairseq-lrn prepare-lm"):
+            build_task(data=str(path))
+
+
 def test_empty_text(build_task, tmp_path, data):
     (tmp_path / "valid.txt").write_text("")
     preprocess(

@@ -15,8 +15,8 @@
 #             shared with multi30k.sh; this run goes to DIR/CHANGE-SEED.
 # --tokenizer TOKENIZER as for multi30k.sh
 #
-# A run takes about 15 minutes on one CPU core with bfloat16. The last line is "valid bleu X". `python scripts/results_table.py DIR/*`
-# prints a table of all runs.
+# A run takes about 15 minutes on one CPU core with bfloat16. The last line is "valid bleu X". `python
+# scripts/results_table.py DIR/*` prints a table of all runs.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/recipes.sh"

@@ -280,17 +280,18 @@ download_raw() { # URL of their directory, .gz or empty, names...
     echo "$(basename "$0" .sh): downloading $name"
     error=$(
       python - "$1/$name$2" "$raw/$name.incomplete" <<'END' 2>&1
-import gzip, shutil, sys
+import gzip, sys, zlib
 from http.client import HTTPException
+from pathlib import Path
 from urllib.request import urlretrieve
 
 url, path = sys.argv[1:]
 try:
-    downloaded, _ = urlretrieve(url)  # it notices the end of a connection
-    open_file = gzip.open if url.endswith(".gz") else open
-    with open_file(downloaded, "rb") as source, open(path, "wb") as file:
-        shutil.copyfileobj(source, file)
-except (OSError, EOFError, HTTPException) as error:
+    urlretrieve(url, path)  # it notices the end of a connection
+    if url.endswith(".gz"):
+        content = gzip.decompress(Path(path).read_bytes())
+        Path(path).write_bytes(content)
+except (OSError, EOFError, zlib.error, HTTPException) as error:
     sys.exit(str(error))
 END
     ) || fail "cannot download $1/$name$2 ($error): give a directory that has the raw files"

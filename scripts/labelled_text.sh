@@ -2,8 +2,8 @@
 # models of a script differ in their cell only.
 
 # Sets raw, directory, model, seed, run_name, updates, options and vectors from a script's arguments, and
-# what the further options set. Without --vectors, the vectors
-# are those in RAW_DIR or in the directory glove beside it.
+# what the further options set. Without --vectors, the vectors are those in RAW_DIR or in the directory
+# glove beside it.
 parse_labelled() { # name of the script, its default of --updates, suffix, further options, arguments...
   directory=$ROOT/$1 seed=1 updates=$2 vectors=
   parse_arguments "$CELLS" "--seed --updates --vectors $4" "" "${@:5}"

@@ -27,7 +27,9 @@ set_model_options() { # model, updates, recipe
     transformer) size=transformer_tiny ;;
     *) size=$1 ;;
   esac
-  [ -z "$size" ] || size=$(python "$ROOT/scripts/benchmarks/model_options.py" "$size")
+  # With "fail", because choose_recipe.sh calls this where errors do not end a script.
+  [ -z "$size" ] || size=$(python "$ROOT/scripts/benchmarks/model_options.py" "$size") ||
+    fail "there are no options of $1"
   case $1 in
     lrn | transformer_lrn) model_options="--arch $1_multi30k $FAST $BFLOAT16 $schedule --lr 0.005" ;;
     transformer) model_options="$size --dropout 0.3 $FAST $schedule --lr 0.005" ;;
@@ -53,7 +55,8 @@ parse_recipe() { # default of --dir, names of the further options, arguments...
   esac
 }
 
-# Trains in $directory/$run_name. The caller may set title, the name in messages. Batches have at most 4096 tokens.
+# Trains in $directory/$run_name. Batches have at most 4096 tokens. The caller may set title, the name in
+# messages.
 train_recipe() { # source language, target language
   local model_options
   set_model_options "$model" "$updates" "$recipe"

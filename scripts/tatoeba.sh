@@ -20,8 +20,8 @@ echo "tatoeba: prepare"
 make_directory
 lock "$directory"
 prepare_once "$directory/data-bin" "$raw"/{train,valid}.{de,en} -- fairseq-lrn prepare \
-  --source-lang de --target-lang en --lowercase --trainpref "$raw/train" --validpref "$raw/valid" --bpe-merges 10000 \
-  --tokenizer "$tokenizer"
+  --source-lang de --target-lang en --lowercase --trainpref "$raw/train" --validpref "$raw/valid" \
+  --bpe-merges 10000 --tokenizer "$tokenizer"
 check_data "$directory/data-bin" de en
 exec 9>&-
 run_recipe de en valid

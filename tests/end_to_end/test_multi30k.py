@@ -1,5 +1,6 @@
 """scripts/multi30k.sh, ablations.sh and tatoeba.sh on real text, with very short training runs."""
 
+import gzip
 import os
 import re
 
@@ -240,3 +241,14 @@ def test_no_network(command, tmp_path, monkeypatch, script):
     output = command("bash", f"scripts/{script}.sh", "--dir", tmp_path, ok=False)
     assert "Traceback" not in output
     assert re.search(r"error: cannot download http\S+en.* \(.*refused.*\): give a dir", output)
+
+
+def test_download(command, tmp_path):
+    """A whole file is kept; a damaged one leaves nothing that could be taken for it."""
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"text\n"))
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"text\n")[:-9])
+    script = 'source scripts/env.sh; directory=$0/out; download_raw "file://$0" .gz a.txt b.txt'
+    output = command("bash", "-c", script, tmp_path, ok=False)
+    assert re.search(r"error: cannot download file:.*b.txt.gz \(.+\): give a directory", output)
+    assert (tmp_path / "out" / "raw" / "a.txt").read_text() == "text\n"
+    assert not (tmp_path / "out" / "raw" / "b.txt").exists()

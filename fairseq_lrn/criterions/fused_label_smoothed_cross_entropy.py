@@ -11,6 +11,7 @@ from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
+    label_smoothed_nll_loss,
 )
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
@@ -138,11 +139,15 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
                 self.unfused_reason = reason
             return super().forward(model, sample, reduce)
 
-    def get_lprobs_and_target(self, model, net_output, sample):
+    def compute_loss(self, model, net_output, sample, reduce=True):
         """As in fairseq, but tokens that have no probability get no share of the smoothing."""
-        lprobs, target = super().get_lprobs_and_target(model, net_output, sample)
-        masked = masked_tokens(model)
-        return lprobs if masked is None else lprobs.masked_fill(masked, 0.0), target
+        lprobs, target = self.get_lprobs_and_target(model, net_output, sample)  # N x V, N
+        masked = masked_tokens(model) if self.eps > 0.0 else None
+        if masked is not None:
+            lprobs = lprobs.masked_fill(masked, 0.0)
+        return label_smoothed_nll_loss(
+            lprobs, target, self.eps, ignore_index=self.padding_idx, reduce=reduce
+        )
 
     def _fused(self, model, sample, weight: Tensor):
         """Like :meth:`forward`, for a model with the output matrix *weight*, ``V x C``."""

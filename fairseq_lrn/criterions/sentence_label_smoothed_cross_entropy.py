@@ -11,6 +11,8 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from torch import Tensor
 
+from fairseq_lrn.modules.hooks import unwrapped
+
 
 @register_criterion(
     "sentence_label_smoothed_cross_entropy", dataclass=LabelSmoothedCrossEntropyCriterionConfig
@@ -81,8 +83,16 @@ class SentenceLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
 
 
 def masked_tokens(model) -> Optional[Tensor]:
-    """See :meth:`fairseq_lrn.models.base.RecurrentDecoder.masked_tokens`; None for other models."""
-    decoder = getattr(model, "decoder", None)
+    """The tokens whose probability is always 0.
+
+    Args:
+        model: any model, possibly wrapped for data-parallel training.
+
+    Returns:
+        ``V``, true at these tokens (see
+        :meth:`fairseq_lrn.models.base.RecurrentDecoder.masked_tokens`); None if there are none.
+    """
+    decoder = getattr(unwrapped(model), "decoder", None)
     return decoder.masked_tokens() if hasattr(decoder, "masked_tokens") else None
 
 

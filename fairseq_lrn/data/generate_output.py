@@ -68,10 +68,10 @@ def moses_rules_of(
         tokenized += sum((words & Counter(tokenize(reference).split())).values())
     if raw == tokenized:
         for sentence, _ in compared:
-            last = " ".join(sentence.hypothesis.split()[1:]).rpartition(" ")[2]
-            if last and not last[-1].isalnum():
-                raw += len(last) > 1
-                tokenized += len(last) == 1
+            for last in sentence.hypothesis.split()[1:][-1:]:
+                if not last[-1].isalnum():
+                    raw += len(last) > 1
+                    tokenized += len(last) == 1
     return base(lang) if tokenized > raw else None
 
 

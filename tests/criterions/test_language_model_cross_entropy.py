@@ -210,6 +210,13 @@ def test_label_smoothing_by_the_criterion_of_translation(task, sample):
         FusedLabelSmoothedCrossEntropy(task, False, eps)(model, sample)[0] for eps in (0.1, 0.0)
     )
     torch.testing.assert_close(smoothed, plain, rtol=0.1, atol=0)
+    # Nor are they predicted.
+    with torch.no_grad():
+        tokens, _ = model(**sample["net_input"])
+    best = dict(sample, target=tokens.argmax(-1))
+    accuracy = FusedLabelSmoothedCrossEntropy(task, False, 0.1, report_accuracy=True)
+    logged = accuracy(model, best)[2]
+    assert logged["n_correct"] == logged["total"] > 0
 
 
 def test_no_rdrop(task, sample):

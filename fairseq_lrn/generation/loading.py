@@ -11,6 +11,19 @@ from fairseq_lrn.errors import InputError
 
 PathLike = Union[str, bytes, "os.PathLike[Any]"]
 
+_LANGUAGE_MODEL = "use fairseq-lrn generate, or fairseq-lrn score --model with one file"
+_TRANSLATOR = "use fairseq-lrn translate, or fairseq-lrn score --model with two files"
+# What uses the models of each task, for the error that another command raises.
+COMMANDS = {
+    "translation": _TRANSLATOR,
+    "translation_lrn": _TRANSLATOR,
+    "language_modeling": _LANGUAGE_MODEL,
+    "stateful_language_modeling": _LANGUAGE_MODEL,
+    "text_classification": "use fairseq-lrn classify",
+    "sequence_tagging": "use fairseq-lrn tag",
+    "span_prediction": "use fairseq-lrn answer",
+}
+
 
 class RawTextFiles(NamedTuple):
     """The files that the raw text of a kind of model needs.
@@ -70,9 +83,10 @@ def load_one(
     state = checkpoints.load(found[0])
     name = checkpoints.task_name(state)
     if name not in tasks:
+        remedy = COMMANDS.get(str(name), f"give a model that was trained with --task {tasks[0]}")
         raise InputError(
             f"{found[0]} was trained with --task {name}, but {kind} needs "
-            f"--task {' or '.join(tasks)}"
+            f"--task {' or '.join(tasks)}: {remedy}"
         )
     if data is not None:
         directory = checkpoints.decoded("data", data)

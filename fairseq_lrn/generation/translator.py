@@ -44,6 +44,7 @@ from fairseq_lrn.generation.inputs import (
     longest_target,
 )
 from fairseq_lrn.generation.loading import (
+    COMMANDS,
     PathLike,
     RawTextFiles,
     find_text_directory,
@@ -59,15 +60,6 @@ EMPTY_ATTENTION = torch.ones(1, 1, device="cpu")  # EOS to EOS, for a sentence w
 # fairseq's modules outside of this package keep buffers that grow with the input.
 _turns = threading.RLock()
 
-LANGUAGE_MODEL = "use fairseq-lrn generate, or fairseq-lrn score --model with one file"
-# What to do with models of tasks that do not translate.
-COMMANDS = {
-    "text_classification": "use fairseq-lrn classify",
-    "sequence_tagging": "use fairseq-lrn tag",
-    "span_prediction": "use fairseq-lrn answer",
-    "stateful_language_modeling": LANGUAGE_MODEL,
-    "language_modeling": LANGUAGE_MODEL,
-}
 RAW_TEXT = RawTextFiles(text_files.files, text_files.RECORD, "prepare")
 Segmented = Tuple[str, List[str]]  # raw text and its subwords
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measure what a change of the model gives: a short training run of the Multi30k recipe with a full
+# Measure the effect of a change to the model: a short training run of the Multi30k recipe with a full
 # learning-rate schedule, evaluated on the validation set.
 #
 #   bash scripts/ablations.sh CHANGE [RAW_DIR] [--seed N] [--updates N] [--dir DIR]

@@ -9,7 +9,7 @@
 # --minutes N   time for all steps (default: 20)
 # --data DIR    English-German data of fairseq-lrn prepare (default: a generated corpus of short sentences)
 #
-# It needs no network. On the machine must be: a GPU build of torch with Triton, fairseq, sentencepiece,
+# It needs no network. The machine must have a GPU build of torch with Triton, fairseq, sentencepiece,
 # sacremoses, pytest with pytest-timeout, pytest-xdist and hypothesis, and this checkout, which need not
 # be installed. PYTHON names the interpreter (default: python of the active environment). Every step has its
 # own time limit, so a step that hangs costs only its share. A second run with the same OUT goes on: it

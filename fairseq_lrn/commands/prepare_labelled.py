@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer",
         choices=TOKENIZERS,
-        help="what makes words (default: space; with --kind spans punctuation, the only one)",
+        help="how text is split into words (default: space; with --kind spans: punctuation, the "
+        "only choice)",
     )
     parser.add_argument(
         "--language",

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--words",
         action="store_true",
-        help="words are what is between spaces; all of them are in the dictionary",
+        help="split words at white space, and keep all of them in the dictionary",
     )
     parser.add_argument(
         "--vocab-size",

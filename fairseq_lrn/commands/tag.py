@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer",
         choices=("moses", "space"),
-        help="moses: part punctuation from words; space: words are between spaces "
+        help="moses: split punctuation from words; space: split at white space only "
         "(default: moses, if it knows the language of the data)",
     )
     parser.add_argument(

@@ -27,7 +27,7 @@ class LabelledOptions:
         destdir: directory to create.
         validpref: file of the validation data.
         testpref: file of the test data.
-        tokenizer: what makes words: ``space``, ``moses``, ``punctuation``, or ``sentencepiece`` for
+        tokenizer: splits text: ``space``, ``moses``, ``punctuation``, or ``sentencepiece`` for
             a BPE that is learned on the training texts. None: ``punctuation`` for ``spans``, and
             ``space`` for the others.
         language: the language of Moses's rules. None: :data:`DEFAULT_LANGUAGE`.

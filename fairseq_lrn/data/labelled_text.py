@@ -31,7 +31,7 @@ class LabelledText:
     Attributes:
         kind: what has a label: ``text``, ``pair`` or ``tags`` (each word); or ``spans``, answers in
             a text, which may have line breaks.
-        tokenizer: what makes words: ``space``, ``moses``, ``sentencepiece`` or ``punctuation``.
+        tokenizer: splits text: ``space``, ``moses``, ``sentencepiece`` or ``punctuation``.
         language: the language of Moses's rules; None: there are none.
         lowercase: whether the words in the dictionary are lower-cased.
         characters: whether the data have the characters of words.

@@ -33,7 +33,7 @@ class MonolingualOptions:
         destdir: directory to create.
         validpref: file of the validation text.
         testpref: file of the test text.
-        words: words are what is between spaces, and the words of all files are in the dictionary.
+        words: split words at white space, and keep the words of all files in the dictionary.
             Otherwise a BPE is learned.
         vocab_size: number of subwords of the BPE.
         lowercase: lower-case the text.

@@ -12,6 +12,7 @@ from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 END = "</s>"
+MAX_SUBWORDS = 200  # memory grows with the square of their number, and no picture shows more
 
 
 class Memory(NamedTuple):
@@ -42,7 +43,8 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
         backward: analyse the recurrence that reads the sentence from its end.
 
     Raises:
-        InputError: the model has no such recurrence, or the sentence has no words or is invalid.
+        InputError: the model has no such recurrence, or the sentence has no words, is invalid, or
+            has more than :data:`MAX_SUBWORDS` subwords.
     """
     recurrences = _lrn_layers(translator.models[0].encoder)
     if not recurrences:
@@ -56,6 +58,11 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
     subwords = translator.raw.subwords(sentence)
     if not subwords:
         raise InputError("the sentence is empty: give a sentence with words")
+    if len(subwords) > MAX_SUBWORDS:
+        raise InputError(
+            f"the sentence has {len(subwords)} subwords, more than the limit of {MAX_SUBWORDS}: "
+            "give a shorter one"
+        )
     encoder = _sharing_copy(translator.models[0].encoder)
     recurrence = _lrn_layers(encoder)[layer - 1]
     x, h_0 = _inputs(recurrence, encoder, translator.encode(subwords)[None].to(translator.device))

@@ -15,6 +15,8 @@ from fairseq_lrn.files import atomic_write
 from fairseq_lrn.generation.translator import Translation
 
 FORMATS = (".png", ".svg", ".pdf")
+DPI, MAX_PIXELS = 150, 10_000  # resolution, and largest width and height of a picture
+MAX_WORDS = 200  # no picture shows the labels of more
 SPACE = "\u2423"  # shown for a subword that is a space by itself
 
 
@@ -55,14 +57,19 @@ def draw_attention(translation: Translation, path: str) -> None:
         path: file to write.
 
     Raises:
-        InputError: the source has no words, or the translation was made without attention; see
-            also :func:`write`.
+        InputError: the source has no words or more than :data:`MAX_WORDS`, or the translation was
+            made without attention; see also :func:`write`.
     """
     if not translation.source_words:
         raise InputError("the sentence is empty: give a sentence with words")
     if translation.attention is None:
         raise InputError("ask for attention: hypotheses(..., attention=True)")
     columns, rows = [*translation.source_words, END], [*translation.words, END]
+    if max(len(columns), len(rows)) > MAX_WORDS:
+        raise InputError(
+            f"source and translation have {len(columns)} and {len(rows)} words, more than the "
+            f"limit of {MAX_WORDS}: give a shorter sentence"
+        )
     figure, panels = new_figure(1, 1, (0.32 * len(columns) + 2.2, 0.28 * len(rows) + 1.8))
     heat_map(panels[0], translation.attention, rows, columns, "source", "translation")
     write(figure, path)
@@ -187,9 +194,19 @@ def write(figure: Any, path: str) -> None:
     Raises:
         InputError: the suffix is none of :data:`FORMATS`, or the file cannot be written.
     """
-    if not path.endswith(FORMATS):
-        raise InputError(f"{path} must end in one of {', '.join(FORMATS)}")
+    check_format(path)
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=150, format=path.rsplit(".", 1)[1])
+    dpi = min(DPI, MAX_PIXELS / max(figure.get_size_inches()))
+    figure.savefig(picture, dpi=dpi, format=path.rsplit(".", 1)[1].lower())
     with atomic_write(path) as file:
         file.write(picture.getvalue())
+
+
+def check_format(path: str) -> None:
+    """Refuse the name of a file whose format is unknown.
+
+    Raises:
+        InputError: its suffix is none of :data:`FORMATS`.
+    """
+    if not path.lower().endswith(FORMATS):
+        raise InputError(f"{path} must end in one of {', '.join(FORMATS)}")

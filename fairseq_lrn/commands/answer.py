@@ -19,7 +19,7 @@ from fairseq_lrn.commands.classify import add_labelling_arguments
 from fairseq_lrn.commands.streams import (
     Line,
     blocks,
-    check_buffer_size,
+    check_stream_arguments,
     output_file,
     read_lines,
     two_texts,
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
         InputError: an option has an invalid value, the model or the input cannot be used, or the
             output cannot be written.
     """
-    check_buffer_size(args)
+    check_stream_arguments(args)
     if args.squad and len(args.files) != 1:
         raise InputError(f"--squad needs one FILE in the format of SQuAD, not {len(args.files)}")
     reader = load_reader(args.model, data=args.data, device=args.device)

@@ -15,7 +15,7 @@ from fairseq_lrn.commands.streams import (
     Line,
     add_stream_arguments,
     blocks,
-    check_buffer_size,
+    check_stream_arguments,
     output_file,
     read_lines,
     text_of,
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
         InputError: an option has an invalid value, the model or the input cannot be used, or the
             output cannot be written.
     """
-    check_buffer_size(args)
+    check_stream_arguments(args)
     classifier = load_classifier(args.model, data=args.data, device=args.device)
     is_pair = classifier.text.kind == "pair"
     parse = partial(sample_of, is_pair=is_pair)

@@ -10,6 +10,7 @@ Example:
 """
 
 import argparse
+import logging
 import os
 
 from fairseq import checkpoint_utils
@@ -49,6 +50,8 @@ def main(args: argparse.Namespace) -> None:
             f"cannot load {path} with the dictionaries in {args.data}: {error}; give "
             "the directory of the data that the model was trained on"
         ) from error
+    for name, level in (("onnxscript", "WARNING"), ("onnx_ir", "WARNING"), ("torch.onnx", "ERROR")):
+        logging.getLogger(name).setLevel(level)  # they log each step of their optimisation
     export(model, args.destdir)
     print("wrote", os.path.join(args.destdir, "encoder.onnx"))
     print("wrote", os.path.join(args.destdir, "decoder.onnx"))

@@ -48,7 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run the command."""
+    """Run the command.
+
+    Raises:
+        InputError: the file has another suffix, the model or a log cannot be used, or the sentence
+            is empty or too long.
+    """
+    plots.check_format(args.output)  # before the model is loaded
     if args.kind == "curves":
         plots.draw_curves(args.logs, args.output, args.metric)
         return

@@ -35,7 +35,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from typing import Iterator, List
+from typing import Dict, Iterator, List
 
 from fairseq_lrn.commands.model_arguments import MODEL_HELP, add_loading_arguments, load_model
 from fairseq_lrn.commands.streams import blocks
@@ -50,7 +50,11 @@ from fairseq_lrn.data.parallel import read_lines, text_lines, write_lines
 from fairseq_lrn.data.run_module import run_module
 from fairseq_lrn.data.tokenization import Detokenizer
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.generation.dynamic_evaluation import DynamicEvaluation, perplexity_of
+from fairseq_lrn.generation.dynamic_evaluation import (
+    DynamicEvaluation,
+    checked_options,
+    perplexity_of,
+)
 from fairseq_lrn.generation.language_model import load_language_model
 
 logger = logging.getLogger(__name__)
@@ -133,7 +137,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def check_dynamic_options(args: argparse.Namespace) -> None:
-    """Refuse options of dynamic evaluation that would have no effect.
+    """Refuse options of dynamic evaluation that would have no effect, or are out of range.
 
     Raises:
         InputError: names the option.
@@ -143,6 +147,13 @@ def check_dynamic_options(args: argparse.Namespace) -> None:
     for name in DYNAMIC_OPTIONS:
         if args.dynamic_evaluation is None and getattr(args, f"dynamic_{name}") is not None:
             raise InputError(f"--dynamic-{name} has no effect without --dynamic-evaluation")
+    checked_options(given_dynamic_options(args))
+
+
+def given_dynamic_options(args: argparse.Namespace) -> Dict[str, float]:
+    """The options of dynamic evaluation that were given, by their names."""
+    options = {name: getattr(args, f"dynamic_{name}") for name in DYNAMIC_OPTIONS}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def check_options_after_files(given: List[str]) -> None:
@@ -271,9 +282,7 @@ def line_scores(args: argparse.Namespace) -> Iterator[List[float]]:
         ),
     )
     if args.dynamic_evaluation is not None:
-        options = {name: getattr(args, f"dynamic_{name}") for name in DYNAMIC_OPTIONS}
-        given = {name: value for name, value in options.items() if value is not None}
-        found = model.dynamic_perplexity(lines, training_text, **given)
+        found = model.dynamic_perplexity(lines, training_text, **given_dynamic_options(args))
         logger.info("dynamic evaluation: perplexity %.2f", found)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import os
 import select
 import sys
 from typing import IO, Any, Callable, Iterable, Iterator, List, Optional, Tuple, TypeVar
@@ -61,14 +62,19 @@ def add_stream_arguments(parser: argparse.ArgumentParser, batch_size: int) -> No
     )
 
 
-def check_buffer_size(args: argparse.Namespace) -> None:
-    """Refuse a buffer without lines.
+def check_stream_arguments(args: argparse.Namespace) -> None:
+    """Refuse a buffer without lines, and an output that would replace an input.
 
     Raises:
         InputError: names the option.
     """
     if args.buffer_size < 1:
         raise InputError(f"--buffer-size must be at least 1, not {args.buffer_size}")
+    if args.output is None or not os.path.isfile(args.output):
+        return
+    for name in args.files:
+        if os.path.exists(name) and os.path.samefile(name, args.output):
+            raise InputError(f"--output {args.output} would replace the input: give another name")
 
 
 def blocks(

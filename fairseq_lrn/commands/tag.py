@@ -15,7 +15,7 @@ from fairseq_lrn.commands.classify import add_labelling_arguments
 from fairseq_lrn.commands.streams import (
     Line,
     blocks,
-    check_buffer_size,
+    check_stream_arguments,
     output_file,
     read_lines,
     text_of,
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
         InputError: an option has an invalid value, the model or the input cannot be used, or the
             output cannot be written.
     """
-    check_buffer_size(args)
+    check_stream_arguments(args)
     if args.columns and args.tokenizer is not None:
         raise InputError("--columns gives the words: leave out --tokenizer")
     tagger = load_tagger(args.model, data=args.data, device=args.device)

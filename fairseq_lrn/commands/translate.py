@@ -17,7 +17,7 @@ from fairseq_lrn.commands.model_arguments import add_model_arguments, load_model
 from fairseq_lrn.commands.streams import (
     add_stream_arguments,
     blocks,
-    check_buffer_size,
+    check_stream_arguments,
     output_file,
     read_lines,
     text_of,
@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
         InputError: an option has an invalid value, the input cannot be read, or the output cannot
             be written.
     """
-    check_buffer_size(args)
+    check_stream_arguments(args)
     translator = load_model(args)
     options = {
         "attention": args.alignment,

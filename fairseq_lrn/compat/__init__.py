@@ -31,11 +31,13 @@ def apply_patches(package: Iterable[str]) -> None:
         checkpoint_saving,
         copying,
         criterion_updates,
+        diverse_beams,
         fused_loss,
         hydra_architectures,
         language_pair,
         last_batch,
         numpy_names,
+        repeated_ngrams,
         trained_subset,
         transformer_fast_path,
         unusable_options,
@@ -53,11 +55,13 @@ def apply_patches(package: Iterable[str]) -> None:
     busy_cores.patch_busy_cores()
     copying.patch_copying()
     criterion_updates.patch_criterion_updates()
+    diverse_beams.patch_diverse_beams()
     fused_loss.patch_output_layers()
     hydra_architectures.patch_architectures()
     language_pair.patch_language_pair()
     last_batch.patch_last_batch()
     numpy_names.patch_numpy_names()
+    repeated_ngrams.patch_repeated_ngrams()
     trained_subset.patch_trained_subset()
     transformer_fast_path.patch_transformer_fast_path()
     unusable_options.patch_unusable_options()

@@ -17,6 +17,7 @@ from fairseq import search
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules.search import SearchState
 from fairseq_lrn.ops import top_log_probs
 
@@ -95,6 +96,13 @@ class RecurrentSequenceGenerator(SequenceGenerator):
     ) -> List[List[Dict[str, Tensor]]]:
         reason = self.unavailable_reason(prefix_tokens, constraints)
         if reason:
+            # fairseq multiplies by the weight before it excludes tokens that never occur: with a
+            # negative weight, they would be the most probable ones.
+            if self.lm_model is not None and self.lm_weight < 0:
+                raise InputError(
+                    f"a negative --lm-weight cannot be combined with {reason}: give a weight above "
+                    "0, or leave the other out"
+                )
             logger.debug("using fairseq's own search because of %s", reason)
             return super()._generate(sample, prefix_tokens, constraints, bos_token)
         net_input = sample["net_input"]
@@ -115,10 +123,10 @@ class RecurrentSequenceGenerator(SequenceGenerator):
             tokens = torch.full_like(src_tokens[:, 0], first)
             finished = self._search(decoder, state, tokens, longest)
         if not all(finished):
-            raise RuntimeError(
+            raise InputError(
                 "beam search found no translation of some sentences: the model's probabilities "
-                "are NaN, or the end of sentence has probability 0; is the checkpoint damaged, or "
-                "was its training run unstable?"
+                "are NaN, or the end of sentence has probability 0; use another checkpoint, as "
+                "this one is damaged, or its training run was unstable"
             )
         return finished
 

@@ -26,7 +26,7 @@ class DynamicEvaluation:
         decay: rate lambda at which weights return to what training made them.
         epsilon: added to the root of the squared gradients.
         segment: tokens between two updates.
-        columns: columns of the training text whose gradients are added up.
+        columns: columns of the training text over which a gradient is averaged.
 
     Raises:
         InputError: an option is no number, or it is out of range.
@@ -92,7 +92,7 @@ def dynamic_perplexity(
     try:
         for loss, count in segment_losses(model, text.unsqueeze(1), options.segment):
             total += float(loss.detach()) * count
-            gradients = torch.autograd.grad(loss, parameters)
+            gradients = gradients_of(loss, parameters)
             with torch.no_grad():
                 for parameter, start, rate, gradient, scale in zip(
                     parameters, original, rates, gradients, scales
@@ -128,7 +128,7 @@ def gradient_scales(
     columns = text[: length * options.columns].view(options.columns, length).t()  # T x B
     squares = [torch.zeros_like(parameter) for parameter in parameters]
     for loss, _ in segment_losses(model, columns, options.segment):
-        for square, gradient in zip(squares, torch.autograd.grad(loss, parameters)):
+        for square, gradient in zip(squares, gradients_of(loss, parameters)):
             square += gradient.pow(2)
     return [square.sqrt() for square in squares]
 
@@ -148,9 +148,33 @@ def segment_losses(model: Any, columns: Tensor, segment: int) -> Iterator[Tuple[
     for source, target in zip(sources.split(segment), columns.split(segment)):
         with torch.enable_grad():
             features, _, new_states = decoder.read(source, states)
-            scores = decoder.output_layer(features.transpose(0, 1))  # T x B x C to B x T x C
-            log_p = model.get_normalized_probs((scores, {}), log_probs=True)
-            # B x T x V to B*T x V, and T x B to B*T
-            loss = F.nll_loss(log_p.flatten(0, 1), target.t().flatten())
+            loss = mean_nll(model, features, target)
         yield loss, len(source)
         states = [state.detach() for state in new_states]
+
+
+def mean_nll(model: Any, features: Tensor, target: Tensor) -> Tensor:
+    """The mean negative log-likelihood of tokens in nats.
+
+    Args:
+        model: a model ``lrn_lm``.
+        features: result of the decoder's method ``read``, ``T x B x C``.
+        target: tokens, ``T x B``.
+    """
+    decoder = model.decoder
+    if getattr(decoder, "adaptive_softmax", None) is not None:  # fairseq's has no gradient
+        pad = decoder.dictionary.pad()
+        return decoder.adaptive_softmax.nll(features, target.contiguous(), pad) / target.numel()
+    scores = decoder.output_layer(features.transpose(0, 1))  # T x B x C to B x T x C
+    log_p = model.get_normalized_probs((scores, {}), log_probs=True)
+    # B x T x V to B*T x V, and T x B to B*T
+    return F.nll_loss(log_p.flatten(0, 1), target.t().flatten())
+
+
+def gradients_of(loss: Tensor, parameters: List[nn.Parameter]) -> List[Tensor]:
+    """The gradients of all parameters; 0 for those of tails that a segment does not use."""
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return [
+        torch.zeros_like(parameter) if gradient is None else gradient
+        for parameter, gradient in zip(parameters, found)
+    ]

@@ -109,6 +109,12 @@ class TextHubInterface(GeneratorHubInterface):
         if isinstance(sentences, str):
             return self.sample([sentences], beam, verbose, **kwargs)[0]
         options = {name: value for name, value in kwargs.items() if name not in GENERATE}
+        if "nbest" in options:
+            raise InputError("nbest has no effect here: call load_translator(...).hypotheses(...)")
+        if "lm_path" in options and self.cfg.task._name != "translation_lrn":
+            raise InputError(
+                f"lm_path has no effect with --task {self.cfg.task._name}: call load_translator"
+            )
         generation_settings({"beam": beam, **options})
         texts = [
             self._encode_lines(f"sentence {number}", text)

@@ -135,6 +135,7 @@ class LanguageModel:
 
         Args:
             prompt: raw text to continue, of any number of lines; it is not repeated in the result.
+                White space at its end is no token, so it has no effect.
             length: number of tokens to write.
             temperature: divides the logits; 0 always takes the most probable token.
             top_k: choose among so many of the most probable tokens; 0: among all.
@@ -164,7 +165,7 @@ class LanguageModel:
         length = count("length", length)
         check_sampling(temperature, top_k, top_p, seed, len(self.dictionary))
         generator = torch.Generator(device="cpu")
-        generator.seed() if seed is None else generator.manual_seed(seed)
+        generator.seed() if seed is None else generator.manual_seed(int(seed))
         tokens = [self.dictionary.eos(), *self._prompt(prompt)]
         states: Optional[List[Tensor]] = None
         for start in range(0, len(tokens) - 1, SEGMENT):  # all but the last token
@@ -182,6 +183,7 @@ class LanguageModel:
         The model gives finite numbers to it, which a high temperature would make probable.
         """
         start, end = self.model.decoder.classes
+        check_scores(log_p[start:end].max())
         result = torch.full(log_p.shape, -math.inf)
         result[start:end] = log_p[start:end]
         return result
@@ -272,6 +274,7 @@ class LanguageModel:
             log_p, states = self._log_probs(source, states)
             token_scores = log_p.gather(2, target.unsqueeze(2)).squeeze(2)  # T x B x 1 to T x B
             totals += token_scores.masked_fill(target == pad, 0.0).double().sum(0).cpu()
+        check_scores(totals)
         return (totals / math.log(2)).tolist()
 
     def _log_probs(
@@ -305,6 +308,19 @@ def lines_in(text: Text) -> Iterable[str]:
     return text_lines(os.fspath(text)) if isinstance(text, os.PathLike) else items(text)
 
 
+def check_scores(log_p: Tensor) -> None:
+    """Refuse the scores of a model whose weights are NaN.
+
+    Raises:
+        InputError: a score is NaN.
+    """
+    if log_p.isnan().any():
+        raise InputError(
+            "the model's probabilities are NaN: use another checkpoint, as this one is damaged, or "
+            "its training run was unstable"
+        )
+
+
 def check_sampling(
     temperature: float, top_k: int, top_p: float, seed: Optional[int], num_tokens: int
 ) -> None:
@@ -325,6 +341,11 @@ def check_sampling(
         )
     if not 0.0 < real(top_p) <= 1.0:
         raise InputError(f"top_p must be a number above 0 and at most 1, not {top_p!r}")
+    if temperature == 0.0 and (top_k > 0 or top_p < 1.0):
+        raise InputError(
+            "top_k and top_p have no effect with temperature=0, which always takes the most "
+            "probable token: leave them out"
+        )
     if seed is not None and not count("seed", seed, 0) < 2**64:
         raise InputError(f"seed must be below 2^64, not {seed}")
 

@@ -4,18 +4,20 @@ import functools
 import math
 from typing import Any, Callable, Dict, Mapping, Tuple
 
+import numpy as np
 from fairseq.dataclass.configs import GenerationConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fairseq_lrn.errors import InputError
 
+MAX_LENPEN = 20  # a length to a larger power is too large a number
 # Options with an effect on the translations; for each, the valid values in code and in words.
 SUPPORTED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     "beam": (lambda value: value >= 1, "a whole number above 0"),
     "diverse_beam_groups": (lambda value: value >= 1, "a whole number above 0"),
     "diverse_beam_strength": (math.isfinite, "a finite number"),
     "diversity_rate": (lambda value: -1 < value < math.inf, "a number above -1"),
-    "lenpen": (math.isfinite, "a finite number"),
+    "lenpen": (lambda value: abs(value) <= MAX_LENPEN, f"from -{MAX_LENPEN} to {MAX_LENPEN}"),
     "lm_path": (lambda value: True, "a checkpoint of a language model"),
     "lm_weight": (math.isfinite, "a finite number"),
     "match_source_len": (lambda value: True, "a truth value"),
@@ -28,7 +30,7 @@ SUPPORTED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     "sampling_topk": (lambda value: value >= 1, "a whole number above 0"),
     "sampling_topp": (lambda value: 0 < value <= 1, "a number above 0, at most 1"),
     "temperature": (lambda value: 0 < value < math.inf, "a finite number above 0"),
-    "unkpen": (lambda value: not math.isnan(value), "a number"),
+    "unkpen": (lambda value: value > -math.inf, "a number above minus infinity"),
     "unnormalized": (lambda value: True, "a truth value"),
 }
 TWO_PASSES = "the models have one decoder"
@@ -96,6 +98,10 @@ def generation_settings(options: Mapping[str, Any]) -> DictConfig:
     Raises:
         InputError: names an option that is unknown, has no effect or has an invalid value.
     """
+    options = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in options.items()
+    }
     # With their types, because 1 and True are equal.
     given = tuple((name, type(options[name]), options[name]) for name in sorted(options))
     try:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import logging
 import math
+import os
 import threading
 from dataclasses import dataclass, field
 from typing import (
@@ -160,14 +161,18 @@ class Translator:
         return ["\n".join(next(found)[0].text for _ in lines) for lines in texts]
 
     def translate_lines(
-        self, lines: Iterable[str], buffer_size: int = 10_000, **options: Any
+        self,
+        lines: Iterable[str],
+        buffer_size: int = 10_000,
+        first_number: int = 1,
+        **options: Any,
     ) -> Iterator[List[Translation]]:
         """Translate a file or another stream of lines, which may be larger than memory.
 
         Args:
             lines: one sentence each.
             buffer_size: number of lines to read before they are translated.
-            options: see :meth:`hypotheses`.
+            first_number, options: see :meth:`hypotheses`.
 
         Yields:
             the translations of each sentence, the best first.
@@ -176,10 +181,10 @@ class Translator:
             InputError: see :meth:`hypotheses`.
         """
         buffer_size = count("buffer_size", buffer_size)
-        remaining, done = items(lines), 0
+        remaining = items(lines)
         while block := list(itertools.islice(remaining, buffer_size)):
-            yield from self.hypotheses(block, first_number=done + 1, **options)
-            done += len(block)
+            yield from self.hypotheses(block, first_number=first_number, **options)
+            first_number += len(block)
 
     def hypotheses(
         self,
@@ -553,6 +558,7 @@ def load_translator(
         models, config, task = checkpoint_utils.load_model_ensemble_and_task(
             files, arg_overrides=overrides
         )
+        _check_dictionaries(files, task)
         settings = {**config.task, **overrides, "_name": "translation_lrn"}
         if dtype is not None:
             settings["generation_dtype"] = dtype
@@ -560,6 +566,29 @@ def load_translator(
         task = tasks.setup_task(OmegaConf.create(settings), dictionaries=dictionaries)
     task.cfg.data = text_directory
     return Translator(models, task, text, torch_device)
+
+
+def _check_dictionaries(files: Sequence[str], task: Any) -> None:
+    """Refuse models that were trained with other dictionaries than those of the raw text.
+
+    Args:
+        files: checkpoints. Training puts the dictionaries beside them.
+        task: the task, with the dictionaries that are used.
+
+    Raises:
+        InputError: there is another dictionary beside a checkpoint.
+    """
+    for file in files:
+        for lang, dictionary in (
+            (task.cfg.source_lang, task.source_dictionary),
+            (task.cfg.target_lang, task.target_dictionary),
+        ):
+            beside = os.path.join(os.path.dirname(file), f"dict.{lang}.txt")
+            if os.path.isfile(beside) and Dictionary.load(beside) != dictionary:
+                raise InputError(
+                    f"{beside} is not the dictionary that is used here: give the data that "
+                    f"{file} was trained on, and models of the same data for an ensemble"
+                )
 
 
 def _check_task(file: str, name: Optional[str]) -> None:

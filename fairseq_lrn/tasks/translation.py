@@ -59,6 +59,14 @@ class LRNTranslationConfig(TranslationConfig):
     )
 
 
+# fairseq's own tasks of language models, and this package's.
+LANGUAGE_MODEL_TASKS = (
+    "language_modeling",
+    "stateful_language_modeling",
+    "multilingual_language_modeling",
+)
+
+
 @register_task("translation_lrn", dataclass=LRNTranslationConfig)
 class LRNTranslationTask(TranslationTask):
     """fairseq's ``translation`` with a faster beam search and the length penalty of the paper.
@@ -159,10 +167,16 @@ class LRNTranslationTask(TranslationTask):
         """The language model of ``--lm-path``, on the device of *model*.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: it cannot be read, or it is no language model.
         """
         if path not in self._language_models:
-            checkpoints.load(path)  # raises clearer errors than fairseq
+            state = checkpoints.load(path)  # raises clearer errors than fairseq
+            name = checkpoints.task_name(state)
+            if name not in LANGUAGE_MODEL_TASKS:
+                raise InputError(
+                    f"--lm-path {path} was trained with --task {name}: give a language model, "
+                    f"which was trained with --task {' or '.join(LANGUAGE_MODEL_TASKS)}"
+                )
             with tempfile.TemporaryDirectory() as directory:
                 self.tgt_dict.save(os.path.join(directory, "dict.txt"))
                 (found,), _ = checkpoint_utils.load_model_ensemble(

@@ -46,6 +46,7 @@ def test_backward_recurrence(translator):
         ({"layer": 0}, "has no LRN layer 0: choose one from 1 to 1"),
         ({"layer": 2}, "has no LRN layer 2: choose one from 1 to 1"),
         ({"sentence": " "}, "the sentence is empty"),
+        ({"sentence": "a " * 300}, "the sentence has 300 subwords, more than the limit of 200"),
         ({"sentence": "a\nb"}, "the sentence has several lines: give each line"),
         ({"sentence": b"a"}, "the sentence must be a string, not bytes"),
     ],

@@ -1,5 +1,6 @@
 """Plots as files."""
 
+import struct
 import sys
 
 import pytest
@@ -85,6 +86,16 @@ def test_memory(tmp_path):
     assert "<!-- the -->" in path.read_text()
 
 
+def test_size_of_a_large_picture(tmp_path):
+    """Its resolution is lower: at the usual one, it would take gigabytes of memory."""
+    path = tmp_path / "memory.PNG"
+    weights = torch.eye(200)
+    plots.draw_memory(Memory(200 * ["a"], weights, weights, torch.ones(200)), str(path))
+    assert path.read_bytes().startswith(MAGIC[".png"])
+    width, height = struct.unpack(">II", path.read_bytes()[16:24])
+    assert height < width <= plots.MAX_PIXELS
+
+
 def test_subword_labels():
     assert plots.subword_labels(["\u2581the", "\u2581", "og"]) == ["the", "\u2423", "og"]
 
@@ -97,12 +108,14 @@ def test_shortest_distinct_names():
 
 def test_wrong_arguments(log, tmp_path):
     picture = str(tmp_path / "picture.png")
+    long = Translation("", 0.0, 300 * ["a"], [], torch.ones(1, 301))
     for call, message in (
         (lambda: plots.draw_curves([str(tmp_path)], picture), "cannot read .*train.log"),
         (lambda: plots.draw_curves([str(log)], picture, "bleu"), "no bleu: choose from loss, nll"),
         (lambda: plots.draw_curves([str(log)], "picture.txt"), "must end in one of .png"),
         (lambda: plots.draw_curves([str(log)], str(tmp_path / "no" / "x.png")), "cannot write"),
         (lambda: plots.draw_attention(translation(None), picture), "ask for attention"),
+        (lambda: plots.draw_attention(long, picture), "have 301 and 1 words, more than the limit"),
         (lambda: plots.draw_attention(Translation("", 0.0, [], []), picture), "is empty: give a"),
     ):
         with pytest.raises(InputError, match=message):

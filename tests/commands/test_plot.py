@@ -51,3 +51,6 @@ def test_refused_input(refuse, untrained, tmp_path):
     assert "the sentence is empty" in refuse("plot", "memory", untrained, "", *PICTURE)
     options = ["--layer", 2, "--output", tmp_path / "memory.png"]
     assert "has no LRN layer 2" in refuse("plot", "memory", untrained, SENTENCE, *options)
+    # Before a model is loaded.
+    message = refuse("plot", "memory", tmp_path / "none", SENTENCE, "--output", "memory.gif")
+    assert "memory.gif must end in one of .png" in message

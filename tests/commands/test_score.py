@@ -321,6 +321,11 @@ def test_language_model_refused(refuse, lm_checkpoints, tmp_path):
     for arguments, message in (
         (["--dynamic-lr", "1", tmp_path / "a"], "--dynamic-lr has no effect without"),
         (["--dynamic-evaluation", "a", tmp_path / "a", tmp_path / "b"], "is for language models"),
+        # Before anything is scored.
+        (
+            ["--dynamic-evaluation", "a", "--dynamic-epsilon", "0", tmp_path / "none"],
+            "epsilon must be a number above 0, not 0.0",
+        ),
         # Options of this command, where sacreBLEU's would be.
         ([tmp_path / "a", "--dynamic-evaluation", "b"], "remove --dynamic-evaluation b, or give"),
         (

@@ -151,3 +151,13 @@ def test_full_disk_behind_standard_output(untrained, file, monkeypatch, capsys):
             main(["translate", str(untrained), str(file)])
     assert error.value.code == 2
     assert "cannot write standard output: No space left on device" in capsys.readouterr().err
+
+
+def test_output_in_place_of_an_input(refuse, untrained, file, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    before = file.read_text()
+    for output in (file, link):
+        message = refuse("translate", untrained, file, "--output", output)
+        assert f"--output {output} would replace the input: give another name" in message
+    assert file.read_text() == before

@@ -15,6 +15,7 @@ from fairseq_lrn.generation.dynamic_evaluation import (
     perplexity_of,
 )
 from fairseq_lrn.generation.language_model import load_language_model
+from toy_checkpoints import save_checkpoint
 
 V, EOS = 6, 2
 OPTIONS = {"lr": 0.05, "decay": 0.3, "epsilon": 0.01, "segment": 3, "columns": 4}
@@ -160,3 +161,24 @@ def test_bad_options(lm_checkpoints, options, message):
 def test_perplexity_beyond_all_numbers():
     assert perplexity_of(2.0) == pytest.approx(math.e**2)
     assert perplexity_of(1e4) == math.inf
+
+
+@pytest.mark.parametrize("factor", ["1", "2"])
+def test_adaptive_softmax(lm_checkpoints, tmp_path, factor):
+    """As in the recipes of ptb.sh, with tied tails, and with tails of their own."""
+    tied = ["--share-decoder-input-output-embed"] if factor == "1" else []
+    save_checkpoint(
+        tmp_path / "lm.pt",
+        lm_checkpoints.parent / "data",
+        *("--task", "stateful_language_modeling", "--batch-size", "2"),
+        model=["--arch", "lrn_lm", "--decoder-embed-dim", "8", "--decoder-hidden-size", "8", *tied]
+        + ["--adaptive-softmax-cutoff", "5,7", "--adaptive-softmax-factor", factor],
+    )
+    model = load_language_model(
+        tmp_path / "lm.pt", data=lm_checkpoints.parent / "data", device="cpu"
+    )
+    text, training = "a b c d\n" * 40, "d c b a h g f e\n" * 40
+    static = model.perplexity(text)
+    fixed = model.dynamic_perplexity(text, training, columns=10, lr=0.0, decay=0.0)
+    assert fixed == pytest.approx(static, rel=1e-5)
+    assert model.dynamic_perplexity(text, training, columns=10) < 0.9 * static

@@ -59,6 +59,10 @@ def test_wrong_options(untrained):
     model = LRNModel.from_pretrained(untrained, Path("checkpoint_best.pt"))
     with pytest.raises(InputError, match="beams is not a generation option of fairseq"):
         model.translate("a", beams=3)
+    with pytest.raises(InputError, match="nbest has no effect here"):
+        model.translate("a", nbest=3)
+    with pytest.raises(InputError, match="lm_path has no effect with --task translation: call"):
+        model.translate("a", lm_path="no.pt", lm_weight=0.5)
     assert model.translate("a", skip_invalid_size_inputs=True, **SHORT) == model.translate(
         "a", **SHORT
     )

@@ -4,6 +4,7 @@ import math
 import shutil
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from fairseq.data import Dictionary
@@ -205,6 +206,8 @@ def test_choice():
         ({"seed": 1.5}, "seed must be a whole number of at least 0"),
         ({"seed": 2**64}, "seed must be below 2"),
         ({"temperature": "x"}, "temperature must be a number of at least 0, not 'x'"),
+        ({"temperature": 0, "top_k": 3}, "top_k and top_p have no effect with temperature=0"),
+        ({"temperature": 0, "top_p": 0.5}, "top_k and top_p have no effect with temperature=0"),
         ({"top_p": 0.0}, "top_p must be a number above 0 and at most 1"),
         ({"top_p": "x"}, "top_p must be a number above 0 and at most 1, not 'x'"),
         ({"top_p": [0.5]}, "top_p must be a number above 0 and at most 1"),
@@ -282,3 +285,17 @@ def test_loading_without_the_files_of_raw_text(lm_checkpoints, tmp_path):
     checkpoints.save(state, str(path))
     with pytest.raises(InputError, match="there is no prepare_lm.json in .*moved, so the token"):
         load_language_model(path)
+
+
+def test_weights_that_are_nan(lm_checkpoints):
+    model = load_language_model(lm_checkpoints, device="cpu")
+    with torch.no_grad():
+        next(model.model.parameters()).fill_(math.nan)
+    for call in (lambda: model.generate("a", seed=1), lambda: model.score(["a b"])):
+        with pytest.raises(InputError, match="the model's probabilities are NaN"):
+            call()
+
+
+def test_numbers_of_numpy(lm_checkpoints):
+    model = load_language_model(lm_checkpoints, device="cpu")
+    assert model.generate("a", np.int64(5), seed=np.int64(3)) == model.generate("a", 5, seed=3)

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 
+import numpy as np
 import pytest
 from fairseq.dataclass.configs import GenerationConfig
 from omegaconf.errors import ReadonlyConfigError
@@ -55,6 +56,13 @@ def test_settings_are_made_once():
         generation_settings({"match_source_len": 1.0})
 
 
+def test_numbers_of_numpy():
+    given = {"lenpen": np.float64(0.5), "beam": np.int64(3), "unnormalized": np.bool_(False)}
+    assert generation_settings(given) is generation_settings(
+        {"lenpen": 0.5, "beam": 3, "unnormalized": False}
+    )
+
+
 def test_an_option_of_a_later_fairseq_is_refused(monkeypatch):
     monkeypatch.delitem(options.REFUSED, "replace_unk")
     with pytest.raises(InputError, match="replace_unk is not supported: this version of fairseq"):
@@ -66,7 +74,9 @@ def test_an_option_of_a_later_fairseq_is_refused(monkeypatch):
     [
         ({"beams": 5}, "beams is not a generation option of fairseq: choose from beam, "),
         ({"lenpen": "long"}, "invalid generation option: .*long"),
-        ({"lenpen": float("nan")}, "lenpen must be a finite number, not nan"),
+        ({"lenpen": float("nan")}, "lenpen must be from -20 to 20, not nan"),
+        ({"lenpen": 400}, "lenpen must be from -20 to 20, not 400.0"),
+        ({"unkpen": -float("inf")}, "unkpen must be a number above minus infinity, not -inf"),
         ({"temperature": 0}, "temperature must be a finite number above 0, not 0.0"),
         ({"max_len_b": -1}, "max_len_b must be a whole number from 0, not -1"),
         ({"max_len_a": -0.5}, "max_len_a must be a number from 0"),

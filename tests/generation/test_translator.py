@@ -283,6 +283,11 @@ def test_language_model(translator, source, prepared_data, tmp_path):
     assert translator(source, lm_path=str(path), lm_weight=0.0, **SHORT) == alone
     fused = translator(source, lm_path=str(path), lm_weight=1000.0, **SHORT)
     assert fused != alone and len(set(fused)) == 1
+    # fairseq's own search would take tokens that never occur.
+    options = {"lm_path": str(path), "no_repeat_ngram_size": 3}
+    with pytest.raises(InputError, match="a negative --lm-weight cannot be combined with --no-rep"):
+        translator(source, lm_weight=-0.1, **options, **SHORT)
+    assert translator(source, lm_weight=0.1, **options, **SHORT)
 
 
 def test_opposite_direction(prepared_data, tmp_path):
@@ -424,3 +429,41 @@ def test_options_of_hypotheses_alone(translator, option):
 def test_models_of_other_tasks(lm_checkpoints):
     with pytest.raises(InputError, match="only models of --task translation.*fairseq-lrn generate"):
         load_translator(lm_checkpoints)
+
+
+def test_no_repeated_ngrams(translator, source):
+    """fairseq alone forbids nothing on a CPU."""
+    options = {"min_len": 30, "max_len_a": 0, "max_len_b": 40}
+    for size in (1, 2, 3):
+        (best,) = translator.hypotheses(source[:1], no_repeat_ngram_size=size, **options)[0]
+        tokens = translator.raw.target_subwords(best.text, "the translation")
+        found = list(zip(*(best.words[start:] for start in range(size))))
+        assert len(tokens) >= 10 and len(found) == len(set(found))
+
+
+def test_first_number_of_a_stream(translator):
+    with pytest.raises(InputError, match="sentence 7 must be a string"):
+        list(translator.translate_lines(["a", "b", 4], buffer_size=1, first_number=5, **SHORT))
+
+
+def test_other_dictionaries(untrained, prepared_data, tmp_path):
+    """Of the same size: fairseq would load the model, and translate into nonsense."""
+    other = tmp_path / "other"
+    shutil.copytree(untrained, other)
+    for path in other.glob("dict.*.txt"):
+        lines = read_lines(str(path))
+        path.write_text("\n".join([*lines[1:], lines[0]]) + "\n")
+    message = "dict.en.txt is not the dictionary that is used here: give the data that"
+    with pytest.raises(InputError, match=message):
+        load_translator(str(untrained), data=str(other))
+    with pytest.raises(InputError, match=message):
+        load_translator([str(untrained), str(other)])
+
+
+def test_weights_that_are_nan(prepared_data, tmp_path, source):
+    save_checkpoint(tmp_path / "checkpoint_last.pt", prepared_data)
+    translator = load_translator(str(tmp_path))
+    with torch.no_grad():
+        next(translator.models[0].parameters()).fill_(math.nan)
+    with pytest.raises(InputError, match="the model's probabilities are NaN"):
+        translator(source[0], **SHORT)

@@ -256,10 +256,13 @@ def test_language_model_without_a_weight(build, task, caplog):
         assert "--lm-path has no effect with --lm-weight 0, the default" in caplog.text
 
 
-def test_language_model_that_does_not_fit(build, task, language_model, tmp_path):
+def test_language_model_that_does_not_fit(build, task, language_model, untrained, tmp_path):
     translation = LRNTranslationTask(LRNTranslationConfig(), *2 * [task.target_dictionary])
     args = Namespace(beam=3, lm_path=str(tmp_path / "no.pt"), lm_weight=0.4)
     with pytest.raises(InputError, match="cannot read checkpoint .*no.pt"):
+        translation.build_generator([build()], args)
+    args.lm_path = str(untrained / "checkpoint_best.pt")
+    with pytest.raises(InputError, match="was trained with --task translation: give a language m"):
         translation.build_generator([build()], args)
     task.target_dictionary.add_symbol("another")
     args.lm_path = language_model

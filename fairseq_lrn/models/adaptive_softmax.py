@@ -118,7 +118,7 @@ class ClassAdaptiveSoftmax(AdaptiveSoftmax):
     def _shared_nll(self, features: Tensor, target: Tensor, ignore_index: int) -> Tensor:
         """:meth:`nll` with a shared matrix, without the logits in memory."""
         features = self.dropout_module(features.flatten(0, -2))  # N x C
-        targets, rows = self.adapt_target(target)
+        targets, rows = self.adapt_target(target.flatten())
         start, end = self.classes
         ends = [start, *(min(max(cutoff, start), end) for cutoff in self.cutoff), len(self.table)]
         # A single split has a much cheaper gradient than a slice for each tail.

@@ -68,6 +68,7 @@ def build_embedding(
     nn.init.zeros_(embedding.weight[dictionary.pad()])
     if path:
         _load_pretrained(embedding, dictionary, path, side)
+        nn.init.zeros_(embedding.weight[dictionary.pad()])  # the file may have a vector for it
     if freeze:
         embedding.weight.requires_grad_(False)
     return embedding

@@ -101,6 +101,22 @@ def _norm(kind: str, width: int, shift: bool) -> nn.Module:
     return nn.RMSNorm(width, eps=NORM_EPS)
 
 
+def is_standard_norm(norm: nn.Module, eps: float = NORM_EPS, needs_shift: bool = False) -> bool:
+    """Whether a fused operator can compute a norm: a layer norm with a gain and this epsilon.
+
+    Args:
+        norm: the norm.
+        eps: the epsilon that the operator is given.
+        needs_shift: whether the norm must have a shift, too.
+    """
+    return (
+        isinstance(norm, nn.LayerNorm)
+        and norm.eps == eps
+        and norm.weight is not None
+        and (norm.bias is not None or not needs_shift)
+    )
+
+
 def affine_parameters(name: str, module: Packable) -> Dict[str, Optional[Tensor]]:
     """Weight and bias of a map by their names in the fused operators, which begin with *name*."""
     return {f"{name}_weight": module.fastest_weight(), f"{name}_bias": module.bias}

@@ -91,9 +91,10 @@ class AdditiveAttention(nn.Module):
         """:meth:`weights` of projected queries, ``W*B x M``."""
         sentences, length, width = keys.shape
         # W*B x M to W x B x 1 x M
-        hidden = torch.tanh(keys + projected.view(-1, sentences, 1, width))
+        hypotheses = projected.size(0) // max(sentences, 1)
+        hidden = torch.tanh(keys + projected.view(hypotheses, sentences, 1, width))
         # W x B x S x M to W x B x S x heads x head_size
-        hidden = hidden.view(-1, sentences, length, self.num_heads, self.head_size)
+        hidden = hidden.view(hypotheses, sentences, length, self.num_heads, self.head_size)
         scores = at_least_float32(self._scores(hidden))
         return torch.softmax(scores + score_bias, dim=2).to(keys.dtype).flatten(0, 1)
 
@@ -134,11 +135,14 @@ class AdditiveAttention(nn.Module):
             contexts ``W*B x M`` and attention weights ``W*B x S x heads``.
         """
         projected, vector = self.query_proj(query), self.score_proj.weight[0]
-        if is_plain(self.score_proj) and has_additive_attention(projected, keys, memory, vector):
+        can_fuse = is_plain(self.score_proj) and keys.numel() > 0
+        if can_fuse and has_additive_attention(projected, keys, memory, vector):
             bias = score_bias.squeeze(-1).contiguous()  # B x S x 1 to B x S
             return additive_attention(projected, keys, memory, vector, bias, self.num_heads)
         weights = self._weights(projected, keys, score_bias)
-        by_hypothesis = weights.unflatten(0, (-1, keys.size(0)))  # W x B x S x heads
+        # W*B x S x heads to W x B x S x heads
+        hypotheses = weights.size(0) // max(keys.size(0), 1)
+        by_hypothesis = weights.unflatten(0, (hypotheses, keys.size(0)))
         return self.read(by_hypothesis, memory).flatten(0, 1), weights
 
     def forward(

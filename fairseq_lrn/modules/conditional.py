@@ -8,7 +8,7 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.affine import NORM_EPS, Affine, is_plain_affine
+from fairseq_lrn.modules.affine import NORM_EPS, Affine, is_plain_affine, is_standard_norm
 from fairseq_lrn.modules.attention import AdditiveAttention
 from fairseq_lrn.modules.cells import LRNCell, build_cell, continuing_states
 from fairseq_lrn.modules.hooks import is_plain
@@ -205,7 +205,7 @@ class AttentiveRecurrence(nn.Module):
             keys = self.attention.keys(memory)
         score_bias = self.attention.score_bias(keys, memory_padding_mask)
         if not torch.jit.is_scripting():
-            if self._is_fused(x):
+            if self._is_fused(x, memory):
                 return self._fused(x, memory, state, padding_mask, score_bias, keys)
         values = self._projected_values(memory) if self._projects_values(x, memory) else None
         projected = self.lower.project(x).unbind(0)  # B x P each
@@ -268,17 +268,18 @@ class AttentiveRecurrence(nn.Module):
         return output.unsqueeze(0), state, context.unsqueeze(0), weights.unsqueeze(0)
 
     @torch.jit.unused
-    def _is_fused(self, x: Tensor) -> bool:
+    def _is_fused(self, x: Tensor, memory: Tensor) -> bool:
         """Whether one operator computes the loop."""
         parts = (self.lower, self.upper, self.attention.score_proj)
         maps = (self.upper.projection, self.attention.query_proj)
         return (
             type(self.lower) is LRNCell
             and x.size(0) > 1
+            and memory.numel() > 0
             and can_fuse(x)
             and is_plain(*parts)
             and is_plain_affine(*maps)
-            and all(type(norm) is nn.LayerNorm for part in maps for norm in part.norms)
+            and all(is_standard_norm(norm) for one in maps for norm in one.norms)
         )
 
     @torch.jit.unused
@@ -346,8 +347,9 @@ class AttentiveRecurrence(nn.Module):
 
         Each head contributes an equal share of the bias: its weights sum to 1.
         """
-        heads = self.attention.num_heads
-        values = memory.view(memory.size(0), memory.size(1), heads, -1)  # S x B x heads x head_size
+        heads, head_size = self.attention.num_heads, self.attention.head_size
+        # S x B x M to S x B x heads x head_size
+        values = memory.view(memory.size(0), memory.size(1), heads, head_size)
         weight = self.upper.projection.weight
         weight = weight.view(weight.size(0), heads, -1)  # P x M to P x heads x head_size
         bias = self.upper.project(torch.zeros_like(memory[0, :1]))  # 1 x P

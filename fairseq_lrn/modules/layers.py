@@ -6,7 +6,13 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from fairseq_lrn.modules.affine import NORM_EPS, Affine, affine_parameters, norm_parameters
+from fairseq_lrn.modules.affine import (
+    NORM_EPS,
+    Affine,
+    affine_parameters,
+    is_standard_norm,
+    norm_parameters,
+)
 from fairseq_lrn.modules.attention import DotProductAttention
 from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.dropout import Dropout
@@ -226,12 +232,24 @@ class RecurrentBlock(nn.Module):
 
         Returns:
             the parameters, or None if the fused operators cannot compute this layer: a part is of
-            another class or has hooks, or dropout stays active in generation.
+            another class or has hooks, a norm has another epsilon or lacks parameters, or dropout
+            stays active in generation.
         """
         parts = list(self.modules())
         if any(type(part) not in FUSED_PARTS for part in parts) or not is_plain(*parts):
             return None
         if any(isinstance(part, Dropout) and part.is_active() for part in parts):
+            return None
+        gate_norms = [norm for cell in self.recurrence.cells for norm in cell.projection.norms]
+        others = [
+            part
+            for part in parts
+            if isinstance(part, nn.LayerNorm) and all(part is not norm for norm in gate_norms)
+        ]
+        eps = self.residual.layer_norm.eps
+        if not all(map(is_standard_norm, gate_norms)):
+            return None
+        if not all(is_standard_norm(norm, eps, needs_shift=True) for norm in others):
             return None
         parameters = {
             **affine_parameters("out", self.out_proj),

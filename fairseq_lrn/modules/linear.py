@@ -35,6 +35,9 @@ class PackedCopy(NamedTuple):
     sums: Iterator[Tuple[int, Tensor]]
 
 
+NO_TENSOR = (0, 0, 0)  # the identity of none
+
+
 class Packable:
     """A mixin for modules with a ``weight``: faster matrix products during generation.
 
@@ -101,7 +104,8 @@ class Packable:
         packed = getattr(self, "_packed", None)
         if packed is not None and packed.identity != identity(self.weight):
             # What was requested stays: repack_changed_weights makes another copy if it can.
-            self._packed = packed._replace(weight=torch.empty(0))
+            # A later weight may lie at the address of the former one.
+            self._packed = packed._replace(weight=torch.empty(0), identity=NO_TENSOR)
         return result
 
     def packed_weight(self, device_type: str = "cpu") -> Optional[Tensor]:

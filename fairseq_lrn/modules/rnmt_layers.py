@@ -12,6 +12,7 @@ from fairseq_lrn.modules.affine import (
     NORM_EPS,
     Affine,
     affine_parameters,
+    is_standard_norm,
     map_parameters,
     norm_parameters,
 )
@@ -240,13 +241,20 @@ class RNMTDecoderLayer(nn.Module):
 
         Returns:
             the parameters, or None if the fused search cannot compute this layer: a part is of
-            another class or has hooks, or dropout stays active in generation.
+            another class or has hooks, a norm has another epsilon or lacks parameters, or dropout
+            stays active in generation.
         """
         parts = list(self.modules())
         if any(type(part) not in SEARCHABLE_PARTS for part in parts) or not is_plain(*parts):
             return None
         if self.branch.dropout_module.is_active():
             return None
+        for part in parts:
+            needs_shift = part is self.branch.layer_norm
+            if isinstance(part, nn.LayerNorm) and not is_standard_norm(
+                part, needs_shift=needs_shift
+            ):
+                return None
         return {
             **self._cell_parameters(),
             **affine_parameters("out", self.branch.out_proj),

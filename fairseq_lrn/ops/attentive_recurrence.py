@@ -15,7 +15,7 @@ from torch import Tensor
 from fairseq_lrn.ops.additive_attention import has_additive_attention
 from fairseq_lrn.ops.precision import matmul_dtype
 from fairseq_lrn.ops.products import PackedProduct, mm
-from fairseq_lrn.ops.transforms import is_batched_gradient, is_transforming
+from fairseq_lrn.ops.transforms import is_batched_gradient
 
 
 class NormedMap(NamedTuple):
@@ -33,13 +33,7 @@ class NormedMap(NamedTuple):
 
 def can_fuse(x: Tensor) -> bool:
     """Whether :func:`attentive_recurrence` computes inputs of the device and type of *x*, now."""
-    return (
-        has_additive_attention(x)
-        and matmul_dtype(x) == torch.float32
-        and not is_transforming()
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-    )
+    return has_additive_attention(x) and matmul_dtype(x) == torch.float32
 
 
 def attentive_recurrence(

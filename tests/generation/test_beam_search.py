@@ -9,6 +9,7 @@ from fairseq import search
 from fairseq.sequence_generator import SequenceGenerator
 from torch import nn
 
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.beam_search import RecurrentSequenceGenerator
 from fairseq_lrn.models import LRNLanguageModel
 from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
@@ -341,7 +342,7 @@ def test_model_that_computes_nan(build, batch, task):
     with torch.no_grad():
         model.decoder.output_projection.weight.fill_(torch.nan)
     generator = RecurrentSequenceGenerator([model], task.target_dictionary, max_len_b=5)
-    with pytest.raises(RuntimeError, match="found no translation of some sentences"):
+    with pytest.raises(InputError, match="found no translation of some sentences"):
         generator.generate([model], sample_of(batch(LENGTHS)))
 
 

@@ -100,3 +100,19 @@ def test_torchscript(name, padding_mask):
     attentive = AttentiveRecurrence(name, C, M, H, num_heads=2)
     scripted = torch.jit.script(attentive)(x, memory, state, padding_mask)
     assert_same(scripted, attentive(x, memory, state, padding_mask))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_forward_mode_derivatives_without_gradients(steps):
+    """The fused attention of a step has none: under no_grad they would be wrong."""
+    recurrence = AttentiveRecurrence("lrn", C, M, H, num_heads=2).eval()
+    x, memory, state = torch.randn(steps, B, C), torch.randn(7, B, M), torch.randn(B, H)
+
+    def loss(x, memory):
+        return recurrence(x, memory, state)[0].sum()
+
+    for tangents in ((torch.randn_like(x), torch.zeros_like(memory)), (x * 0, memory)):
+        _, expected = torch.func.jvp(loss, (x, memory), tangents)
+        with torch.no_grad():
+            _, found = torch.func.jvp(loss, (x, memory), tangents)
+        torch.testing.assert_close(found, expected)

@@ -135,6 +135,17 @@ def test_a_converted_module_keeps_no_copy_of_its_former_weight(module):
         assert is_packed(module)
 
 
+@needs_packing
+def test_a_weight_at_the_address_of_a_former_one():
+    """The allocator may place the weight of the second type where the first one was."""
+    for width in range(16, 400, 16):
+        module = Linear(width, width).eval()
+        with torch.no_grad():
+            module.pack()
+            module.double().float()
+            assert module(torch.ones(2, width)).shape == (2, width)
+
+
 def replace_data(weight, value):
     weight.data = value
 

@@ -66,6 +66,8 @@ class LRNLanguageModelConfig(DecoderConfig):
     def check(self) -> None:
         """See :meth:`DecoderConfig.check`."""
         super().check()
+        if self.max_target_positions is not None:
+            check_counts(self, "max_target_positions")
         check_widths(self, "mixture_of_softmaxes")
         check_probabilities(
             self,

@@ -18,7 +18,7 @@ from fairseq_lrn.models.base import (
 )
 from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 from fairseq_lrn.modules import RecurrentStack
-from fairseq_lrn.modules.affine import NORM_EPS, Affine, map_parameters
+from fairseq_lrn.modules.affine import NORM_EPS, Affine, is_standard_norm, map_parameters
 from fairseq_lrn.modules.cells import SRUCell
 from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.fingerprint import derived
@@ -228,16 +228,11 @@ class RNMTDecoder(RecurrentDecoder):
         final_state = encoder_out["encoder_state"][0]
 
         cached = self.get_incremental_state(incremental_state, "recurrence")
-        time_mask: Optional[Tensor] = None
         num_seen = 0
+        has_begun: Optional[Tensor] = None
         if cached is None:
             if not torch.jit.is_scripting():
                 repack_changed_weights(self)
-            is_token = prev_output_tokens.ne(self.padding_idx)  # B x T
-            time_mask = (~is_token).t()  # B x T to T x B
-            x = self.embed_tokens(prev_output_tokens) + self.embed_bias  # B x T x E
-            is_first = is_token & is_token.cumsum(dim=1).eq(1)
-            x = x.masked_fill(is_first.unsqueeze(-1), 0.0)
             cached = torch.jit.annotate(Dict[str, Optional[Tensor]], {})
             for index, layer in enumerate(self.layers):
                 cached[f"state{index}"] = layer.initial_state(final_state)
@@ -247,7 +242,20 @@ class RNMTDecoder(RecurrentDecoder):
             assert num_steps is not None
             # A caller may pass the whole prefix, as fairseq does, or the last token alone.
             num_seen = min(int(num_steps.item()), prev_output_tokens.size(1) - 1)
-            x = self.embed_tokens(prev_output_tokens[:, num_seen:]) + self.embed_bias
+            has_begun = cached["has_begun"]
+        tokens = prev_output_tokens[:, num_seen:]  # B x T, the new positions
+        is_token = tokens.ne(self.padding_idx)
+        # Padding may be on either side, so the first token need not be at the first position.
+        is_first = is_token & is_token.cumsum(dim=1).eq(1)
+        time_mask: Optional[Tensor] = (~is_token).t()  # B x T to T x B
+        if has_begun is not None:
+            is_first = is_first & ~has_begun.unsqueeze(1)
+            # The authors' search can generate padding, and reads it like any other token. Only
+            # padding in front is carried over.
+            is_in_front = ~(has_begun.unsqueeze(1) | is_token.cumsum(dim=1).gt(0))
+            time_mask = is_in_front.t() if bool(is_in_front.any()) else None
+        x = self.embed_tokens(tokens) + self.embed_bias  # B x T x E
+        x = x.masked_fill(is_first.unsqueeze(-1), 0.0)
         x = self.dropout_module(x).transpose(0, 1)  # B x T x E to T x B x E
 
         context: Optional[Tensor] = None
@@ -264,6 +272,8 @@ class RNMTDecoder(RecurrentDecoder):
             if weights is not None:
                 attn = weights
         if incremental_state is not None:
+            begins = is_token.any(dim=1)  # B
+            updated["has_begun"] = begins if has_begun is None else has_begun | begins
             # On the CPU, so that reading it does not wait for a GPU.
             updated["num_steps"] = torch.tensor(num_seen + x.size(0), device=torch.device("cpu"))
             self.set_incremental_state(incremental_state, "recurrence", updated)
@@ -317,6 +327,7 @@ class RNMTDecoder(RecurrentDecoder):
             or [type(part) for part in parts] != classes
             or self.dropout_module.is_active()
             or not is_plain(*parts, *self.feature_proj.modules())
+            or not all(map(is_standard_norm, getattr(self.feature_proj, "norms", ())))
             or table.dtype != torch.float32
             or table.shape != self.output_projection.weight.shape
         ):
@@ -355,6 +366,8 @@ class RNMTDecoder(RecurrentDecoder):
                 x, context, state.recurrent[index], memory, state.padding_mask, own, None
             )
         x = self._features(x, context)[0]
+        if not isinstance(self.output_projection, Linear):  # replaced by the user
+            return x
         return x.to(self.output_projection.product_dtype(x.device.type))
 
     def output_layer(self, features: Tensor) -> Tensor:
@@ -392,7 +405,7 @@ class RNMTDecoder(RecurrentDecoder):
         if cached is not None:
             for key, value in cached.items():
                 if key != "num_steps" and value is not None:
-                    # states B x state_size, keys B x S x M
+                    # states B x state_size, keys B x S x M, has_begun B
                     cached[key] = value.index_select(0, new_order)
             self.set_incremental_state(incremental_state, "recurrence", cached)
         return incremental_state

@@ -127,6 +127,59 @@ def test_incremental_decoding_with_the_last_token_only(model, batch):
         assert_same(logits[:, 0], expected[:, position])
 
 
+@pytest.mark.parametrize("pieces", [[1] * 6, [3, 3]])
+def test_incremental_decoding_of_left_padded_targets(model, batch, pieces):
+    lengths = [3, 6, 1]
+    src, prev = batch([5, 5, 5]), batch(lengths, left=True)
+    expected, _ = model(src, None, prev)
+    encoder_out, state, end, steps = model.encoder(src), {}, 0, []
+    for size in pieces:
+        end += size
+        steps.append(model.decoder(prev[:, :end], encoder_out, incremental_state=state)[0])
+    logits = torch.cat(steps, dim=1)
+    for row, length in enumerate(lengths):
+        assert_same(logits[row, 6 - length :], expected[row, 6 - length :])
+
+
+@pytest.mark.parametrize("name", ["lrn", "lrn_rnmt"])
+@pytest.mark.parametrize("cell", ["lrn", "gru", "lstm"])
+def test_an_empty_batch(builders, name, cell):
+    """A process of several may have one. (fairseq's transformer encoder cannot read it.)"""
+    model, nothing = builders[name](cell=cell), torch.zeros(0, 5, dtype=torch.long)
+    logits, _ = model(nothing, None, nothing)
+    logits.sum().backward()
+    with torch.no_grad():
+        assert model(nothing, None, nothing)[0].shape == logits.shape
+    assert logits.shape[:2] == (0, 5)
+
+
+@pytest.mark.parametrize("name", ["lrn", "lrn_rnmt"])
+@pytest.mark.parametrize("change", ["epsilon", "no shift", "no parameters"])
+def test_norms_that_the_fused_operators_lack(builders, batch, name, change):
+    """Then the layers run, in generation too."""
+    options = {"layernorm_projection": True} if name == "lrn" else {}
+    model = builders[name](**options)
+    for module in list(model.modules()):
+        for child, norm in module.named_children():
+            if isinstance(norm, torch.nn.LayerNorm):
+                if change == "epsilon":
+                    norm.eps = 0.1
+                elif child == "layer_norm":
+                    size, affine = norm.normalized_shape, change == "no shift"
+                    new = torch.nn.LayerNorm(size, elementwise_affine=affine, bias=False)
+                    setattr(module, child, new)
+    src, prev = batch(LENGTHS), batch([6] * 5)
+    expected, _ = model(src, None, prev)
+    model.make_generation_fast_()
+    with torch.no_grad():
+        assert_same(model(src, None, prev)[0], expected)
+        state = model.decoder.start_search(model.encoder(src, None))
+        for position in range(3):
+            features = model.decoder.search_step(prev[None, :, position], state)
+            logits = model.decoder.output_layer(features.unsqueeze(0))[0]
+            assert_same(logits, expected[:, position])
+
+
 @pytest.mark.parametrize("order", [[3, 0, 0, 4], [4, 2, 0, 1, 3], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]])
 def test_reordering(model, batch, order):
     src, prev = batch(LENGTHS), batch([6] * 5)

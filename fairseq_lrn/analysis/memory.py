@@ -10,9 +10,10 @@ from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.translator import Translator
 from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.recurrence import RecurrentLayer
+from fairseq_lrn.ops.lrn_scan.unfolded import unfold
 
 END = "</s>"
-MAX_SUBWORDS = 200  # memory grows with the square of their number, and no picture shows more
+BLOCK = 1 << 25  # numbers in a tensor T x T x hidden units, for as many units as fit
 
 
 class Memory(NamedTuple):
@@ -43,8 +44,7 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
         backward: analyse the recurrence that reads the sentence from its end.
 
     Raises:
-        InputError: the model has no such recurrence, or the sentence has no words, is invalid, or
-            has more than :data:`MAX_SUBWORDS` subwords.
+        InputError: the model has no such recurrence, or the sentence has no words or is invalid.
     """
     recurrences = _lrn_layers(translator.models[0].encoder)
     if not recurrences:
@@ -58,25 +58,40 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
     subwords = translator.raw.subwords(sentence)
     if not subwords:
         raise InputError("the sentence is empty: give a sentence with words")
-    if len(subwords) > MAX_SUBWORDS:
-        raise InputError(
-            f"the sentence has {len(subwords)} subwords, more than the limit of {MAX_SUBWORDS}: "
-            "give a shorter one"
-        )
     encoder = _sharing_copy(translator.models[0].encoder)
     recurrence = _lrn_layers(encoder)[layer - 1]
     x, h_0 = _inputs(recurrence, encoder, translator.encode(subwords)[None].to(translator.device))
     direction = int(backward)
-    with torch.no_grad():
-        unfolded = recurrence.cells[direction].unfold(  # type: ignore[operator]
-            x, h_0[direction], backward
+    means = _unfolded_means(recurrence.cells[direction], x, h_0[direction], backward)
+    return Memory([*subwords, END], *means)
+
+
+@torch.no_grad()
+def _unfolded_means(cell: Any, x: Tensor, state: Tensor, reverse: bool) -> List[Tensor]:
+    """Weights and forget chains, ``T x T``, and input gates, ``T``, as means over hidden units.
+
+    Each hidden unit is a recurrence of its own. A block of them at a time needs less memory.
+
+    Args:
+        cell: an :class:`LRNCell`.
+        x, state, reverse: see :meth:`LRNCell.unfold`, with a batch of one.
+    """
+    hidden = state.size(-1)
+    kqv = cell.project(x).unflatten(-1, (-1, hidden))  # T x B x gates*H to T x B x gates x H
+    biases = [bias.view(-1, hidden) for bias in cell.biases()]  # gates*H to gates x H; or none
+    sums: List[Any] = [0.0, 0.0, 0.0]
+    for part in torch.arange(hidden, device=state.device).split(max(1, BLOCK // len(x) ** 2)):
+        unfolded = unfold(
+            kqv[..., part].flatten(-2),
+            state[..., part],
+            biases[0][..., part].flatten() if biases else None,
+            cell.activation,
+            reverse,
         )
-    # T x T x B x H or T x B x H to T x T or T
-    weights, long_term, short_term = (
-        tensor.float().mean((-2, -1)).cpu()
-        for tensor in (unfolded.weights, unfolded.forget_chains, unfolded.input_gates)
-    )
-    return Memory([*subwords, END], weights, long_term, short_term)
+        tensors = unfolded.weights, unfolded.forget_chains, unfolded.input_gates
+        # T x T x B x H or T x B x H to T x T or T
+        sums = [total + one.float().sum((-2, -1)) for total, one in zip(sums, tensors)]
+    return [(total / hidden).cpu() for total in sums]
 
 
 def _lrn_layers(encoder: torch.nn.Module) -> List[RecurrentLayer]:

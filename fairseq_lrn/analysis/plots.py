@@ -28,9 +28,14 @@ def draw_memory(memory: Memory, path: str) -> None:
         path: file to write.
 
     Raises:
-        InputError: see :func:`write`.
+        InputError: the sentence has more than :data:`MAX_WORDS` subwords; see also :func:`write`.
     """
     labels = subword_labels(memory.subwords)
+    if len(labels) > MAX_WORDS:
+        raise InputError(
+            f"the sentence has {len(labels)} subwords, more than the limit of {MAX_WORDS}: give a "
+            "shorter one"
+        )
     size = max(3.2, 0.28 * len(labels))
     figure, panels = new_figure(1, 3, (3 * size + 2, size + 1.2))
     maps = {

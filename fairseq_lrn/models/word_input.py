@@ -145,6 +145,8 @@ class WordInputConfig(FairseqDataclass):
         if str(self.character_encoder) == "none":
             names = ("character_embed_dim", "character_hidden_size", "character_dropout")
             warn_of_no_effect(self, "without --character-encoder", *names)
+        if str(self.character_encoder) == "max":
+            warn_of_no_effect(self, "with --character-encoder max", "character_hidden_size")
         if self.input_window % 2 == 0:
             raise ValueError(f"--input-window must be an odd number, not {self.input_window}")
         if self.freeze_word_vectors and self.word_vectors is None:

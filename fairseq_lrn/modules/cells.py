@@ -429,12 +429,16 @@ def _torch_lstm_fails(x: Tensor) -> bool:
     """Whether torch's LSTM raises an error for *x*.
 
     It has no rules for ``torch.func``. On a processor without bfloat16, oneDNN's LSTM rejects
-    bfloat16, and torch does not check this.
+    bfloat16, and without float16 it rejects autocast to float16. torch checks neither.
     """
     if is_transforming():
         return True
-    bfloat16 = matmul_dtype(x) == torch.bfloat16
-    return bfloat16 and x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    dtype = matmul_dtype(x)
+    if x.device.type != "cpu":
+        return False
+    if dtype == torch.float16 and x.dtype != dtype:
+        return not torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class SRUCell(Cell):

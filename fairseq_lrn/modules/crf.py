@@ -178,6 +178,8 @@ class LinearChainCRF(nn.Module):
             raise ValueError(
                 f"emissions must be T x B x {self.num_tags}, not {tuple(emissions.shape)}"
             )
+        if padding_mask is not None and padding_mask.dtype != torch.bool:
+            raise TypeError(f"padding_mask must be torch.bool, not {padding_mask.dtype}")
         for name, tensor in (("padding_mask", padding_mask), ("tags", tags)):
             if tensor is not None and tensor.shape != emissions.shape[:2]:
                 raise ValueError(

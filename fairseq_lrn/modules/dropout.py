@@ -123,7 +123,8 @@ def dropout_mask(like: Tensor, p: float) -> Tensor:
         # Under torch.func, torch's own random numbers follow the transform's rules of randomness.
         if like.device.type == "cpu" and not is_transforming():
             return _cpu_mask(like, p)
-    return torch.empty_like(like).bernoulli_(1.0 - p).div_(1.0 - p)
+    # Not in place: there, vmap cannot draw other numbers for each of its calls.
+    return torch.bernoulli(torch.full_like(like, 1.0 - p)).div(1.0 - p)
 
 
 def _cpu_mask(like: Tensor, p: float) -> Tensor:

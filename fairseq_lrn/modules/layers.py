@@ -429,7 +429,7 @@ def build_encoder_pass(layers: RecurrentStack) -> Optional[EncoderPass]:
 def _fused_layers(layers: RecurrentStack) -> Optional[Dict[str, Any]]:
     """What describes the layers to a fused operator; None if it cannot compute one of them."""
     parameters = [layer.fused_parameters() for layer in layers]
-    if not parameters or None in parameters:
+    if not parameters or None in parameters or not is_plain(layers):
         return None
     options = [_fused_options(layer) for layer in layers]
     if any(option != options[0] for option in options):

@@ -1,5 +1,6 @@
 """How much an encoder layer keeps of each subword of a sentence."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -40,13 +41,21 @@ def test_backward_recurrence(translator):
     torch.testing.assert_close(result.weights.diagonal(), result.short_term)
 
 
+@pytest.mark.parametrize("backward", [False, True])
+def test_blocks_of_hidden_units(translator, monkeypatch, backward):
+    """A long sentence is analysed in several blocks, with the same result."""
+    expected = memory(translator, SENTENCE, backward=backward)
+    monkeypatch.setattr(sys.modules[memory.__module__], "BLOCK", 3 * len(expected.subwords) ** 2)
+    for one, other in zip(memory(translator, SENTENCE, backward=backward)[1:], expected[1:]):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
         ({"layer": 0}, "has no LRN layer 0: choose one from 1 to 1"),
         ({"layer": 2}, "has no LRN layer 2: choose one from 1 to 1"),
         ({"sentence": " "}, "the sentence is empty"),
-        ({"sentence": "a " * 300}, "the sentence has 300 subwords, more than the limit of 200"),
         ({"sentence": "a\nb"}, "the sentence has several lines: give each line"),
         ({"sentence": b"a"}, "the sentence must be a string, not bytes"),
     ],

@@ -109,6 +109,7 @@ def test_shortest_distinct_names():
 def test_wrong_arguments(log, tmp_path):
     picture = str(tmp_path / "picture.png")
     long = Translation("", 0.0, 300 * ["a"], [], torch.ones(1, 301))
+    large = Memory(201 * ["a"], torch.ones(201, 201), torch.ones(201, 201), torch.ones(201))
     for call, message in (
         (lambda: plots.draw_curves([str(tmp_path)], picture), "cannot read .*train.log"),
         (lambda: plots.draw_curves([str(log)], picture, "bleu"), "no bleu: choose from loss, nll"),
@@ -116,6 +117,7 @@ def test_wrong_arguments(log, tmp_path):
         (lambda: plots.draw_curves([str(log)], str(tmp_path / "no" / "x.png")), "cannot write"),
         (lambda: plots.draw_attention(translation(None), picture), "ask for attention"),
         (lambda: plots.draw_attention(long, picture), "have 301 and 1 words, more than the limit"),
+        (lambda: plots.draw_memory(large, picture), "has 201 subwords, more than the limit of 200"),
         (lambda: plots.draw_attention(Translation("", 0.0, [], []), picture), "is empty: give a"),
     ):
         with pytest.raises(InputError, match=message):

@@ -17,6 +17,9 @@ from fairseq_lrn.models.config_checks import (
     option_name,
     warn_of_no_effect,
 )
+from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
+from fairseq_lrn.models.reading.reader import LRNReaderConfig
+from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 
 
 @dataclass
@@ -102,3 +105,49 @@ def test_no_effect(caplog, value, is_warned):
     warn_of_no_effect(Config(dropout=value), "with --layers 1", "layers", "dropout")
     expected = ["--dropout 0.5 has no effect with --layers 1"] if is_warned else []
     assert caplog.messages == expected
+
+
+@pytest.mark.parametrize(
+    "config, options, message",
+    [
+        (
+            LRNReaderConfig,
+            {"character_encoder": "max", "character_hidden_size": 77},
+            "--character-hidden-size 77 has no effect with --character-encoder max",
+        ),
+        (
+            LRNReaderConfig,
+            {"character_encoder": "max", "character_cell": "gru"},
+            "--character-cell gru has no effect without --character-encoder rnn",
+        ),
+        (
+            LRNReaderConfig,
+            {"layers": 1, "all_layers": True},
+            "--all-layers True has no effect with --layers 1",
+        ),
+        (
+            LRNLanguageModelConfig,
+            {"plain_layers": True, "decoder_layers": 1, "decoder_dropout_out": 0.5},
+            "--decoder-dropout-out 0.5 has no effect with --plain-layers --decoder-layers 1",
+        ),
+        (
+            LRNLanguageModelConfig,
+            {
+                "plain_layers": True,
+                "decoder_layers": 1,
+                "decoder_hidden_size": 77,
+                "decoder_out_embed_dim": 8,
+            },
+            "--decoder-hidden-size 77 has no effect with --decoder-out-embed-dim and "
+            "--decoder-layers 1",
+        ),
+        (
+            RNMTConfig,
+            {"decoder_layers": 1, "deep_attention": True},
+            "--deep-attention True has no effect with --decoder-layers 1",
+        ),
+    ],
+)
+def test_options_without_effect(caplog, config, options, message):
+    config(**options).check()
+    assert caplog.messages == [message]

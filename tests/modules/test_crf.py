@@ -362,6 +362,13 @@ def test_wrong_arguments():
             make(ALLOWED)(emissions, tags + tag)
 
 
+def test_type_of_the_mask():
+    emissions, mask = torch.randn(3, 2, 4), torch.zeros(3, 2)
+    for dtype in (torch.uint8, torch.float32):
+        with pytest.raises(TypeError, match="padding_mask must be torch.bool, not torch."):
+            LinearChainCRF(4).decode(emissions, mask.to(dtype))
+
+
 def test_no_second_derivatives():
     crf = make()
     nll = crf(torch.randn(T, B, K), torch.randint(K, (T, B)))

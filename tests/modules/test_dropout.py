@@ -127,3 +127,10 @@ def test_type_dropout_is_dropout_of_the_embedding_matrix():
 
 def test_everything_is_dropped_with_probability_1():
     assert dropout_mask(torch.ones(70000), 1.0).count_nonzero() == 0
+
+
+def test_different_masks_under_vmap():
+    x = torch.ones(400)
+    run = torch.vmap(lambda w: Dropout(0.5)(x) * w, randomness="different")
+    one, other = run(torch.ones(2))
+    assert set(one.unique().tolist()) == {0.0, 2.0} and not torch.equal(one, other)

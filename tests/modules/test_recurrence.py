@@ -103,3 +103,16 @@ def test_weight_dropout_in_torchscript():
     with pytest.raises(torch.jit.Error, match="TorchScript cannot drop weights in training"):
         layer(x, h_0)
     assert layer.eval()(x, h_0)[0].shape == (3, 2, 4)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_autocast_to_float16(name):
+    """oneDNN's LSTM rejects it on most processors, so then the cell's own loop runs."""
+    layer = RecurrentLayer(name, 5, 8)
+    x = torch.randn(4, 3, 5)
+    h_0 = torch.zeros(1, 3, layer.state_size)
+    expected, _ = layer(x, h_0)
+    with torch.autocast("cpu", torch.float16):
+        output, _ = layer(x, h_0)
+        output.float().sum().backward()
+    torch.testing.assert_close(output.float(), expected, rtol=0, atol=0.01)

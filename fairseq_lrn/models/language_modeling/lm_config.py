@@ -8,6 +8,7 @@ from fairseq_lrn.models.config_checks import (
     check_probabilities,
     check_widths,
     option_name,
+    warn_of_no_effect,
 )
 from fairseq_lrn.models.decoder_config import DecoderConfig
 from fairseq_lrn.modules.cells import CELLS_WITH_STATE_WEIGHTS
@@ -99,7 +100,7 @@ class LRNLanguageModelConfig(DecoderConfig):
         return self.decoder_out_embed_dim or self.decoder_hidden_size
 
     def check_plain_layers(self) -> None:
-        """Refuse options that have no effect with or without ``--plain-layers``."""
+        """Refuse or warn of options that have no effect with or without ``--plain-layers``."""
         if not self.plain_layers:
             if self.decoder_out_embed_dim is not None:
                 raise ValueError(
@@ -107,8 +108,14 @@ class LRNLanguageModelConfig(DecoderConfig):
                     "layer is --decoder-embed-dim"
                 )
             return
+        if self.decoder_layers == 1:
+            reason = "with --plain-layers --decoder-layers 1"
+            warn_of_no_effect(self, reason, "decoder_dropout_out")
         if self.decoder_out_embed_dim is not None:
             check_counts(self, "decoder_out_embed_dim")
+            if self.decoder_layers == 1:
+                reason = "with --decoder-out-embed-dim and --decoder-layers 1"
+                warn_of_no_effect(self, reason, "decoder_hidden_size")
         for name in ("decoder_normalize_before", "decoder_ffn_embed_dim", "ablation"):
             if getattr(self, name):
                 raise ValueError(

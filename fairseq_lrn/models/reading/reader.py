@@ -8,7 +8,7 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.models import register_model
 from torch import Tensor, nn
 
-from fairseq_lrn.models.config_checks import check_choices, check_counts
+from fairseq_lrn.models.config_checks import check_choices, check_counts, warn_of_no_effect
 from fairseq_lrn.models.defaults import CELLS_WITH_RECURRENT_BIAS
 from fairseq_lrn.models.labelled import LabelledModel
 from fairseq_lrn.models.pair_input import PairInput, PairInputConfig
@@ -65,6 +65,10 @@ class LRNReaderConfig(PairInputConfig):
         super().check()
         check_counts(self, "attention_size")
         check_choices(self, character_cell=(SAME_CELL, *CELLS), pointer_cell=(SAME_CELL, *CELLS))
+        if str(self.character_encoder) != "rnn":
+            warn_of_no_effect(self, "without --character-encoder rnn", "character_cell")
+        if self.layers == 1:
+            warn_of_no_effect(self, "with --layers 1", "all_layers")
 
     def character_options(self) -> Dict[str, Any]:
         """See :meth:`WordInputConfig.character_options`."""

@@ -12,6 +12,7 @@ from fairseq_lrn.models.config_checks import (
     check_counts,
     check_heads,
     check_probabilities,
+    warn_of_no_effect,
 )
 from fairseq_lrn.modules.cells import CELLS
 from fairseq_lrn.ops import ACTIVATIONS
@@ -119,6 +120,8 @@ class RNMTConfig(FairseqDataclass):
         if not 0.0 < self.init_scale < math.inf:
             raise ValueError(f"--init-scale must be above 0 and finite, not {self.init_scale}")
         check_heads(self, "hidden_size", "attention_heads")
+        if self.decoder_layers == 1:
+            warn_of_no_effect(self, "with --decoder-layers 1", "deep_attention")
         if self.no_feature_layer and self.layout_size != self.embed_dim:
             raise ValueError(
                 "--no-feature-layer with --layout paper requires equal --embed-dim "

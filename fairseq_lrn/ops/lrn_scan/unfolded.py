@@ -8,6 +8,7 @@ from typing import List, NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from fairseq_lrn.ops.lrn_scan.contract import check_contract
 from fairseq_lrn.ops.lrn_scan.reference import split_gates
 from fairseq_lrn.ops.precision import state_dtype
 
@@ -60,7 +61,13 @@ def unfold(
     Args:
         kqv, h0, bias, activation, reverse: see :func:`fairseq_lrn.ops.lrn_scan`. Time in the
             result is as in the input, so with *reverse* k runs over the later steps.
+
+    Raises:
+        TypeError, ValueError: see :func:`fairseq_lrn.ops.lrn_scan`; or there are no steps.
     """
+    check_contract([kqv], h0.unsqueeze(0), None, [] if bias is None else [bias], activation)
+    if len(kqv) == 0:
+        raise ValueError("kqv must have at least one step")
     if reverse:
         flipped = unfold(kqv.flip(0), h0, bias, activation)
         return Unfolded(

@@ -45,6 +45,7 @@ def test_output_size():
             "--decoder-normalize-before has no effect with --plain-layers",
         ),
         ({"mixture_dropout": 0.1}, "--mixture-dropout needs --mixture-of-softmaxes"),
+        ({"max_target_positions": -5}, "--max-target-positions must be"),
         (
             {"adaptive_softmax_cutoff": "10", "output_bias": True},
             "--adaptive-softmax-cutoff conflicts with",

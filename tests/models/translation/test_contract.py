@@ -153,6 +153,15 @@ def test_an_empty_batch(builders, name, cell):
     assert logits.shape[:2] == (0, 5)
 
 
+def test_hooks_of_the_stack_run(builders, batch):
+    """In generation too."""
+    model, calls = builders["lrn"](), []
+    model.encoder.layers.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        model.encoder(batch(LENGTHS), None)
+    assert calls == [1]
+
+
 @pytest.mark.parametrize("name", ["lrn", "lrn_rnmt"])
 @pytest.mark.parametrize("change", ["epsilon", "no shift", "no parameters"])
 def test_norms_that_the_fused_operators_lack(builders, batch, name, change):

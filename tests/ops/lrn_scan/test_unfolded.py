@@ -33,3 +33,11 @@ def test_nothing_to_shrink():
     """tanh(0) / 0 is 1."""
     unfolded = unfold(torch.zeros(3, 1, 6), torch.zeros(1, 2))
     torch.testing.assert_close(unfolded.input_gates, torch.full((3, 1, 2), 0.5))
+
+
+def test_wrong_arguments():
+    kqv, h0 = torch.randn(4, 2, 9), torch.randn(2, 3)
+    with pytest.raises(ValueError, match="activation must be one of"):
+        unfold(kqv, h0, activation="Tanh")
+    with pytest.raises(ValueError, match="kqv must have at least one step"):
+        unfold(kqv[:0], h0)

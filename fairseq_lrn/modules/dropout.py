@@ -120,11 +120,14 @@ def dropout_mask(like: Tensor, p: float) -> Tensor:
     if p >= 1.0:
         return torch.zeros_like(like)
     if not torch.jit.is_scripting():
-        # Under torch.func, torch's own random numbers follow the transform's rules of randomness.
-        if like.device.type == "cpu" and not is_transforming():
+        if is_transforming():
+            # torch's own numbers follow vmap's rules of randomness: those of a new tensor do so
+            # whether the input has vmap's dimension or not.
+            kept = torch.rand(like.shape, device=like.device).ge(p)
+            return kept.to(like.dtype).div(1.0 - p)
+        if like.device.type == "cpu":
             return _cpu_mask(like, p)
-    # Not in place: there, vmap cannot draw other numbers for each of its calls.
-    return torch.bernoulli(torch.full_like(like, 1.0 - p)).div(1.0 - p)
+    return torch.empty_like(like).bernoulli_(1.0 - p).div_(1.0 - p)
 
 
 def _cpu_mask(like: Tensor, p: float) -> Tensor:

@@ -558,7 +558,7 @@ def load_translator(
         models, config, task = checkpoint_utils.load_model_ensemble_and_task(
             files, arg_overrides=overrides
         )
-        _check_dictionaries(files, task)
+        _check_dictionaries(files, text_directory, task)
         settings = {**config.task, **overrides, "_name": "translation_lrn"}
         if dtype is not None:
             settings["generation_dtype"] = dtype
@@ -568,22 +568,26 @@ def load_translator(
     return Translator(models, task, text, torch_device)
 
 
-def _check_dictionaries(files: Sequence[str], task: Any) -> None:
+def _check_dictionaries(files: Sequence[str], text_directory: str, task: Any) -> None:
     """Refuse models that were trained with other dictionaries than those of the raw text.
 
     Args:
         files: checkpoints. Training puts the dictionaries beside them.
-        task: the task, with the dictionaries that are used.
+        text_directory: directory of the dictionaries that are used.
+        task: the task, which has loaded them.
 
     Raises:
         InputError: there is another dictionary beside a checkpoint.
     """
     for file in files:
+        directory = os.path.dirname(file) or os.curdir
+        if os.path.samefile(directory, text_directory):
+            continue
         for lang, dictionary in (
             (task.cfg.source_lang, task.source_dictionary),
             (task.cfg.target_lang, task.target_dictionary),
         ):
-            beside = os.path.join(os.path.dirname(file), f"dict.{lang}.txt")
+            beside = os.path.join(directory, f"dict.{lang}.txt")
             if os.path.isfile(beside) and Dictionary.load(beside) != dictionary:
                 raise InputError(
                     f"{beside} is not the dictionary that is used here: give the data that "

@@ -70,6 +70,7 @@ class LinearChainCRF(nn.Module):
 
         Raises:
             ValueError: a sequence of tags is not allowed, or shapes do not fit.
+            TypeError: *padding_mask* is not boolean.
         """
         self._check(emissions, padding_mask, tags)
         dtype = torch.promote_types(emissions.dtype, torch.float32)
@@ -103,6 +104,7 @@ class LinearChainCRF(nn.Module):
 
         Raises:
             ValueError: no sequence of this length is allowed, or shapes do not fit.
+            TypeError: *padding_mask* is not boolean.
         """
         self._check(emissions, padding_mask)
         if emissions.numel() == 0:
@@ -137,6 +139,7 @@ class LinearChainCRF(nn.Module):
 
         Raises:
             ValueError: no sequence of this length is allowed, or shapes do not fit.
+            TypeError: *padding_mask* is not boolean.
         """
         self._check(emissions, padding_mask)
         dtype = torch.promote_types(emissions.dtype, torch.float32)

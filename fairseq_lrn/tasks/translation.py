@@ -172,7 +172,7 @@ class LRNTranslationTask(TranslationTask):
         if path not in self._language_models:
             state = checkpoints.load(path)  # raises clearer errors than fairseq
             name = checkpoints.task_name(state)
-            if name not in LANGUAGE_MODEL_TASKS:
+            if name not in (None, *LANGUAGE_MODEL_TASKS):
                 raise InputError(
                     f"--lm-path {path} was trained with --task {name}: give a language model, "
                     f"which was trained with --task {' or '.join(LANGUAGE_MODEL_TASKS)}"

@@ -10,7 +10,6 @@ from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.translator import Translator
 from fairseq_lrn.modules.cells import LRNCell
 from fairseq_lrn.modules.recurrence import RecurrentLayer
-from fairseq_lrn.ops.lrn_scan.unfolded import unfold
 
 END = "</s>"
 BLOCK = 1 << 25  # numbers in a tensor T x T x hidden units, for as many units as fit
@@ -70,24 +69,17 @@ def memory(translator: Translator, sentence: str, layer: int = 1, backward: bool
 def _unfolded_means(cell: Any, x: Tensor, state: Tensor, reverse: bool) -> List[Tensor]:
     """Weights and forget chains, ``T x T``, and input gates, ``T``, as means over hidden units.
 
-    Each hidden unit is a recurrence of its own. A block of them at a time needs less memory.
+    A block of units at a time needs less memory.
 
     Args:
         cell: an :class:`LRNCell`.
         x, state, reverse: see :meth:`LRNCell.unfold`, with a batch of one.
     """
     hidden = state.size(-1)
-    kqv = cell.project(x).unflatten(-1, (-1, hidden))  # T x B x gates*H to T x B x gates x H
-    biases = [bias.view(-1, hidden) for bias in cell.biases()]  # gates*H to gates x H; or none
+    step = max(1, BLOCK // len(x) ** 2)
     sums: List[Any] = [0.0, 0.0, 0.0]
-    for part in torch.arange(hidden, device=state.device).split(max(1, BLOCK // len(x) ** 2)):
-        unfolded = unfold(
-            kqv[..., part].flatten(-2),
-            state[..., part],
-            biases[0][..., part].flatten() if biases else None,
-            cell.activation,
-            reverse,
-        )
+    for first in range(0, hidden, step):
+        unfolded = cell.unfold(x, state, reverse, (first, min(first + step, hidden)))
         tensors = unfolded.weights, unfolded.forget_chains, unfolded.input_gates
         # T x T x B x H or T x B x H to T x T or T
         sums = [total + one.float().sum((-2, -1)) for total, one in zip(sums, tensors)]

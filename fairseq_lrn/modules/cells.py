@@ -210,18 +210,28 @@ class LRNCell(Cell):
         return h, continuing_states(h, states, state)[0 if reverse else -1]
 
     @torch.jit.unused
-    def unfold(self, x: Tensor, state: Tensor, reverse: bool = False) -> Unfolded:
+    def unfold(
+        self,
+        x: Tensor,
+        state: Tensor,
+        reverse: bool = False,
+        units: Optional[Tuple[int, int]] = None,
+    ) -> Unfolded:
         """The states of :meth:`forward`, without padding, as weighted sums over earlier steps.
 
         Args:
             x: input, ``T x B x C``.
             state: initial state, ``B x H``.
             reverse: run from the last time step to the first.
+            units: the first hidden unit, and the one after the last; None: all. Each is a
+                recurrence of its own, and the result has T times the memory of their states.
         """
-        biases = self.biases()
-        return unfold(
-            self.project(x), state, biases[0] if biases else None, self.activation, reverse
-        )
+        part = slice(*(units or (0, self.hidden_size)))
+        # T x B x gates*H to T x B x gates x H to T x B x gates*units
+        kqv = self.project(x).unflatten(-1, (-1, self.hidden_size))[..., part].flatten(-2)
+        biases = [bias.view(-1, self.hidden_size)[:, part].flatten() for bias in self.biases()]
+        bias = biases[0] if biases else None
+        return unfold(kqv, state[:, part], bias, self.activation, reverse)
 
 
 def continuing_states(h: Tensor, states: Tensor, initial: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ Writes one line for each, with columns separated by tabs: the answer, its probab
 in the text (the position of its first character, and the position after its last one). With --json,
 writes one JSON object for each.
 
-With --squad, reads one file in the format of SQuAD 1.1 and writes the answers in the format of its
-official script, a JSON object with an answer for each id. If the file has the right answers, exact
-match and F1 are printed to standard error.
+With --squad, reads standard input or one file in the format of SQuAD 1.1, and writes the answers in
+the format of its official script, a JSON object with an answer for each id. If the input has the
+right answers, exact match and F1 are printed to standard error.
 """
 
 import argparse
@@ -57,9 +57,11 @@ def main(args: argparse.Namespace) -> None:
         InputError: an option has an invalid value, the model or the input cannot be used, or the
             output cannot be written.
     """
-    check_stream_arguments(args)
-    if args.squad and len(args.files) != 1:
+    if args.squad and len(args.files) > 1:
         raise InputError(f"--squad needs one FILE in the format of SQuAD, not {len(args.files)}")
+    if args.squad and args.buffer_size is not None:
+        raise InputError("--buffer-size has no effect with --squad: leave it out")
+    check_stream_arguments(args)
     reader = load_reader(args.model, data=args.data, device=args.device)
     if args.squad:
         answer_squad(reader, args)
@@ -98,7 +100,7 @@ def question_of(line: Line) -> Tuple[str, str]:
 
 def answer_squad(reader: Reader, args: argparse.Namespace) -> None:
     """Answer the questions of a file in the format of SQuAD, and print the scores."""
-    spans = read_spans(args.files[0], needs_answers=False)
+    spans = read_spans(*(args.files or ["-"]), needs_answers=False)
     contexts = [spans.contexts[owner] for owner in spans.owners]
     with output_file(args.output) as file:  # it fails before the work is done
         found = reader(spans.questions, contexts, **options_of(args))

@@ -2,8 +2,8 @@
 
 A file has one example on each line, its label and its text (--kind text) or two texts (--kind pair)
 with tabs between them. With --kind tags it has one word on each line, with its tag in the last
-column (IOB2), and a blank line after each sentence. With --kind spans it has questions about texts
-in the JSON format of SQuAD 1.1.
+column, and a blank line after each sentence. With --kind spans it has questions about texts in the
+JSON format of SQuAD 1.1.
 
 Words are what is between spaces, words and punctuation marks apart, Moses's tokens, or subwords of
 a BPE (sentencepiece) that is learned on the training texts. The words of the training texts are in
@@ -20,6 +20,7 @@ Example:
 import argparse
 
 from fairseq_lrn.commands.prepare_arguments import add_workers, options_of
+from fairseq_lrn.data.entities import SCHEMES
 from fairseq_lrn.data.labelled_files import KINDS
 from fairseq_lrn.data.labelled_options import DEFAULT_LANGUAGE, LabelledOptions
 from fairseq_lrn.data.labelled_text import TOKENIZERS
@@ -44,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--testpref", metavar="FILE", help="test data (default: none)")
     parser.add_argument(
         "--destdir", required=True, metavar="DIR", help="directory to make; must not exist"
+    )
+    parser.add_argument(
+        "--tag-scheme",
+        choices=SCHEMES,
+        help="scheme of the tags of --kind tags (default: IOB2; IOB1 is that of CoNLL-2003)",
     )
     parser.add_argument(
         "--tokenizer",

@@ -16,6 +16,7 @@ from fairseq_lrn.errors import InputError, cannot_read
 from fairseq_lrn.files import atomic_write
 
 CHUNK = 1 << 16  # bytes that are read at once
+BUFFER_SIZE = 512  # lines
 PAUSE = 0.1  # seconds without input, after which the lines so far are processed
 
 Item = TypeVar("Item")
@@ -55,19 +56,20 @@ def add_stream_arguments(parser: argparse.ArgumentParser, batch_size: int) -> No
     parser.add_argument(
         "--buffer-size",
         type=int,
-        default=512,
         metavar="N",
         help="number of lines to read before they are processed; fewer if the input pauses "
-        "(default: %(default)s)",
+        f"(default: {BUFFER_SIZE})",
     )
 
 
 def check_stream_arguments(args: argparse.Namespace) -> None:
-    """Refuse a buffer without lines, and an output that would replace an input.
+    """Refuse a buffer without lines, and an output that would replace an input. Sets the defaults.
 
     Raises:
         InputError: names the option.
     """
+    if args.buffer_size is None:
+        args.buffer_size = BUFFER_SIZE
     if args.buffer_size < 1:
         raise InputError(f"--buffer-size must be at least 1, not {args.buffer_size}")
     if args.output is None or not os.path.isfile(args.output):

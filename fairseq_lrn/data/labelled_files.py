@@ -4,12 +4,20 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Collection, Iterator, List, Tuple
 
-from fairseq_lrn.data.entities import iob2_fault, to_iobes
+from fairseq_lrn.data.entities import IOB1, IOB2, IOBES, scheme_fault, to_iobes
 from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.errors import InputError
 
 KINDS = TEXT, PAIR, TAGS, SPANS = ("text", "pair", "tags", "spans")
+
+SCHEME_TAGS = {
+    IOB2: "B-TYPE for the first word of each entity, I-TYPE for its others, O for the rest",
+    IOB1: "I-TYPE for the words of an entity, but B-TYPE for the first one after another entity of "
+    "this type, O for the rest",
+    IOBES: "B-TYPE, I-TYPE and E-TYPE for the first, inner and last words of an entity, S-TYPE for "
+    "the only one, O for the rest",
+}
 
 DOCUMENT = "-DOCSTART-"  # the first column of the line before a document
 
@@ -32,20 +40,21 @@ class LabelledFile:
     texts: Tuple[List[str], ...]
 
 
-def read_labelled(path: str, kind: str) -> LabelledFile:
+def read_labelled(path: str, kind: str, tag_scheme: str = IOB2) -> LabelledFile:
     """Read a file of labelled texts.
 
     Args:
         path: the file. ``text`` and ``pair``: lines of a label and one or two texts, separated by
             tabs. ``tags``: one word on each line, whose first column is the word and whose last
-            column is its tag in the scheme IOB2, separated by white space; blank lines part
-            sentences, and lines that begin with ``-DOCSTART-`` are skipped.
+            column is its tag, separated by white space; blank lines part sentences, and lines that
+            begin with ``-DOCSTART-`` are skipped.
         kind: ``text``, ``pair`` or ``tags``.
+        tag_scheme: scheme of the tags; one of :data:`~fairseq_lrn.data.entities.SCHEMES`.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, is empty, or has another format.
     """
-    examples = list(_tagged(path) if kind == TAGS else _separated(path, kind))
+    examples = list(_tagged(path, tag_scheme) if kind == TAGS else _separated(path, kind))
     if not examples:
         raise InputError(f"{path} has no texts: give a file with labelled texts")
     lines, labels, texts = zip(*examples)
@@ -84,7 +93,7 @@ def no_words(path: str, line: int) -> InputError:
     return InputError(f"{path}, line {line}: the text has no words: remove the line")
 
 
-def _tagged(path: str) -> Iterator[Example]:
+def _tagged(path: str, scheme: str) -> Iterator[Example]:
     """The sentences of a file with a word and its tag on each line."""
     start, width = 0, 0
     words: List[str] = []
@@ -98,10 +107,10 @@ def _tagged(path: str) -> Iterator[Example]:
             words.append(columns[0])
             tags.append(columns[-1])
         elif words:
-            yield _sentence(path, start, words, tags)
+            yield _sentence(path, start, words, tags, scheme)
             words, tags = [], []
     if words:
-        yield _sentence(path, start, words, tags)
+        yield _sentence(path, start, words, tags, scheme)
 
 
 def _check_columns(place: str, found: int, width: int) -> None:
@@ -131,13 +140,15 @@ def check_width(place: str, found: int, width: int) -> None:
         )
 
 
-def _sentence(path: str, start: int, words: List[str], tags: List[str]) -> Example:
-    fault = iob2_fault(tags)
+def _sentence(path: str, start: int, words: List[str], tags: List[str], scheme: str) -> Example:
+    fault = scheme_fault(tags, scheme)
     if fault is not None:
         index, reason = fault
+        fits = [other for other in (IOB1, IOBES) if scheme_fault(tags, other) is None]
+        remedy = f", or give --tag-scheme {fits[0]} if that is the scheme" if fits else ""
         raise InputError(
-            f"{path}, line {start + index}: {reason}: give the last column tags in the scheme IOB2 "
-            "(B-TYPE for the first word of each entity, I-TYPE for its others, O for the rest)"
+            f"{path}, line {start + index}: {reason}: give the last column tags in the scheme "
+            f"{scheme} ({SCHEME_TAGS[scheme]}){remedy}"
         )
     return start, to_iobes(tags), (" ".join(words),)
 

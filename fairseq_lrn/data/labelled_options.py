@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Optional
 
+from fairseq_lrn.data.entities import SCHEMES
 from fairseq_lrn.data.labelled_files import KINDS, SPANS, TAGS
 from fairseq_lrn.data.labelled_text import MOSES, PUNCTUATION, SENTENCEPIECE, SPACE, TOKENIZERS
 from fairseq_lrn.data.languages import MOSES as MOSES_RULES
@@ -27,6 +28,8 @@ class LabelledOptions:
         destdir: directory to create.
         validpref: file of the validation data.
         testpref: file of the test data.
+        tag_scheme: scheme of the tags in the files, one of
+            :data:`~fairseq_lrn.data.entities.SCHEMES`. None: IOB2.
         tokenizer: splits text: ``space``, ``moses``, ``punctuation``, or ``sentencepiece`` for
             a BPE that is learned on the training texts. None: ``punctuation`` for ``spans``, and
             ``space`` for the others.
@@ -45,6 +48,7 @@ class LabelledOptions:
     destdir: str
     validpref: Optional[str] = None
     testpref: Optional[str] = None
+    tag_scheme: Optional[str] = None
     tokenizer: Optional[str] = None
     language: Optional[str] = None
     vocab_size: Optional[int] = None
@@ -75,10 +79,14 @@ def check_options(options: LabelledOptions) -> None:
     )
     for name, value, choices in (
         ("kind", options.kind, KINDS),
+        ("tag-scheme", options.tag_scheme, (None, *SCHEMES)),
         ("tokenizer", options.tokenizer, TOKENIZERS),
     ):
         if value not in choices:
-            raise InputError(f"--{name} must be one of {', '.join(choices)}, not {value}")
+            names = ", ".join(filter(None, choices))
+            raise InputError(f"--{name} must be one of {names}, not {value}")
+    if options.tag_scheme is not None and options.kind != TAGS:
+        raise InputError("--tag-scheme is for --kind tags: leave it out")
     if options.kind == TAGS and options.tokenizer != SPACE:
         raise InputError(
             f"--kind tags has its words given, each with a tag: leave out --tokenizer "

@@ -10,6 +10,7 @@ from typing import Dict
 
 import numpy as np
 
+from fairseq_lrn.data.entities import IOB2
 from fairseq_lrn.data.labelled_files import (
     SPANS,
     TAGS,
@@ -67,7 +68,8 @@ def prepare_labelled(options: LabelledOptions) -> None:
             write_record(working, options)
             prepare_spans(working, spans, options)
         return
-    files = {split: read_labelled(path, options.kind) for split, path in given.items()}
+    scheme = options.tag_scheme or IOB2
+    files = {split: read_labelled(path, options.kind, scheme) for split, path in given.items()}
     labels = make_dictionary(label_counts(files["train"], options.kind))
     for split in files.keys() - {"train"}:
         check_labels(files[split], options.kind, labels.indices, options.trainpref)

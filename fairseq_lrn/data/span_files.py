@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Set, Tuple, Type
 
@@ -53,7 +54,7 @@ def read_spans(path: str, needs_answers: bool = True) -> SpanFile:
     """Read questions in the format of SQuAD 1.1 (Rajpurkar et al., 2016).
 
     Args:
-        path: a JSON file. Keys that are not needed may be there.
+        path: a JSON file; ``-`` is standard input. Keys that are not needed may be there.
         needs_answers: refuse questions without answers. Otherwise all questions may be without.
 
     Raises:
@@ -61,6 +62,7 @@ def read_spans(path: str, needs_answers: bool = True) -> SpanFile:
             questions; an answer is not where it should be; or the same question occurs twice.
     """
     raw = _read(path)
+    path = "standard input" if path == "-" else path
     content = _value(path, _parse(path, raw), dict)
     version = content.get("version")
     if re.fullmatch(r"(squad *)?v?2(\.\d+)?", str(version).strip(), re.IGNORECASE):
@@ -80,6 +82,8 @@ def read_spans(path: str, needs_answers: bool = True) -> SpanFile:
 
 
 def _read(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read()
     try:
         with open(path, "rb") as file:
             return file.read()

@@ -1,5 +1,6 @@
 """fairseq-lrn answer."""
 
+import io
 import json
 
 import pytest
@@ -45,7 +46,7 @@ def test_json(run, checkpoints, file):
         assert record["context"][record["start"] : record["end"]] == record["text"]
 
 
-def test_squad(checkpoints, tmp_path, capfd):
+def test_squad(checkpoints, tmp_path, capfd, monkeypatch):
     write_spans(str(tmp_path))
     valid = tmp_path / "valid.json"
     main(["answer", str(checkpoints), str(valid), "--squad"])
@@ -58,6 +59,10 @@ def test_squad(checkpoints, tmp_path, capfd):
     output = tmp_path / "answers.json"
     main(["answer", str(checkpoints), str(valid), "--squad", "--output", str(output)])
     assert json.loads(output.read_text()) == predictions
+    for arguments in ([], ["-"]):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(valid.read_bytes())))
+        main(["answer", str(checkpoints), "--squad", *arguments])
+        assert json.loads(capfd.readouterr().out) == predictions
 
 
 def test_squad_without_answers(checkpoints, tmp_path, capfd):
@@ -78,7 +83,10 @@ def test_refused(refuse, checkpoints, file, tmp_path):
     assert "one, line 1 must have a question and a text separated by a tab" in message
     (tmp_path / "one").write_text("Where?\tIn London.\n \tIn London.\n")
     assert "one, line 2 has an empty question" in refuse("answer", checkpoints, tmp_path / "one")
-    assert "--squad needs one FILE" in refuse("answer", checkpoints, "--squad")
+    assert "--squad needs one FILE" in refuse("answer", checkpoints, file, file, "--squad")
+    assert "--buffer-size has no effect with --squad" in refuse(
+        "answer", checkpoints, file, "--squad", "--buffer-size", "4"
+    )
     assert "this is not JSON" in refuse("answer", checkpoints, file, "--squad")
     assert "--buffer-size must be at least 1" in refuse(
         "answer", checkpoints, file, "--buffer-size", "0"

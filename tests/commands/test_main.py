@@ -44,8 +44,8 @@ OPTIONS = {
         *("--seed", "--data", "--device"),
     ],
     "prepare-labelled": [
-        *("--kind", "--trainpref", "--validpref", "--testpref", "--destdir", "--tokenizer"),
-        *("--language", "--vocab-size", "--lowercase", "--threshold", "--vectors"),
+        *("--kind", "--trainpref", "--validpref", "--testpref", "--destdir", "--tag-scheme"),
+        *("--tokenizer", "--language", "--vocab-size", "--lowercase", "--threshold", "--vectors"),
         *("--all-vectors", "--no-characters", "--workers"),
     ],
     "classify": [*LABELLING, "--all"],

@@ -4,7 +4,17 @@ import itertools
 
 import pytest
 
-from fairseq_lrn.data.entities import allowed_transitions, iob2_fault, spans, to_iob2, to_iobes
+from fairseq_lrn.data.entities import (
+    IOB1,
+    IOB2,
+    IOBES,
+    SCHEMES,
+    allowed_transitions,
+    scheme_fault,
+    spans,
+    to_iob2,
+    to_iobes,
+)
 
 # The same sentences in IOB2 and IOBES, and their entities.
 SENTENCES = [
@@ -30,13 +40,14 @@ FAULTY = [
     ("B-PER E-PER E-PER", [("PER", 0, 2), ("PER", 2, 3)]),
     ("I-PER B-PER S-PER", [("PER", 0, 1), ("PER", 1, 2), ("PER", 2, 3)]),
 ]
+WRONG = ("B-", "O-PER", "b-PER", "BI-PER", "-PER")  # in all schemes
 TAGS = ["O", *(f"{prefix}-{kind}" for kind in ("PER", "LOC") for prefix in "BIES")]
 
 
 @pytest.mark.parametrize("iob2, iobes, entities", SENTENCES)
 def test_right_tags(iob2, iobes, entities):
     iob2, iobes = iob2.split(), iobes.split()
-    assert iob2_fault(iob2) is None
+    assert scheme_fault(iob2, IOB2) is None and scheme_fault(iobes, IOBES) is None
     assert to_iobes(iob2) == iobes
     assert to_iob2(iobes) == iob2
     assert spans(iob2) == spans(iobes) == entities
@@ -47,33 +58,41 @@ def test_faulty_tags(tags, entities):
     tags = tags.split()
     assert spans(tags) == entities
     converted = to_iob2(tags)
-    assert iob2_fault(converted) is None
+    assert scheme_fault(converted, IOB2) is None
     assert len(converted) == len(tags) and spans(converted) == entities
 
 
 @pytest.mark.parametrize(
-    "tags, index, reason",
+    "scheme, tags, index, reason",
     [
-        ("I-PER", 0, "the tag I-PER does not follow B-PER or I-PER; if the scheme is IOB1, "),
-        ("B-PER O I-PER", 2, "the tag I-PER does not follow B-PER or I-PER"),
-        ("O B-PER I-LOC", 2, "the tag I-LOC does not follow B-LOC or I-LOC"),
-        ("B-PER I-PER I-LOC", 2, "the tag I-LOC does not follow"),
-        ("B-PER E-PER", 1, "the tag E-PER belongs to the scheme IOBES; convert the tags to IOB2"),
-        ("O S-PER", 1, "the tag S-PER belongs to the scheme IOBES"),
-        ("O PER", 1, "the tag 'PER' is neither O nor B-TYPE nor I-TYPE"),
-        ("B-", 0, "the tag 'B-' is neither"),
-        ("O-PER", 0, "the tag 'O-PER' is neither"),
-        ("b-PER", 0, "the tag 'b-PER' is neither"),
+        (IOB2, "I-PER", 0, "the tag I-PER does not follow B-PER or I-PER"),
+        (IOB2, "B-PER O I-PER", 2, "the tag I-PER does not follow B-PER or I-PER"),
+        (IOB2, "O B-PER I-LOC", 2, "the tag I-LOC does not follow B-LOC or I-LOC"),
+        (IOB2, "B-PER I-PER I-LOC", 2, "the tag I-LOC does not follow"),
+        (IOB2, "B-PER E-PER", 1, "the tag E-PER belongs to the scheme IOBES, not to IOB2"),
+        (IOB2, "O S-PER", 1, "the tag S-PER belongs to the scheme IOBES"),
+        (IOB2, "O PER", 1, "the tag 'PER' is neither O nor B-TYPE nor I-TYPE"),
+        (IOB1, "O X-PER", 1, "the tag 'X-PER' is neither O nor B-TYPE nor I-TYPE"),
+        (IOB1, "I-PER S-PER", 1, "the tag S-PER belongs to the scheme IOBES, not to IOB1"),
+        (IOBES, "S-PER PER", 1, "the tag 'PER' is neither O nor B-TYPE nor I-TYPE nor E-TYPE nor"),
+        (IOBES, "S-PER E-PER", 1, "the tag E-PER does not follow B-PER or I-PER"),
+        (IOBES, "B-PER I-LOC E-LOC", 1, "the tag I-LOC does not follow B-LOC or I-LOC"),
+        (IOBES, "B-PER O", 1, "the tag O follows B-PER, whose entity has not ended"),
+        (IOBES, "B-PER I-PER S-PER", 2, "the tag S-PER follows I-PER, whose entity has not ended"),
+        (IOBES, "O B-PER I-PER", 2, "the tag I-PER is the last one, but its entity has not ended"),
+        *((scheme, tag, 0, f"the tag '{tag}' is neither") for scheme in SCHEMES for tag in WRONG),
     ],
 )
-def test_faults_of_iob2(tags, index, reason):
-    found, message = iob2_fault(tags.split())
+def test_faults(scheme, tags, index, reason):
+    found, message = scheme_fault(tags.split(), scheme)
     assert found == index
     assert message.startswith(reason)
 
 
-def test_an_empty_tag():
-    assert iob2_fault(["O", ""]) == (1, "the tag '' is neither O nor B-TYPE nor I-TYPE")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_empty_tag(scheme):
+    found, message = scheme_fault(["O", ""], scheme)
+    assert found == 1 and message.startswith("the tag '' is neither O nor B-TYPE nor I-TYPE")
 
 
 def test_allowed_transitions():
@@ -97,6 +116,7 @@ def test_allowed_sequences_are_those_of_iobes():
         allowed = start[path[0]] and end[path[-1]]
         allowed = allowed and all(transitions[a][b] for a, b in zip(path, path[1:]))
         assert allowed == (to_iobes(to_iob2(tags)) == tags)
+        assert allowed == (scheme_fault(tags, IOBES) is None)
         count += allowed
     # A sentence of n words begins with O or with an entity of one of two types and any length:
     # f(n) = f(n - 1) + 2 (f(n - 1) + ... + f(0)) and f(0) = 1, so 1, 3, 11, 41, 153.
@@ -110,4 +130,17 @@ def test_agrees_with_seqeval():
             expected = labeling.get_entities(list(tags))
             assert spans(tags) == [(kind, first, last + 1) for kind, first, last in expected]
             assert spans(to_iob2(tags)) == spans(tags)
-            assert iob2_fault(to_iob2(tags)) is None
+            assert scheme_fault(to_iob2(tags), IOB2) is None
+
+
+def test_iob1_agrees_with_seqeval():
+    scheme = pytest.importorskip("seqeval.scheme")
+    tags_of_iob1 = [tag for tag in TAGS if tag[0] in "OIB"]
+    for tags in itertools.product(tags_of_iob1, repeat=4):
+        assert scheme_fault(tags, IOB1) is None
+        (expected,) = scheme.Entities([list(tags)], scheme.IOB1).entities
+        right = all(
+            tag[0] != "B" or before[1:] == tag[1:] for before, tag in zip(("O", *tags), tags)
+        )
+        if right:  # seqeval leaves out entities whose B-TYPE follows no entity of this type
+            assert spans(tags) == [(one.tag, one.start, one.end) for one in expected]

@@ -47,6 +47,19 @@ def test_tags(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "scheme, tags", [("IOB1", "I-A B-A I-A I-B O"), ("IOBES", "S-A B-A E-A S-B O")]
+)
+def test_tag_schemes(tmp_path, scheme, tags):
+    content = "".join(f"x {tag}\n" for tag in tags.split())
+    file = read_labelled(write(tmp_path, content), "tags", scheme)
+    assert file.labels == [["S-A", "B-A", "E-A", "S-B", "O"]]
+    with pytest.raises(InputError, match=f"line 1: .* or give --tag-scheme {scheme} if"):
+        read_labelled(write(tmp_path, content), "tags")
+    with pytest.raises(InputError, match=rf"line 6: .* the scheme {scheme} \(.*TYPE"):
+        read_labelled(write(tmp_path, content + "x NN\n"), "tags", scheme)
+
+
+@pytest.mark.parametrize(
     "kind, content, message",
     [
         ("text", "a\tb\nc\n", "line 2: 1 field between tabs, but --kind text needs 2"),
@@ -62,8 +75,9 @@ def test_tags(tmp_path):
         ("tags", "-DOCSTART- O\n\n", "train.txt has no texts: give a file"),
         ("tags", "a O\n\nb\n", "line 3: one column, .* add the tag"),
         ("tags", "a x O\n\nb O\n", "line 3: 2 columns, but the lines before have 3"),
-        ("tags", "a O\n\nb O\nc I-PER\n", "line 4: .*IOB2"),
-        ("tags", "a O\nb NN\n", "line 2: .*IOB2"),
+        ("tags", "a O\n\nb O\nc I-PER\n", "line 4: .*IOB2.* or give --tag-scheme IOB1 if that is"),
+        ("tags", "a O\nb S-PER\n", "line 2: .*IOB2.* or give --tag-scheme IOBES if that is"),
+        ("tags", "a O\nb NN\n", r"line 2: .*IOB2 \(.* O for the rest\)$"),
     ],
 )
 def test_broken_files(tmp_path, kind, content, message):

@@ -49,6 +49,8 @@ def test_other_tokenizers_of_raw_text(make, kind, tokenizer):
             {"tokenizer": "none"},
             "--tokenizer must be one of space, moses, sentencepiece, punctuation, not none",
         ),
+        ({"kind": "tags", "tag_scheme": "BIO"}, "--tag-scheme must be one of IOB2, IOB1, IOBES, n"),
+        ({"tag_scheme": "IOB2"}, "--tag-scheme is for --kind tags: leave it out"),
         ({"kind": "tags", "tokenizer": "moses"}, "has its words given, .*leave out --tokenizer"),
         ({"kind": "spans", "tokenizer": "space"}, "places in the text are exact: leave out --tok"),
         ({"kind": "spans", "tokenizer": "sentencepiece"}, "leave out --tokenizer sentencepiece"),

@@ -150,7 +150,22 @@ def checkout(tmp_path_factory):
     write_lines(str(directory / "raw" / "sentences.txt"), ["Ada lived in London.", "It rained."])
     write_spans(str(directory / "raw"))
     write_lines(str(directory / "raw" / "questions.tsv"), ["Where?\tAda lived in London."])
+    write_distributions(directory)
     return directory
+
+
+def write_distributions(directory):
+    """Two reviews of IMDB and two pairs of SNLI, as the distributed corpora have them."""
+    for label in ("pos", "neg"):
+        folder = directory / "aclImdb" / "train" / label
+        folder.mkdir(parents=True)
+        (folder / "0_9.txt").write_text(f"Quite\t{label}.<br /><br />Yes.")  # no line end
+    write_lines(str(directory / "aclImdb" / "imdb.vocab"), ["the", "a"] * 50)
+    names = ["gold_label", *(f"parse{number}" for number in range(4)), "sentence1", "sentence2"]
+    pairs = [["neutral", *"abcd", "A dog's tail.", "It is BIG!"], ["-", *"abcd", "No.", "Yes."]]
+    for split in ("train", "dev"):
+        lines = ["\t".join([*line, "1.jpg#4"]) for line in (names, *pairs)]
+        write_lines(str(directory / "snli_1.0" / f"snli_1.0_{split}.txt"), lines)
 
 
 def run_page(page, checkout, command, done=()):
@@ -245,6 +260,12 @@ def test_labelled_text(trained, command, monkeypatch, capsys, name, written, num
     (block,) = blocks(page, "python")
     exec(block, {})
     assert len(capsys.readouterr().out.splitlines()) >= num_lines
+    if name == "classification":
+        reviews = (trained / "imdb.tsv").read_text().splitlines()
+        assert sorted(reviews) == [f"{label}\tQuite {label}.  Yes." for label in ("neg", "pos")]
+        for split in ("train", "valid"):
+            pair = (trained / "snli-raw" / f"{split}.tsv").read_text()
+            assert pair == "neutral\ta dogs tail\tit is big\n"
 
 
 def test_classification(capsys):

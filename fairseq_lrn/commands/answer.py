@@ -100,7 +100,8 @@ def question_of(line: Line) -> Tuple[str, str]:
 
 def answer_squad(reader: Reader, args: argparse.Namespace) -> None:
     """Answer the questions of a file in the format of SQuAD, and print the scores."""
-    spans = read_spans(*(args.files or ["-"]), needs_answers=False)
+    (path,) = args.files or ["-"]
+    spans = read_spans(path, needs_answers=False)
     contexts = [spans.contexts[owner] for owner in spans.owners]
     with output_file(args.output) as file:  # it fails before the work is done
         found = reader(spans.questions, contexts, **options_of(args))

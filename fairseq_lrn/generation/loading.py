@@ -84,9 +84,9 @@ def load_one(
     name = checkpoints.task_name(state)
     if name not in tasks:
         remedy = COMMANDS.get(str(name), f"give a model that was trained with --task {tasks[0]}")
+        origin = "names no task" if name is None else f"was trained with --task {name}"
         raise InputError(
-            f"{found[0]} was trained with --task {name}, but {kind} needs "
-            f"--task {' or '.join(tasks)}: {remedy}"
+            f"{found[0]} {origin}, but {kind} needs --task {' or '.join(tasks)}: {remedy}"
         )
     if data is not None:
         directory = checkpoints.decoded("data", data)

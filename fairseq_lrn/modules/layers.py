@@ -407,9 +407,11 @@ def build_decoder_step(layers: RecurrentStack) -> Optional[DecoderStep]:
         RuntimeError: the C++ kernels are unavailable.
     """
     fused = _fused_layers(layers)
+    if fused is None:
+        return None
     attending = [layer.encoder_attn for layer in layers if layer.attends]
     scores = {(attention.num_heads, attention.masked_score) for attention in attending}
-    if fused is None or len(scores) > 1:
+    if len(scores) > 1:
         return None
     heads, masked_score = scores.pop() if scores else (1, 0.0)
     return DecoderStep(**fused, heads=heads, masked_score=masked_score)
@@ -428,8 +430,10 @@ def build_encoder_pass(layers: RecurrentStack) -> Optional[EncoderPass]:
 
 def _fused_layers(layers: RecurrentStack) -> Optional[Dict[str, Any]]:
     """What describes the layers to a fused operator; None if it cannot compute one of them."""
+    if not is_plain(layers) or not all(isinstance(layer, RecurrentBlock) for layer in layers):
+        return None
     parameters = [layer.fused_parameters() for layer in layers]
-    if not parameters or None in parameters or not is_plain(layers):
+    if not parameters or None in parameters:
         return None
     options = [_fused_options(layer) for layer in layers]
     if any(option != options[0] for option in options):

@@ -288,8 +288,6 @@ class LanguageModelDecoder(RecurrentDecoder):
         return derived(self, self._fuse) if has_decoder_step(self.embed_tokens.weight) else None
 
     def _fuse(self) -> Optional[DecoderStep]:
-        if any(isinstance(layer, PlainLayer) for layer in self.layers):
-            return None
         return build_decoder_step(self.layers)
 
     def _states_before(self, tokens: Tensor) -> List[Tensor]:

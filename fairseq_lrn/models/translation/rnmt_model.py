@@ -30,6 +30,7 @@ from fairseq_lrn.modules.rnmt_layers import (
     AttentiveDecoderLayer,
     ContextAwareEncoderLayer,
     PlainDecoderLayer,
+    RNMTDecoderLayer,
     RNMTEncoderLayer,
 )
 from fairseq_lrn.modules.search import SearchState
@@ -319,7 +320,8 @@ class RNMTDecoder(RecurrentDecoder):
         """
         parts = (self.embed_tokens, self.output_projection, self.feature_proj, self.dropout_module)
         classes = [nn.Embedding, Linear, Affine if self.has_feature_layer else nn.Identity, Dropout]
-        table, attention = self.embed_tokens.weight, self.layers[0].recurrence.attention
+        if not all(isinstance(layer, RNMTDecoderLayer) for layer in self.layers):
+            return None
         layers = [layer.search_parameters() for layer in self.layers]
         if (
             None in layers
@@ -328,10 +330,11 @@ class RNMTDecoder(RecurrentDecoder):
             or self.dropout_module.is_active()
             or not is_plain(*parts, *self.feature_proj.modules())
             or not all(map(is_standard_norm, getattr(self.feature_proj, "norms", ())))
-            or table.dtype != torch.float32
-            or table.shape != self.output_projection.weight.shape
+            or self.embed_tokens.weight.dtype != torch.float32
+            or self.embed_tokens.weight.shape != self.output_projection.weight.shape
         ):
             return None
+        table, attention = self.embed_tokens.weight, self.layers[0].recurrence.attention
         feature = map_parameters("feature", self.feature_proj) if self.has_feature_layer else {}
         return RNMTBeamSearch(
             layers,

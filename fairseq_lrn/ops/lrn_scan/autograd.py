@@ -9,7 +9,7 @@ time (:mod:`.parallel`).
 """
 
 from functools import partial
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -43,63 +43,33 @@ for _name in (LOOP, PARALLEL):
     )
 
 
-def _fake(
-    kqv: List[Tensor],
-    h0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    activation: str,
-    reverse: bool,
-) -> Tuple[Tensor, Tensor]:
+# The functions below take the operators' arguments; *rest is what they only pass on.
+
+
+def _fake(kqv: List[Tensor], h0: Tensor, *rest: Any) -> Tuple[Tensor, Tensor]:
     time, batch, _ = kqv[0].shape
     h = kqv[0].new_empty(time, batch, len(kqv) * h0.size(-1))
     return h, h.new_empty(h.shape if is_half(h) else (0,), dtype=state_dtype(h))
 
 
 def _fake_backward(
-    grad_h: Tensor,
-    kqv: List[Tensor],
-    h0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    states: Tensor,
-    activation: str,
-    reverse: bool,
+    grad_h: Tensor, kqv: List[Tensor], h0: Tensor, *rest: Any
 ) -> Tuple[List[Tensor], Tensor]:
     return [projections.new_empty(projections.shape) for projections in kqv], h0.new_empty(h0.shape)
 
 
-def _default(
-    kqv: List[Tensor],
-    h0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    activation: str,
-    reverse: bool,
-) -> Tuple[Tensor, Tensor]:
+def _default(kqv: List[Tensor], h0: Tensor, *rest: Any) -> Tuple[Tensor, Tensor]:
     if dispatch.choose(h0.device.type) != "reference":
         # A sparse operand, or one on another device than the others, would come back here.
-        check_operator_call(kqv, h0, padding_mask, bias, activation)
-        return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, padding_mask, bias, activation, reverse)
-    return _each(lrn_scan_reference, kqv, h0, padding_mask, bias, activation, reverse)
+        check_operator_call(kqv, h0, *rest[:-1])  # reverse needs no check
+        return torch.ops.fairseq_lrn.lrn_scan(kqv, h0, *rest)
+    return _each(lrn_scan_reference, kqv, h0, *rest)
 
 
-def _each(
-    scan: Callable[..., Tensor],
-    kqv: List[Tensor],
-    h0: Tensor,
-    padding_mask: Optional[Tensor],
-    bias: List[Tensor],
-    activation: str,
-    reverse: bool,
-) -> Tuple[Tensor, Tensor]:
+def _each(scan: Callable[..., Tensor], *arguments: Any) -> Tuple[Tensor, Tensor]:
     """Both outputs of the operator, from a *scan* over one direction."""
-    check_operator_call(kqv, h0, padding_mask, bias, activation)
-    exact = [projections.to(state_dtype(projections)) for projections in kqv]
-    states = scan_each_direction(scan, exact, h0, padding_mask, bias, activation, reverse)
-    if is_half(kqv[0]):
-        return states.to(kqv[0].dtype), states
-    return states, states.new_empty(0)
+    h, states = scan_each_direction(scan, *arguments)
+    return h, states if is_half(h) else states.new_empty(0)
 
 
 def _default_backward(
@@ -112,15 +82,11 @@ def _default_backward(
     activation: str,
     reverse: bool,
 ) -> Tuple[List[Tensor], Tensor]:
+    arguments = (grad_h, kqv, h0, padding_mask, bias, states, activation, reverse)
     if dispatch.choose(h0.device.type) != "reference":
-        check_backward_call(grad_h, kqv, h0, padding_mask, bias, states, activation)
-        return torch.ops.fairseq_lrn.lrn_scan_backward(
-            grad_h, kqv, h0, padding_mask, bias, states, activation, reverse
-        )
-    return _each_backward(
-        lrn_scan_backward_reference,
-        *(grad_h, kqv, h0, padding_mask, bias, states, activation, reverse),
-    )
+        check_backward_call(*arguments[:-1])
+        return torch.ops.fairseq_lrn.lrn_scan_backward(*arguments)
+    return _each_backward(lrn_scan_backward_reference, *arguments)
 
 
 def _each_backward(
@@ -203,8 +169,7 @@ def _autograd(
     activation: str,
     reverse: bool,
 ) -> Tuple[Tensor, Tensor]:
-    inputs = (h0, *kqv, *bias)
-    needed = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    needed = torch.is_grad_enabled() and any(one.requires_grad for one in (h0, *kqv, *bias))
     # In forward mode, autograd.Function raises an error; skipping it would lose the tangent.
     if needed or torch.autograd.forward_ad._current_level >= 0:
         return _Scan.apply(name, h0, padding_mask, activation, reverse, *kqv, *bias)

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
-from fairseq_lrn.ops.lrn_scan.contract import check_contract, check_operator_call
+from fairseq_lrn.ops.lrn_scan.contract import check_contract
 from fairseq_lrn.ops.lrn_scan.export import lrn_scan_for_export
 from fairseq_lrn.ops.lrn_scan.parallel import is_faster
 from fairseq_lrn.ops.lrn_scan.reference import lrn_scan_reference, scan_each_direction
-from fairseq_lrn.ops.precision import state_dtype
 from fairseq_lrn.ops.transforms import check_that_reference_may_replace, is_transforming
 
 
@@ -137,10 +136,7 @@ def _scan(
             h, states = operator(kqv, h0, padding_mask, bias, activation, reverse)
             return h, h if states.numel() == 0 else states
         scan = lrn_scan_reference
-    check_operator_call(kqv, h0, padding_mask, bias, activation)
-    exact = [projections.to(state_dtype(projections)) for projections in kqv]
-    states = scan_each_direction(scan, exact, h0, padding_mask, bias, activation, reverse)
-    return states.to(kqv[0].dtype), states
+    return scan_each_direction(scan, kqv, h0, padding_mask, bias, activation, reverse)
 
 
 def _operator(device_type: str, backend: Optional[str], time: int, lanes: int) -> Any:

@@ -193,7 +193,6 @@ def lrn_scan_parallel_backward(
     states: Tensor,
     activation: str,
     reverse: bool,
-    chunk: Optional[int] = None,
 ) -> Tuple[Tensor, Tensor]:
     """The gradients of *kqv* and *h0*: one linear recurrence from the last step to the first.
 
@@ -203,7 +202,6 @@ def lrn_scan_parallel_backward(
     Args:
         grad_h, kqv, h0, padding_mask, bias, states, activation, reverse: see
             :func:`~fairseq_lrn.ops.lrn_scan.reference.lrn_scan_backward_reference`.
-        chunk: number of steps of a chunk; None: :func:`chunk_length`.
 
     Returns:
         gradients of *kqv*, ``T x B x 3H`` (or ``4H``), and of *h0*, ``B x H``.
@@ -221,7 +219,7 @@ def lrn_scan_parallel_backward(
     # the step after it, that of the next state.
     order = torch.clone if reverse else partial(torch.flip, dims=(0,))
     after = torch.cat([torch.zeros_like(slopes[:1]), order(slopes)[:-1]])
-    grad = order(linear_scan(after, order(grad_h.to(states.dtype)), chunk))
+    grad = order(linear_scan(after, order(grad_h.to(states.dtype))))
     grads, grad_before = lrn_step_backward(grad, *gates, before, activation)
     grad_kqv = torch.cat(grads, dim=-1)
     if padding is not None:

@@ -9,6 +9,7 @@ from typing import Callable, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
+from fairseq_lrn.ops.lrn_scan.contract import check_operator_call
 from fairseq_lrn.ops.precision import state_dtype
 
 
@@ -20,7 +21,7 @@ def scan_each_direction(
     bias: Sequence[Tensor],
     activation: str,
     reverse: bool,
-) -> Tensor:
+) -> Tuple[Tensor, Tensor]:
     """Run *scan*, which computes one direction, for each direction; join the states.
 
     Args:
@@ -29,13 +30,20 @@ def scan_each_direction(
             :func:`fairseq_lrn.ops.lrn_scan.scan_directions`.
 
     Returns:
-        all states, ``T x B x (D*H)``.
+        all states, ``T x B x (D*H)``, in the type of *kqv*; and the same states before they were
+        rounded to half precision.
+
+    Raises:
+        RuntimeError: the arguments do not fit each other.
     """
-    states = [
+    check_operator_call(kqv, h0, padding_mask, bias, activation)
+    exact = [projections.to(state_dtype(projections)) for projections in kqv]
+    found = [
         scan(projections, initial, padding_mask, shift, activation, is_reversed)
-        for projections, initial, shift, is_reversed in zip(kqv, *by_direction(h0, bias, reverse))
+        for projections, initial, shift, is_reversed in zip(exact, *by_direction(h0, bias, reverse))
     ]
-    return states[0] if len(states) == 1 else torch.cat(states, dim=-1)
+    states = found[0] if len(found) == 1 else torch.cat(found, dim=-1)
+    return states.to(kqv[0].dtype), states
 
 
 def by_direction(h0: Tensor, bias: Sequence[Tensor], reverse: bool) -> tuple:

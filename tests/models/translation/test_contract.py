@@ -162,6 +162,37 @@ def test_hooks_of_the_stack_run(builders, batch):
     assert calls == [1]
 
 
+class Delegate(torch.nn.Module):
+    """Stands in for a layer, and is of another class."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def __getattr__(self, name):
+        found = super().__getattr__("layer")
+        return found if name == "layer" else getattr(found, name)
+
+    def forward(self, *args, **kwargs):
+        return self.layer(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", ["lrn", "lrn_rnmt"])
+def test_a_replaced_layer(builders, batch, name):
+    """The fused search does not know it, so the search calls it."""
+    model = builders[name]()
+    src, prev = batch(LENGTHS), batch([6] * 5)
+    model.make_generation_fast_()
+    with torch.no_grad():
+        encoder_out = model.encoder(src, None)
+        state = model.decoder.start_search(encoder_out)
+        expected = model.decoder.search_step(prev[None, :, 0], state)
+        model.decoder.layers[0] = Delegate(model.decoder.layers[0])
+        state = model.decoder.start_search(encoder_out)
+        assert state.fused_step is None and state.fused_search is None
+        assert_same(model.decoder.search_step(prev[None, :, 0], state), expected)
+
+
 @pytest.mark.parametrize("name", ["lrn", "lrn_rnmt"])
 @pytest.mark.parametrize("change", ["epsilon", "no shift", "no parameters"])
 def test_norms_that_the_fused_operators_lack(builders, batch, name, change):

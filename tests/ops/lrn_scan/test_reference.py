@@ -50,10 +50,19 @@ def test_each_direction():
     """The second direction runs backward; with reverse, the first does."""
     kqv, h0 = torch.randn(2, 4, 3, 15), torch.randn(2, 3, 5)
     for reverse in (False, True):
-        h = scan_each_direction(lrn_scan_reference, kqv, h0, None, [], "tanh", reverse)
+        h, states = scan_each_direction(lrn_scan_reference, kqv, h0, None, [], "tanh", reverse)
         first = lrn_scan_reference(kqv[0], h0[0], None, None, "tanh", reverse)
         second = lrn_scan_reference(kqv[1], h0[1], None, None, "tanh", not reverse)
-        assert torch.equal(h, torch.cat([first, second], dim=-1))
+        assert h is states and torch.equal(h, torch.cat([first, second], dim=-1))
+    with pytest.raises(RuntimeError, match="h0"):
+        scan_each_direction(lrn_scan_reference, kqv, h0[..., :4], None, [], "tanh", False)
+
+
+def test_half_precision_is_rounded_at_the_end():
+    kqv, h0 = torch.randn(1, 4, 3, 15, dtype=torch.bfloat16), torch.randn(1, 3, 5)
+    h, states = scan_each_direction(lrn_scan_reference, kqv, h0, None, [], "tanh", False)
+    expected = lrn_scan_reference(kqv[0].float(), h0[0], None, None, "tanh", False)
+    assert torch.equal(states, expected) and torch.equal(h, expected.bfloat16())
 
 
 @pytest.mark.parametrize("gates", [3, 4])

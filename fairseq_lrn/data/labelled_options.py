@@ -9,7 +9,7 @@ from fairseq_lrn.data.labelled_text import MOSES, PUNCTUATION, SENTENCEPIECE, SP
 from fairseq_lrn.data.languages import MOSES as MOSES_RULES
 from fairseq_lrn.data.languages import policy
 from fairseq_lrn.data.prepare import check_destdir, check_names
-from fairseq_lrn.data.text_files import LABELLED_RECORD, LABELLED_VERSION, write_json
+from fairseq_lrn.data.text_files import LABELLED, write_json
 from fairseq_lrn.errors import InputError
 
 DEFAULT_LANGUAGE = "en"
@@ -151,6 +151,6 @@ def write_record(directory: str, options: LabelledOptions) -> None:
     record = {
         **asdict(options),
         "language": moses_language(options),
-        "version": LABELLED_VERSION,
+        "version": LABELLED.version,
     }
-    write_json(directory, LABELLED_RECORD, record)
+    write_json(directory, LABELLED.record, record)

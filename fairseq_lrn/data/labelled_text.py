@@ -11,7 +11,7 @@ from fairseq_lrn.data.labelled_files import SPANS
 from fairseq_lrn.data.punctuation import find_tokens
 from fairseq_lrn.data.raw_text import check_line, check_text, load_bpe
 from fairseq_lrn.data.symbols import word_indices
-from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, read_labelled_record
+from fairseq_lrn.data.text_files import LABELLED, SENTENCEPIECE_MODEL
 from fairseq_lrn.data.tokenization import Tokenizer
 from fairseq_lrn.data.words import token_offsets
 from fairseq_lrn.errors import InputError
@@ -41,7 +41,7 @@ class LabelledText:
     """
 
     def __init__(self, directory: str):
-        record = read_labelled_record(directory)
+        record = LABELLED.read(directory)
         self.kind: str = record["kind"]
         self.tokenizer: str = record["tokenizer"]
         self.language: Optional[str] = record["language"]

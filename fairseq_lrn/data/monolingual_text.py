@@ -4,7 +4,7 @@ import os
 from typing import List, Sequence
 
 from fairseq_lrn.data.raw_text import check_line, load_bpe
-from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, read_monolingual_record
+from fairseq_lrn.data.text_files import MONOLINGUAL, SENTENCEPIECE_MODEL
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 
 
@@ -24,7 +24,7 @@ class MonolingualText:
     """
 
     def __init__(self, directory: str):
-        record = read_monolingual_record(directory)
+        record = MONOLINGUAL.read(directory)
         self.words: bool = record["words"]
         self.lowercase: bool = record["lowercase"]
         self.bpe = None

@@ -34,13 +34,7 @@ from fairseq_lrn.data.parallel import read_pair, write_lines
 from fairseq_lrn.data.raw_text import load_bpe, restrict
 from fairseq_lrn.data.round_trip import report_round_trip, sample
 from fairseq_lrn.data.run_module import run_module
-from fairseq_lrn.data.text_files import (
-    RECORD,
-    SENTENCEPIECE_MODEL,
-    moses_rules,
-    read_record,
-    write_json,
-)
+from fairseq_lrn.data.text_files import PARALLEL, SENTENCEPIECE_MODEL, moses_rules, write_json
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 from fairseq_lrn.data.workers import worker_pool
 from fairseq_lrn.errors import InputError, command_failed
@@ -312,7 +306,7 @@ def with_earlier_options(options: PrepareOptions, directory: str) -> PrepareOpti
     Raises:
         InputError: the earlier data have no record of their options.
     """
-    record = read_record(directory)
+    record = PARALLEL.read(directory)
     return replace(
         options,
         vocab_threshold=record.get("vocab_threshold", 0),
@@ -330,7 +324,7 @@ def choose_policies(options: PrepareOptions) -> Dict[str, Policy]:
     tokenizer = options.tokenizer or DEFAULT_TOKENIZER
     policies = {lang: policy(lang, tokenizer) for lang in options.languages}
     if options.vocab_from is not None:
-        rules = moses_rules(read_record(options.vocab_from))
+        rules = moses_rules(PARALLEL.read(options.vocab_from))
         policies = {lang: replace(policies[lang], moses=rules[lang]) for lang in policies}
     return policies
 
@@ -387,7 +381,7 @@ def write_record(directory: str, policies: Dict[str, Policy], options: PrepareOp
     record: Dict[str, Any] = asdict(options)
     record["tokenizer"] = options.tokenizer or DEFAULT_TOKENIZER
     record["policies"] = {lang: asdict(found) for lang, found in policies.items()}
-    write_json(directory, RECORD, record)
+    write_json(directory, PARALLEL.record, record)
 
 
 def tokenize(splits: Splits, policies: Dict[str, Policy], options: PrepareOptions) -> Splits:

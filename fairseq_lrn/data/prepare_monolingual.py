@@ -17,7 +17,7 @@ from fairseq_lrn.data.prepare import (
     write_bpe_text,
 )
 from fairseq_lrn.data.symbols import SPECIAL
-from fairseq_lrn.data.text_files import MONOLINGUAL_RECORD, SENTENCEPIECE_MODEL, write_json
+from fairseq_lrn.data.text_files import MONOLINGUAL, SENTENCEPIECE_MODEL, write_json
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 from fairseq_lrn.errors import InputError
 
@@ -136,7 +136,7 @@ def report_spaces(path: str, lines: List[str]) -> None:
 
 
 def _prepare_into(working: str, texts: Dict[str, List[str]], options: MonolingualOptions) -> None:
-    write_json(working, MONOLINGUAL_RECORD, asdict(options))
+    write_json(working, MONOLINGUAL.record, asdict(options))
     prefix = os.path.join(working, "text")
     if not options.words:
         model = os.path.join(working, SENTENCEPIECE_MODEL)

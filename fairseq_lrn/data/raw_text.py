@@ -6,13 +6,7 @@ from typing import TYPE_CHECKING, List, Optional, Set
 
 from fairseq.data import Dictionary
 
-from fairseq_lrn.data.text_files import (
-    RECORD,
-    SENTENCEPIECE_MODEL,
-    files,
-    moses_rules,
-    read_record,
-)
+from fairseq_lrn.data.text_files import PARALLEL, SENTENCEPIECE_MODEL, moses_rules
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Detokenizer, Tokenizer
 from fairseq_lrn.errors import InputError
 
@@ -82,14 +76,8 @@ class RawText:
     """
 
     def __init__(self, directory: str, source_lang: Optional[str] = None):
-        names = files(directory) or [RECORD]
-        missing = [name for name in names if not os.path.isfile(os.path.join(directory, name))]
-        if missing:
-            raise InputError(
-                f"{directory} lacks {', '.join(missing)}: give the directory that "
-                "fairseq-lrn prepare made, or copy the file from it"
-            )
-        record = read_record(directory)
+        PARALLEL.check_complete(directory)
+        record = PARALLEL.read(directory)
         languages = [record["source_lang"], record["target_lang"]]
         if source_lang == languages[1]:  # a model of the opposite direction
             languages.reverse()

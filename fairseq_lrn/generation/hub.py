@@ -43,7 +43,7 @@ def complete_from_directory(
         if not os.path.isdir(directory):
             raise InputError(f"{directory} is not a directory: give the directory of checkpoints")
         checkpoint_file = os.path.basename(checkpoints.chosen([directory])[0])
-    if {"tokenizer", "bpe"} & options.keys() or not text_files.files(directory):
+    if {"tokenizer", "bpe"} & options.keys() or not text_files.PARALLEL.files(directory):
         return checkpoint_file, options
     first = checkpoint_file.split(os.pathsep)[0]
     state = checkpoints.load(os.path.join(directory, first))

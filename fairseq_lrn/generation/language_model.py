@@ -20,7 +20,7 @@ from fairseq_lrn.generation.dynamic_evaluation import (
     perplexity_of,
 )
 from fairseq_lrn.generation.inputs import batches, count, items, real
-from fairseq_lrn.generation.loading import PathLike, RawTextFiles, load_one, usable_device
+from fairseq_lrn.generation.loading import PathLike, load_one, usable_device
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ SEGMENT = 512  # tokens that are read at once; the logits of all of them are in 
 MANY_UNKNOWN = 0.03  # share of unknown words in a text, from which a warning is due
 TASKS = ("stateful_language_modeling", "language_modeling")
 
-RAW_TEXT = RawTextFiles(text_files.monolingual_files, text_files.MONOLINGUAL_RECORD, "prepare-lm")
 
 Text = Union[str, "os.PathLike[Any]", Iterable[str]]
 
@@ -401,7 +400,7 @@ def load_language_model(
     """
     torch_device = usable_device(device)
     file, model, task, directory = load_one(
-        path, checkpoint, data, RAW_TEXT, TASKS, "a language model"
+        path, checkpoint, data, text_files.MONOLINGUAL, TASKS, "a language model"
     )
     if not hasattr(model.decoder, "read"):
         raise InputError(

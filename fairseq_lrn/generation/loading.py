@@ -1,12 +1,13 @@
 """What loading a trained model needs: its device, and the files of its raw text."""
 
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Union
 
 import torch
 from fairseq import checkpoint_utils
 
 from fairseq_lrn import checkpoints
+from fairseq_lrn.data.text_files import PreparedData
 from fairseq_lrn.errors import InputError
 
 PathLike = Union[str, bytes, "os.PathLike[Any]"]
@@ -23,20 +24,6 @@ COMMANDS = {
     "sequence_tagging": "use fairseq-lrn tag",
     "span_prediction": "use fairseq-lrn answer",
 }
-
-
-class RawTextFiles(NamedTuple):
-    """The files that the raw text of a kind of model needs.
-
-    Attributes:
-        names: gives their names in a directory; an empty list if it has none.
-        record: the one of them that tells whether it has.
-        command: the command of ``fairseq-lrn`` that makes them.
-    """
-
-    names: Callable[[str], List[str]]
-    record: str
-    command: str
 
 
 class Loaded(NamedTuple):
@@ -59,7 +46,7 @@ def load_one(
     path: PathLike,
     checkpoint: Optional[PathLike],
     data: Optional[PathLike],
-    files: RawTextFiles,
+    prepared: PreparedData,
     tasks: Sequence[str],
     kind: str,
 ) -> Loaded:
@@ -69,7 +56,7 @@ def load_one(
         path: directory of checkpoints, or a checkpoint.
         checkpoint: name of a checkpoint in the directory; None: the preferred one.
         data: directory of the files that raw text needs; None: find it.
-        files: these files.
+        prepared: the kind of its data.
         tasks: names of the tasks that train this kind of model.
         kind: what the model is, e.g. ``"a language model"``, for messages.
 
@@ -90,9 +77,9 @@ def load_one(
         )
     if data is not None:
         directory = checkpoints.decoded("data", data)
-        check_complete(directory, files)
+        prepared.check_complete(directory)
     else:
-        directory = find_text_directory(found[0], state, files)
+        directory = find_text_directory(found[0], state, prepared)
     with checkpoints.readable(directory) as readable_directory:
         try:
             (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
@@ -124,13 +111,13 @@ def usable_device(name: Optional[str]) -> torch.device:
     return device
 
 
-def find_text_directory(file: str, state: Dict[str, Any], files: RawTextFiles) -> str:
+def find_text_directory(file: str, state: Dict[str, Any], prepared: PreparedData) -> str:
     """The directory with the files that raw text needs: the checkpoint's, or that of its data.
 
     Args:
         file: path of the checkpoint.
         state: the checkpoint.
-        files: these files.
+        prepared: the kind of its data.
 
     Raises:
         InputError: neither directory has these files, or the first one that has some lacks others.
@@ -140,26 +127,11 @@ def find_text_directory(file: str, state: Dict[str, Any], files: RawTextFiles) -
     if isinstance(training_data, str):
         directories.append(training_data.split(os.pathsep)[0])
     for directory in directories:
-        if files.names(directory):
-            check_complete(directory, files)
+        if prepared.files(directory):
+            prepared.check_complete(directory)
             return directory
     raise InputError(
-        f"there is no {files.record} in {' and '.join(directories)}, so the tokenisation of raw "
-        f"text is unknown: give the directory that fairseq-lrn {files.command} made, as data=DIR "
-        "or --data DIR"
+        f"there is no {prepared.record} in {' and '.join(directories)}, so the tokenisation of raw "
+        f"text is unknown: give the directory that fairseq-lrn {prepared.command} made, as "
+        "data=DIR or --data DIR"
     )
-
-
-def check_complete(directory: str, files: RawTextFiles) -> None:
-    """Check that a directory has all files that raw text needs, if it has their record.
-
-    Raises:
-        InputError: a file is missing.
-    """
-    names = files.names(directory)
-    missing = [name for name in names if not os.path.isfile(os.path.join(directory, name))]
-    if missing:
-        raise InputError(
-            f"{directory} lacks {', '.join(missing)}: copy what is missing from the directory that "
-            f"fairseq-lrn {files.command} made, or give that directory as data=DIR or --data DIR"
-        )

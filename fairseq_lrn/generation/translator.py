@@ -47,7 +47,6 @@ from fairseq_lrn.generation.inputs import (
 from fairseq_lrn.generation.loading import (
     COMMANDS,
     PathLike,
-    RawTextFiles,
     find_text_directory,
     usable_device,
 )
@@ -61,7 +60,6 @@ EMPTY_ATTENTION = torch.ones(1, 1, device="cpu")  # EOS to EOS, for a sentence w
 # fairseq's modules outside of this package keep buffers that grow with the input.
 _turns = threading.RLock()
 
-RAW_TEXT = RawTextFiles(text_files.files, text_files.RECORD, "prepare")
 Segmented = Tuple[str, List[str]]  # raw text and its subwords
 
 
@@ -545,7 +543,7 @@ def load_translator(
     for file, state in zip(files, states):
         _check_task(file, checkpoints.task_name(state))
     directory = None if data is None else checkpoints.decoded("data", data)
-    text_directory = directory or find_text_directory(files[0], states[0], RAW_TEXT)
+    text_directory = directory or find_text_directory(files[0], states[0], text_files.PARALLEL)
     torch_device = usable_device(device)
     text = RawText(text_directory, checkpoints.source_lang(states[0]))
     with checkpoints.readable(text_directory) as readable_directory:

@@ -255,6 +255,6 @@ class LabelledTextTask(FairseqTask):
 
 def _recorded_kind(directory: str) -> Optional[str]:
     """The ``--kind`` of prepared data, or None if ``prepare-labelled`` did not make them."""
-    if not text_files.labelled_files(directory):
+    if not text_files.LABELLED.files(directory):
         return None
-    return text_files.read_labelled_record(directory)["kind"]
+    return text_files.LABELLED.read(directory)["kind"]

@@ -231,7 +231,7 @@ class LRNTranslationTask(TranslationTask):
         if cfg.eval_tokenized_bleu or cfg.eval_bleu_remove_bpe or cfg.eval_bleu_detok != "space":
             return None
         directory = utils.split_paths(cfg.data)[0]
-        if self._raw is None and text_files.files(directory):
+        if self._raw is None and text_files.PARALLEL.files(directory):
             self._raw = RawText(directory, cfg.source_lang)
             self._bleu_tokenizer = bleu_tokenizer(self._raw.target_lang)
         return self._raw

@@ -8,7 +8,7 @@ from fairseq_lrn.data.labelled_options import (
     moses_language,
     write_record,
 )
-from fairseq_lrn.data.text_files import read_labelled_record
+from fairseq_lrn.data.text_files import LABELLED
 from fairseq_lrn.errors import InputError
 
 
@@ -86,7 +86,7 @@ def test_languages(make):
 
 def test_record(make, tmp_path):
     write_record(str(tmp_path), make("spans", lowercase=True, workers=3))
-    record = read_labelled_record(str(tmp_path))
+    record = LABELLED.read(str(tmp_path))
     assert record["kind"] == "spans" and record["tokenizer"] == "punctuation"
     assert record["lowercase"] is True and record["characters"] is True
     assert record["language"] is None and record["version"] == 1

@@ -113,7 +113,7 @@ def test_lines_are_checked(prepared_data):
 
 
 def test_missing_or_damaged_files(data, tmp_path):
-    with pytest.raises(InputError, match="lacks prepare.json: give the directory"):
+    with pytest.raises(InputError, match="lacks prepare.json: copy what is missing"):
         RawText(str(tmp_path))
     (data / "dict.de.txt").rename(data / "elsewhere")
     with pytest.raises(InputError, match="lacks dict.de.txt: .*or copy the file"):

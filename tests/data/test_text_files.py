@@ -8,6 +8,7 @@ from fairseq import checkpoint_utils
 
 from fairseq_lrn.data import text_files
 from fairseq_lrn.data.raw_text import RawText
+from fairseq_lrn.data.text_files import LABELLED, MONOLINGUAL, PARALLEL
 from fairseq_lrn.errors import InputError
 
 NAMES = {"prepare.json", "sentencepiece.bpe.model", "dict.en.txt", "dict.de.txt"}
@@ -18,8 +19,18 @@ def names(directory):
 
 
 def test_names(prepared_data, tmp_path):
-    assert set(text_files.files(str(prepared_data))) == NAMES
-    assert text_files.files(str(tmp_path)) == []  # not from fairseq-lrn prepare
+    assert set(PARALLEL.files(str(prepared_data))) == NAMES
+    assert PARALLEL.files(str(tmp_path)) == []  # not from fairseq-lrn prepare
+
+
+def test_missing_files(data, tmp_path):
+    PARALLEL.check_complete(str(data))
+    (data / "dict.de.txt").unlink()
+    message = "lacks dict.de.txt: copy what is missing from the directory that fairseq-lrn prepare "
+    with pytest.raises(InputError, match=message):
+        PARALLEL.check_complete(str(data))
+    with pytest.raises(InputError, match="lacks prepare_lm.json.* prepare-lm made"):
+        MONOLINGUAL.check_complete(str(tmp_path))
 
 
 def test_kept_files_are_enough(data, tmp_path):
@@ -61,7 +72,7 @@ def test_checkpoint_without_data(tmp_path):
     assert names(tmp_path) == set()
 
 
-LABELLED = {
+OPTIONS = {
     **{"kind": "text", "tokenizer": "space", "language": None, "lowercase": False},
     **{"characters": False, "version": 1},
 }
@@ -83,21 +94,21 @@ def test_labelled_text_is_kept_with_its_directories(tmp_path, change, further):
     for name in (*expected, "input0/train.bin", "label/train.bin", "vectors.txt"):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_text(f"the content of {name}")
-    (data / "prepare_labelled.json").write_text(json.dumps({**LABELLED, **change}))
-    assert set(text_files.labelled_files(str(data))) == expected
+    (data / "prepare_labelled.json").write_text(json.dumps({**OPTIONS, **change}))
+    assert set(LABELLED.files(str(data))) == expected
     checkpoints.mkdir()
     text_files.keep(str(data), str(checkpoints))
     kept = [path for path in checkpoints.rglob("*") if path.is_file()]
     assert {str(path.relative_to(checkpoints)) for path in kept} == expected
     for path in kept:
         assert path.read_bytes() == (data / path.relative_to(checkpoints)).read_bytes()
-    assert text_files.labelled_files(str(tmp_path)) == []
+    assert LABELLED.files(str(tmp_path)) == []
 
 
 def test_labelled_text_that_cannot_be_kept(tmp_path):
     (tmp_path / "input0").mkdir()
     (tmp_path / "input0" / "dict.txt").write_text("a 1\n")
-    (tmp_path / "prepare_labelled.json").write_text(json.dumps(LABELLED))
+    (tmp_path / "prepare_labelled.json").write_text(json.dumps(OPTIONS))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "input0").write_text("a file")
     with pytest.raises(InputError, match="cannot write .*input0"):
@@ -108,16 +119,16 @@ def test_damaged_record_of_labelled_text(tmp_path):
     path = tmp_path / "prepare_labelled.json"
     path.write_text("{}")
     with pytest.raises(InputError, match="was not written by fairseq-lrn prepare-labelled"):
-        text_files.read_labelled_record(str(tmp_path))
-    path.write_text(json.dumps({**LABELLED, "version": 2}))
+        LABELLED.read(str(tmp_path))
+    path.write_text(json.dumps({**OPTIONS, "version": 2}))
     with pytest.raises(InputError, match="has the format 2, but .* reads 1: prepare the data"):
-        text_files.labelled_files(str(tmp_path))
+        LABELLED.files(str(tmp_path))
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", json.dumps({"source_lang": "en"})])
 def test_damaged_record(data, content):
     (data / "prepare.json").write_text(content)
-    for read in (text_files.read_record, text_files.files):
+    for read in (PARALLEL.read, PARALLEL.files, PARALLEL.check_complete):
         with pytest.raises(InputError, match="prepare.json.* fairseq-lrn prepare"):
             read(str(data))
 

@@ -405,7 +405,7 @@ def test_directory_without_a_checkpoint(tmp_path):
 def test_files_of_raw_text(untrained, tmp_path):
     """They are found beside the checkpoint or with the training data, or are given."""
     (tmp_path / "data").mkdir()
-    for name in text_files.files(str(untrained)):
+    for name in text_files.PARALLEL.files(str(untrained)):
         shutil.copy(untrained / name, tmp_path / "data")
     checkpoint = tmp_path / "only" / "checkpoint_best.pt"
     checkpoint.parent.mkdir()

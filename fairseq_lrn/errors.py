@@ -5,6 +5,10 @@ class InputError(ValueError):
     """Input or an option that cannot be used. The message names the cause and the remedy."""
 
 
+class DataMismatch(InputError):
+    """A checkpoint that does not fit the data at hand."""
+
+
 def cannot_read(name: str, error: Exception) -> InputError:
     """The error for a file that cannot be read.
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairseq_lrn.data import text_files
 from fairseq_lrn.data.labelled_dataset import LabelledDataset, Selected, TextInput
 from fairseq_lrn.data.labelled_text import LabelledText, character_indices
+from fairseq_lrn.data.text_files import LABELLED
 from fairseq_lrn.generation.inputs import batches, count
 from fairseq_lrn.generation.loading import PathLike, load_one, usable_device
 
@@ -99,7 +99,5 @@ def load_parts(
         InputError: the checkpoint, the files of raw text or the device cannot be used.
     """
     torch_device = usable_device(device)
-    _, model, task, directory = load_one(
-        path, checkpoint, data, text_files.LABELLED, (task_name,), kind
-    )
+    _, model, task, directory = load_one(path, checkpoint, data, LABELLED, (task_name,), kind)
     return LoadedParts(model, task, LabelledText(directory), torch_device)

@@ -8,7 +8,7 @@ from fairseq import checkpoint_utils
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.data.text_files import PreparedData
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import DataMismatch, InputError
 
 PathLike = Union[str, bytes, "os.PathLike[Any]"]
 
@@ -85,10 +85,7 @@ def load_one(
             (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
                 found, arg_overrides={"data": readable_directory}
             )
-        except (RuntimeError, ValueError) as error:
-            reasons = ("size mismatch", "needs characters", "the checkpoint has")
-            if not any(reason in str(error) for reason in reasons):
-                raise
+        except DataMismatch as error:
             raise InputError(
                 f"{directory} does not have the data of {found[0]}: give the directory of the data "
                 "that the model was trained on"

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import DataMismatch
 from fairseq_lrn.models.config_checks import check_layers_to_keep
 from fairseq_lrn.modules.linear import Packable
 from fairseq_lrn.modules.word_embedding import WordEmbedding
@@ -100,7 +100,7 @@ class RecurrentModel(FairseqEncoderDecoderModel):
         """Called by fairseq before it loads a checkpoint.
 
         Raises:
-            InputError: the checkpoint has other dictionaries than the data.
+            DataMismatch: the checkpoint has other dictionaries than the data.
         """
         super().upgrade_state_dict(state_dict)
         check_dictionaries(self, state_dict)
@@ -165,12 +165,12 @@ def check_dictionaries(model: nn.Module, state_dict: Dict[str, Tensor]) -> None:
         state_dict: the parameters of the checkpoint.
 
     Raises:
-        InputError: names the sizes.
+        DataMismatch: names the sizes.
     """
     for name, module in model.named_modules():
         sizes = _dictionary_sizes(module, name, state_dict)
         if sizes is not None and sizes[0] != sizes[1]:
-            raise InputError(
+            raise DataMismatch(
                 f"the checkpoint has a dictionary of {sizes[0]} entries, but the data have one of "
                 f"{sizes[1]} ({name}): give the data that the model was trained on, or prepare the "
                 "new data with their dictionary"

@@ -5,7 +5,7 @@ from typing import Any, Dict
 from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
 
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import DataMismatch
 from fairseq_lrn.models.base import check_dictionaries
 from fairseq_lrn.modules.linear import repack_changed_weights
 
@@ -26,14 +26,14 @@ class LabelledModel(BaseFairseqModel):
         """Called by fairseq before it loads a checkpoint.
 
         Raises:
-            InputError: the checkpoint has other dictionaries or labels than the data.
+            DataMismatch: the checkpoint has other dictionaries or labels than the data.
         """
         super().upgrade_state_dict(state_dict)
         check_dictionaries(self, state_dict)
         for name, module in self.label_maps().items():
             saved = state_dict.get(f"{name}.weight")
             if saved is not None and len(saved) != len(module.weight):
-                raise InputError(
+                raise DataMismatch(
                     f"the checkpoint has {len(saved)} labels, but the data have "
                     f"{len(module.weight)}: give the data that the model was trained on"
                 )

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from torch import Tensor, nn
 
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import DataMismatch, InputError
 from fairseq_lrn.models.config_checks import (
     check_activation,
     check_choices,
@@ -192,7 +192,7 @@ class WordInput(nn.Module):
 
     Raises:
         InputError: the file of word vectors cannot be used.
-        ValueError: the options ask for characters, and the data have none.
+        DataMismatch: the options ask for characters, and the data have none.
 
     Source: the authors' release (bzhangGo/lrn, ``doc``, ``nli`` and ``ner``).
     """
@@ -207,7 +207,7 @@ class WordInput(nn.Module):
         self.reads_characters = str(cfg.character_encoder) != "none"
         if self.reads_characters:
             if characters is None:
-                raise ValueError(
+                raise DataMismatch(
                     f"--character-encoder {cfg.character_encoder} needs characters, which this "
                     "task or these data do not have: use a task of this project, and data that "
                     "fairseq-lrn prepare-labelled made without --no-characters, or give "

@@ -21,6 +21,7 @@ from fairseq_lrn.modules.affine import Affine, is_plain_affine
 from fairseq_lrn.ops.lrn_scan import ACTIVATIONS, scan_directions
 from fairseq_lrn.ops.lrn_scan.unfolded import Unfolded, unfold
 from fairseq_lrn.ops.precision import is_autocast, is_half, matmul_dtype
+from fairseq_lrn.ops.products import has_onednn, onednn_supports
 from fairseq_lrn.ops.transforms import is_transforming
 
 
@@ -444,11 +445,10 @@ def _torch_lstm_fails(x: Tensor) -> bool:
     if is_transforming():
         return True
     dtype = matmul_dtype(x)
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or not has_onednn():
         return False
-    if dtype == torch.float16 and x.dtype != dtype:
-        return not torch.ops.mkldnn._is_mkldnn_fp16_supported()
-    return dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    is_rejected = dtype == torch.bfloat16 or (dtype == torch.float16 and x.dtype != dtype)
+    return is_rejected and not onednn_supports(dtype)
 
 
 class SRUCell(Cell):

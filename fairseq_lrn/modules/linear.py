@@ -14,7 +14,13 @@ from fairseq_lrn.modules.hooks import computes_weights
 from fairseq_lrn.ops import checksums, checksums_of_parts, int8_kernel, int8_linear, quantised
 from fairseq_lrn.ops.cpu import has_bfloat16
 from fairseq_lrn.ops.int8_linear import OUT
-from fairseq_lrn.ops.products import has_onednn, linear
+from fairseq_lrn.ops.products import (
+    has_onednn,
+    linear,
+    onednn_layout,
+    onednn_linear,
+    onednn_supports,
+)
 from fairseq_lrn.ops.transforms import is_transforming
 
 
@@ -80,8 +86,7 @@ class Packable:
         if dtype == torch.int8:
             packed = quantised(weight)
         else:
-            # 64 is a hint to oneDNN: the number of rows that the layout should suit.
-            packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 64)
+            packed = onednn_layout(weight.to(dtype), rows=64)
         sums = cycle(enumerate(checksums_of_parts(weight)))
         self._packed = PackedCopy(packed, requested, identity(self.weight), sums)
 
@@ -248,23 +253,21 @@ def can_pack(dtype: torch.dtype) -> bool:
     if not (has_onednn() and hasattr(torch.compiler, "is_compiling")):
         return False
     if dtype == torch.bfloat16:
-        supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-        return supported is not None and supported() and has_bfloat16()
+        return onednn_supports(dtype) and has_bfloat16()
     return dtype == torch.float32
 
 
 def _packed_product(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     """x W^T + b, ``... x D`` from ``... x C``, in the type of the packed *weight*."""
-    product = torch.ops.mkldnn._linear_pointwise
     if bias is not None:
         bias = bias.to(weight.dtype)
     rows = x.numel() // x.size(-1)
     if weight.dtype == torch.float32 or kernel_rows(rows) == rows:
-        return product(x.to(weight.dtype), weight, bias, "none", [], "")
+        return onednn_linear(x.to(weight.dtype), weight, bias)
     padded = x.new_empty(kernel_rows(rows), x.size(-1), dtype=weight.dtype)
     padded[:rows] = x.reshape(rows, -1)  # ... x C to N x C
     # N x D to ... x D
-    return product(padded, weight, bias, "none", [], "")[:rows].view(*x.shape[:-1], -1)
+    return onednn_linear(padded, weight, bias)[:rows].view(*x.shape[:-1], -1)
 
 
 class Linear(Packable, nn.Linear):

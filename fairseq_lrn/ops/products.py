@@ -90,6 +90,13 @@ def has_onednn() -> bool:
     )
 
 
+def onednn_supports(dtype: torch.dtype) -> bool:
+    """Whether oneDNN computes in *dtype*, bfloat16 or float16, on this processor."""
+    name = "bf16" if dtype == torch.bfloat16 else "fp16"
+    supported = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)
+    return supported is not None and supported()
+
+
 LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
 
 
@@ -135,7 +142,7 @@ class PackedProduct:
             and has_onednn()
         )
         if self.is_packed:
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous(), rows)
+            self.weight = onednn_layout(self.weight, rows)
 
     def __call__(self, x: Tensor) -> Tensor:
         """x W^T, ``N x D`` from ``N x C``."""
@@ -157,6 +164,16 @@ def multiplies_in_onednn(x: Tensor, weight: Tensor) -> bool:
 def onednn_linear(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     """:func:`linear` in oneDNN, whatever the library in use. It has no gradients."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def onednn_layout(weight: Tensor, rows: int) -> Tensor:
+    """A weight ``D x C`` in the layout that :func:`onednn_linear` multiplies fastest.
+
+    Args:
+        weight: the weight.
+        rows: a hint: the number of rows of the products.
+    """
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
 
 
 def _fake(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:

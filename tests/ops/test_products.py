@@ -199,3 +199,16 @@ def test_unknown_library():
     message = "FAIRSEQ_LRN_PRODUCTS must be auto, torch or onednn, not mkl"
     assert result.stdout == "1\n"
     assert result.stderr.splitlines()[-1].endswith(f"UnknownSetting: {message}")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_in_onednn(monkeypatch, dtype):
+    monkeypatch.setattr(products.torch.ops, "mkldnn", object())  # of a torch without oneDNN
+    assert products.onednn_supports(dtype) is False
+
+
+@needs_onednn
+def test_the_layout_of_a_weight():
+    weight, x = torch.randn(24, 16).t(), torch.randn(5, 24)
+    product = products.onednn_linear(x, products.onednn_layout(weight, rows=5), None)
+    torch.testing.assert_close(product, x @ weight.t())

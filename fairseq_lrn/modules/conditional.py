@@ -134,9 +134,7 @@ class AttentiveRecurrence(nn.Module):
     attention.
 
     For LRN and oLRN in float32 on a CPU, one operator runs the loop
-    (:func:`~fairseq_lrn.ops.attentive_recurrence.attentive_recurrence`). In the other cases, if
-    nothing is normalised and the batch is small, the projection of the upper cell is also applied
-    before the loop, to the memory instead of the contexts.
+    (:func:`~fairseq_lrn.ops.attentive_recurrence.attentive_recurrence`).
 
     Args:
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
@@ -148,8 +146,6 @@ class AttentiveRecurrence(nn.Module):
             :func:`~fairseq_lrn.modules.cells.build_cell`.
         **options: passed to :func:`~fairseq_lrn.modules.cells.build_cell`.
     """
-
-    has_linear_projection: torch.jit.Final[bool]
 
     def __init__(
         self,
@@ -164,7 +160,6 @@ class AttentiveRecurrence(nn.Module):
         super().__init__()
         self.lower = build_cell(cell, input_size, hidden_size, norm=norm, **options)
         self.upper = build_cell(cell, memory_size, hidden_size, norm=norm, **options)
-        self.has_linear_projection = norm is None
         self.attention = AdditiveAttention(hidden_size, memory_size, num_heads, norm)
         self.hidden_size = hidden_size
         self.state_size = self.lower.state_size
@@ -207,7 +202,6 @@ class AttentiveRecurrence(nn.Module):
         if not torch.jit.is_scripting():
             if self._is_fused(x, memory):
                 return self._fused(x, memory, state, padding_mask, score_bias, keys)
-        values = self._projected_values(memory) if self._projects_values(x, memory) else None
         projected = self.lower.project(x).unbind(0)  # B x P each
         padding: List[Tensor] = []
         if padding_mask is not None:
@@ -220,26 +214,16 @@ class AttentiveRecurrence(nn.Module):
             state = self.lower.masked_step(projected[t], state, pad)
             attn = self.attention.weights(state[:, : self.hidden_size], keys, score_bias)
             weights.append(attn)
-            if values is not None:
-                # (B x 1 x S*heads) (B x S*heads x P) to B x P
-                upper = torch.bmm(attn.flatten(1).unsqueeze(1), values).squeeze(1)
-            else:
-                context = self.attention.read(attn.unsqueeze(0), memory)[0]  # B x M
-                contexts.append(context)
-                upper = self.upper.project(context)
-            state = self.upper.masked_step(upper, state, pad)
+            context = self.attention.read(attn.unsqueeze(0), memory)[0]  # B x M
+            contexts.append(context)
+            state = self.upper.masked_step(self.upper.project(context), state, pad)
             outputs.append(state[:, : self.hidden_size])
         if len(outputs) == 0:
             no_output = x.new_zeros(0, x.size(1), self.hidden_size)
             no_contexts = memory.new_zeros(0, x.size(1), memory.size(2))
             no_weights = x.new_zeros(0, x.size(1), keys.size(1), self.attention.num_heads)
             return no_output, state, no_contexts, no_weights
-        all_weights = torch.stack(weights)
-        if values is not None:
-            all_contexts = self.attention.read(all_weights, memory)
-        else:
-            all_contexts = torch.stack(contexts)
-        return torch.stack(outputs), state, all_contexts, all_weights
+        return torch.stack(outputs), state, torch.stack(contexts), torch.stack(weights)
 
     @torch.jit.unused
     def _step(
@@ -329,32 +313,6 @@ class AttentiveRecurrence(nn.Module):
             contexts.append(context.unsqueeze(0))
             weights.append(attn.unsqueeze(0))
         return torch.cat(outputs), state, torch.cat(contexts), torch.cat(weights)
-
-    def _projects_values(self, x: Tensor, memory: Tensor) -> bool:
-        """Whether to project the memory once, instead of every context.
-
-        Without normalisation, both give the same result. A step then reads the projected memory
-        instead of the weight of the upper cell, so the projected memory must be the smaller one.
-        """
-        if not torch.jit.is_scripting():
-            if not is_plain_affine(self.upper.projection):
-                return False
-        rows = memory.size(0) * memory.size(1) * self.attention.num_heads
-        return self.has_linear_projection and x.size(0) > 1 and rows <= memory.size(2)
-
-    def _projected_values(self, memory: Tensor) -> Tensor:
-        """The projection ``B x S*heads x P`` of each head's part of the memory ``S x B x M``.
-
-        Each head contributes an equal share of the bias: its weights sum to 1.
-        """
-        heads, head_size = self.attention.num_heads, self.attention.head_size
-        # S x B x M to S x B x heads x head_size
-        values = memory.view(memory.size(0), memory.size(1), heads, head_size)
-        weight = self.upper.projection.weight
-        weight = weight.view(weight.size(0), heads, -1)  # P x M to P x heads x head_size
-        bias = self.upper.project(torch.zeros_like(memory[0, :1]))  # 1 x P
-        projected = torch.einsum("sbhm,phm->bshp", values, weight) + bias / heads
-        return projected.flatten(1, 2)  # B x S x heads x P to B x S*heads x P
 
 
 def _normed_map(module: Affine) -> NormedMap:

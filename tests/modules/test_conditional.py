@@ -59,25 +59,6 @@ def test_keys_may_be_computed_before():
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("bias", [False, True])
-def test_projecting_the_memory_gives_the_same(
-    monkeypatch, name, bias, padding_mask, gradients, randomise
-):
-    """The upper cell projects either the memory or each context. The heads share its bias."""
-    recurrence = randomise(AttentiveRecurrence(name, C, 24, H, num_heads=3, bias=bias))
-    x, memory = torch.randn(T, 2, C), torch.randn(4, 2, 24)
-    state, mask = torch.randn(2, recurrence.state_size), padding_mask[:, 1:3]
-    assert recurrence._projects_values(x, memory)
-    results = recurrence(x, memory, state, mask)
-    result_gradients = gradients(recurrence, results[0], results[2])
-    monkeypatch.setattr(AttentiveRecurrence, "_projects_values", lambda *_: False)
-    expected = recurrence(x, memory, state, mask)
-    expected_gradients = gradients(recurrence, expected[0], expected[2])
-    torch.testing.assert_close(results, expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(result_gradients, expected_gradients, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("name", CELLS)
 def test_an_empty_sequence(name, norm):
     aligned = AlignedRecurrence(name, C, M, H, norm=norm)
     x, memory = torch.randn(0, B, C), torch.randn(T, B, M)

@@ -12,13 +12,13 @@ from torch import nn
 
 from benchmarks.operator_speed import take_turns
 from fairseq_lrn import checkpoints
-from fairseq_lrn.analysis.training_log import read_bleu
 from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import (
     SentenceLabelSmoothedCrossEntropy,
 )
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.tasks import LRNTranslationTask
 from fairseq_lrn.tasks.translation import LRNTranslationConfig
+from training_results import read_bleu
 
 BASELINE = "gru"
 # As in scripts/compare_cells.sh; all models are timed with the length penalty of the paper.

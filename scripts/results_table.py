@@ -11,7 +11,7 @@ row, with the mean of each score and its range; a score that one of them lacks i
 
 import argparse
 
-from fairseq_lrn.analysis import training_log
+import training_results
 from fairseq_lrn.commands.entry import run
 
 
@@ -22,13 +22,13 @@ def main() -> None:
     shape.add_argument("--seeds", action="store_true", help="one row for all seeds of a model")
     shape.add_argument("--best", action="store_true", help="print the name of the best run alone")
     args = parser.parse_args()
-    results = training_log.results(args.directories)
+    results = training_results.results(args.directories)
     if args.best:
-        print(training_log.best(results).name)
+        print(training_results.best(results).name)
     elif args.seeds:
-        print(training_log.seeds_table(results))
+        print(training_results.seeds_table(results))
     else:
-        print(training_log.results_table(results))
+        print(training_results.results_table(results))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,15 @@
 
 import argparse
 
-from fairseq_lrn.analysis import training_log
+from fairseq_lrn.analysis.training_log import validations
 from fairseq_lrn.commands.entry import run
+from training_results import validation_table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log", metavar="FILE", help="output of fairseq-train --log-format simple")
-    print(training_log.table(training_log.validations(parser.parse_args().log)))
+    print(validation_table(validations(parser.parse_args().log)))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.rows import markdown_table
 from fairseq_lrn.modules.linear import can_pack
 from fairseq_lrn.modules.precision import set_matmul_dtype
 from translation_equivalence import Condition, SubsetTranslator
@@ -175,13 +176,9 @@ def _kind(operator: str) -> str:
 def format_table(profiles: Sequence[Profile]) -> str:
     """A Markdown table."""
     kinds = [*KINDS, OTHER, OUTSIDE]
-    rows = [
-        "| model | search | batch | ms per step | " + " | ".join(kinds) + " |",
-        "| --- | --- | ---: | ---: |" + " ---: |" * len(kinds),
-    ]
+    rows = []
     for row in profiles:
-        shares = " | ".join(f"{row.shares[kind]:.0%}" for kind in kinds)
-        rows.append(
-            f"| {row.name} | {row.search} | {row.batch_size} | {row.milliseconds:.2f} | {shares} |"
-        )
-    return "\n".join(rows)
+        shares = (f"{row.shares[kind]:.0%}" for kind in kinds)
+        rows.append((row.name, row.search, row.batch_size, f"{row.milliseconds:.2f}", *shares))
+    columns = ("model", "search", "batch", "ms per step", *kinds)
+    return markdown_table(columns, rows, text=("search",))

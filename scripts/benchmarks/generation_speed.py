@@ -26,7 +26,7 @@ from fairseq.data.data_utils import infer_language_pair, load_indexed_dataset
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 
 from benchmarks.machine import mebibytes
-from benchmarks.rows import select_rows
+from benchmarks.rows import markdown_table, select_rows
 from fairseq_lrn import checkpoints
 from fairseq_lrn.errors import InputError, command_failed
 from fairseq_lrn.modules.linear import can_pack
@@ -275,18 +275,14 @@ def _bleu(translations: Dict, references: Dict) -> float:
 
 def format_table(speeds: Sequence[Speed]) -> str:
     """A Markdown table, with the speed of the first row as a multiple of each row's speed."""
-    rows = [
-        "| model | batch | threads | sentences per second | lowest to highest "
-        "| first row / this row | tokens per sentence | BLEU | MiB |"
-    ]
-    rows.append("| --- |" + " ---: |" * 8)
+    columns = ["model", "batch", "threads", "sentences per second", "lowest to highest"]
+    columns += ["first row / this row", "tokens per sentence", "BLEU", "MiB"]
     first = {speed.batch_size: speed for speed in reversed(speeds)}
+    rows = []
     for speed in speeds:
-        memory = "" if speed.memory is None else f"{speed.memory:.0f}"
-        rows.append(
-            f"| {speed.name} | {speed.batch_size} | {speed.threads} | {speed.median:.1f} | "
-            f"{min(speed.sentences):.1f} to {max(speed.sentences):.1f} | "
-            f"{first[speed.batch_size].median / speed.median:.2f} | {speed.tokens:.1f} "
-            f"| {speed.bleu:.2f} | {memory} |"
-        )
-    return "\n".join(rows)
+        cells = [speed.name, speed.batch_size, speed.threads, f"{speed.median:.1f}"]
+        cells.append(f"{min(speed.sentences):.1f} to {max(speed.sentences):.1f}")
+        cells.append(f"{first[speed.batch_size].median / speed.median:.2f}")
+        cells += [f"{speed.tokens:.1f}", f"{speed.bleu:.2f}"]
+        rows.append([*cells, "" if speed.memory is None else f"{speed.memory:.0f}"])
+    return markdown_table(columns, rows)

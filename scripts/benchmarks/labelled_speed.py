@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.labelled_recipes import RECIPES
 from benchmarks.machine import mebibytes
+from benchmarks.rows import markdown_table
 from benchmarks.training_step import Trainee, build_trainee
 from fairseq_lrn.data.labelled_dataset import INPUT_NAMES
 from fairseq_lrn.generation.classifier import HEAD
@@ -181,25 +182,21 @@ def random_text(task: Any, length: int) -> Dict[str, torch.Tensor]:
 
 def format_lengths(costs: Sequence[LengthCost]) -> str:
     """A Markdown table of the costs of single texts."""
-    rows = ["| words | ms | ms per 1,000 words | memory, MiB |", "| ---: | ---: | ---: | ---: |"]
-    for _, words, milliseconds, megabytes in costs:
-        rows.append(
-            f"| {words} | {milliseconds:.1f} | {1e3 * milliseconds / words:.1f} | {megabytes:.0f} |"
-        )
-    return "\n".join(rows)
+    rows = [
+        (words, f"{milliseconds:.1f}", f"{1e3 * milliseconds / words:.1f}", f"{megabytes:.0f}")
+        for _, words, milliseconds, megabytes in costs
+    ]
+    return markdown_table(("words", "ms", "ms per 1,000 words", "memory, MiB"), rows)
 
 
 def format_table(speeds: Sequence[LabelledSpeed]) -> str:
     """A Markdown table. The ratios compare each row with the first one."""
     first = speeds[0]
-    rows = [
-        f"| cell | parameters, thousands | epoch, s | this row / {first.cell} "
-        f"| inference, texts/s | {first.cell} / this row |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    columns = ["cell", "parameters, thousands", "epoch, s", f"this row / {first.cell}"]
+    columns += ["inference, texts/s", f"{first.cell} / this row"]
+    rows = []
     for cell, parameters, epoch, inference in speeds:
-        rows.append(
-            f"| {cell} | {parameters / 1e3:.0f} | {epoch:.1f} | {epoch / first.epoch:.2f} "
-            f"| {inference:.0f} | {first.inference / inference:.2f} |"
-        )
-    return "\n".join(rows)
+        training = f"{epoch:.1f}", f"{epoch / first.epoch:.2f}"
+        ratio = f"{first.inference / inference:.2f}"
+        rows.append((cell, f"{parameters / 1e3:.0f}", *training, f"{inference:.0f}", ratio))
+    return markdown_table(columns, rows)

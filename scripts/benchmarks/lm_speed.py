@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.operator_speed import take_turns
+from benchmarks.rows import markdown_table
 from benchmarks.training_step import Trainee, build_trainee
 from fairseq_lrn.errors import InputError
 
@@ -218,27 +219,23 @@ def _token_times(model: torch.nn.Module, tokens: Tensor) -> Iterator[float]:
 def format_table(speeds: Sequence[Speed], times: Sequence[TokenTime]) -> str:
     """Two Markdown tables: tokens per second, and the time of a generated token."""
     first = speeds[0]
-    rows = [
-        "| model | parameters, millions | training, tokens/s | first row / this row "
-        "| evaluation, tokens/s | first row / this row |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    columns = ["model", "parameters, millions", "training, tokens/s", "first row / this row"]
+    columns += ["evaluation, tokens/s", "first row / this row"]
+    rows = []
     for name, parameters, training, evaluation in speeds:
-        rows.append(
-            f"| {name} | {parameters / 1e6:.2f} | {training:.0f} | {first.training / training:.2f} "
-            f"| {evaluation:.0f} | {first.evaluation / evaluation:.2f} |"
-        )
+        cells = [name, f"{parameters / 1e6:.2f}"]
+        cells += [f"{training:.0f}", f"{first.training / training:.2f}"]
+        rows.append([*cells, f"{evaluation:.0f}", f"{first.evaluation / evaluation:.2f}"])
+    table = markdown_table(columns, rows)
     positions = sorted({one.position for one in times})
-    if positions:
-        rows += [
-            "",
-            "| ms per generated token, after | " + " | ".join(map(str, positions)) + " |",
-            "| --- |" + " ---: |" * len(positions),
-        ]
-    for name in dict.fromkeys(one.model for one in times):
-        cells = [f"{one.milliseconds:.2f}" for one in times if one.model == name]
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    if not positions:
+        return table
+    columns = ["ms per generated token, after", *map(str, positions)]
+    names = dict.fromkeys(one.model for one in times)
+    rows = [
+        [name, *(f"{one.milliseconds:.2f}" for one in times if one.model == name)] for name in names
+    ]
+    return f"{table}\n\n{markdown_table(columns, rows)}"
 
 
 def plot(figures: Sequence[NamedTuple], path: str) -> None:

@@ -14,6 +14,7 @@ from fairseq.data import data_utils
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.rows import markdown_table
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.ops.lrn_scan import parallel
 from fairseq_lrn.ops.lrn_scan.reference import by_direction, split_gates
@@ -175,12 +176,12 @@ def _linearised(
 
 def format_table(found: Sequence[Rounds]) -> str:
     """A Markdown table: mean and largest number of rounds, and the lanes without convergence."""
-    rows = [f"| inputs | g | T | spread | {' | '.join(METHODS)} |"]
-    rows.append("| --- | --- | ---: | ---: |" + len(METHODS) * " --- |")
+    rows = []
     for inputs, activation, time, spread, rounds in found:
         cells = [_cell(*rounds[method]) if method in rounds else "" for method in METHODS]
-        rows.append(f"| {inputs} | {activation} | {time} | {spread:.2f} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append((inputs, activation, time, f"{spread:.2f}", *cells))
+    columns = ("inputs", "g", "T", "spread", *METHODS)
+    return markdown_table(columns, rows, text=("g", *METHODS))
 
 
 def _cell(mean: float, largest: int, left: float) -> str:
@@ -229,15 +230,13 @@ def parallel_seconds(device: Device, time: int, lanes: int, rounds: int = ROUNDS
 
 def cost_table(device: Device, time: int, lanes: Sequence[int]) -> str:
     """A Markdown table of estimated times, and of the length from which on parallel is faster."""
-    rows = ["| lanes | loop, ms | parallel, ms | loop / parallel | faster from T |"]
-    rows.append("| ---: | ---: | ---: | ---: | ---: |")
+    rows = []
     for number in lanes:
         loop, newton = (f(device, time, number) for f in (loop_seconds, parallel_seconds))
-        rows.append(
-            f"| {number:,} | {1e3 * loop:.2f} | {1e3 * newton:.2f} | {loop / newton:.1f} "
-            f"| {_break_even(device, number)} |"
-        )
-    return "\n".join(rows)
+        figures = f"{1e3 * loop:.2f}", f"{1e3 * newton:.2f}", f"{loop / newton:.1f}"
+        rows.append((f"{number:,}", *figures, _break_even(device, number)))
+    columns = ("lanes", "loop, ms", "parallel, ms", "loop / parallel", "faster from T")
+    return markdown_table(columns, rows)
 
 
 def _break_even(device: Device, lanes: int) -> str:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.operator_speed import take_turns
+from benchmarks.rows import markdown_table
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.ops import products
 
@@ -61,12 +62,10 @@ def _candidates(left: Tensor, right: Tensor) -> Dict[str, Callable[[], Tensor]]:
 
 def format_table(found: Sequence[Product]) -> str:
     """A Markdown table."""
-    rows = ["| N, C, D | product | torch, ms | oneDNN, ms | torch / oneDNN | oneDNN, GFLOP/s |"]
-    rows.append("| --- | --- | --- | --- | --- | --- |")
+    columns = ("N, C, D", "product", "torch, ms", "oneDNN, ms", "torch / oneDNN", "oneDNN, GFLOP/s")
+    rows = []
     for product, shape, torch_ms, onednn_ms in found:
         rate = 2e-6 * shape[0] * shape[1] * shape[2] / onednn_ms
-        rows.append(
-            f"| {', '.join(map(str, shape))} | {product} | {torch_ms:.2f} | {onednn_ms:.2f} "
-            f"| {torch_ms / onednn_ms:.2f} | {rate:.0f} |"
-        )
-    return "\n".join(rows)
+        times = f"{torch_ms:.2f}", f"{onednn_ms:.2f}", f"{torch_ms / onednn_ms:.2f}"
+        rows.append((", ".join(map(str, shape)), product, *times, f"{rate:.0f}"))
+    return markdown_table(columns, rows, text=("product",))

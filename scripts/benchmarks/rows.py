@@ -1,6 +1,6 @@
-"""Selecting the rows of a table."""
+"""The rows of a table: which there are, and the table in Markdown."""
 
-from typing import Optional, Sequence
+from typing import Any, Collection, Iterable, Optional, Sequence
 
 from fairseq_lrn.errors import InputError
 
@@ -22,3 +22,17 @@ def select_rows(candidates: Sequence, names: Optional[Sequence[str]]) -> list:
             + "; ".join(candidate.name for candidate in candidates)
         )
     return [candidate for candidate in candidates if names is None or candidate.name in names]
+
+
+def markdown_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], text: Collection[str] = ()
+) -> str:
+    """A Markdown table. Its first column is text, and the others are numbers.
+
+    Args:
+        columns: their names.
+        rows: the cells of each row.
+        text: further columns that are text, so they are aligned to the left.
+    """
+    marks = ["---" if name in (columns[0], *text) else "---:" for name in columns]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (columns, marks, *rows))

@@ -15,7 +15,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from benchmarks.machine import has_huge_pages
 from benchmarks.model_options import ARCHITECTURES
-from benchmarks.rows import select_rows
+from benchmarks.rows import markdown_table, select_rows
 from fairseq_lrn.errors import command_failed
 from fairseq_lrn.ops.cpu import has_bfloat16
 
@@ -172,11 +172,10 @@ def _train(
 
 def format_table(speeds: Sequence[Speed]) -> str:
     """A Markdown table, with the speed of the first row as a multiple of each row's speed."""
-    rows = ["| model | target words per second | lowest to highest | first row / this row |"]
-    rows.append("| --- | ---: | ---: | ---: |")
+    columns = ("model", "target words per second", "lowest to highest", "first row / this row")
+    rows = []
     for speed in speeds:
-        rows.append(
-            f"| {speed.name} | {speed.median:.0f} | {min(speed.words):.0f} to "
-            f"{max(speed.words):.0f} | {speeds[0].median / speed.median:.2f} |"
-        )
-    return "\n".join(rows)
+        spread = f"{min(speed.words):.0f} to {max(speed.words):.0f}"
+        ratio = f"{speeds[0].median / speed.median:.2f}"
+        rows.append((speed.name, f"{speed.median:.0f}", spread, ratio))
+    return markdown_table(columns, rows)

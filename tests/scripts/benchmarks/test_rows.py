@@ -1,10 +1,10 @@
-"""Selecting rows by name."""
+"""Selecting rows by name, and printing them."""
 
 from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.rows import select_rows
+from benchmarks.rows import markdown_table, select_rows
 from fairseq_lrn.errors import InputError
 
 CANDIDATES = [SimpleNamespace(name=name) for name in ("lrn", "lstm", "transformer, tiny")]
@@ -18,3 +18,12 @@ def test_selection_keeps_the_order():
 def test_unknown_name():
     with pytest.raises(InputError, match="called abacus, gru; choose from: lrn; lstm; trans"):
         select_rows(CANDIDATES, ["gru", "lrn", "abacus"])
+
+
+def test_markdown_table():
+    table = markdown_table(("model", "kind", "ms"), [("lrn", "fused", 1.5)], text=("kind",))
+    assert table.splitlines() == [
+        "| model | kind | ms |",
+        "| --- | --- | ---: |",
+        "| lrn | fused | 1.5 |",
+    ]

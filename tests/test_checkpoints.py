@@ -1,4 +1,4 @@
-"""Finding, averaging, safe loading and saving of checkpoints."""
+"""Safe loading and saving of checkpoints, and the choice among them."""
 
 import argparse
 import json
@@ -26,54 +26,6 @@ def save(tmp_path):
         return str(path)
 
     return save
-
-
-def test_average(save):
-    models = [
-        {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(3)},
-        {"w": torch.tensor([2.0, 6.0]), "n": torch.tensor(4)},
-    ]
-    paths = [
-        save(f"checkpoint{n}.pt", m, last_optimizer_state={"a": 1}) for n, m in enumerate(models)
-    ]
-    state = checkpoints.average(paths)
-    assert torch.equal(state["model"]["w"], torch.tensor([1.5, 4.0]))
-    assert torch.equal(state["model"]["n"], torch.tensor(3))
-    assert state["cfg"] == {"x": 1}
-    assert "last_optimizer_state" not in state
-
-
-def test_average_of_different_models(save):
-    paths = [save("a.pt", {"w": torch.zeros(2)}), save("b.pt", {"w": torch.zeros(3)})]
-    with pytest.raises(InputError, match="not checkpoints of the same model"):
-        checkpoints.average(paths)
-
-
-def test_find(tmp_path):
-    names = ["checkpoint1.pt", "checkpoint2.pt", "checkpoint10.pt", "checkpoint_1_500.pt"]
-    names += ["checkpoint_last.pt", "checkpoint.best_bleu_-2.50.pt", "checkpoint.best_bleu_30.1.pt"]
-    for name in names:
-        (tmp_path / name).touch()
-
-    def find(*arguments):
-        return [os.path.basename(path) for path in checkpoints.find(str(tmp_path), *arguments)]
-
-    assert find(checkpoints.EPOCH, 2) == ["checkpoint10.pt", "checkpoint2.pt"]
-    assert find(checkpoints.EPOCH, 2, 9) == ["checkpoint2.pt", "checkpoint1.pt"]
-    assert find(checkpoints.UPDATE, 1) == ["checkpoint_1_500.pt"]
-    with pytest.raises(InputError, match="has 3 checkpoints .* not 4"):
-        find(checkpoints.EPOCH, 4)
-
-
-@pytest.mark.parametrize("maximize, expected", [(True, "3.5"), (False, "-2.50")])
-def test_find_best(tmp_path, save, maximize, expected):
-    config = {"checkpoint": {"maximize_best_checkpoint_metric": maximize}}
-    for value in ("3.5", "-2.50", "1.0"):
-        path = save(f"checkpoint.best_metric_{value}.pt", {})
-        torch.save({"model": {}, "cfg": config}, path)
-    assert checkpoints.find(str(tmp_path), checkpoints.BEST, 1) == [
-        str(tmp_path / f"checkpoint.best_metric_{expected}.pt")
-    ]
 
 
 def test_types_of_fairseq_are_loaded(save, tmp_path):
@@ -250,35 +202,6 @@ def test_options_of_old_versions():
 @pytest.mark.parametrize("state", [{}, {"cfg": None}, {"cfg": {"task": {}}}])
 def test_unknown_source_language(state):
     assert checkpoints.source_lang(state) is None
-
-
-def test_the_end_of_a_run(tmp_path):
-    """The last sixth of the updates, at most ten checkpoints, and the end within an epoch."""
-
-    def save(name, updates):
-        history = [{"num_updates": updates}]
-        torch.save({"model": {}, "optimizer_history": history}, tmp_path / name)
-
-    def found(*arguments):
-        paths = checkpoints.last_of_run(str(tmp_path), *arguments)
-        return [os.path.basename(path) for path in paths]
-
-    with pytest.raises(InputError, match="has no checkpoints: give the --save-dir"):
-        found()
-    for epoch in range(1, 13):
-        save(f"checkpoint{epoch}.pt", 100 * epoch)
-    save("checkpoint_last.pt", 1200)  # the end of the last epoch is the end of training
-    assert found() == ["checkpoint10.pt", "checkpoint11.pt", "checkpoint12.pt"]
-    save("checkpoint_last.pt", 1250)
-    assert found() == ["checkpoint11.pt", "checkpoint12.pt", "checkpoint_last.pt"]
-    assert found(2) == ["checkpoint12.pt", "checkpoint_last.pt"]
-    assert len(found(99)) == 13
-    save("checkpoint_1_50.pt", 50)  # left over, and long before the end
-    assert found() == ["checkpoint11.pt", "checkpoint12.pt", "checkpoint_last.pt"]
-    for number in range(1150, 1201, 5):
-        save(f"checkpoint_3_{number}.pt", number)
-    save("checkpoint_last.pt", 1200)
-    assert found() == [f"checkpoint_3_{number}.pt" for number in range(1155, 1201, 5)]
 
 
 @pytest.mark.parametrize(

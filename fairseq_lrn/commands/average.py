@@ -19,7 +19,7 @@ import os
 import tempfile
 from typing import Optional
 
-from fairseq_lrn import checkpoints
+from fairseq_lrn import averaging, checkpoints
 from fairseq_lrn.checkpoints import AVERAGED
 from fairseq_lrn.errors import InputError
 
@@ -66,9 +66,9 @@ def main(args: argparse.Namespace) -> None:
         print(average_run(args.directory, args.last, args.data))
         return
     counts = {
-        checkpoints.EPOCH: args.num_epoch_checkpoints,
-        checkpoints.UPDATE: args.num_update_checkpoints,
-        checkpoints.BEST: args.num_best_checkpoints,
+        averaging.EPOCH: args.num_epoch_checkpoints,
+        averaging.UPDATE: args.num_update_checkpoints,
+        averaging.BEST: args.num_best_checkpoints,
     }
     inputs = args.inputs
     if args.checkpoint_upper_bound is not None and set(counts.values()) == {None}:
@@ -85,9 +85,9 @@ def main(args: argparse.Namespace) -> None:
                 "N of at least 1, and one directory as --inputs"
             )
         bound = args.checkpoint_upper_bound
-        if bound is not None and pattern is checkpoints.BEST:
+        if bound is not None and pattern is averaging.BEST:
             raise InputError("--checkpoint-upper-bound has no effect on the best checkpoints")
-        inputs = checkpoints.find(inputs[0], pattern, count, bound)
+        inputs = averaging.find(inputs[0], pattern, count, bound)
     for path in inputs:
         if os.path.isdir(path):
             raise InputError(
@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> None:
                 "checkpoints, or the directory alone, without --inputs"
             )
         print("averaging", path)
-    checkpoints.save(checkpoints.average(inputs), args.output)
+    checkpoints.save(averaging.average(inputs), args.output)
     print("wrote", args.output)
 
 
@@ -149,7 +149,7 @@ def average_run(directory: str, count: Optional[int], data: Optional[str]) -> st
     """
     from fairseq_lrn.analysis.validation import validate
 
-    inputs = checkpoints.last_of_run(directory, count)
+    inputs = averaging.last_of_run(directory, count)
     if not os.access(directory, os.W_OK):
         raise InputError(f"cannot write to {directory}, which gets {AVERAGED}: copy it")
     mean_path = os.path.join(directory, AVERAGED)
@@ -162,7 +162,7 @@ def average_run(directory: str, count: Optional[int], data: Optional[str]) -> st
         return other
     for path in inputs:
         logger.info("averaging %s", path)
-    state = checkpoints.average(inputs)
+    state = averaging.average(inputs)
     with tempfile.TemporaryDirectory() as temporary:
         candidate = os.path.join(temporary, AVERAGED)
         checkpoints.save(state, candidate)

@@ -4,6 +4,8 @@ from typing import Any
 
 # The authors' LSTM and GRU have one bias per gate, and this one is with the recurrent matrix.
 CELLS_WITH_RECURRENT_BIAS = ("gru", "lstm")
+# In the authors' taggers and readers, the output activation of these cells is the identity.
+CELLS_WITH_IDENTITY = ("atr",)
 
 
 def set_defaults(args: Any, **defaults: Any) -> None:

@@ -2,7 +2,7 @@
 
 from fairseq.models import register_model_architecture
 
-from fairseq_lrn.models.defaults import set_defaults
+from fairseq_lrn.models.defaults import CELLS_WITH_IDENTITY, set_defaults
 
 
 @register_model_architecture("lrn_reader", "lrn_reader_squad")
@@ -26,7 +26,7 @@ def lrn_reader_squad(args) -> None:
         layers=3,
         all_layers=True,
         attention_size=75,
-        activation_fn="identity" if cell == "atr" else "tanh",  # as in the authors' code
+        activation_fn="identity" if cell in CELLS_WITH_IDENTITY else "tanh",
         input_dropout=0.3,
         dropout=0.3,
         locked_dropout=True,

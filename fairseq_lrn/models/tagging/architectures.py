@@ -2,7 +2,7 @@
 
 from fairseq.models import register_model_architecture
 
-from fairseq_lrn.models.defaults import CELLS_WITH_RECURRENT_BIAS, set_defaults
+from fairseq_lrn.models.defaults import CELLS_WITH_IDENTITY, CELLS_WITH_RECURRENT_BIAS, set_defaults
 
 
 @register_model_architecture("lrn_tagger", "lrn_tagger_conll2003")
@@ -18,7 +18,7 @@ def lrn_tagger_conll2003(args) -> None:
         input_dropout=0.5,
         hidden_size=100,
         layers=1,
-        activation_fn="identity" if cell == "atr" else "tanh",  # as in the authors' code
+        activation_fn="identity" if cell in CELLS_WITH_IDENTITY else "tanh",
         tag_hidden_size=100,
         dropout=0.0,
         no_projection_bias=cell in CELLS_WITH_RECURRENT_BIAS,

@@ -19,7 +19,7 @@ from fairseq_lrn.models.base import (
 from fairseq_lrn.models.translation.rnmt_config import RNMTConfig
 from fairseq_lrn.modules import RecurrentStack
 from fairseq_lrn.modules.affine import NORM_EPS, Affine, is_standard_norm, map_parameters
-from fairseq_lrn.modules.cells import SRUCell
+from fairseq_lrn.modules.cells import Cell
 from fairseq_lrn.modules.dropout import Dropout
 from fairseq_lrn.modules.fingerprint import derived
 from fairseq_lrn.modules.hooks import has_own_methods, is_plain
@@ -79,9 +79,9 @@ class RNMTModel(RecurrentModel):
                 nn.init.uniform_(module.weight, -scale, scale)
             if isinstance(module, (Affine, nn.Linear)) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-            if isinstance(module, SRUCell):
-                nn.init.uniform_(module.forget_vector, -scale, scale)
-                nn.init.uniform_(module.reset_vector, -scale, scale)
+            if isinstance(module, Cell):  # vectors, as SRU has
+                for vector in module.parameters(recurse=False):
+                    nn.init.uniform_(vector, -scale, scale)
 
 
 class RNMTEncoder(RecurrentEncoder):

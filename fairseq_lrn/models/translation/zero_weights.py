@@ -18,7 +18,15 @@ from fairseq_lrn.errors import InputError
 from fairseq_lrn.models.translation.rnmt_config import LAYOUTS, RNMTConfig
 from fairseq_lrn.models.translation.rnmt_model import RNMTModel
 from fairseq_lrn.modules.affine import NORM_EPS, Affine
-from fairseq_lrn.modules.cells import CELLS, Cell, GRUCell, LSTMCell, SRUCell
+from fairseq_lrn.modules.cells import (
+    CELLS,
+    ATRCell,
+    Cell,
+    GRUCell,
+    LRNCell,
+    LSTMCell,
+    SRUCell,
+)
 from fairseq_lrn.modules.conditional import AttentiveRecurrence
 from fairseq_lrn.modules.recurrence import RecurrentLayer
 from fairseq_lrn.modules.rnmt_layers import ContextAwareEncoderLayer
@@ -282,6 +290,9 @@ def _cell_variables(path: str, cell: Cell, name: str, suffix: str = "") -> Named
         cell: the module.
         name: the toolkit's name of the cell.
         suffix: ``"_lower"`` or ``"_higher"`` in a recurrence with two cells.
+
+    Raises:
+        ValueError: the toolkit does not have the cell.
     """
     fetch, inner = f"{path}fetch_state_{name}{suffix}/", f"{path}cell_{name}{suffix}/"
     if isinstance(cell, (GRUCell, LSTMCell)):
@@ -297,8 +308,10 @@ def _cell_variables(path: str, cell: Cell, name: str, suffix: str = "") -> Named
         # H to 1 x H
         yield inner + "v_f", Variable(cell.forget_vector, lambda v: v.unsqueeze(0))
         yield inner + "v_r", Variable(cell.reset_vector, lambda v: v.unsqueeze(0))
-    elif name == "atr":
+    elif isinstance(cell, ATRCell):
         yield from _affine_variables([inner + "hide_h/"], cell.recurrent)
+    elif not isinstance(cell, LRNCell):
+        raise ValueError(f"the names of the toolkit's variables of --cell {name} are not known")
 
 
 def _branch_variables(path: str, branch: nn.Module) -> NamedVariables:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_lrn.models.translation.zero_weights import ConversionError, from_zero
+from fairseq_lrn.models.translation.zero_weights import ConversionError, _cell_variables, from_zero
+from fairseq_lrn.modules.cells import ATRCell, build_cell
 from parity import DATA, load, starting_with
 
 CASE = DATA / "deepnmt" / "lrn_cae1_deep0_ln1_2x2_nofeat.npz"
@@ -119,3 +120,10 @@ def test_bad_variables_and_vocabularies(variables, parameters):
         from_zero(variables, parameters, words(8, "s"), words(27, "t"))
     with pytest.raises(ConversionError, match="contains a word more than once"):
         from_zero(variables, parameters, ["a"] * 20, words(27, "t"))
+
+
+def test_a_cell_that_the_toolkit_does_not_have(monkeypatch):
+    """It is refused: otherwise its parameters would stay random."""
+    monkeypatch.setattr("fairseq_lrn.models.translation.zero_weights.LRNCell", ATRCell)
+    with pytest.raises(ValueError, match="variables of --cell lrn are not known"):
+        dict(_cell_variables("", build_cell("lrn", 4, 6), "lrn"))

@@ -28,7 +28,7 @@ from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import (
     check_label_smoothing,
     masked_tokens,
 )
-from fairseq_lrn.modules.hooks import seem_unused, unwrapped
+from fairseq_lrn.modules.data_parallel import seem_unused, unwrapped
 from fairseq_lrn.ops import linear_cross_entropy
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from fairseq_lrn.criterions.autocast import (
     checked_autocast,
     training_precision,
 )
-from fairseq_lrn.modules.hooks import seem_unused, unwrapped
+from fairseq_lrn.modules.data_parallel import seem_unused, unwrapped
 from fairseq_lrn.ops import linear_cross_entropy
 
 TORCH_BACKENDS = ("c10d", "pytorch_ddp")

@@ -11,7 +11,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from torch import Tensor
 
-from fairseq_lrn.modules.hooks import unwrapped
+from fairseq_lrn.modules.data_parallel import unwrapped
 
 
 @register_criterion(

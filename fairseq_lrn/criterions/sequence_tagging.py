@@ -15,7 +15,7 @@ from fairseq_lrn.criterions.autocast import (
     checked_autocast,
     training_precision,
 )
-from fairseq_lrn.modules.hooks import unwrapped
+from fairseq_lrn.modules.data_parallel import unwrapped
 
 
 @dataclass

@@ -83,7 +83,7 @@ class Classifier(Predictor):
         columns = [
             [sample[index] or [UNKNOWN] for sample in samples] for index in range(1 + is_pair)
         ]
-        for indices, arguments in self.run(columns, batch_size, progress):
+        for indices, arguments in self.batches_of(columns, batch_size, progress):
             for index, result in zip(indices, self._classify(arguments, samples, indices)):
                 found[index] = result
         return [result for result in found if result is not None]

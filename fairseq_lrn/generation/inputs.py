@@ -1,4 +1,4 @@
-"""What a translator is given: checks of sentences and numbers, limits of length, and batches."""
+"""What a loaded model is given: checks of sentences and numbers, limits of length, and batches."""
 
 import math
 import operator

@@ -32,7 +32,7 @@ class Predictor:
         self.task, self.text, self.device = task, text, device
         self.labels: List[str] = task.labels
 
-    def run(
+    def batches_of(
         self, texts: Sequence[Sequence[List[str]]], batch_size: int, progress: Optional[bool]
     ) -> Iterator[Tuple[List[int], Dict[str, Tensor]]]:
         """Batches of texts as the model reads them. A batch of long texts has fewer of them.

@@ -90,7 +90,7 @@ class Reader(Predictor):
         places, context_words = self._contexts(texts, numbers)
         columns = [question_words, context_words]
         found: List[Optional[FoundAnswer]] = [None] * len(asked)
-        for indices, arguments in self.run(columns, batch_size, progress):
+        for indices, arguments in self.batches_of(columns, batch_size, progress):
             best = self._best(arguments, max_answer_distance)
             for index, (first, last, probability) in zip(indices, best):
                 start, end = places[index][first][1], places[index][last][2]

@@ -123,7 +123,7 @@ class Tagger(Predictor):
         """Find the entities of texts, given their words with their places."""
         words = [[word for word, _, _ in text] for text in placed]
         tags: List[List[str]] = [[] for _ in words]
-        for indices, arguments in self.run([words], batch_size, progress):
+        for indices, arguments in self.batches_of([words], batch_size, progress):
             for index, best in zip(indices, self._best(arguments)):
                 tags[index] = to_iob2([self.labels[tag] for tag in best[: len(words[index])]])
         return [

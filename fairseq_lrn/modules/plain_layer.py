@@ -9,11 +9,11 @@ from fairseq_lrn.modules.recurrence import RecurrentLayer
 
 
 class PlainLayer(nn.Module):
-    """Dropout of the input, then a recurrence in one direction.
+    """Dropout of the input, then a recurrence in one direction, or with *bidirectional* in both.
 
     Args:
         input_size: width C of the input.
-        hidden_size: width H of the output.
+        hidden_size: width H of the output of a direction.
         cell: one of :data:`~fairseq_lrn.modules.cells.CELLS`.
         dropout: dropout probability of the input.
         locked_dropout: drop the same elements at every time step.
@@ -37,7 +37,7 @@ class PlainLayer(nn.Module):
         self.recurrence = RecurrentLayer(cell, input_size, hidden_size, **options)
 
     def initial_state(self, x: Tensor) -> Tensor:
-        """A state of zeros, ``1 x B x state_size``, for the input ``T x B x C``."""
+        """A state of zeros, ``D x B x state_size``, for the input ``T x B x C``."""
         return self.recurrence.initial_state(x)
 
     def forward(
@@ -47,10 +47,10 @@ class PlainLayer(nn.Module):
 
         Args:
             x: input, ``T x B x C``.
-            h_0: initial state, ``1 x B x state_size``.
+            h_0: initial state of each of D directions, ``D x B x state_size``.
             padding_mask: ``T x B``, true at padding, where the state is carried.
 
         Returns:
-            output ``T x B x H`` and final state ``1 x B x state_size``.
+            output ``T x B x (D*H)`` and final states ``D x B x state_size``.
         """
         return self.recurrence(self.dropout_module(x), h_0, padding_mask)

@@ -1,4 +1,4 @@
-"""A stack of recurrent layers: the loop over layers that all models share."""
+"""A stack of recurrent layers, each of which reads the output of the one below."""
 
 from typing import Iterable, List, Optional, Tuple
 

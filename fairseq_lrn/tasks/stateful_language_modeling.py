@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fairseq_lrn.data.text_stream import Segments, Text, TextStream
 from fairseq_lrn.errors import InputError
-from fairseq_lrn.modules.hooks import unwrapped
+from fairseq_lrn.modules.data_parallel import unwrapped
 
 logger = logging.getLogger(__name__)
 

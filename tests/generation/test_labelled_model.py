@@ -15,7 +15,7 @@ def model(tmp_path_factory):
 
 def test_batches_of_similar_length(model):
     texts = [["fine"], 600 * ["dull"], ["a", "plot"], 500 * ["dull"]]
-    batches = list(model.run([texts], batch_size=2, progress=False))
+    batches = list(model.batches_of([texts], batch_size=2, progress=False))
     assert [indices for indices, _ in batches] == [[0, 2], [3], [1]]  # at most 512 words
     shapes = [tuple(arguments["src_tokens"].shape) for _, arguments in batches]
     assert shapes == [(2, 2), (1, 500), (1, 600)]
@@ -25,4 +25,4 @@ def test_batches_of_similar_length(model):
 
 def test_bad_batch_size(model):
     with pytest.raises(InputError, match="batch_size must be a whole number above 0, not 1.5"):
-        next(model.run([[["fine"]]], batch_size=1.5, progress=None))
+        next(model.batches_of([[["fine"]]], batch_size=1.5, progress=None))

@@ -22,8 +22,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 source "$ROOT/scripts/labelled_text.sh"
 need_environment
 
-tag_scheme=
+tag_scheme=IOB2
 parse_labelled conll2003 6000 txt --tag-scheme "$@"
+need_name --tag-scheme "$tag_scheme" "IOB2 IOB1 IOBES"
+scheme=()
+[ "$tag_scheme" = IOB2 ] || scheme=(--tag-scheme "$tag_scheme")
 echo "conll2003: prepare"
-prepare_labelled txt --kind tags ${tag_scheme:+--tag-scheme "$tag_scheme"} --lowercase
+prepare_labelled txt --kind tags "${scheme[@]}" --lowercase
 run_labelled conll2003 f1 txt

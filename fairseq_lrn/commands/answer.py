@@ -22,6 +22,7 @@ from fairseq_lrn.commands.streams import (
     check_stream_arguments,
     output_file,
     read_lines,
+    read_stdin,
     two_texts,
     with_progress,
 )
@@ -101,7 +102,10 @@ def question_of(line: Line) -> Tuple[str, str]:
 def answer_squad(reader: Reader, args: argparse.Namespace) -> None:
     """Answer the questions of a file in the format of SQuAD, and print the scores."""
     (path,) = args.files or ["-"]
-    spans = read_spans(path, needs_answers=False)
+    if path == "-":
+        spans = read_spans("standard input", needs_answers=False, content=read_stdin())
+    else:
+        spans = read_spans(path, needs_answers=False)
     contexts = [spans.contexts[owner] for owner in spans.owners]
     with output_file(args.output) as file:  # it fails before the work is done
         found = reader(spans.questions, contexts, **options_of(args))

@@ -188,6 +188,20 @@ def read_lines(files: List[str]) -> Iterator[Optional[Line]]:
             raise cannot_read(label, error) from error
 
 
+def read_stdin() -> bytes:
+    """All of standard input.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        if sys.stdin is None:  # the process was started without it
+            raise ValueError("it is closed")
+        return sys.stdin.buffer.read()
+    except (OSError, ValueError) as error:
+        raise cannot_read("standard input", error) from error
+
+
 def split_lines(file: io.RawIOBase) -> Iterator[Optional[bytes]]:
     """The lines of an unbuffered file with their line feeds, and None where input pauses."""
     rest = bytearray()  # of a line that is not complete yet

@@ -47,6 +47,7 @@ def apply_patches(package: Iterable[str]) -> None:
     user_directory.patch_user_directory(package)
     checkpoint_loading.allow_checkpoint_types()
     checkpoint_loading.patch_checkpoint_loading()
+    checkpoint_loading.patch_resuming()
     checkpoint_saving.patch_checkpoint_saving()
     averaged_buffers.patch_averaged_buffers()
     averaged_weights.patch_averaged_weights()

@@ -2,10 +2,11 @@
 
 Since torch 2.6, ``torch.load`` refuses fairseq's checkpoints, because they hold types that are not
 on its list (``weights_only=True``). With older versions of torch, loading a checkpoint can run
-code. For a damaged file, fairseq's error names neither the file nor the reason.
+code. For a damaged file, fairseq's error names neither the file nor the reason. If a checkpoint
+belongs to other data, the trainer says that the architectures do not match.
 
 The patches put the harmless types of fairseq's checkpoints on torch's list, check checkpoints
-before fairseq loads them with an older torch, and raise an error that names the file.
+before fairseq loads them with an older torch, and raise an error that names the file or the data.
 """
 
 import _codecs
@@ -17,6 +18,7 @@ import torch
 
 from fairseq_lrn import checkpoints
 from fairseq_lrn.compat.patching import patch
+from fairseq_lrn.errors import DataMismatch
 
 
 def allow_checkpoint_types() -> None:
@@ -61,3 +63,21 @@ def patch_checkpoint_loading() -> None:
         return load_checkpoint_to_cpu
 
     patch(checkpoint_utils, "load_checkpoint_to_cpu", build)
+
+
+def patch_resuming() -> None:
+    """Let a training run that would resume on other data say so."""
+    from fairseq.trainer import Trainer
+
+    def build(original):
+        def load_checkpoint(self, filename, *args, **kwargs):
+            try:
+                return original(self, filename, *args, **kwargs)
+            except Exception as error:
+                if isinstance(error.__context__, DataMismatch):
+                    raise DataMismatch(f"{filename}: {error.__context__}") from None
+                raise
+
+        return load_checkpoint
+
+    patch(Trainer, "load_checkpoint", build)

@@ -51,6 +51,14 @@ def check_training_options(cfg: Any) -> None:
             "--fp16 needs a GPU: leave it out"
             + (f". On a CPU, {bfloat16} is possible (docs/training.md)" if bfloat16 else "")
         )
+    for option, is_given in (
+        ("--memory-efficient-fp16", common.memory_efficient_fp16),
+        ("--memory-efficient-bf16", common.memory_efficient_bf16),
+    ):
+        if is_given and getattr(cfg.optimizer, "_name", "") == "torch_adam":
+            raise InputError(
+                f"--optimizer torch_adam does not work with {option}: give --optimizer adam"
+            )
     hiding = {
         "--fp16": common.fp16,
         "--bf16": common.bf16,

@@ -40,7 +40,6 @@ class LabelledDataset(FairseqDataset):
         max_words: texts are cut to so many words; None: never.
         max_word_length: characters of a word that are read.
         shuffle: order samples of the same length at random.
-        left_pad: put padding before the texts.
         references: of each sample, what its criterion needs in validation; None: nothing.
         length_multiple: the padded length of the texts of a batch is a multiple of it.
     """
@@ -54,7 +53,6 @@ class LabelledDataset(FairseqDataset):
         max_words: Optional[int] = None,
         max_word_length: int = 25,
         shuffle: bool = False,
-        left_pad: bool = False,
         references: Optional[Sequence[Any]] = None,
         length_multiple: int = 1,
     ):
@@ -62,7 +60,7 @@ class LabelledDataset(FairseqDataset):
         self.inputs, self.labels, self.references = inputs, labels, references
         self.dictionary, self.characters = dictionary, characters
         self.max_words, self.max_word_length = max_words, max_word_length
-        self.shuffle, self.left_pad = shuffle, left_pad
+        self.shuffle = shuffle
         lengths = np.stack([lengths_of(text.words) for text in inputs])
         self.sizes = (lengths if max_words is None else np.minimum(lengths, max_words)).sum(0)
 
@@ -126,9 +124,7 @@ class LabelledDataset(FairseqDataset):
         return batch
 
     def _padded(self, sequences: List[Tensor], value: int) -> Tensor:
-        return collate_tokens(
-            sequences, value, left_pad=self.left_pad, pad_to_multiple=self.length_multiple
-        )
+        return collate_tokens(sequences, value, pad_to_multiple=self.length_multiple)
 
     def num_tokens(self, index: int) -> int:
         """Number of words of a sample, in all its texts."""

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Collection, Iterator, List, Tuple
 
-from fairseq_lrn.data.entities import IOB1, IOB2, IOBES, scheme_fault, to_iobes
+from fairseq_lrn.data.entities import IOB1, IOB2, IOBES, SCHEMES, scheme_fault, to_iobes
 from fairseq_lrn.data.parallel import text_lines
 from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.errors import InputError
@@ -69,6 +69,8 @@ def _separated(path: str, kind: str) -> Iterator[Example]:
     names = ("label", "text", "text") if kind == PAIR else ("label", "text")
     for number, line in enumerate(text_lines(path), 1):
         place, fields = f"{path}, line {number}", line.split("\t")
+        if not line.strip():
+            raise InputError(f"{place} is empty: remove the line")
         if len(fields) != len(names):
             raise InputError(
                 f"{place}: {len(fields)} field{'s' * (len(fields) > 1)} between tabs, but --kind "
@@ -144,7 +146,8 @@ def _sentence(path: str, start: int, words: List[str], tags: List[str], scheme: 
     fault = scheme_fault(tags, scheme)
     if fault is not None:
         index, reason = fault
-        fits = [other for other in (IOB1, IOBES) if scheme_fault(tags, other) is None]
+        others = (other for other in SCHEMES if other != scheme)
+        fits = [other for other in others if scheme_fault(tags, other) is None]
         remedy = f", or give --tag-scheme {fits[0]} if that is the scheme" if fits else ""
         raise InputError(
             f"{path}, line {start + index}: {reason}: give the last column tags in the scheme "
@@ -164,9 +167,14 @@ def label_counts(file: LabelledFile, kind: str) -> "Counter[str]":
     """
     counts = Counter(label for labels in file.labels for label in labels)
     if len(counts) < 2:
+        label = next(iter(counts))
+        if kind == TAGS:  # S-TYPE is another tag in the file
+            kinds = "outside of entities" if label == "O" else f"entities of type {label[2:]}"
+            raise InputError(
+                f"{file.path}: all words are {kinds}: give a training file with other words, too"
+            )
         raise InputError(
-            f"{file.path}: all labels are {next(iter(counts))}: give a training file with at least "
-            "two labels"
+            f"{file.path}: all labels are {label}: give a training file with at least two labels"
         )
     if kind == TAGS:
         types = {label.partition("-")[2] for label in counts} - {""}

@@ -126,6 +126,11 @@ def _choose_words(
         word: count for word, count in counts["train"].items() if count >= options.threshold
     }
     if options.vectors is None:
+        if not vocabulary:
+            raise InputError(
+                f"no word occurs {options.threshold} times in {options.trainpref}: lower "
+                "--threshold"
+            )
         return make_dictionary(vocabulary), 0
     rows, matrix = find_vectors(options.vectors, set().union(*counts.values()), text, options)
     dictionary = make_dictionary({**vocabulary, **{word: counts["train"][word] for word in rows}})

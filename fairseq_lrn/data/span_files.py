@@ -2,9 +2,8 @@
 
 import json
 import re
-import sys
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, NamedTuple, Set, Tuple, Type
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple, Type
 
 from fairseq_lrn.data.parallel import not_utf8
 from fairseq_lrn.data.raw_text import check_text
@@ -50,26 +49,26 @@ class SpanFile:
         return self.questions, self.contexts
 
 
-def read_spans(path: str, needs_answers: bool = True) -> SpanFile:
+def read_spans(path: str, needs_answers: bool = True, content: Optional[bytes] = None) -> SpanFile:
     """Read questions in the format of SQuAD 1.1 (Rajpurkar et al., 2016).
 
     Args:
-        path: a JSON file; ``-`` is standard input. Keys that are not needed may be there.
+        path: a JSON file. Keys that are not needed may be there.
         needs_answers: refuse questions without answers. Otherwise all questions may be without.
+        content: of the file, if it has been read already; then *path* is its name in messages.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, is not in this format, or has no
             questions; an answer is not where it should be; or the same question occurs twice.
     """
-    raw = _read(path)
-    path = "standard input" if path == "-" else path
-    content = _value(path, _parse(path, raw), dict)
-    version = content.get("version")
+    raw = _read(path) if content is None else content
+    value = _value(path, _parse(path, raw), dict)
+    version = value.get("version")
     if re.fullmatch(r"(squad *)?v?2(\.\d+)?", str(version).strip(), re.IGNORECASE):
         raise _unanswerable(f"{path}: the version is {version}")
     file = SpanFile(path, content=raw)
     known: Set[str] = set()
-    for number, article in enumerate(_list(path, content, "data"), 1):
+    for number, article in enumerate(_list(path, value, "data"), 1):
         place = f"{path}, article {number}"
         title = _value(place, article, dict).get("title")
         place += f" ({title})" if isinstance(title, str) else ""
@@ -82,8 +81,6 @@ def read_spans(path: str, needs_answers: bool = True) -> SpanFile:
 
 
 def _read(path: str) -> bytes:
-    if path == "-":
-        return sys.stdin.buffer.read()
     try:
         with open(path, "rb") as file:
             return file.read()

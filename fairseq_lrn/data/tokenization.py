@@ -1,5 +1,6 @@
 """Moses tokenisation and detokenisation of single lines (sacremoses)."""
 
+import unicodedata
 from functools import cache
 from typing import Optional
 
@@ -22,6 +23,8 @@ class Tokenizer:
         # After subword segmentation, this character would be indistinguishable from a space.
         line = line.replace(SENTENCEPIECE_SPACE, "_")
         if self.moses is not None:
+            # Moses would separate a letter from an accent that is a character of its own.
+            line = unicodedata.normalize("NFC", line)
             normalizer, tokenizer = _moses(self.moses)
             # Without escapes, the model's output is plain text, and BLEU counts the same tokens.
             line = tokenizer.tokenize(normalizer.normalize(line), return_str=True, escape=False)

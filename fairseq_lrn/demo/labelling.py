@@ -45,7 +45,7 @@ class LabellingService:
         """See :class:`~fairseq_lrn.demo.server.Service`.
 
         Each line of a text is labelled on its own. Of a pair of texts, line n of one belongs to
-        line n of the other. Lines without words in any text are left out. A reader answers the
+        line n of the other. Lines without words in all texts are left out. A reader answers the
         question on each line of the first text, with the second text as a whole.
         """
         if isinstance(self.model, Reader):
@@ -54,10 +54,12 @@ class LabellingService:
         names = ("text", "other") if self.kind == "pair" else ("text",)
         fields = checked_fields(fields, set(names), example)
         columns = [without_end(lines_of_text(fields.get(n), example, n)) for n in names]
+        if not all(columns):  # one of two texts may be empty
+            columns = [lines or [""] * max(map(len, columns)) for lines in columns]
         if len({len(lines) for lines in columns}) > 1:
             raise InputError(
-                f"the first text has {len(columns[0])} lines, and the second {len(columns[1])}: "
-                "give as many"
+                f"the first text has {len(columns[0])} line{'s' * (len(columns[0]) != 1)}, and the "
+                f"second has {len(columns[1])}: give both the same number of lines"
             )
         samples = [sample for sample in zip(*columns) if any(sample)]
         return {"lines": self._label(samples)}

@@ -11,13 +11,12 @@ from fairseq import hub_utils
 from fairseq.hub_utils import GeneratorHubInterface
 from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
 from omegaconf import DictConfig, open_dict
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq_lrn import checkpoints
-from fairseq_lrn.errors import DataMismatch
 from fairseq_lrn.models.config_checks import check_layers_to_keep
+from fairseq_lrn.models.dictionaries import check_dictionaries, remember_dictionaries
 from fairseq_lrn.modules.linear import Packable
-from fairseq_lrn.modules.word_embedding import WordEmbedding
 
 # Maps (directory, checkpoint names or None, options) to (checkpoint names, options). A layer above
 # this one registers it, because models know nothing about raw text.
@@ -44,6 +43,7 @@ class RecurrentModel(FairseqEncoderDecoderModel):
 
     def __init__(self, encoder: FairseqEncoder, decoder: "RecurrentDecoder"):
         super().__init__(encoder, decoder)
+        remember_dictionaries(self, source=encoder.dictionary, target=decoder.dictionary)
 
     def follow_task(self, task: Any) -> "RecurrentModel":
         """Return attention weights in training if the task has alignments to learn from.
@@ -155,41 +155,6 @@ class RecurrentModel(FairseqEncoderDecoderModel):
     def export_unavailable_reason(self) -> str:
         """Why this model cannot be exported to ONNX; empty if it can."""
         return f"{type(self).__name__} does not support it"
-
-
-def check_dictionaries(model: nn.Module, state_dict: Dict[str, Tensor]) -> None:
-    """Refuse the parameters of a checkpoint whose dictionaries have other sizes.
-
-    Args:
-        model: a model, built for the data at hand.
-        state_dict: the parameters of the checkpoint.
-
-    Raises:
-        DataMismatch: names the sizes.
-    """
-    for name, module in model.named_modules():
-        sizes = _dictionary_sizes(module, name, state_dict)
-        if sizes is not None and sizes[0] != sizes[1]:
-            raise DataMismatch(
-                f"the checkpoint has a dictionary of {sizes[0]} entries, but the data have one of "
-                f"{sizes[1]} ({name}): give the data that the model was trained on, or prepare the "
-                "new data with their dictionary"
-            )
-
-
-def _dictionary_sizes(
-    module: nn.Module, name: str, state_dict: Dict[str, Tensor]
-) -> Optional[Tuple[int, int]]:
-    """The entries of the dictionary in a checkpoint and at hand; None: *module* embeds no words."""
-    if isinstance(module, WordEmbedding):
-        is_fixed = state_dict.get(f"{name}.is_fixed")
-        return None if is_fixed is None else (len(is_fixed), module.num_words)
-    weight = state_dict.get(f"{name}.weight")
-    # Not of positions: those are a subclass.
-    if type(module) is not nn.Embedding or weight is None or weight.dim() != 2:
-        return None
-    has_width = weight.size(1) == module.embedding_dim
-    return (weight.size(0), module.num_embeddings) if has_width else None
 
 
 class RecurrentEncoder(FairseqEncoder):

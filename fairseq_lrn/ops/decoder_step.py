@@ -61,8 +61,7 @@ class DecoderStep:
         gate_eps: float,
         masked_score: float,
     ):
-        if dispatch.choose("cpu") != "cpp":
-            raise RuntimeError("DecoderStep needs the C++ kernels: see python -m fairseq_lrn.ops")
+        dispatch.require_cpp("DecoderStep")
         self._parameters = flat_parameters(layers)
         self._options = (heads, activation, normalize_before, eps, gate_eps, masked_score)
 

@@ -87,6 +87,11 @@ def backends() -> List[Backend]:
     ]
 
 
+def requested_name(requested: Optional[str] = None) -> str:
+    """The backend that the argument *backend* of a call asks for, or the environment variable."""
+    return requested or os.environ.get(BACKEND_VARIABLE) or "auto"
+
+
 def choose(device_type: str, requested: Optional[str] = None) -> str:
     """Name of the backend for tensors on *device_type*; loads the backend on first use.
 
@@ -108,6 +113,19 @@ def choose(device_type: str, requested: Optional[str] = None) -> str:
     return choice
 
 
+def require_cpp(name: str) -> None:
+    """Check that the C++ kernels compute on CPUs: an operator has no other implementation.
+
+    Args:
+        name: the operator.
+
+    Raises:
+        RuntimeError: they are unavailable, or another backend was requested.
+    """
+    if choose("cpu") != "cpp":
+        raise RuntimeError(f"{name} needs the C++ kernels: see python -m fairseq_lrn.ops")
+
+
 def runs_in_parallel(device_type: str, requested: Optional[str] = None) -> str:
     """Whether the recurrence is computed in parallel over time.
 
@@ -117,7 +135,7 @@ def runs_in_parallel(device_type: str, requested: Optional[str] = None) -> str:
     Returns:
         :data:`ALWAYS`, :data:`BY_SHAPE` or :data:`NEVER`.
     """
-    name = requested or os.environ.get(BACKEND_VARIABLE) or "auto"
+    name = requested_name(requested)
     if name == PARALLEL:
         choose(device_type, requested)  # the fused kernels of a GPU compute it, too
         return ALWAYS

@@ -46,8 +46,7 @@ class EncoderPass:
         eps: float,
         gate_eps: float,
     ):
-        if dispatch.choose("cpu") != "cpp":
-            raise RuntimeError("EncoderPass needs the C++ kernels: see python -m fairseq_lrn.ops")
+        dispatch.require_cpp("EncoderPass")
         parameters = flat_parameters(layers)
         self._arguments = (parameters, hidden, activation, normalize_before, eps, gate_eps)
 

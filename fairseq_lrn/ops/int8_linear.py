@@ -86,7 +86,6 @@ def int8_linear(x: Tensor, panels: Tensor, out: int, bias: Optional[Tensor] = No
         RuntimeError: shapes do not fit, the processor has no AVX2, or the C++ kernels are
             unavailable.
     """
-    if dispatch.choose("cpu") != "cpp":
-        raise RuntimeError("int8_linear needs the C++ kernels: see python -m fairseq_lrn.ops")
+    dispatch.require_cpp("int8_linear")
     rows = x.unsqueeze(0).flatten(0, -2)  # N x C
     return torch.ops.fairseq_lrn.int8_linear(rows, panels, out, bias).view(*x.shape[:-1], out)

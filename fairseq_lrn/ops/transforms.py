@@ -1,6 +1,5 @@
 """Transformations of functions that the fused kernels do not support."""
 
-import os
 from typing import Optional
 
 import torch
@@ -30,7 +29,7 @@ def check_that_reference_may_replace(requested: Optional[str]) -> None:
     Raises:
         RuntimeError: another backend than the reference was asked for.
     """
-    name = requested or os.environ.get(dispatch.BACKEND_VARIABLE) or "auto"
+    name = dispatch.requested_name(requested)
     if name not in ("auto", dispatch.REFERENCE):
         raise RuntimeError(
             f"the backend {name} supports neither torch.func nor forward-mode derivatives; choose "

@@ -249,7 +249,10 @@ class LabelledTextTask(FairseqTask):
         path = os.path.join(self.cfg.data, name, split)
         dataset = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
         if dataset is None:
-            raise FileNotFoundError(f"Dataset not found: {split} ({path})")
+            raise FileNotFoundError(
+                f"Dataset not found: {split} ({path}). fairseq-lrn prepare-labelled makes it with "
+                "--validpref or --testpref; to train without it, give --disable-validation"
+            )
         return dataset
 
 

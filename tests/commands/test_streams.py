@@ -2,12 +2,13 @@
 
 import argparse
 import io
+import os
 import sys
 
 import pytest
 
 from fairseq_lrn.commands import streams
-from fairseq_lrn.commands.streams import blocks, read_lines, text_of, with_progress
+from fairseq_lrn.commands.streams import blocks, read_lines, read_stdin, text_of, with_progress
 from fairseq_lrn.errors import InputError
 
 
@@ -90,3 +91,12 @@ def test_progress(monkeypatch, terminals, files, output, is_shown):
     assert list(with_progress(numbered, args)) == numbered
     assert ("3 lines" in sys.stderr.getvalue()) == is_shown
     assert is_shown or not sys.stderr.getvalue()
+
+
+def test_closed_standard_input(monkeypatch):
+    with open(os.devnull, encoding="utf-8") as closed:
+        pass
+    for stdin in (closed, None):
+        monkeypatch.setattr("sys.stdin", stdin)
+        with pytest.raises(InputError, match="cannot read standard input"):
+            read_stdin()

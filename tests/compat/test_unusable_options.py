@@ -95,6 +95,15 @@ def test_options_that_may_work(options):
     check_training_options(configure(**options))
 
 
+@pytest.mark.parametrize("number_type", ["fp16", "bf16"])
+def test_torch_adam_needs_float32_parameters(number_type):
+    cfg = configure(**{number_type: True, f"memory_efficient_{number_type}": True})
+    check_training_options(cfg)
+    cfg.optimizer = {"_name": "torch_adam"}
+    with pytest.raises(InputError, match=f"--memory-efficient-{number_type}: give --optimizer a"):
+        check_training_options(cfg)
+
+
 def test_warmup_of_a_cosine_schedule(caplog):
     """With as many updates as the warm-up, fairseq fails after the last update."""
     cfg = configure()

@@ -58,18 +58,15 @@ def build():
     return make
 
 
-@pytest.mark.parametrize("left_pad", [False, True])
-def test_words_and_characters_of_a_batch(build, left_pad):
-    dataset = build(left_pad=left_pad)
+def test_words_and_characters_of_a_batch(build):
+    dataset = build()
     batch = dataset.collater([dataset[1], dataset[0], dataset[2]])
     found = batch["net_input"]
     assert sorted(found) == ["src_characters", "src_lengths", "src_tokens"]
     assert found["src_lengths"].tolist() == [5, 2, 1]
     assert batch["ntokens"] == 8 and batch["nsentences"] == 3 and "target" not in batch
     rows = [TEXTS[index].split() for index in (1, 0, 2)]
-    padded = [
-        (5 - len(row)) * [""] + row if left_pad else row + (5 - len(row)) * [""] for row in rows
-    ]
+    padded = [row + (5 - len(row)) * [""] for row in rows]
     assert spelled(found["src_characters"]) == padded
     tokens = [[WORDS[t] if t != WORDS.pad() else "" for t in row] for row in found["src_tokens"]]
     assert tokens == padded
@@ -124,12 +121,9 @@ def test_pairs(build):
 
 def test_tags_are_padded_like_words(build):
     tags = [torch.arange(1, 1 + len(text.split())) for text in TEXTS]
-    right, left = build(labels=tags), build(labels=tags, left_pad=True)
-    for dataset, expected in (
-        (right, [[1, 2, 0, 0, 0], [1, 2, 3, 4, 5]]),
-        (left, [[0, 0, 0, 1, 2], [1, 2, 3, 4, 5]]),
-    ):
-        assert dataset.collater([dataset[0], dataset[1]])["target"].tolist() == expected
+    dataset = build(labels=tags)
+    batch = dataset.collater([dataset[0], dataset[1]])
+    assert batch["target"].tolist() == [[1, 2, 0, 0, 0], [1, 2, 3, 4, 5]]
 
 
 def test_texts_are_cut_with_their_tags_and_characters(build):

@@ -55,6 +55,9 @@ def test_tag_schemes(tmp_path, scheme, tags):
     assert file.labels == [["S-A", "B-A", "E-A", "S-B", "O"]]
     with pytest.raises(InputError, match=f"line 1: .* or give --tag-scheme {scheme} if"):
         read_labelled(write(tmp_path, content), "tags")
+    if scheme == "IOBES":
+        with pytest.raises(InputError, match="line 1: .* or give --tag-scheme IOB2 if that is"):
+            read_labelled(write(tmp_path, "x B-A\n"), "tags", scheme)
     with pytest.raises(InputError, match=rf"line 6: .* the scheme {scheme} \(.*TYPE"):
         read_labelled(write(tmp_path, content + "x NN\n"), "tags", scheme)
 
@@ -65,7 +68,8 @@ def test_tag_schemes(tmp_path, scheme, tags):
         ("text", "a\tb\nc\n", "line 2: 1 field between tabs, but --kind text needs 2"),
         ("text", "a\tb\tc\n", "line 1: 3 fields between tabs, but --kind text needs 2 .*replace"),
         ("pair", "a\tb\n", r"line 1: 2 fields .* needs 3 \(label, text, text\)"),
-        ("text", "a\tb\n\n", "line 2: 1 field"),
+        ("text", "a\tb\n\n", "line 2 is empty: remove the line"),
+        ("pair", "a\tb\tc\n \t\n", "line 2 is empty: remove the line"),
         ("text", "a\tb\n \tc\n", "line 2: the label is empty: give it one"),
         ("text", "a\tb\n<pad>\tc\n", "line 2: <pad> cannot be a label"),
         ("text", "a\tb\nc\t \u2003\n", "line 2: the text has no words: remove the line"),
@@ -106,6 +110,10 @@ def test_one_label_is_refused(tmp_path):
     file = read_labelled(write(tmp_path, "a\tx\na\ty\n"), "text")
     with pytest.raises(InputError, match="train.txt: all labels are a: give a training file"):
         label_counts(file, "text")
+    for content, kinds in (("x O\n", "outside of entities"), ("x B-PER\n", "entities of type PER")):
+        file = read_labelled(write(tmp_path, content), "tags")
+        with pytest.raises(InputError, match=f"train.txt: all words are {kinds}: give a training"):
+            label_counts(file, "tags")
 
 
 def test_unknown_labels_are_refused(tmp_path):

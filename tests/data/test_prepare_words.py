@@ -68,6 +68,12 @@ def test_dictionary():
     assert dictionary.symbols[4:] == ["b", "c", "a"] and dictionary.count[4:] == [3, 2, 1]
 
 
+def test_rare_words_alone_make_no_dictionary(make, tmp_path):
+    options, text = make(threshold=9)
+    with pytest.raises(InputError, match="no word occurs 9 times in .*: lower --threshold"):
+        write_words(str(tmp_path), tokenize(text, RAW, 1), text, options)
+
+
 @pytest.mark.parametrize("size, dtype", [(4, np.uint16), (1 << 20, np.uint32)])
 def test_numbers_come_back(tmp_path, size, dtype):
     numbers = [[1, 2, 3], [], [size - 1]]

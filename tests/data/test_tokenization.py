@@ -18,6 +18,7 @@ from fairseq_lrn.data.tokenization import Detokenizer, Tokenizer
         (None, True, "It's 8' x 10', AT&T.", "it's 8' x 10', at&t."),
         ("en", False, "a\u2581b", "a _ b"),
         ("en", False, " \t\r", ""),
+        ("de", False, "Zoe\u0308s Ko\u0308ln.", "Zo\u00ebs K\u00f6ln ."),  # accents stay on letters
     ],
 )
 def test_tokens(moses, lowercase, line, tokens):

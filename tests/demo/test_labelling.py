@@ -42,8 +42,10 @@ def test_pairs(services):
     lines = services["pairs"].answer(fields)["lines"]
     words = [[text["words"] for text in line["texts"]] for line in lines]
     assert words == [[["a", "dog"], ["an", "animal"]], [["a", "cat"], ["it", "runs"]]]
-    with pytest.raises(InputError, match="the first text has 2 lines, and the second 1"):
+    with pytest.raises(InputError, match="the first text has 2 lines, and the second has 1"):
         services["pairs"].answer({"text": "a\nb", "other": "c"})
+    (line,) = services["pairs"].answer({"text": "a dog", "other": ""})["lines"]
+    assert [text["words"] for text in line["texts"]] == [["a", "dog"], []]
     with pytest.raises(InputError, match="other must be a string"):
         services["pairs"].answer({"text": "a"})
 

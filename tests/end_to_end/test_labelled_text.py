@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fairseq_lrn import checkpoints, load_classifier, load_reader, load_tagger
+from fairseq_lrn.errors import InputError
 from labelled_corpus import (
     PAIRS,
     REVIEWS,
@@ -74,6 +75,30 @@ def test_fairseqs_own_task(train, tmp_path):
         ok=False,
     )
     assert "--character-encoder max needs characters" in refused
+
+
+def test_dictionaries_of_the_same_size(command, train, root, tmp_path):
+    """Data with the labels in another order are not taken for those of the model."""
+    directories = [tmp_path / "first", tmp_path / "second"]
+    for directory in directories:
+        directory.mkdir()
+    data, other = map(reviews, directories)
+    labels = (other / "label" / "dict.txt").read_text().splitlines()
+    (other / "label" / "dict.txt").write_text("\n".join(labels[::-1]) + "\n")
+    options = "--task text_classification --criterion sentence_prediction".split()
+    options += ["--arch", "lrn_classifier", *SMALL]
+    train(data, tmp_path / "run", *options)
+    message = "another label dictionary than the data, with as many entries: give the data that"
+    resumed = train(other, tmp_path / "run", *options, "--max-update", "9", ok=False)
+    assert f"checkpoint_last.pt: the checkpoint has {message}" in resumed
+    validated = command(
+        *("fairseq-validate", other, "--user-dir", root / "fairseq_lrn", "--cpu"),
+        *(*options[:2], "--path", tmp_path / "run" / "checkpoint_best.pt", "--batch-size", "2"),
+        ok=False,
+    )
+    assert message in validated
+    with pytest.raises(InputError, match="second.* does not have the data of .*checkpoint_best"):
+        load_classifier(tmp_path / "run", data=other, device="cpu")
 
 
 RESUMED = {

@@ -57,7 +57,7 @@ def test_pairs(tmp_path):
 
 
 def test_no_such_subset(data):
-    with pytest.raises(FileNotFoundError, match="Dataset not found: test"):
+    with pytest.raises(FileNotFoundError, match="Dataset not found: test .* --disable-valid"):
         build(data).load_dataset("test")
 
 

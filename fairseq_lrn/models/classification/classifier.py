@@ -52,6 +52,8 @@ class LRNClassifier(HeadModel):
     Source: Zhang and Sennrich (2019), document classification.
     """
 
+    CONFIG = LRNClassifierConfig
+
     def __init__(self, cfg: LRNClassifierConfig, dictionary: Any, characters: Optional[Any]):
         super().__init__(2 * cfg.hidden_size, cfg.head_dropout)
         self.padding_idx = dictionary.pad()
@@ -69,17 +71,9 @@ class LRNClassifier(HeadModel):
         )
 
     @classmethod
-    def build_model(cls, cfg: LRNClassifierConfig, task: Any) -> "LRNClassifier":
-        """Build a model for a task with ``source_dictionary``.
-
-        Raises:
-            ValueError: an option has an invalid value, or does not fit the data.
-            InputError: the word vectors cannot be used.
-        """
-        cfg = LRNClassifierConfig.from_namespace(cfg)
-        cfg.check()
+    def task_arguments(cls, task: Any) -> Tuple[Any, ...]:
         check_single_text(task)
-        return cls(cfg, task.source_dictionary, getattr(task, "character_dictionary", None))
+        return ()
 
     def forward(
         self,

@@ -59,6 +59,8 @@ class LRNPairClassifier(HeadModel):
     Source: Zhang and Sennrich (2019), natural language inference; Rocktaeschel et al. (2016).
     """
 
+    CONFIG = LRNPairClassifierConfig
+
     def __init__(self, cfg: LRNPairClassifierConfig, dictionary: Any, characters: Optional[Any]):
         options = cfg.recurrence_options()
         norm = options["norm"]
@@ -97,22 +99,14 @@ class LRNPairClassifier(HeadModel):
         )
 
     @classmethod
-    def build_model(cls, cfg: LRNPairClassifierConfig, task: Any) -> "LRNPairClassifier":
-        """Build a model for ``--task text_classification`` with pairs of texts.
-
-        Raises:
-            ValueError: an option has an invalid value.
-            InputError: the data are not pairs, or the word vectors cannot be used.
-        """
-        cfg = LRNPairClassifierConfig.from_namespace(cfg)
-        cfg.check()
+    def task_arguments(cls, task: Any) -> Tuple[Any, ...]:
         if getattr(task, "num_inputs", 1) != 2:
             raise InputError(
                 "lrn_pair_classifier needs --task text_classification and data with two texts: "
                 "give the data that it was trained on; to train, prepare them with fairseq-lrn "
                 "prepare-labelled --kind pair, or use --arch lrn_classifier"
             )
-        return cls(cfg, task.source_dictionary, getattr(task, "character_dictionary", None))
+        return ()
 
     def forward(
         self,

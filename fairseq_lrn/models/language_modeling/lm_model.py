@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from fairseq_lrn.models.ablations import layer_parts
 from fairseq_lrn.models.adaptive_softmax import NEVER, build_adaptive_softmax
-from fairseq_lrn.models.base import RecurrentDecoder, check_dictionaries
+from fairseq_lrn.models.base import RecurrentDecoder
 from fairseq_lrn.models.decoder_parts import embedding_scale, recurrence_options
+from fairseq_lrn.models.dictionaries import check_dictionaries, remember_dictionaries
 from fairseq_lrn.models.embedding import build_embedding
 from fairseq_lrn.models.language_modeling.lm_config import LRNLanguageModelConfig
 from fairseq_lrn.modules import LRNDecoderLayer, RecurrentStack
@@ -63,7 +64,9 @@ class LRNLanguageModel(FairseqLanguageModel):
         if cfg.embed_init_range is not None and cfg.decoder_embed_path is None:
             nn.init.uniform_(embedding.weight, -cfg.embed_init_range, cfg.embed_init_range)
             nn.init.zeros_(embedding.weight[dictionary.pad()])
-        return cls(LanguageModelDecoder(cfg, dictionary, embedding))
+        model = cls(LanguageModelDecoder(cfg, dictionary, embedding))
+        remember_dictionaries(model, word=dictionary)
+        return model
 
     def forward(  # type: ignore[override]
         self,
@@ -100,7 +103,7 @@ class LRNLanguageModel(FairseqLanguageModel):
         """Called by fairseq before it loads a checkpoint.
 
         Raises:
-            InputError: the checkpoint has another dictionary than the data.
+            DataMismatch: the checkpoint has another dictionary than the data.
         """
         super().upgrade_state_dict(state_dict)
         check_dictionaries(self, state_dict)

@@ -105,6 +105,8 @@ class LRNReader(LabelledModel):
     Source: Zhang and Sennrich (2019), reading comprehension; Wang et al. (2017).
     """
 
+    CONFIG = LRNReaderConfig
+
     def __init__(self, cfg: LRNReaderConfig, dictionary: Any, characters: Optional[Any]):
         super().__init__()
         self.padding_idx = dictionary.pad()
@@ -124,18 +126,6 @@ class LRNReader(LabelledModel):
         self.self_layer = PlainLayer(self.self_attention.width, cfg.hidden_size, **options)
         self.summary = AttentivePooling(both, size, drops_values=False, **dropout)
         self.pointer = AnswerPointer(both, both, size, **dropout, **cfg.pointer_options())
-
-    @classmethod
-    def build_model(cls, cfg: LRNReaderConfig, task: Any) -> "LRNReader":
-        """Build a model for ``--task span_prediction``.
-
-        Raises:
-            ValueError: an option has an invalid value, or does not fit the data.
-            InputError: the word vectors cannot be used.
-        """
-        cfg = LRNReaderConfig.from_namespace(cfg)
-        cfg.check()
-        return cls(cfg, task.source_dictionary, getattr(task, "character_dictionary", None))
 
     def forward(
         self,

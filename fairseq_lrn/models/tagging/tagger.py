@@ -53,6 +53,8 @@ class LRNTagger(LabelledModel):
     Source: Zhang and Sennrich (2019), named entity recognition; Lample et al. (2016).
     """
 
+    CONFIG = LRNTaggerConfig
+
     def __init__(
         self,
         cfg: LRNTaggerConfig,
@@ -76,20 +78,11 @@ class LRNTagger(LabelledModel):
         self.crf = LinearChainCRF(num_tags, allowed)
 
     @classmethod
-    def build_model(cls, cfg: LRNTaggerConfig, task: Any) -> "LRNTagger":
-        """Build a model for ``--task sequence_tagging``.
-
-        Raises:
-            ValueError: an option has an invalid value, or the task has no tags.
-            InputError: the word vectors cannot be used.
-        """
-        cfg = LRNTaggerConfig.from_namespace(cfg)
-        cfg.check()
+    def task_arguments(cls, task: Any) -> Tuple[Any, ...]:
         tags = getattr(task, "tags", None)
         if tags is None:
             raise ValueError("lrn_tagger needs --task sequence_tagging")
-        allowed = tuple(torch.tensor(part) for part in task.allowed_transitions())
-        return cls(cfg, task.source_dictionary, task.character_dictionary, len(tags), allowed)
+        return len(tags), tuple(torch.tensor(part) for part in task.allowed_transitions())
 
     def label_maps(self) -> Dict[str, nn.Module]:
         """See :class:`~fairseq_lrn.models.labelled.LabelledModel`."""

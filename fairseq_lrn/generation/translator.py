@@ -33,7 +33,7 @@ from fairseq_lrn import checkpoints
 from fairseq_lrn.data import text_files
 from fairseq_lrn.data.raw_text import RawText
 from fairseq_lrn.data.words import split_words
-from fairseq_lrn.errors import InputError
+from fairseq_lrn.errors import DataMismatch, InputError
 from fairseq_lrn.generation.attention import merge, subword_attention
 from fairseq_lrn.generation.inputs import (
     batches,
@@ -553,9 +553,15 @@ def load_translator(
             "source_lang": text.source_lang,
             "target_lang": text.target_lang,
         }
-        models, config, task = checkpoint_utils.load_model_ensemble_and_task(
-            files, arg_overrides=overrides
-        )
+        try:
+            models, config, task = checkpoint_utils.load_model_ensemble_and_task(
+                files, arg_overrides=overrides
+            )
+        except DataMismatch as error:
+            raise InputError(
+                f"{' and '.join(files)} with the dictionaries in {text_directory}: {error}. Models "
+                "of an ensemble need the same data"
+            ) from error
         _check_dictionaries(files, text_directory, task)
         settings = {**config.task, **overrides, "_name": "translation_lrn"}
         if dtype is not None:
@@ -568,6 +574,8 @@ def load_translator(
 
 def _check_dictionaries(files: Sequence[str], text_directory: str, task: Any) -> None:
     """Refuse models that were trained with other dictionaries than those of the raw text.
+
+    Models of fairseq itself, and older checkpoints, have no checksums of their dictionaries.
 
     Args:
         files: checkpoints. Training puts the dictionaries beside them.

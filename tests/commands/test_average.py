@@ -69,7 +69,10 @@ def save_run(untrained, tmp_path):
             noise[name] = torch.randn(value.shape, generator=generator)
         names = ["checkpoint_best.pt", *(f"checkpoint{n}.pt" for n in range(1, len(ends) + 1))]
         for updates, (name, scale) in enumerate(zip(names, (best, *ends)), 100):
-            state["model"] = {n: value + scale * noise[n] for n, value in weights.items()}
+            state["model"] = {
+                n: value + scale * noise[n] if value.is_floating_point() else value
+                for n, value in weights.items()
+            }
             state["optimizer_history"][-1]["num_updates"] = updates
             checkpoints.save(state, str(tmp_path / name))
         checkpoints.save(state, str(tmp_path / "checkpoint_last.pt"))

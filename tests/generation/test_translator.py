@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fairseq_lrn import load_translator
+from fairseq_lrn import checkpoints, load_translator
 from fairseq_lrn.data import text_files
 from fairseq_lrn.data.parallel import read_lines
 from fairseq_lrn.errors import InputError
@@ -453,11 +453,20 @@ def test_other_dictionaries(untrained, prepared_data, tmp_path):
     for path in other.glob("dict.*.txt"):
         lines = read_lines(str(path))
         path.write_text("\n".join([*lines[1:], lines[0]]) + "\n")
-    message = "dict.en.txt is not the dictionary that is used here: give the data that"
+    message = "other: the checkpoint has another source dictionary than the data, .* an ensemble"
     with pytest.raises(InputError, match=message):
         load_translator(str(untrained), data=str(other))
+    old = tmp_path / "old"  # a checkpoint without checksums
+    shutil.copytree(untrained, old)
+    for path in old.glob("*.pt"):
+        state = checkpoints.load(str(path))
+        del state["model"]["dictionary_checksums"]
+        checkpoints.save(state, str(path))
+    message = "dict.en.txt is not the dictionary that is used here: give the data that"
     with pytest.raises(InputError, match=message):
-        load_translator([str(untrained), str(other)])
+        load_translator(str(old), data=str(other))
+    with pytest.raises(InputError, match=message):
+        load_translator([str(old), str(other)])
 
 
 def test_weights_that_are_nan(prepared_data, tmp_path, source):

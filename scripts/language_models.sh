@@ -29,7 +29,7 @@ STATEFUL="--task stateful_language_modeling --tokens-per-sample 70 --vary-segmen
 # Sets recipe to the fairseq-train options of a model.
 set_language_model_options() { # model, architecture of paper, its options
   local schedule="--optimizer torch_adam --adam-betas (0.9,0.99) --lr 0.003 --clip-norm 0.25
-    --lr-scheduler cosine --warmup-updates $((updates < 2000 ? (updates + 3) / 4 : 500))"
+    --weight-decay 0.1 --lr-scheduler cosine --warmup-updates $((updates < 2000 ? (updates + 3) / 4 : 500))"
   local regularised="--locked-dropout --dropout 0.35 --decoder-dropout-out 0.2 --type-dropout 0.05
     --temporal-activation-reg 1"
   # On a CPU the full softmax would be two thirds of the work. A fifth of the words, the most frequent

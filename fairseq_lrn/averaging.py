@@ -118,9 +118,17 @@ def average(paths: List[str]) -> Dict[str, Any]:
         InputError: a checkpoint cannot be used, or the checkpoints belong to different models.
     """
     first = checkpoints.load(paths[0])
+    checksums = first["model"].pop(checkpoints.CHECKSUMS, None)
     sums = {name: value.to(torch.float64) for name, value in first["model"].items()}
     for path in paths[1:]:
         model = checkpoints.load(path)["model"]
+        other = model.pop(checkpoints.CHECKSUMS, None)  # older checkpoints of a run have none
+        checksums = other if checksums is None else checksums
+        if other is not None and not torch.equal(other, checksums):
+            raise InputError(
+                f"{path} and {paths[0]} were trained with other dictionaries: give checkpoints of "
+                "one training run"
+            )
         if model.keys() != sums.keys() or any(
             model[name].shape != value.shape for name, value in sums.items()
         ):
@@ -133,5 +141,7 @@ def average(paths: List[str]) -> Dict[str, Any]:
     for name, value in first["model"].items():
         mean = sums[name] / len(paths)
         first["model"][name] = (mean if value.is_floating_point() else mean.floor()).to(value.dtype)
+    if checksums is not None:
+        first["model"][checkpoints.CHECKSUMS] = checksums
     first.pop("last_optimizer_state", None)
     return first

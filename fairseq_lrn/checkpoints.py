@@ -19,6 +19,7 @@ from fairseq_lrn.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
+CHECKSUMS = "dictionary_checksums"  # a buffer of models, see models/dictionaries.py
 AVERAGED = "averaged.pt"
 # Why the mean was kept; beside it.
 COMPARISON = "averaged.json"

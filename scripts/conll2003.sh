@@ -2,7 +2,7 @@
 # Train and evaluate a tagger of named entities on CoNLL-2003.
 #
 #   bash scripts/conll2003.sh RAW_DIR [--model MODEL] [--seed N] [--updates N] [--dir DIR]
-#                             [--vectors FILE] [--tag-scheme SCHEME] [-- fairseq-train options]
+#                             [--vectors FILE] [--tag-scheme S] [-- fairseq-train options]
 #
 # RAW_DIR        train.txt, valid.txt and, where there is one, test.txt, which is evaluated at the end:
 #                CoNLL columns, the word first and the tag last

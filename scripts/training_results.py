@@ -29,7 +29,7 @@ def validation_table(rows: Sequence[Statistics]) -> str:
         )
         for row in rows
     ]
-    return markdown_table(columns, cells)
+    return markdown_table(columns, cells, text=())
 
 
 def _nll_loss(row: Statistics) -> float:

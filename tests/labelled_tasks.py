@@ -22,6 +22,7 @@ def labelled_task(num_inputs=1, num_words=30, num_characters=12):
         source_dictionary=words,
         target_dictionary=words,
         character_dictionary=characters,
+        label_dictionary=dictionary_of(tags),
         num_inputs=num_inputs,
         tags=tags,
         allowed_transitions=lambda: _iobes(tags),

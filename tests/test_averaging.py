@@ -40,6 +40,21 @@ def test_average_of_different_models(save):
         averaging.average(paths)
 
 
+def test_checksums_of_dictionaries(save):
+    """They are kept, not averaged; a run that older code began has some without them."""
+    models = [{"w": torch.full((2,), float(number))} for number in range(3)]
+    models[1]["dictionary_checksums"] = torch.tensor([7, 2**32 - 1])
+    models[2]["dictionary_checksums"] = torch.tensor([8, 2**32 - 1])
+    paths = [save(f"checkpoint{n}.pt", model) for n, model in enumerate(models)]
+    for order in (paths[:2], paths[1::-1]):
+        model = averaging.average(order)["model"]
+        assert model["w"].tolist() == [0.5, 0.5]
+        assert model["dictionary_checksums"].tolist() == [7, 2**32 - 1]
+    assert "dictionary_checksums" not in averaging.average(paths[:1])["model"]
+    with pytest.raises(InputError, match="checkpoint2.pt .* trained with other dictionaries"):
+        averaging.average(paths)
+
+
 def test_find(tmp_path):
     names = ["checkpoint1.pt", "checkpoint2.pt", "checkpoint10.pt", "checkpoint_1_500.pt"]
     names += ["checkpoint_last.pt", "checkpoint.best_bleu_-2.50.pt", "checkpoint.best_bleu_30.1.pt"]

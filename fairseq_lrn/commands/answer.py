@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> None:
             output cannot be written.
     """
     if args.squad and len(args.files) > 1:
-        raise InputError(f"--squad needs one FILE in the format of SQuAD, not {len(args.files)}")
+        raise InputError(f"--squad reads one FILE in the format of SQuAD, not {len(args.files)}")
     if args.squad and args.buffer_size is not None:
         raise InputError("--buffer-size has no effect with --squad: leave it out")
     check_stream_arguments(args)

@@ -91,8 +91,12 @@ class PreparedData:
             return []
         return [self.record, *self.names(self.read(directory))]
 
-    def check_complete(self, directory: str) -> None:
+    def check_complete(self, directory: str, remedy: str = "give that directory") -> None:
         """Check that a directory has all files that raw text needs.
+
+        Args:
+            directory: the directory.
+            remedy: for messages, how to give the directory of the prepared data instead.
 
         Raises:
             InputError: a file is missing, or see :meth:`files`.
@@ -102,8 +106,7 @@ class PreparedData:
         if missing:
             raise InputError(
                 f"{directory} lacks {', '.join(missing)}: copy what is missing from the directory "
-                f"that fairseq-lrn {self.command} made, or give that directory as data=DIR or "
-                "--data DIR"
+                f"that fairseq-lrn {self.command} made, or {remedy}"
             )
 
 

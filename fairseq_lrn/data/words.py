@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import re
+import unicodedata
 from typing import List, Sequence, Tuple
 
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE
@@ -61,6 +62,33 @@ def token_offsets(text: str, tokens: Sequence[str]) -> List[Tuple[int, int]]:
     Returns:
         for each token the position of its first character, and the position after its last one.
     """
+    composed = unicodedata.normalize("NFC", text)
+    if composed != text and "".join(tokens) != "".join(text.split()):
+        # The tokeniser has joined letters and accents; a token gets the places of all of them.
+        clusters = _clusters(text)
+        places = [(start, end) for start, end, joined in clusters for _ in joined]
+        if "".join(joined for _, _, joined in clusters) == composed:
+            found = _token_offsets(composed, tokens)
+            return [
+                (places[start][0], places[end - 1][1]) if end > start else (places[start][0],) * 2
+                for start, end in found
+            ]
+    return _token_offsets(text, tokens)
+
+
+def _clusters(text: str) -> List[Tuple[int, int, str]]:
+    """Each letter with its accents: the place of its first character, that after its last, NFC."""
+    starts = [place for place, letter in enumerate(text) if not unicodedata.combining(letter)]
+    if text and starts[:1] != [0]:
+        starts.insert(0, 0)
+    return [
+        (start, end, unicodedata.normalize("NFC", text[start:end]))
+        for start, end in zip(starts, [*starts[1:], len(text)])
+    ]
+
+
+def _token_offsets(text: str, tokens: Sequence[str]) -> List[Tuple[int, int]]:
+    """:func:`token_offsets` for a text whose letters are those of the tokens."""
     pieces = [token.replace(SENTENCEPIECE_SPACE, "") for token in tokens]
     places = [place for place, character in enumerate(text) if not character.isspace()]
     if not places:

@@ -45,7 +45,7 @@ class LabellingService:
         """See :class:`~fairseq_lrn.demo.server.Service`.
 
         Each line of a text is labelled on its own. Of a pair of texts, line n of one belongs to
-        line n of the other. Lines without words in all texts are left out. A reader answers the
+        line n of the other. A line that is empty in every text is left out. A reader answers the
         question on each line of the first text, with the second text as a whole.
         """
         if isinstance(self.model, Reader):

@@ -558,9 +558,9 @@ def load_translator(
                 files, arg_overrides=overrides
             )
         except DataMismatch as error:
+            ensemble = ". All models of an ensemble need the same" if len(files) > 1 else ""
             raise InputError(
-                f"{' and '.join(files)} with the dictionaries in {text_directory}: {error}. Models "
-                "of an ensemble need the same data"
+                f"{' or '.join(files)} with the dictionaries in {text_directory}: {error}{ensemble}"
             ) from error
         _check_dictionaries(files, text_directory, task)
         settings = {**config.task, **overrides, "_name": "translation_lrn"}

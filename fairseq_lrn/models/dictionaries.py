@@ -11,10 +11,9 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from fairseq_lrn.checkpoints import CHECKSUMS
 from fairseq_lrn.errors import DataMismatch
 from fairseq_lrn.modules.word_embedding import WordEmbedding
-
-CHECKSUMS = "dictionary_checksums"
 
 
 def remember_dictionaries(model: nn.Module, **dictionaries: Any) -> None:
@@ -30,18 +29,21 @@ def remember_dictionaries(model: nn.Module, **dictionaries: Any) -> None:
 
 
 def _checksum(dictionary: Any) -> int:
-    """A number below 2^32 for the symbols in their order; their counts do not matter."""
-    return zlib.crc32("\n".join(dictionary.symbols).encode("utf-8", "surrogatepass"))
+    """A number below 2^32 for the symbols in their order; their counts do not matter.
+
+    It is 0 if the dictionary, of a class other than fairseq's, has no list of them.
+    """
+    symbols = getattr(dictionary, "symbols", [])
+    return zlib.crc32("\n".join(symbols).encode("utf-8", "surrogatepass"))
 
 
 def check_dictionaries(model: nn.Module, state_dict: Dict[str, Tensor]) -> None:
     """Refuse the parameters of a checkpoint with other dictionaries.
 
-    The checksums of a checkpoint that has none, or of a model that has none, are made equal.
-
     Args:
         model: a model, built for the data at hand.
-        state_dict: the parameters of the checkpoint.
+        state_dict: the parameters of the checkpoint. If only one side has checksums, they are added
+            here or removed, so that the parameters can be loaded.
 
     Raises:
         DataMismatch: names the dictionary.
@@ -62,8 +64,8 @@ def check_dictionaries(model: nn.Module, state_dict: Dict[str, Tensor]) -> None:
             if one and other and one != other:
                 raise DataMismatch(
                     f"the checkpoint has another {name} dictionary than the data, with as many "
-                    "entries: give the data that the model was trained on, or prepare the new data "
-                    "with their dictionary"
+                    "entries: give the data that the model was trained on, or new data with the "
+                    "same dictionary"
                 )
     state_dict[CHECKSUMS] = own.clone()
 

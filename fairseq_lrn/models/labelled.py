@@ -61,7 +61,6 @@ class LabelledModel(BaseFairseqModel):
             DataMismatch: the checkpoint has other dictionaries or labels than the data.
         """
         super().upgrade_state_dict(state_dict)
-        check_dictionaries(self, state_dict)
         for name, module in self.label_maps().items():
             saved = state_dict.get(f"{name}.weight")
             if saved is not None and len(saved) != len(module.weight):
@@ -69,3 +68,4 @@ class LabelledModel(BaseFairseqModel):
                     f"the checkpoint has {len(saved)} labels, but the data have "
                     f"{len(module.weight)}: give the data that the model was trained on"
                 )
+        check_dictionaries(self, state_dict)

@@ -19,7 +19,7 @@ class SearchState:
         recurrent: recurrent state of each layer, ``W*B x state_size``.
         memory: tensors that are computed once per sentence, ``S x B x ...`` each.
         padding_mask: source padding, ``B x S``; None if no sentence is padded.
-        is_start: whether no token has been read; only ``lrn_rnmt`` needs it and keeps it.
+        is_start: whether no token has been read; kept up to date by ``lrn_rnmt`` only.
         fused_step: one step of all layers in a single C++ call; None if the layers take the step
             one by one.
         fused_search: the whole search in a single C++ call; None if Python takes the steps.

@@ -19,6 +19,10 @@ from fairseq_lrn.errors import InputError
 logger = logging.getLogger(__name__)
 
 PREPARE = "prepare it with fairseq-lrn prepare-labelled"
+REMEDIES = {  # for a missing subset
+    "valid": f": {PREPARE} --validpref FILE, or train with --disable-validation",
+    "test": f": {PREPARE} --testpref FILE",
+}
 
 
 @dataclass
@@ -249,10 +253,7 @@ class LabelledTextTask(FairseqTask):
         path = os.path.join(self.cfg.data, name, split)
         dataset = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
         if dataset is None:
-            raise FileNotFoundError(
-                f"Dataset not found: {split} ({path}). fairseq-lrn prepare-labelled makes it with "
-                "--validpref or --testpref; to train without it, give --disable-validation"
-            )
+            raise FileNotFoundError(f"Dataset not found: {split} ({path}){REMEDIES.get(split, '')}")
         return dataset
 
 

@@ -31,8 +31,8 @@ class EntityCounts(NamedTuple):
 class SequenceTaggingTask(LabelledTextTask):
     """Tagging of each word of a text, with ``--criterion sequence_tagging``.
 
-    The data have tags in the scheme IOBES, which ``fairseq-lrn prepare-labelled --kind tags`` makes
-    from IOB2.
+    The data have tags in the scheme IOBES, to which ``fairseq-lrn prepare-labelled --kind tags``
+    converts the tags of files.
     """
 
     KINDS = (TAGS,)

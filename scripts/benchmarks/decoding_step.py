@@ -181,4 +181,4 @@ def format_table(profiles: Sequence[Profile]) -> str:
         shares = (f"{row.shares[kind]:.0%}" for kind in kinds)
         rows.append((row.name, row.search, row.batch_size, f"{row.milliseconds:.2f}", *shares))
     columns = ("model", "search", "batch", "ms per step", *kinds)
-    return markdown_table(columns, rows, text=("search",))
+    return markdown_table(columns, rows, text=("model", "search"))

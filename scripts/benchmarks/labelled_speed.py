@@ -186,7 +186,7 @@ def format_lengths(costs: Sequence[LengthCost]) -> str:
         (words, f"{milliseconds:.1f}", f"{1e3 * milliseconds / words:.1f}", f"{megabytes:.0f}")
         for _, words, milliseconds, megabytes in costs
     ]
-    return markdown_table(("words", "ms", "ms per 1,000 words", "memory, MiB"), rows)
+    return markdown_table(("words", "ms", "ms per 1,000 words", "memory, MiB"), rows, text=())
 
 
 def format_table(speeds: Sequence[LabelledSpeed]) -> str:

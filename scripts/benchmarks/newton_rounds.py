@@ -181,7 +181,7 @@ def format_table(found: Sequence[Rounds]) -> str:
         cells = [_cell(*rounds[method]) if method in rounds else "" for method in METHODS]
         rows.append((inputs, activation, time, f"{spread:.2f}", *cells))
     columns = ("inputs", "g", "T", "spread", *METHODS)
-    return markdown_table(columns, rows, text=("g", *METHODS))
+    return markdown_table(columns, rows, text=("inputs", "g", *METHODS))
 
 
 def _cell(mean: float, largest: int, left: float) -> str:
@@ -236,7 +236,7 @@ def cost_table(device: Device, time: int, lanes: Sequence[int]) -> str:
         figures = f"{1e3 * loop:.2f}", f"{1e3 * newton:.2f}", f"{loop / newton:.1f}"
         rows.append((f"{number:,}", *figures, _break_even(device, number)))
     columns = ("lanes", "loop, ms", "parallel, ms", "loop / parallel", "faster from T")
-    return markdown_table(columns, rows)
+    return markdown_table(columns, rows, text=())
 
 
 def _break_even(device: Device, lanes: int) -> str:

@@ -68,4 +68,4 @@ def format_table(found: Sequence[Product]) -> str:
         rate = 2e-6 * shape[0] * shape[1] * shape[2] / onednn_ms
         times = f"{torch_ms:.2f}", f"{onednn_ms:.2f}", f"{torch_ms / onednn_ms:.2f}"
         rows.append((", ".join(map(str, shape)), product, *times, f"{rate:.0f}"))
-    return markdown_table(columns, rows, text=("product",))
+    return markdown_table(columns, rows, text=("N, C, D", "product"))

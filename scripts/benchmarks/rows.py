@@ -25,14 +25,16 @@ def select_rows(candidates: Sequence, names: Optional[Sequence[str]]) -> list:
 
 
 def markdown_table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], text: Collection[str] = ()
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], text: Optional[Collection[str]] = None
 ) -> str:
-    """A Markdown table. Its first column is text, and the others are numbers.
+    """A Markdown table.
 
     Args:
         columns: their names.
         rows: the cells of each row.
-        text: further columns that are text, so they are aligned to the left.
+        text: columns that are text; the others are numbers, aligned to the right. None: the first
+            column.
     """
-    marks = ["---" if name in (columns[0], *text) else "---:" for name in columns]
+    text = columns[:1] if text is None else text
+    marks = ["---" if name in text else "---:" for name in columns]
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (columns, marks, *rows))

@@ -83,7 +83,7 @@ def test_refused(refuse, checkpoints, file, tmp_path):
     assert "one, line 1 must have a question and a text separated by a tab" in message
     (tmp_path / "one").write_text("Where?\tIn London.\n \tIn London.\n")
     assert "one, line 2 has an empty question" in refuse("answer", checkpoints, tmp_path / "one")
-    assert "--squad needs one FILE" in refuse("answer", checkpoints, file, file, "--squad")
+    assert "--squad reads one FILE" in refuse("answer", checkpoints, file, file, "--squad")
     assert "--buffer-size has no effect with --squad" in refuse(
         "answer", checkpoints, file, "--squad", "--buffer-size", "4"
     )

@@ -94,3 +94,23 @@ def test_only_differences_are_searched_for(monkeypatch):
 
 def test_offsets_of_repeated_words():
     assert token_offsets("a a, a", ["a", "a", ",", "a"]) == [(0, 1), (2, 3), (3, 4), (5, 6)]
+
+
+@pytest.mark.parametrize(
+    "text, tokens, words",
+    [
+        # The tokeniser has composed letters and accents.
+        (
+            "Zoe\u0308 lives. Chloe\u0301",
+            "Zo\xeb lives . Chlo\xe9",
+            "Zoe\u0308 lives . Chloe\u0301",
+        ),
+        ("\u0301e\u0301 e\u0301e", "\u0301\xe9 \xe9e", "\u0301e\u0301 e\u0301e"),
+        # It has not.
+        ("Zoe\u0308 lives", "Zoe\u0308 lives", "Zoe\u0308 lives"),
+        ("Zoe\u0308 lives.", "Zoe \u0308 lives .", "Zoe \u0308 lives ."),
+    ],
+)
+def test_offsets_of_accents(text, tokens, words):
+    places = token_offsets(text, tokens.split())
+    assert [text[start:end] for start, end in places] == words.split()

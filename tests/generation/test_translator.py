@@ -453,9 +453,11 @@ def test_other_dictionaries(untrained, prepared_data, tmp_path):
     for path in other.glob("dict.*.txt"):
         lines = read_lines(str(path))
         path.write_text("\n".join([*lines[1:], lines[0]]) + "\n")
-    message = "other: the checkpoint has another source dictionary than the data, .* an ensemble"
-    with pytest.raises(InputError, match=message):
+    message = "other: the checkpoint has another source dictionary than the data, .*dictionary"
+    with pytest.raises(InputError, match=f"{message}$"):
         load_translator(str(untrained), data=str(other))
+    with pytest.raises(InputError, match=f"{message}. All models of an ensemble need the same"):
+        load_translator([str(untrained), str(untrained)], data=str(other))
     old = tmp_path / "old"  # a checkpoint without checksums
     shutil.copytree(untrained, old)
     for path in old.glob("*.pt"):

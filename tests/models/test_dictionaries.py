@@ -55,3 +55,10 @@ def test_half_precision_keeps_the_checksums():
     own = model(word=dictionary("a"))
     before = own.dictionary_checksums.clone()
     assert torch.equal(own.half().dictionary_checksums, before)
+
+
+def test_a_dictionary_of_another_class():
+    """It may have no list of symbols; then it is not compared."""
+    state = model(word=object()).state_dict()
+    assert state["dictionary_checksums"].tolist() == [0]
+    check_dictionaries(model(word=dictionary("a")), state)

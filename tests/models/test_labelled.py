@@ -12,7 +12,7 @@ from fairseq_lrn.models.classification import LRNClassifier, LRNPairClassifier
 from fairseq_lrn.models.reading import LRNReader
 from fairseq_lrn.models.tagging import LRNTagger
 from fairseq_lrn.modules.linear import Packable, can_pack
-from labelled_tasks import labelled_task, texts
+from labelled_tasks import dictionary_of, labelled_task, texts
 
 SIZES = Namespace(hidden_size=4, character_embed_dim=4, character_encoder="max")
 MODELS = {LRNClassifier: 1, LRNPairClassifier: 2, LRNReader: 2, LRNTagger: 1}
@@ -25,6 +25,7 @@ def has_packed_copy(model):
 def build(model_class, labels=3, **sizes):
     task = labelled_task(MODELS[model_class], **sizes)
     task.tags = task.tags[:labels]
+    task.label_dictionary = dictionary_of(task.tags)
     every = labels * [True]
     task.allowed_transitions = lambda: (every, labels * [every], every)
     model = model_class.build_model(SIZES, task)

@@ -57,7 +57,9 @@ def test_pairs(tmp_path):
 
 
 def test_no_such_subset(data):
-    with pytest.raises(FileNotFoundError, match="Dataset not found: test .* --disable-valid"):
+    with pytest.raises(
+        FileNotFoundError, match=r"Dataset not found: test \(.*: prepare .* --testpref FILE$"
+    ):
         build(data).load_dataset("test")
 
 

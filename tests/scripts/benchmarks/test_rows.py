@@ -21,9 +21,11 @@ def test_unknown_name():
 
 
 def test_markdown_table():
-    table = markdown_table(("model", "kind", "ms"), [("lrn", "fused", 1.5)], text=("kind",))
+    table = markdown_table(("model", "kind", "ms"), [("lrn", "fused", 1.5)], text=("model", "kind"))
     assert table.splitlines() == [
         "| model | kind | ms |",
         "| --- | --- | ---: |",
         "| lrn | fused | 1.5 |",
     ]
+    assert "| --- | ---: |" in markdown_table(("model", "ms"), [])
+    assert "| ---: | ---: |" in markdown_table(("words", "ms"), [], text=())

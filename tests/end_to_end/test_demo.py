@@ -243,7 +243,7 @@ def test_pairs(label_page):
     view.get_by_label("First text").fill("a dog")
     view.get_by_label("Second text").fill("a cat\nan animal")
     label(view)
-    assert "first text has 1 lines, and the second 2" in view.get_by_role("alert").inner_text()
+    assert "first text has 1 line, and the second has 2" in view.get_by_role("alert").inner_text()
     view.get_by_label("Second text").fill("an animal")
     label(view)
     words = view.locator("#result section .word").all_inner_texts()

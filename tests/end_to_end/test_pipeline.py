@@ -114,7 +114,9 @@ def test_resume_validate_average(command, fairseq, quickstart, generate, tmp_pat
         for name in ("checkpoint6.pt", "checkpoint7.pt", "averaged.pt")
     ]
     for name, mean in models[2].items():
-        torch.testing.assert_close(mean, (models[0][name] + models[1][name]) / 2)
+        both = models[0][name] + models[1][name]
+        # The checksums of dictionaries are whole numbers, and equal.
+        torch.testing.assert_close(mean, both / 2 if mean.is_floating_point() else both // 2)
     translations, output = generate("--beam", "5", path=averaged)
     assert len(translations) == LINES
     assert float(re.search(r"BLEU4 = ([\d.]+)", output).group(1)) > 95

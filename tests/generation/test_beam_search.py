@@ -252,9 +252,9 @@ PAIRS = [
 def test_same_hypotheses_as_fairseqs_search(model, batch, task, options):
     sample = sample_of(batch(LENGTHS))
     dictionary = task.target_dictionary
-    generator = RecurrentSequenceGenerator([model], dictionary, **{"max_len_b": 30, **options})
+    generator = RecurrentSequenceGenerator([model], dictionary, **{"max_len_b": 16, **options})
     assert generator.unavailable_reason() == ""
-    reference = SequenceGenerator([model], dictionary, **{"max_len_b": 30, **options})
+    reference = SequenceGenerator([model], dictionary, **{"max_len_b": 16, **options})
     found = generator.generate([model], sample)
     assert_same_hypotheses(found, reference.generate([model], sample))
     if options is SEARCHES[0]:  # what is next concerns the step of a model, not the search

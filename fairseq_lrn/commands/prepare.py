@@ -12,8 +12,9 @@ Example:
 import argparse
 
 from fairseq_lrn.commands.prepare_arguments import add_workers, options_of
+from fairseq_lrn.data.bpe import DEFAULT_VOCAB_SIZE
 from fairseq_lrn.data.languages import DEFAULT_TOKENIZER, NONE, TOKENIZERS
-from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, PrepareOptions, prepare
+from fairseq_lrn.data.prepare import PrepareOptions, prepare
 
 HELP = "prepare raw text for fairseq-train"
 

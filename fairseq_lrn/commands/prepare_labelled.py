@@ -20,11 +20,11 @@ Example:
 import argparse
 
 from fairseq_lrn.commands.prepare_arguments import add_workers, options_of
+from fairseq_lrn.data.bpe import DEFAULT_VOCAB_SIZE
 from fairseq_lrn.data.entities import SCHEMES
 from fairseq_lrn.data.labelled_files import KINDS
 from fairseq_lrn.data.labelled_options import DEFAULT_LANGUAGE, LabelledOptions
 from fairseq_lrn.data.labelled_text import TOKENIZERS
-from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE
 from fairseq_lrn.data.prepare_labelled import prepare_labelled
 
 HELP = "prepare labelled text for classifiers, taggers and readers"

@@ -10,7 +10,7 @@ Example:
 import argparse
 
 from fairseq_lrn.commands.prepare_arguments import add_workers, options_of
-from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE
+from fairseq_lrn.data.bpe import DEFAULT_VOCAB_SIZE
 from fairseq_lrn.data.prepare_monolingual import MonolingualOptions, prepare_monolingual
 
 HELP = "prepare raw text for language models"

@@ -3,12 +3,12 @@
 from dataclasses import asdict, dataclass
 from typing import Optional
 
+from fairseq_lrn.data.destination import check_destdir, check_names
 from fairseq_lrn.data.entities import SCHEMES
 from fairseq_lrn.data.labelled_files import KINDS, SPANS, TAGS
 from fairseq_lrn.data.labelled_text import MOSES, PUNCTUATION, SENTENCEPIECE, SPACE, TOKENIZERS
 from fairseq_lrn.data.languages import MOSES as MOSES_RULES
 from fairseq_lrn.data.languages import policy
-from fairseq_lrn.data.prepare import check_destdir, check_names
 from fairseq_lrn.data.text_files import LABELLED, write_json
 from fairseq_lrn.errors import InputError
 

@@ -7,9 +7,10 @@ from typing import List, Optional, Sequence, Tuple
 import torch
 from fairseq.data import Dictionary
 
+from fairseq_lrn.data.bpe import load_bpe
 from fairseq_lrn.data.labelled_files import SPANS
 from fairseq_lrn.data.punctuation import find_tokens
-from fairseq_lrn.data.raw_text import check_line, check_text, load_bpe
+from fairseq_lrn.data.raw_text import check_line, check_text
 from fairseq_lrn.data.symbols import word_indices
 from fairseq_lrn.data.text_files import LABELLED, SENTENCEPIECE_MODEL
 from fairseq_lrn.data.tokenization import Tokenizer

@@ -3,7 +3,8 @@
 import os
 from typing import List, Sequence
 
-from fairseq_lrn.data.raw_text import check_line, load_bpe
+from fairseq_lrn.data.bpe import load_bpe
+from fairseq_lrn.data.raw_text import check_line
 from fairseq_lrn.data.text_files import MONOLINGUAL, SENTENCEPIECE_MODEL
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 

@@ -5,22 +5,18 @@ optional lower-casing, cleaning, a joint BPE (sentencepiece), optionally with a 
 language, and ``fairseq-preprocess``.
 """
 
-import contextlib
-import fcntl
 import logging
 import os
-import re
 import shutil
-import textwrap
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
-from typing import IO, Any, Collection, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Any, Collection, Dict, Iterable, List, Optional, Set, Tuple
 
-import sentencepiece
 from fairseq.data import Dictionary
 
+from fairseq_lrn.data.bpe import encode, learn_bpe, load_bpe, restrict
 from fairseq_lrn.data.cleaning import clean, warn_of_overlap
+from fairseq_lrn.data.destination import check_destdir, check_names, new_directory
 from fairseq_lrn.data.languages import (
     DEFAULT_TOKENIZER,
     MOSES,
@@ -31,20 +27,17 @@ from fairseq_lrn.data.languages import (
     policy,
 )
 from fairseq_lrn.data.parallel import read_pair, write_lines
-from fairseq_lrn.data.raw_text import load_bpe, restrict
 from fairseq_lrn.data.round_trip import report_round_trip, sample
-from fairseq_lrn.data.run_module import run_module
+from fairseq_lrn.data.run_module import run_preprocess
 from fairseq_lrn.data.text_files import PARALLEL, SENTENCEPIECE_MODEL, moses_rules, write_json
-from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
+from fairseq_lrn.data.tokenization import Tokenizer
 from fairseq_lrn.data.workers import worker_pool
-from fairseq_lrn.errors import InputError, command_failed
+from fairseq_lrn.errors import InputError
+
+if TYPE_CHECKING:  # as in data/bpe.py
+    import sentencepiece
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_VOCAB_SIZE = 8000
-BPE_LINE = 1000  # characters
-LOCK = "lock"  # a file that is locked while the data are prepared
-ENCODED_AT_ONCE = 100_000  # lines
 
 # The lines of both sides of each split: ``train``, ``valid``, ``test``, ``test1``, ...
 Splits = Dict[str, Tuple[List[str], List[str]]]
@@ -119,60 +112,6 @@ def prepare(options: PrepareOptions) -> None:
         _prepare_into(working, options)
 
 
-@contextlib.contextmanager
-def new_directory(destdir: str) -> Iterator[str]:
-    """A temporary directory that becomes *destdir* if the context ends without an error.
-
-    What a process that was killed has left in it is removed.
-
-    Raises:
-        InputError: it cannot be written, or another process prepares the same data.
-    """
-    # With the current directory before it, no command takes "-x" for an option.
-    destdir = os.path.normpath(destdir)
-    working = os.path.join(os.curdir, destdir + ".incomplete")
-    try:
-        os.makedirs(working, exist_ok=True)
-        with open(os.path.join(working, LOCK), "w") as lock:
-            _lock(lock, destdir)
-            try:
-                for entry in os.scandir(working):
-                    if entry.is_dir(follow_symlinks=False):
-                        shutil.rmtree(entry.path)
-                    elif entry.name != LOCK:
-                        os.remove(entry.path)
-                yield working
-            except BaseException:
-                shutil.rmtree(working, ignore_errors=True)
-                raise
-            try:
-                os.rename(working, destdir)
-            except OSError as error:
-                raise InputError(
-                    f"cannot rename {working} to {destdir} ({error.strerror}): the data are "
-                    "complete, rename the directory"
-                ) from error
-            os.remove(os.path.join(destdir, LOCK))
-    except OSError as error:
-        raise InputError(f"cannot write {working}: {error.strerror or error}") from error
-
-
-def _lock(file: IO[str], destdir: str) -> None:
-    """Keep other processes from preparing the same data, until *file* is closed.
-
-    Raises:
-        InputError: another process prepares them.
-    """
-    try:
-        # Workers, which may outlive a process that is killed, do not inherit such a lock.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        raise InputError(
-            f"another process prepares {destdir}: wait until it is done, or choose another "
-            "--destdir"
-        ) from error
-
-
 def check_options(options: PrepareOptions) -> None:
     """Check everything that needs no file except *destdir*.
 
@@ -214,44 +153,6 @@ def check_options(options: PrepareOptions) -> None:
             )
     if options.workers < 1:
         raise InputError(f"--workers must be at least 1, not {options.workers}")
-
-
-def check_names(**names: Optional[str]) -> None:
-    """Refuse names of files that are empty, as those of a variable that is not set.
-
-    Args:
-        names: name of a file or prefix of names, or None, for each option.
-
-    Raises:
-        InputError: names the option.
-    """
-    for option, name in names.items():
-        if name == "":
-            raise InputError(f"--{option} has an empty name: give a file, or leave the option out")
-
-
-def check_destdir(destdir: str) -> None:
-    """Check that data can be made in a directory of this name, and that fairseq can read them.
-
-    Raises:
-        InputError: the directory exists, or its name has characters that separate names.
-    """
-    if not destdir:
-        raise InputError("--destdir has an empty name: give a directory to make")
-    if os.path.lexists(os.path.normpath(destdir)):
-        raise InputError(f"{destdir} exists already: remove it or choose another --destdir")
-    for name, character in (("comma", ","), ("colon", ":")):
-        if character in destdir:
-            raise InputError(
-                f"--destdir {destdir} has a {name}, which separates names in fairseq: "
-                "choose another name"
-            )
-    try:
-        destdir.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"--destdir {destdir} is not UTF-8, which sentencepiece needs: choose another name"
-        ) from error
 
 
 def check_languages(options: PrepareOptions) -> None:
@@ -438,7 +339,7 @@ def check_overlap(splits: Splits, options: PrepareOptions) -> None:
 
 def _make_bpe(
     working: str, splits: Splits, options: PrepareOptions
-) -> sentencepiece.SentencePieceProcessor:
+) -> "sentencepiece.SentencePieceProcessor":
     """Train a BPE on the tokenised training text, or copy that of earlier data."""
     model = os.path.join(working, SENTENCEPIECE_MODEL)
     if options.vocab_from is not None:
@@ -446,17 +347,12 @@ def _make_bpe(
         bpe = load_bpe(earlier_model)
         shutil.copy(earlier_model, model)
         return bpe
-    inputs = [os.path.join(working, f"bpe-input.{lang}") for lang in options.languages]
-    for path, lines in zip(inputs, splits["train"]):
-        write_bpe_text(path, lines)
-    train_bpe(inputs, model, options.vocab_size or DEFAULT_VOCAB_SIZE, options.bpe_merges)
-    for path in inputs:
-        os.remove(path)
+    learn_bpe(model, splits["train"], options.vocab_size, options.bpe_merges)
     return load_bpe(model)
 
 
 def _vocabulary(
-    bpe: sentencepiece.SentencePieceProcessor, splits: Splits, side: int, options: PrepareOptions
+    bpe: "sentencepiece.SentencePieceProcessor", splits: Splits, side: int, options: PrepareOptions
 ) -> Set[str]:
     """The subwords that may be used on one side, 0 for the source and 1 for the target."""
     lang = options.languages[side]
@@ -472,80 +368,6 @@ def _vocabulary(
         lang, len(frequent), len(counts), options.vocab_threshold,
     )  # fmt: skip
     return frequent
-
-
-def encode(
-    bpe: sentencepiece.SentencePieceProcessor, lines: List[str], workers: int
-) -> Iterator[List[str]]:
-    """The subwords of each line, computed in blocks, because a large corpus does not fit in memory.
-
-    Args:
-        bpe: BPE model.
-        lines: tokenised lines.
-        workers: number of threads.
-    """
-    for start in range(0, len(lines), ENCODED_AT_ONCE):
-        block = lines[start : start + ENCODED_AT_ONCE]
-        yield from bpe.encode(block, out_type=str, num_threads=workers)
-
-
-def write_bpe_text(path: str, lines: Iterable[str]) -> None:
-    """Write text for :func:`train_bpe`, with long lines cut between words.
-
-    sentencepiece leaves out lines of more than 4192 bytes.
-
-    Args:
-        path: the file.
-        lines: the text.
-    """
-    cut = partial(textwrap.wrap, width=BPE_LINE, break_on_hyphens=False)
-    write_lines(
-        path,
-        (part for line in lines for part in ([line] if len(line) <= BPE_LINE else cut(line))),
-    )
-
-
-def train_bpe(inputs: List[str], model: str, vocab_size: int, merges: Optional[int] = None) -> None:
-    """Train a joint BPE model with sentencepiece and write it to *model*.
-
-    Args:
-        inputs: files of tokenised text. Lines of more than 4192 bytes are left out.
-        model: path of the model, with the suffix ``.model``.
-        vocab_size: number of subwords, characters included.
-        merges: number of merges, in place of *vocab_size*; fewer if the text has fewer.
-
-    Raises:
-        InputError: sentencepiece fails, e.g. because the text is too small for *vocab_size*.
-    """
-    if merges is not None:
-        characters: Set[str] = set()
-        for path in inputs:
-            with open(path, encoding="utf-8") as lines:
-                for line in lines:
-                    characters.update(line)
-        # The vocabulary has a character for spaces, none for line ends, and three special symbols.
-        characters = (characters - {"\n", " "}) | {SENTENCEPIECE_SPACE}
-        vocab_size = merges + len(characters) + 3
-    logger.info("train a joint BPE of %d subwords", vocab_size)
-    prefix = model.removesuffix(".model")
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            input=inputs,
-            model_prefix=prefix,
-            model_type="bpe",
-            vocab_size=vocab_size,
-            hard_vocab_limit=merges is None,
-            character_coverage=1.0,
-            # The text is normalised already, and detokenisation could not undo a change here.
-            normalization_rule_name="identity",
-            minloglevel=2,
-        )
-    except (RuntimeError, OSError) as error:
-        raise InputError(
-            f"sentencepiece cannot make {vocab_size} subwords from the training text: choose "
-            f"another {'--vocab-size' if merges is None else '--bpe-merges'} ({error})"
-        ) from error
-    os.remove(prefix + ".vocab")
 
 
 def preprocess(working: str, splits: Collection[str], options: PrepareOptions) -> None:
@@ -575,24 +397,3 @@ def preprocess(working: str, splits: Collection[str], options: PrepareOptions) -
             path = os.path.join(os.curdir, options.vocab_from, f"dict.{lang}.txt")
             command += [f"--{side}dict", path]
     run_preprocess(command)
-
-
-def run_preprocess(arguments: List[str]) -> None:
-    """Run ``fairseq-preprocess``, and warn of files with unknown tokens.
-
-    Args:
-        arguments: of the command.
-
-    Raises:
-        InputError: it fails.
-    """
-    logger.info("fairseq-preprocess")
-    result = run_module("fairseq_cli.preprocess", arguments)
-    if result.returncode != 0:
-        raise command_failed("fairseq-preprocess", result.stderr)
-    for path, share in re.findall(r" (\S.*): \d+ sents, .* ([\d.]+)% replaced", result.stdout):
-        if float(share) > 0:
-            logger.warning(
-                "%s: %s%% of the tokens are not in the dictionary: models read them as unknown",
-                os.path.basename(path), share,
-            )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Dict
 
 import numpy as np
 
+from fairseq_lrn.data.destination import new_directory
 from fairseq_lrn.data.entities import IOB2
 from fairseq_lrn.data.labelled_files import (
     SPANS,
@@ -22,7 +23,6 @@ from fairseq_lrn.data.labelled_files import (
 )
 from fairseq_lrn.data.labelled_options import LabelledOptions, check_options, write_record
 from fairseq_lrn.data.labelled_text import SENTENCEPIECE, LabelledText
-from fairseq_lrn.data.prepare import new_directory
 from fairseq_lrn.data.prepare_spans import prepare_spans
 from fairseq_lrn.data.prepare_words import (
     has_characters,

@@ -5,17 +5,11 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Dict, List, Optional
 
+from fairseq_lrn.data.bpe import learn_bpe
+from fairseq_lrn.data.destination import check_destdir, check_names, new_directory
 from fairseq_lrn.data.monolingual_text import MonolingualText
 from fairseq_lrn.data.parallel import read_lines, write_lines
-from fairseq_lrn.data.prepare import (
-    DEFAULT_VOCAB_SIZE,
-    check_destdir,
-    check_names,
-    new_directory,
-    run_preprocess,
-    train_bpe,
-    write_bpe_text,
-)
+from fairseq_lrn.data.run_module import run_preprocess
 from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.data.text_files import MONOLINGUAL, SENTENCEPIECE_MODEL, write_json
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
@@ -141,8 +135,8 @@ def _prepare_into(working: str, texts: Dict[str, List[str]], options: Monolingua
     if not options.words:
         model = os.path.join(working, SENTENCEPIECE_MODEL)
         # As MonolingualText does before it makes subwords.
-        write_bpe_text(f"{prefix}.train", map(Tokenizer(None, options.lowercase), texts["train"]))
-        train_bpe([f"{prefix}.train"], model, options.vocab_size or DEFAULT_VOCAB_SIZE)
+        training = map(Tokenizer(None, options.lowercase), texts["train"])
+        learn_bpe(model, [training], options.vocab_size)
         text = MonolingualText(working)
         for split, lines in texts.items():
             write_lines(f"{prefix}.{split}", (" ".join(text.tokens(line)) for line in lines))

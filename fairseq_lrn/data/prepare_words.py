@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from fairseq.data import Dictionary, indexed_dataset
 
+from fairseq_lrn.data import bpe
 from fairseq_lrn.data.labelled_options import LabelledOptions
 from fairseq_lrn.data.labelled_text import MOSES, PUNCTUATION, LabelledText, character_indices
-from fairseq_lrn.data.prepare import DEFAULT_VOCAB_SIZE, train_bpe, write_bpe_text
 from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.data.text_files import SENTENCEPIECE_MODEL, VECTORS
 from fairseq_lrn.data.tokenization import Tokenizer
@@ -35,11 +35,8 @@ def learn_bpe(working: str, texts: Sequence[List[str]], options: LabelledOptions
         texts: the training texts on each side.
         options: options of the data.
     """
-    model, path = os.path.join(working, SENTENCEPIECE_MODEL), os.path.join(working, "text")
     lines = map(Tokenizer(None, options.lowercase), itertools.chain(*texts))
-    write_bpe_text(path, lines)
-    train_bpe([path], model, options.vocab_size or DEFAULT_VOCAB_SIZE)
-    os.remove(path)
+    bpe.learn_bpe(os.path.join(working, SENTENCEPIECE_MODEL), [lines], options.vocab_size)
 
 
 def tokenize(text: LabelledText, texts: Mapping[str, Sides], workers: int) -> Dict[str, Sides]:

@@ -2,56 +2,17 @@
 
 import os
 import re
-from typing import TYPE_CHECKING, List, Optional, Set
+from typing import List, Optional, Set
 
 from fairseq.data import Dictionary
 
+from fairseq_lrn.data.bpe import load_bpe, restrict
 from fairseq_lrn.data.text_files import PARALLEL, SENTENCEPIECE_MODEL, moses_rules
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Detokenizer, Tokenizer
 from fairseq_lrn.errors import InputError
 
 WHOLE_TEXT = ", or the whole text to the translator itself, translate(text)"
 SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-8 cannot hold them
-
-if TYPE_CHECKING:  # training does not need it, and importing it takes time
-    import sentencepiece
-
-
-def load_bpe(path: str) -> "sentencepiece.SentencePieceProcessor":
-    """Load a BPE model of sentencepiece.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    import sentencepiece
-
-    try:
-        bpe = sentencepiece.SentencePieceProcessor()
-        with open(path, "rb") as file:  # sentencepiece itself opens no name that is not UTF-8
-            bpe.LoadFromSerializedProto(file.read())
-        return bpe
-    except (OSError, RuntimeError) as error:
-        fault = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
-        raise InputError(
-            f"{path} is {fault}: copy it again from the directory of the prepared data, or prepare "
-            "the data again"
-        ) from error
-
-
-def restrict(
-    bpe: "sentencepiece.SentencePieceProcessor", vocabulary: Set[str]
-) -> "sentencepiece.SentencePieceProcessor":
-    """A BPE model that splits every subword outside of *vocabulary*, down to characters."""
-    import sentencepiece
-    from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
-
-    model = ModelProto()
-    model.ParseFromString(bpe.serialized_model_proto())
-    for entry in model.pieces:
-        is_splittable = entry.type == ModelProto.SentencePiece.NORMAL and len(entry.piece) > 1
-        if is_splittable and entry.piece not in vocabulary:
-            entry.type = ModelProto.SentencePiece.UNUSED
-    return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
 
 
 def _vocabulary(directory: str, lang: str) -> Set[str]:

@@ -1,9 +1,15 @@
 """Running a command of another package as a module."""
 
+import logging
 import os
+import re
 import subprocess
 import sys
 from typing import List
+
+from fairseq_lrn.errors import command_failed
+
+logger = logging.getLogger(__name__)
 
 
 def run_module(module: str, arguments: List[str]) -> "subprocess.CompletedProcess[str]":
@@ -24,3 +30,24 @@ def run_module(module: str, arguments: List[str]) -> "subprocess.CompletedProces
         errors="replace",
         env={**os.environ, "PYTHONSAFEPATH": "1"},
     )
+
+
+def run_preprocess(arguments: List[str]) -> None:
+    """Run ``fairseq-preprocess``, and warn of files with unknown tokens.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: it fails.
+    """
+    logger.info("fairseq-preprocess")
+    result = run_module("fairseq_cli.preprocess", arguments)
+    if result.returncode != 0:
+        raise command_failed("fairseq-preprocess", result.stderr)
+    for path, share in re.findall(r" (\S.*): \d+ sents, .* ([\d.]+)% replaced", result.stdout):
+        if float(share) > 0:
+            logger.warning(
+                "%s: %s%% of the tokens are not in the dictionary: models read them as unknown",
+                os.path.basename(path), share,
+            )  # fmt: skip

@@ -3,11 +3,8 @@
 import dataclasses
 import itertools
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -17,7 +14,6 @@ from sentencepiece import SentencePieceProcessor
 from fairseq_lrn.data.parallel import read_lines, write_lines
 from fairseq_lrn.data.prepare import (
     PrepareOptions,
-    new_directory,
     prepare,
     with_earlier_options,
 )
@@ -108,7 +104,7 @@ def test_long_lines_are_in_the_bpe(raw):
 
 
 def test_dictionary_for_each_language(raw, monkeypatch):
-    monkeypatch.setattr("fairseq_lrn.data.prepare.ENCODED_AT_ONCE", 7)
+    monkeypatch.setattr("fairseq_lrn.data.bpe.ENCODED_AT_ONCE", 7)
     prepare(options(raw, bpe_merges=400, vocab_threshold=20))
     data = raw / "data"
     joint = SentencePieceProcessor(model_file=str(data / "sentencepiece.bpe.model"))
@@ -349,20 +345,6 @@ def test_line_numbers(tmp_path, workers):
                 assert number in text, text
 
 
-def test_two_processes_do_not_prepare_the_same_data(tmp_path):
-    destdir = str(tmp_path / "data")
-    (tmp_path / "data.incomplete" / "text").mkdir(parents=True)  # left by a process that was killed
-    with new_directory(destdir) as working:
-        assert os.listdir(working) == ["lock"]
-        (tmp_path / "data.incomplete" / "dict.txt").write_text("a 1")
-        code = "import sys; from fairseq_lrn.data.prepare import new_directory\n"
-        code += "with new_directory(sys.argv[1]): pass"
-        command = [sys.executable, "-c", code, destdir]
-        result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-        assert f"another process prepares {destdir}: wait until it is done" in result.stderr
-    assert os.listdir(destdir) == ["dict.txt"] and os.listdir(tmp_path) == ["data"]
-
-
 def test_unknown_tokens_are_named(raw, caplog):
     """Text whose characters the earlier data lack."""
     prepare(options(raw))
@@ -382,17 +364,9 @@ def test_unknown_tokens_are_named(raw, caplog):
     assert "round trip: 100.0% of 20 de sentences" in caplog.text
 
 
-def test_destination_that_cannot_be_made(raw, monkeypatch):
+def test_destination_that_cannot_be_made(raw):
     with pytest.raises(InputError, match="--destdir has an empty name: give a directory"):
         prepare(options(raw, destdir=""))
     (raw / "link").symlink_to(raw / "absent")
     with pytest.raises(InputError, match="link exists already"):
         prepare(options(raw, destdir=str(raw / "link")))
-    with new_directory(f"{raw}/new/.") as working:
-        assert working == f"{raw}/new.incomplete"
-    assert (raw / "new").is_dir()
-    # Somebody else makes the directory in the meantime: what is complete is kept.
-    with pytest.raises(InputError, match="cannot rename .* the data are complete"):
-        with new_directory(str(raw / "late")) as working:
-            (raw / "late").write_text("")
-    assert (raw / "late.incomplete").is_dir()

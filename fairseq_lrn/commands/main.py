@@ -47,6 +47,7 @@ def load_commands() -> Dict[str, ModuleType]:
     """
     try:
         require_fairseq()
+        import_module("sentencepiece")  # commands import it late, when work may have been done
         return {
             name: import_module(f"fairseq_lrn.commands.{name.replace('-', '_')}")
             for name in COMMANDS

@@ -103,6 +103,18 @@ def batch(task):
     return batch_maker(task)
 
 
+@pytest.fixture
+def save_state(tmp_path):
+    """A function: save a checkpoint with the given parameters and return its path."""
+
+    def save_state(name, model, **extra):
+        path = tmp_path / name
+        torch.save({"args": None, "cfg": {"x": 1}, "model": model, **extra}, path)
+        return str(path)
+
+    return save_state
+
+
 @pytest.fixture(scope="session")
 def lm_checkpoints(tmp_path_factory) -> Path:
     """A directory with a checkpoint of an untrained language model; ``data`` is beside it."""

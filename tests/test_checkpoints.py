@@ -18,29 +18,21 @@ class Malicious:
         return os.mkdir, ("malicious",)
 
 
-@pytest.fixture
-def save(tmp_path):
-    def save(name, model, **extra):
-        path = tmp_path / name
-        torch.save({"args": None, "cfg": {"x": 1}, "model": model, **extra}, path)
-        return str(path)
-
-    return save
-
-
-def test_types_of_fairseq_are_loaded(save, tmp_path):
+def test_types_of_fairseq_are_loaded(save_state, tmp_path):
     """Models configured without a dataclass have their options in a Namespace."""
-    state = checkpoints.load(save("a.pt", {}, options=argparse.Namespace(a=1)))
+    state = checkpoints.load(save_state("a.pt", {}, options=argparse.Namespace(a=1)))
     assert state["options"].a == 1
     counts = numpy.array([5, 4, 3, 2])  # of n-grams, after training with --eval-bleu
-    state = checkpoints.load(save("b.pt", {}, counts=counts))
+    state = checkpoints.load(save_state("b.pt", {}, counts=counts))
     assert (state["counts"] == counts).all()
     weights = {
         "w": torch.nn.Parameter(torch.ones(2)),
         "half": torch.ones(2, dtype=torch.bfloat16),
         "count": torch.tensor(3),
     }
-    state = checkpoints.load(save("c.pt", weights, shape=torch.Size([2]), dtype=torch.float16))
+    state = checkpoints.load(
+        save_state("c.pt", weights, shape=torch.Size([2]), dtype=torch.float16)
+    )
     assert torch.equal(state["model"]["half"], weights["half"])
     torch.save({"model": weights}, tmp_path / "d.pt", _use_new_zipfile_serialization=False)
     assert torch.equal(checkpoints.load(str(tmp_path / "d.pt"))["model"]["w"], weights["w"])
@@ -58,11 +50,11 @@ def test_types_of_fairseq_are_loaded(save, tmp_path):
     ],
     ids=["missing", "empty", "foreign", "truncated", "malicious", "no model"],
 )
-def test_unusable_file(save, tmp_path, monkeypatch, content, message):
+def test_unusable_file(save_state, tmp_path, monkeypatch, content, message):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bad.pt"
     if content == "truncated":
-        save("bad.pt", {"w": torch.zeros(1000)})
+        save_state("bad.pt", {"w": torch.zeros(1000)})
         path.write_bytes(path.read_bytes()[:1000])
     elif isinstance(content, bytes):
         path.write_bytes(content)
@@ -74,8 +66,8 @@ def test_unusable_file(save, tmp_path, monkeypatch, content, message):
     assert not (tmp_path / "malicious").exists()
 
 
-def test_save_keeps_the_old_file_until_the_new_one_is_complete(save, tmp_path):
-    path = save("a.pt", {"w": torch.ones(1)})
+def test_save_keeps_the_old_file_until_the_new_one_is_complete(save_state, tmp_path):
+    path = save_state("a.pt", {"w": torch.ones(1)})
     before = (tmp_path / "a.pt").read_bytes()
     with pytest.raises(Exception, match="pickle|local object"):
         checkpoints.save({"model": lambda: None}, path)

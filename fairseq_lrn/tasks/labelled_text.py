@@ -259,6 +259,6 @@ class LabelledTextTask(FairseqTask):
 
 def _recorded_kind(directory: str) -> Optional[str]:
     """The ``--kind`` of prepared data, or None if ``prepare-labelled`` did not make them."""
-    if not text_files.LABELLED.files(directory):
+    if not os.path.isfile(os.path.join(directory, text_files.LABELLED.record)):
         return None
     return text_files.LABELLED.read(directory)["kind"]

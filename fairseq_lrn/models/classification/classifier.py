@@ -72,6 +72,7 @@ class LRNClassifier(HeadModel):
 
     @classmethod
     def task_arguments(cls, task: Any) -> Tuple[Any, ...]:
+        """See :class:`~fairseq_lrn.models.labelled.LabelledModel`."""
         check_single_text(task)
         return ()
 

@@ -100,6 +100,7 @@ class LRNPairClassifier(HeadModel):
 
     @classmethod
     def task_arguments(cls, task: Any) -> Tuple[Any, ...]:
+        """See :class:`~fairseq_lrn.models.labelled.LabelledModel`."""
         if getattr(task, "num_inputs", 1) != 2:
             raise InputError(
                 "lrn_pair_classifier needs --task text_classification and data with two texts: "

@@ -79,6 +79,7 @@ class LRNTagger(LabelledModel):
 
     @classmethod
     def task_arguments(cls, task: Any) -> Tuple[Any, ...]:
+        """See :class:`~fairseq_lrn.models.labelled.LabelledModel`."""
         tags = getattr(task, "tags", None)
         if tags is None:
             raise ValueError("lrn_tagger needs --task sequence_tagging")

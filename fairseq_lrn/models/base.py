@@ -202,10 +202,13 @@ class RecurrentDecoder(FairseqIncrementalDecoder):
     Args:
         dictionary: target dictionary.
         max_positions: longest target sentence, in tokens.
+        hypothesis_dim: dimension of the cached tensors of incremental decoding that numbers the
+            hypotheses.
     """
 
-    def __init__(self, dictionary, max_positions: int):
+    def __init__(self, dictionary, max_positions: int, hypothesis_dim: int = 1):
         super().__init__(dictionary)
+        self.hypothesis_dim = hypothesis_dim
         self.padding_idx = dictionary.pad()
         self.max_target_positions = max_positions
         self.need_attn = True
@@ -241,6 +244,59 @@ class RecurrentDecoder(FairseqIncrementalDecoder):
         if not features_only:
             x = self.output_layer(x)
         return x, extra
+
+    def cached_tensors(
+        self, incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]]
+    ) -> Optional[Dict[str, Optional[Tensor]]]:
+        """What the step before kept with :meth:`cache`; None in the first step."""
+        return self.get_incremental_state(incremental_state, "recurrence")
+
+    def num_seen(self, cached: Dict[str, Optional[Tensor]], prev_output_tokens: Tensor) -> int:
+        """The number of tokens, ``B x T``, that are already decoded.
+
+        A caller may pass the whole prefix, as fairseq does, or the last token alone.
+        """
+        num_steps = cached["num_steps"]
+        assert num_steps is not None
+        return min(int(num_steps.item()), prev_output_tokens.size(1) - 1)
+
+    def cache(
+        self,
+        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]],
+        tensors: Dict[str, Optional[Tensor]],
+        num_steps: int,
+    ) -> None:
+        """Keep tensors for the next step of incremental decoding.
+
+        Args:
+            incremental_state: cache of incremental decoding; None: keep nothing.
+            tensors: their dimension ``hypothesis_dim`` numbers the hypotheses.
+            num_steps: number of decoded tokens.
+        """
+        if incremental_state is not None:
+            # On the CPU, so that reading it does not wait for a GPU.
+            tensors["num_steps"] = torch.tensor(num_steps, device=torch.device("cpu"))
+            self.set_incremental_state(incremental_state, "recurrence", tensors)
+
+    @torch.jit.export
+    def reorder_incremental_state(
+        self,
+        incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
+        new_order: Tensor,
+    ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
+        """Select hypotheses in the cached tensors.
+
+        Args:
+            incremental_state: cache of incremental decoding; it is updated and returned.
+            new_order: indices of the hypotheses to select, ``B'``.
+        """
+        cached = self.cached_tensors(incremental_state)
+        if cached is not None:
+            for name, value in cached.items():
+                if name != "num_steps" and value is not None:
+                    cached[name] = value.index_select(self.hypothesis_dim, new_order)
+            self.set_incremental_state(incremental_state, "recurrence", cached)
+        return incremental_state
 
     def returns_attn(self) -> bool:
         """Whether the next result of :meth:`forward` contains attention weights."""

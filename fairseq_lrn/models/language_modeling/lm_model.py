@@ -219,11 +219,10 @@ class LanguageModelDecoder(RecurrentDecoder):
         is_continued: Optional[bool] = None,
     ) -> Tuple[Tensor, Dict[str, Any]]:
         """Like :meth:`forward`, with features ``B x T x C`` in place of logits."""
-        cached = self.get_incremental_state(incremental_state, "recurrence")
+        cached = self.cached_tensors(incremental_state)
         tokens, states, num_seen = prev_output_tokens, None, 0
         if cached is not None:
-            # A caller may pass the whole prefix, as fairseq does, or the last token alone.
-            num_seen = min(int(cached["num_steps"]), tokens.size(1) - 1)
+            num_seen = self.num_seen(cached, tokens)
             states = [cached[f"state{index}"] for index in range(len(self.layers))]
         elif is_continued:
             states = self._states_before(tokens)
@@ -232,12 +231,8 @@ class LanguageModelDecoder(RecurrentDecoder):
         x, outputs, new_states = self.read(tokens.t(), states, step)
         if is_continued is not None:
             self._carried[self.training] = [state.detach() for state in new_states]
-        if incremental_state is not None:
-            recurrence: Dict[str, Optional[Tensor]] = {
-                f"state{index}": state for index, state in enumerate(new_states)
-            }
-            recurrence["num_steps"] = torch.tensor(num_seen + tokens.size(1))
-            self.set_incremental_state(incremental_state, "recurrence", recurrence)
+        recurrence = {f"state{index}": state for index, state in enumerate(new_states)}
+        self.cache(incremental_state, recurrence, num_seen + tokens.size(1))
         extra = {
             "states": new_states,
             "features": outputs.transpose(0, 1),  # T x B x C to B x T x C
@@ -357,24 +352,6 @@ class LanguageModelDecoder(RecurrentDecoder):
         masked = torch.ones(len(self.dictionary), dtype=torch.bool)
         masked[slice(*self.classes)] = False
         return masked.to(self.embed_tokens.weight.device)
-
-    def reorder_incremental_state(  # type: ignore[override]
-        self,
-        incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
-        new_order: Tensor,
-    ) -> None:
-        """Select hypotheses in the recurrent states.
-
-        Args:
-            incremental_state: cache of incremental decoding; it is updated.
-            new_order: indices of the hypotheses to select, ``B'``.
-        """
-        cached = self.get_incremental_state(incremental_state, "recurrence")
-        if cached is not None:
-            for name, value in cached.items():
-                if name != "num_steps":
-                    cached[name] = value.index_select(1, new_order)
-            self.set_incremental_state(incremental_state, "recurrence", cached)
 
     def max_positions(self) -> int:
         """Longest text in tokens, for fairseq's commands. The model itself has no limit."""

@@ -260,25 +260,20 @@ class LRNDecoder(RecurrentDecoder):
         memory = encoder_out["encoder_out"][0]
         memory_padding_mask = encoder_out["encoder_padding_mask"][0]
 
-        cached = self.get_incremental_state(incremental_state, "recurrence")
-        states: List[Tensor] = []
-        projected: List[Tensor] = []
+        cached = self.cached_tensors(incremental_state)
         num_seen = 0
         if cached is None:
             if not torch.jit.is_scripting():
                 repack_changed_weights(self)
+            cached = torch.jit.annotate(Dict[str, Optional[Tensor]], {})
             states = self.initial_states(encoder_out)
             projected = self.layers.project_memory(memory)
+            for index, tensor in enumerate(projected):
+                cached[f"memory{index}"] = tensor  # S x B x C
         else:
-            cached_states, cached_memory = cached["states"], cached["memory"]
-            num_steps = cached["num_steps"]
-            assert cached_states is not None and cached_memory is not None
-            assert num_steps is not None
-            # L x B x state_size to L tensors 1 x B x state_size
-            states = list(cached_states.unsqueeze(1).unbind(0))
-            projected = list(cached_memory.unbind(0))  # 2L x S x B x C to 2L tensors S x B x C
-            # A caller may pass the whole prefix, as fairseq does, or the last token alone.
-            num_seen = min(int(num_steps.item()), prev_output_tokens.size(1) - 1)
+            num_seen = self.num_seen(cached, prev_output_tokens)
+            states = _numbered(cached, "state", len(self.layers))
+            projected = _numbered(cached, "memory", 2 * len(self.layers))
         tokens = prev_output_tokens[:, num_seen:]  # B x T, the new positions
 
         # B x T to T x B x C
@@ -292,15 +287,9 @@ class LRNDecoder(RecurrentDecoder):
             tokens.eq(self.padding_idx).t(),  # B x T to T x B
             self.returns_attn(),
         )
-        if incremental_state is not None:
-            recurrence: Dict[str, Optional[Tensor]] = {
-                "states": torch.cat(new_states),  # L x B x state_size
-                # 2L x S x B x C
-                "memory": torch.stack(projected) if cached is None else cached["memory"],
-                # On the CPU, so that reading it does not wait for a GPU.
-                "num_steps": torch.tensor(num_seen + tokens.size(1), device=torch.device("cpu")),
-            }
-            self.set_incremental_state(incremental_state, "recurrence", recurrence)
+        for index, state in enumerate(new_states):
+            cached[f"state{index}"] = state  # 1 x B x state_size
+        self.cache(incremental_state, cached, num_seen + tokens.size(1))
         x = self.layer_norm(x)
         return x.transpose(0, 1), {"attn": [attn]}  # T x B x C to B x T x C
 
@@ -398,26 +387,15 @@ class LRNDecoder(RecurrentDecoder):
         """See :class:`RecurrentDecoder`."""
         return plain_output_table(self, LRNDecoder.output_layer, self.output_projection)
 
-    @torch.jit.export
-    def reorder_incremental_state(
-        self,
-        incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
-        new_order: Tensor,
-    ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
-        """Select hypotheses in the recurrent states and the projected memory.
 
-        Args:
-            incremental_state: cache of incremental decoding; it is updated and returned.
-            new_order: indices of the hypotheses to select, ``B'``.
-        """
-        cached = self.get_incremental_state(incremental_state, "recurrence")
-        if cached is not None:
-            states, memory = cached["states"], cached["memory"]
-            assert states is not None and memory is not None
-            cached["states"] = states.index_select(1, new_order)  # L x B x state_size
-            cached["memory"] = memory.index_select(2, new_order)  # 2L x S x B x C
-            self.set_incremental_state(incremental_state, "recurrence", cached)
-        return incremental_state
+def _numbered(cached: Dict[str, Optional[Tensor]], name: str, number: int) -> List[Tensor]:
+    """The tensors ``name0``, ``name1`` and so on, of the given number."""
+    tensors: List[Tensor] = []
+    for index in range(number):
+        tensor = cached[f"{name}{index}"]
+        assert tensor is not None
+        tensors.append(tensor)
+    return tensors
 
 
 def mean_over_time(memory: Tensor, padding_mask: Tensor) -> Tensor:

@@ -177,7 +177,7 @@ class RNMTDecoder(RecurrentDecoder):
         embed_bias: nn.Parameter,
         final_size: int,
     ):
-        super().__init__(dictionary, cfg.max_target_positions)
+        super().__init__(dictionary, cfg.max_target_positions, hypothesis_dim=0)
         self.embed_tokens = embed_tokens
         self.embed_bias = embed_bias
         self.dropout_module = Dropout(cfg.dropout, module_name=self.__class__.__name__)
@@ -228,7 +228,7 @@ class RNMTDecoder(RecurrentDecoder):
         memory_padding_mask = encoder_out["encoder_padding_mask"][0]
         final_state = encoder_out["encoder_state"][0]
 
-        cached = self.get_incremental_state(incremental_state, "recurrence")
+        cached = self.cached_tensors(incremental_state)
         num_seen = 0
         has_begun: Optional[Tensor] = None
         if cached is None:
@@ -239,10 +239,7 @@ class RNMTDecoder(RecurrentDecoder):
                 cached[f"state{index}"] = layer.initial_state(final_state)
                 cached[f"keys{index}"] = layer.keys(memory)
         else:
-            num_steps = cached["num_steps"]
-            assert num_steps is not None
-            # A caller may pass the whole prefix, as fairseq does, or the last token alone.
-            num_seen = min(int(num_steps.item()), prev_output_tokens.size(1) - 1)
+            num_seen = self.num_seen(cached, prev_output_tokens)
             has_begun = cached["has_begun"]
         tokens = prev_output_tokens[:, num_seen:]  # B x T, the new positions
         is_token = tokens.ne(self.padding_idx)
@@ -272,12 +269,9 @@ class RNMTDecoder(RecurrentDecoder):
             updated[f"keys{index}"] = keys
             if weights is not None:
                 attn = weights
-        if incremental_state is not None:
-            begins = is_token.any(dim=1)  # B
-            updated["has_begun"] = begins if has_begun is None else has_begun | begins
-            # On the CPU, so that reading it does not wait for a GPU.
-            updated["num_steps"] = torch.tensor(num_seen + x.size(0), device=torch.device("cpu"))
-            self.set_incremental_state(incremental_state, "recurrence", updated)
+        begins = is_token.any(dim=1)  # B
+        updated["has_begun"] = begins if has_begun is None else has_begun | begins
+        self.cache(incremental_state, updated, num_seen + x.size(0))
         x = self._features(x, context)
         if attn is not None:
             # T x B x S x heads to B x T x S; contiguous, because fairseq's criterion views it
@@ -391,27 +385,6 @@ class RNMTDecoder(RecurrentDecoder):
     def masked_tokens(self) -> Optional[Tensor]:
         """See :class:`RecurrentDecoder`."""
         return self.extra_symbols if self.masks_extra_symbols else None
-
-    @torch.jit.export
-    def reorder_incremental_state(
-        self,
-        incremental_state: Dict[str, Dict[str, Optional[Tensor]]],
-        new_order: Tensor,
-    ) -> Optional[Dict[str, Dict[str, Optional[Tensor]]]]:
-        """Select hypotheses in the recurrent states and the keys of the attention.
-
-        Args:
-            incremental_state: cache of incremental decoding; it is updated and returned.
-            new_order: indices of the hypotheses to select, ``B'``.
-        """
-        cached = self.get_incremental_state(incremental_state, "recurrence")
-        if cached is not None:
-            for key, value in cached.items():
-                if key != "num_steps" and value is not None:
-                    # states B x state_size, keys B x S x M, has_begun B
-                    cached[key] = value.index_select(0, new_order)
-            self.set_incremental_state(incremental_state, "recurrence", cached)
-        return incremental_state
 
 
 def layer_options(cfg: RNMTConfig) -> Dict[str, object]:

@@ -11,13 +11,14 @@ from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
 import pytest
 
 PACKAGE = "fairseq_lrn"
-FOUNDATION = {"errors", "files", "checkpoints", "word_vectors"}
+FOUNDATION = {"errors", "options", "files", "checkpoints", "word_vectors"}
 # setuptools builds the C++ kernels.
 TORCH_ONLY = {"torch", "triton", "setuptools"}
 # For each layer the layers that it may import; every layer may import itself.
 ALLOWED = {
     "errors": set(),
     "command": {"errors"},
+    "options": {"errors"},
     "files": {"errors"},
     "checkpoints": {"errors", "files"},
     "averaging": {"errors", "checkpoints"},

@@ -22,6 +22,7 @@ from typing import Optional
 from fairseq_lrn import averaging, checkpoints
 from fairseq_lrn.checkpoints import AVERAGED
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.options import check_minimum, option_name
 
 HELP = "average checkpoints"
 
@@ -126,11 +127,10 @@ def _check(args: argparse.Namespace) -> None:
     wrong = [name for name in (of_files if is_run else of_run) if options[name] is not None]
     if wrong:
         place = "with a directory" if is_run else "without a directory"
-        raise InputError(f"--{wrong[0].replace('_', '-')} does not apply {place}: leave it out")
+        raise InputError(f"{option_name(wrong[0])} does not apply {place}: leave it out")
     if not is_run and (args.inputs is None or args.output is None):
         raise InputError("give the directory of a training run, or --inputs and --output")
-    if args.last is not None and args.last < 1:
-        raise InputError(f"--last must be at least 1, not {args.last}")
+    check_minimum(1, last=args.last)
 
 
 def average_run(directory: str, count: Optional[int], data: Optional[str]) -> str:

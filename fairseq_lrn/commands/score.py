@@ -56,6 +56,7 @@ from fairseq_lrn.generation.dynamic_evaluation import (
     perplexity_of,
 )
 from fairseq_lrn.generation.language_model import load_language_model
+from fairseq_lrn.options import option_name
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ def check_options_after_files(given: List[str]) -> None:
     """
     names = ["model", *MODEL_OPTIONS, "dynamic_evaluation"]
     names += [f"dynamic_{name}" for name in DYNAMIC_OPTIONS]
-    options = {f"--{name.replace('_', '-')}" for name in names}
+    options = set(map(option_name, names))
     for option in (argument.split("=")[0] for argument in given):
         if option in options:
             raise InputError(
@@ -186,8 +187,7 @@ def score_against_reference(args: argparse.Namespace) -> None:
     """
     for name in MODEL_OPTIONS:
         if getattr(args, name) is not None:
-            option = name.replace("_", "-")
-            raise InputError(f"--{option} has no effect without --model: leave it out")
+            raise InputError(f"{option_name(name)} has no effect without --model: leave it out")
     for path in (args.translations, args.reference):
         if os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
             raise InputError(f"{path} is a pipe, and it is read several times: give a file")
@@ -254,8 +254,9 @@ def line_scores(args: argparse.Namespace) -> Iterator[List[float]]:
     """
     for name in ("generation_dtype", "max_length"):
         if getattr(args, name) is not None:
-            option = name.replace("_", "-")
-            raise InputError(f"--{option} has no effect with a language model: leave it out")
+            raise InputError(
+                f"{option_name(name)} has no effect with a language model: leave it out"
+            )
     training_text = args.dynamic_evaluation and list(text_lines(args.dynamic_evaluation))
     model = load_language_model(args.model, data=args.data, device=args.device)
     lines: List[str] = []

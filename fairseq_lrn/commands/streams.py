@@ -14,6 +14,7 @@ from fairseq_lrn.commands.entry import output_failed
 from fairseq_lrn.data.parallel import check_line_ends, not_utf8
 from fairseq_lrn.errors import InputError, cannot_read
 from fairseq_lrn.files import atomic_write
+from fairseq_lrn.options import check_minimum
 
 CHUNK = 1 << 16  # bytes that are read at once
 BUFFER_SIZE = 512  # lines
@@ -70,8 +71,7 @@ def check_stream_arguments(args: argparse.Namespace) -> None:
     """
     if args.buffer_size is None:
         args.buffer_size = BUFFER_SIZE
-    if args.buffer_size < 1:
-        raise InputError(f"--buffer-size must be at least 1, not {args.buffer_size}")
+    check_minimum(1, buffer_size=args.buffer_size)
     if args.output is None or not os.path.isfile(args.output):
         return
     for name in args.files:

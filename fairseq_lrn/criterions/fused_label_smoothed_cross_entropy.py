@@ -30,6 +30,7 @@ from fairseq_lrn.criterions.sentence_label_smoothed_cross_entropy import (
 )
 from fairseq_lrn.modules.data_parallel import seem_unused, unwrapped
 from fairseq_lrn.ops import linear_cross_entropy
+from fairseq_lrn.options import check_minimum
 
 logger = logging.getLogger(__name__)
 
@@ -90,10 +91,7 @@ class FusedLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         check_label_smoothing(label_smoothing)
-        if rdrop_alpha < 0.0:
-            raise ValueError(f"--rdrop-alpha must be at least 0, not {rdrop_alpha}")
-        if rdrop_from_update < 0:
-            raise ValueError(f"--rdrop-from-update must be at least 0, not {rdrop_from_update}")
+        check_minimum(0, rdrop_alpha=rdrop_alpha, rdrop_from_update=rdrop_from_update)
         if rdrop_from_update > 0 and rdrop_alpha == 0.0:
             raise ValueError(
                 f"--rdrop-from-update {rdrop_from_update} has no effect without --rdrop-alpha: "

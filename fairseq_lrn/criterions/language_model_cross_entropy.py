@@ -20,6 +20,7 @@ from fairseq_lrn.criterions.autocast import (
 )
 from fairseq_lrn.modules.data_parallel import seem_unused, unwrapped
 from fairseq_lrn.ops import linear_cross_entropy
+from fairseq_lrn.options import check_minimum
 
 TORCH_BACKENDS = ("c10d", "pytorch_ddp")
 
@@ -70,12 +71,9 @@ class LanguageModelCrossEntropy(CrossEntropyCriterion):
         ddp_backend="legacy_ddp",
     ):
         super().__init__(task, sentence_avg)
-        for option, value in (
-            ("--activation-reg", activation_reg),
-            ("--temporal-activation-reg", temporal_activation_reg),
-        ):
-            if not value >= 0.0:
-                raise ValueError(f"{option} must be at least 0, not {value}")
+        check_minimum(
+            0, activation_reg=activation_reg, temporal_activation_reg=temporal_activation_reg
+        )
         self.activation_reg = activation_reg
         self.temporal_activation_reg = temporal_activation_reg
         self.autocast = checked_autocast(autocast)

@@ -11,6 +11,7 @@ from fairseq_lrn.data.languages import MOSES as MOSES_RULES
 from fairseq_lrn.data.languages import policy
 from fairseq_lrn.data.text_files import LABELLED, write_json
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.options import check_minimum
 
 DEFAULT_LANGUAGE = "en"
 
@@ -108,13 +109,9 @@ def check_options(options: LabelledOptions) -> None:
         )
     if options.all_vectors and options.vectors is None:
         raise InputError("--all-vectors needs --vectors FILE, the file of word vectors")
-    for name, number in (
-        ("vocab-size", options.vocab_size),
-        ("threshold", options.threshold),
-        ("workers", options.workers),
-    ):
-        if number is not None and number < 1:
-            raise InputError(f"--{name} must be at least 1, not {number}")
+    check_minimum(
+        1, vocab_size=options.vocab_size, threshold=options.threshold, workers=options.workers
+    )
     moses_language(options)
 
 

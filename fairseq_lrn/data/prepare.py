@@ -33,6 +33,7 @@ from fairseq_lrn.data.text_files import PARALLEL, SENTENCEPIECE_MODEL, moses_rul
 from fairseq_lrn.data.tokenization import Tokenizer
 from fairseq_lrn.data.workers import worker_pool
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.options import check_minimum, option_name
 
 if TYPE_CHECKING:  # as in data/bpe.py
     import sentencepiece
@@ -130,12 +131,10 @@ def check_options(options: PrepareOptions) -> None:
     if options.tokenizer not in (None, *TOKENIZERS):
         choices = " or ".join(TOKENIZERS)
         raise InputError(f"--tokenizer must be {choices}, not {options.tokenizer}")
-    for name in ("vocab_size", "bpe_merges"):
-        number = getattr(options, name)
-        if number is not None and number < 1:
-            raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {number}")
-    if options.vocab_threshold < 0:
-        raise InputError(f"--vocab-threshold must be at least 0, not {options.vocab_threshold}")
+    check_minimum(
+        1, vocab_size=options.vocab_size, bpe_merges=options.bpe_merges, workers=options.workers
+    )
+    check_minimum(0, vocab_threshold=options.vocab_threshold)
     if options.vocab_from is not None and (
         options.vocab_size or options.bpe_merges or options.vocab_threshold
     ):
@@ -148,11 +147,7 @@ def check_options(options: PrepareOptions) -> None:
     for name in ("max_length", "max_ratio"):  # only training pairs are left out
         is_given = getattr(options, name) != getattr(PrepareOptions, name)
         if options.trainpref is None and is_given:
-            raise InputError(
-                f"--{name.replace('_', '-')} has no effect without --trainpref: leave it out"
-            )
-    if options.workers < 1:
-        raise InputError(f"--workers must be at least 1, not {options.workers}")
+            raise InputError(f"{option_name(name)} has no effect without --trainpref: leave it out")
 
 
 def check_languages(options: PrepareOptions) -> None:

@@ -14,6 +14,7 @@ from fairseq_lrn.data.symbols import SPECIAL
 from fairseq_lrn.data.text_files import MONOLINGUAL, SENTENCEPIECE_MODEL, write_json
 from fairseq_lrn.data.tokenization import SENTENCEPIECE_SPACE, Tokenizer
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.options import check_minimum
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +88,7 @@ def check_options(options: MonolingualOptions) -> None:
         raise InputError(
             "--words keeps all words: leave out --vocab-size, which is for subwords, or --words"
         )
-    if options.vocab_size is not None and options.vocab_size < 1:
-        raise InputError(f"--vocab-size must be at least 1, not {options.vocab_size}")
-    if options.workers < 1:
-        raise InputError(f"--workers must be at least 1, not {options.workers}")
+    check_minimum(1, vocab_size=options.vocab_size, workers=options.workers)
 
 
 def check_words(path: str, lines: List[str]) -> None:

@@ -6,25 +6,19 @@ from typing import Sequence
 from fairseq.dataclass import FairseqDataclass
 
 from fairseq_lrn.modules.cells import CELLS_WITH_ACTIVATION
+from fairseq_lrn.options import check_minimum, option_name
 
 logger = logging.getLogger(__name__)
 
 
 def check_counts(config: FairseqDataclass, *names: str) -> None:
     """Refuse values below 1."""
-    _check_minimum(config, names, 1)
+    check_minimum(1, **{name: getattr(config, name) for name in names})
 
 
 def check_widths(config: FairseqDataclass, *names: str) -> None:
     """Refuse values below 0. The value 0 turns a part off."""
-    _check_minimum(config, names, 0)
-
-
-def _check_minimum(config: FairseqDataclass, names: Sequence[str], minimum: int) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value < minimum:
-            raise ValueError(f"{option_name(name)} must be at least {minimum}, not {value}")
+    check_minimum(0, **{name: getattr(config, name) for name in names})
 
 
 def check_heads(config: FairseqDataclass, width: str, heads: str) -> None:
@@ -100,8 +94,3 @@ def check_layers_to_keep(option: str, kept: str, num_layers: int, keep_first: bo
         raise ValueError(f"{option} {kept} must name each layer once")
     if keep_first and "0" not in layers:
         raise ValueError(f"{option} {kept} must keep layer 0, which differs from the other layers")
-
-
-def option_name(name: str) -> str:
-    """The option on the command line for the field *name* of a configuration."""
-    return "--" + name.replace("_", "-")

@@ -16,6 +16,7 @@ from fairseq_lrn.models.config_checks import (
 )
 from fairseq_lrn.modules.cells import CELLS
 from fairseq_lrn.ops import ACTIVATIONS
+from fairseq_lrn.options import check_minimum
 
 
 @dataclass
@@ -151,10 +152,7 @@ class DecoderConfig(FairseqDataclass):
                 "--adaptive-softmax-cutoff must be ascending numbers of tokens from 2 on, e.g. "
                 f"2000,8000, not {self.adaptive_softmax_cutoff}"
             )
-        if not self.adaptive_softmax_factor >= 1.0:
-            raise ValueError(
-                f"--adaptive-softmax-factor must be at least 1, not {self.adaptive_softmax_factor}"
-            )
+        check_minimum(1, adaptive_softmax_factor=self.adaptive_softmax_factor)
         narrowest = self.decoder_embed_dim // self.adaptive_softmax_factor ** len(cutoffs)
         if narrowest < 1:
             raise ValueError(

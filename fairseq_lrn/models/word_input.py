@@ -27,6 +27,7 @@ from fairseq_lrn.modules.linear import Linear
 from fairseq_lrn.modules.plain_layer import PlainLayer
 from fairseq_lrn.modules.word_embedding import WordEmbedding
 from fairseq_lrn.ops import ACTIVATIONS
+from fairseq_lrn.options import check_minimum
 from fairseq_lrn.word_vectors import read_word_vectors
 
 CHARACTER_ENCODERS = ("none", "rnn", "max")
@@ -153,10 +154,7 @@ class WordInputConfig(FairseqDataclass):
             raise ValueError(
                 "--freeze-word-vectors needs --word-vectors FILE, the vectors that stay as they are"
             )
-        if self.tuned_word_vectors < 0:
-            raise ValueError(
-                f"--tuned-word-vectors must be at least 0, not {self.tuned_word_vectors}"
-            )
+        check_minimum(0, tuned_word_vectors=self.tuned_word_vectors)
         if self.tuned_word_vectors > 0 and not self.freeze_word_vectors:
             raise ValueError(
                 "--tuned-word-vectors has no effect without --freeze-word-vectors, as all vectors "

@@ -10,6 +10,8 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from omegaconf import II
 
+from fairseq_lrn.options import check_minimum
+
 
 @dataclass
 class TorchAdamConfig(FairseqDataclass):
@@ -45,11 +47,12 @@ class TorchAdam(FairseqOptimizer):
     def optimizer_config(self) -> Dict[str, Any]:
         """Options of torch's optimiser, the same for all parameters."""
         lr, betas = self.cfg.lr, self.cfg.adam_betas
+        check_minimum(0, adam_eps=self.cfg.adam_eps, weight_decay=self.cfg.weight_decay)
         return {
             "lr": lr[0] if isinstance(lr, Collection) else lr,
             "betas": _checked_betas(betas),
-            "eps": checked_minimum("--adam-eps", self.cfg.adam_eps),
-            "weight_decay": checked_minimum("--weight-decay", self.cfg.weight_decay),
+            "eps": self.cfg.adam_eps,
+            "weight_decay": self.cfg.weight_decay,
         }
 
     def load_state_dict(self, state_dict, optimizer_overrides=None):
@@ -77,13 +80,6 @@ def _checked_betas(betas: Any) -> Tuple[float, float]:
             f"not {betas}"
         )
     return first, second
-
-
-def checked_minimum(option: str, value: float) -> float:
-    """The value, which must be at least 0."""
-    if not value >= 0.0:
-        raise ValueError(f"{option} must be at least 0, not {value}")
-    return value
 
 
 def _can_fuse(params: List[torch.Tensor]) -> bool:

@@ -9,7 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from omegaconf import II
 
-from fairseq_lrn.optim.adam import checked_minimum
+from fairseq_lrn.options import check_minimum
 
 
 @dataclass
@@ -44,10 +44,7 @@ class AveragedSGD(FairseqOptimizer):
 
     def __init__(self, cfg: AveragedSGDConfig, params):
         super().__init__(cfg)
-        if cfg.nonmonotone_interval < 0:
-            raise ValueError(
-                f"--nonmonotone-interval must be at least 0, not {cfg.nonmonotone_interval}"
-            )
+        check_minimum(0, nonmonotone_interval=cfg.nonmonotone_interval)
         self._optimizer = _AveragedSGD(list(params), **self.optimizer_config)
         self._optimizer.start_averaging(cfg.nonmonotone_interval == 0)
 
@@ -55,9 +52,10 @@ class AveragedSGD(FairseqOptimizer):
     def optimizer_config(self) -> Dict[str, Any]:
         """Options of torch's optimiser, the same for all parameters."""
         lr = self.cfg.lr
+        check_minimum(0, weight_decay=self.cfg.weight_decay)
         return {
             "lr": lr[0] if isinstance(lr, Collection) else lr,
-            "weight_decay": checked_minimum("--weight-decay", self.cfg.weight_decay),
+            "weight_decay": self.cfg.weight_decay,
         }
 
     def observe_validation(self, loss: float) -> None:

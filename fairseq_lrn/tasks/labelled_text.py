@@ -15,6 +15,7 @@ from fairseq_lrn.data import text_files
 from fairseq_lrn.data.labelled_dataset import LabelledDataset, TextInput, WithoutEnd
 from fairseq_lrn.data.labelled_files import PAIR
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.options import check_minimum
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +79,7 @@ class LabelledTextTask(FairseqTask):
         labels: Optional[Dictionary],
     ):
         super().__init__(cfg)
-        if cfg.max_word_length < 1:
-            raise InputError(f"--max-word-length must be at least 1, not {cfg.max_word_length}")
+        check_minimum(1, max_word_length=cfg.max_word_length)
         self.dictionary, self.character_dictionary = dictionary, characters
         self.label_dictionary = labels
         self.reads_characters = characters is not None

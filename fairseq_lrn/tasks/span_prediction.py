@@ -14,6 +14,7 @@ from fairseq_lrn.data.labelled_dataset import Selected, TextInput, lengths_of
 from fairseq_lrn.data.labelled_files import SPANS
 from fairseq_lrn.data.span_files import read_spans
 from fairseq_lrn.errors import InputError
+from fairseq_lrn.options import check_minimum
 from fairseq_lrn.tasks.labelled_text import (
     PREPARE,
     LabelledTextConfig,
@@ -81,10 +82,11 @@ class SpanPredictionTask(LabelledTextTask):
 
     def __init__(self, cfg: SpanPredictionConfig, *dictionaries: Any):
         super().__init__(cfg, *dictionaries)
-        for name in ("max_context_words", "max_answer_distance"):
-            if getattr(cfg, name) < 0:
-                option = "--" + name.replace("_", "-")
-                raise InputError(f"{option} must be at least 0, not {getattr(cfg, name)}")
+        check_minimum(
+            0,
+            max_context_words=cfg.max_context_words,
+            max_answer_distance=cfg.max_answer_distance,
+        )
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model.

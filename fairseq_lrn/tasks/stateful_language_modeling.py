@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fairseq_lrn.data.text_stream import Segments, Text, TextStream
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules.data_parallel import unwrapped
+from fairseq_lrn.options import check_minimum, option_name
 
 logger = logging.getLogger(__name__)
 
@@ -86,14 +87,15 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
             given = getattr(args, name, value)
             if str(given) != str(value):
                 raise InputError(
-                    f"--{name.replace('_', '-')} {given} does not apply to --task "
+                    f"{option_name(name)} {given} does not apply to --task "
                     "stateful_language_modeling: leave it out, or use --task language_modeling"
                 )
-        for name in ("tokens_per_sample", "eval_tokens_per_sample"):
-            if getattr(args, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} must be at least 1")
-        if args.max_segment_excess < 0:
-            raise InputError("--max-segment-excess must be at least 0")
+        check_minimum(
+            1,
+            tokens_per_sample=args.tokens_per_sample,
+            eval_tokens_per_sample=args.eval_tokens_per_sample,
+        )
+        check_minimum(0, max_segment_excess=args.max_segment_excess)
         default = StatefulLanguageModelingConfig.max_segment_excess
         if args.max_segment_excess != default and not args.vary_segments:
             logger.warning(

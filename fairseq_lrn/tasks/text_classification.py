@@ -11,6 +11,7 @@ from fairseq_lrn.data.labelled_dataset import lengths_of
 from fairseq_lrn.data.labelled_files import PAIR, TEXT
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import HEAD
+from fairseq_lrn.options import check_minimum, option_name
 from fairseq_lrn.tasks.labelled_text import PREPARE, LabelledTextConfig, LabelledTextTask
 
 
@@ -40,8 +41,7 @@ class TextClassificationTask(LabelledTextTask):
 
     def __init__(self, cfg: TextClassificationConfig, *dictionaries: Any):
         super().__init__(cfg, *dictionaries)
-        if cfg.max_words < 0:
-            raise InputError(f"--max-words must be at least 0, not {cfg.max_words}")
+        check_minimum(0, max_words=cfg.max_words)
         self.max_words = cfg.max_words or None
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
@@ -85,7 +85,7 @@ class TextClassificationTask(LabelledTextTask):
         ):
             if getattr(cfg, name, False) and not applies:
                 raise InputError(
-                    f"--{name.replace('_', '-')} needs {needed}, and the data have others "
+                    f"{option_name(name)} needs {needed}, and the data have others "
                     f"({', '.join(sorted(self.labels)[:3])}): leave it out"
                 )
         return criterion

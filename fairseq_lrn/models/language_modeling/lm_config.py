@@ -7,11 +7,11 @@ from fairseq_lrn.models.config_checks import (
     check_counts,
     check_probabilities,
     check_widths,
-    option_name,
     warn_of_no_effect,
 )
 from fairseq_lrn.models.decoder_config import DecoderConfig
 from fairseq_lrn.modules.cells import CELLS_WITH_STATE_WEIGHTS
+from fairseq_lrn.options import option_name
 
 
 @dataclass

@@ -7,6 +7,8 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 from omegaconf import II
 
+from fairseq_lrn.options import check_minimum
+
 
 @dataclass
 class GNMTPlusConfig(FairseqDataclass):
@@ -45,10 +47,8 @@ class GNMTPlusConfig(FairseqDataclass):
         """
         if len(self.lr) > 1:
             raise ValueError("--lr-scheduler gnmt_plus takes one --lr, not one for each epoch")
-        for name, minimum in (("warmup_updates", 1), ("nstable", 1), ("lr_decay_start", 0)):
-            if getattr(self, name) < minimum:
-                option = "--" + name.replace("_", "-")
-                raise ValueError(f"{option} must be at least {minimum}, not {getattr(self, name)}")
+        check_minimum(1, warmup_updates=self.warmup_updates, nstable=self.nstable)
+        check_minimum(0, lr_decay_start=self.lr_decay_start)
         if self.lr_decay_end <= self.lr_decay_start:
             raise ValueError(
                 f"--lr-decay-end ({self.lr_decay_end}) must be above --lr-decay-start "

@@ -10,6 +10,8 @@ from fairseq.optim.lr_scheduler.inverse_square_root_schedule import (
 )
 from omegaconf import II
 
+from fairseq_lrn.options import check_minimum
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,8 +46,7 @@ class InverseSqrtCooldownConfig(InverseSquareRootLRScheduleConfig):
                 f"({self.max_update}), where the cooldown ends, so the learning rate would always "
                 "be 0: change one of them"
             )
-        if self.warmup_updates < 1:
-            raise ValueError(f"--warmup-updates must be at least 1, not {self.warmup_updates}")
+        check_minimum(1, warmup_updates=self.warmup_updates)
         first = self.max_update - self.cooldown_updates
         if 0 < first < self.warmup_updates:
             logger.warning(

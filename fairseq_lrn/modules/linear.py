@@ -21,7 +21,7 @@ from fairseq_lrn.ops.products import (
     onednn_linear,
     onednn_supports,
 )
-from fairseq_lrn.ops.transforms import is_transforming
+from fairseq_lrn.ops.transforms import CAN_TELL_COMPILING, is_compiling, is_transforming
 
 
 class PackedCopy(NamedTuple):
@@ -227,10 +227,7 @@ def dropped_weights(modules: Sequence["Packable"], p: float) -> Iterator[None]:
 def may_use_packed_weights() -> bool:
     """Whether nothing needs the operators of the modules: no gradient, no tracing, no transform."""
     return not (
-        torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or is_transforming()
+        torch.is_grad_enabled() or is_compiling() or torch.jit.is_tracing() or is_transforming()
     )
 
 
@@ -249,8 +246,8 @@ def can_pack(dtype: torch.dtype) -> bool:
     """Whether weights can be packed for products in *dtype* with this processor and torch."""
     if dtype == torch.int8:
         return int8_kernel() != ""
-    # is_compiling, since torch 2.3, tells packed_weight whether torch.compile is tracing.
-    if not (has_onednn() and hasattr(torch.compiler, "is_compiling")):
+    # packed_weight must know whether torch.compile is tracing.
+    if not (has_onednn() and CAN_TELL_COMPILING):
         return False
     if dtype == torch.bfloat16:
         return onednn_supports(dtype) and has_bfloat16()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fairseq_lrn.ops import dispatch
 from fairseq_lrn.ops.library import LIBRARY
-from fairseq_lrn.ops.transforms import is_transforming
+from fairseq_lrn.ops.transforms import is_compiling, is_transforming
 
 LIBRARY.define(
     "additive_attention(Tensor query, Tensor keys, Tensor memory, Tensor vector, Tensor score_bias,"
@@ -33,7 +33,7 @@ def has_additive_attention(*inputs: Tensor) -> bool:
     It has no rules for ``torch.func``, for forward-mode derivatives and for compilers.
     """
     is_float = all(one.device.type == "cpu" and one.dtype == torch.float32 for one in inputs)
-    if not is_float or is_transforming() or torch.compiler.is_compiling():
+    if not is_float or is_transforming() or is_compiling():
         return False
     return not torch.jit.is_tracing() and dispatch.choose("cpu") == "cpp"
 

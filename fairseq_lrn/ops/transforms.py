@@ -15,6 +15,15 @@ def is_transforming() -> bool:
     )
 
 
+# Before torch 2.3, code cannot tell whether torch.compile is tracing it.
+CAN_TELL_COMPILING = hasattr(torch.compiler, "is_compiling")
+
+
+def is_compiling() -> bool:
+    """Whether ``torch.compile`` is tracing; before torch 2.3 always False."""
+    return CAN_TELL_COMPILING and torch.compiler.is_compiling()
+
+
 def is_batched_gradient(grad: Tensor) -> bool:
     """Whether *grad* stands for many gradients: ``is_grads_batched``, or a vectorised Jacobian."""
     return torch._C._dispatch_keys(grad).has(torch._C._dispatch_key_parse("Batched"))

@@ -1,8 +1,8 @@
 """Time language models: ``scripts/benchmark.py lm``.
 
 The models have about the same number of parameters, and read the same number of random tokens of
-the same vocabulary. Each is trained with the loss and the optimiser that its users have: fairseq's
-for fairseq's models, and this project's for the others.
+the same vocabulary, whose frequencies follow Zipf's law. Each is trained with the loss and the
+optimiser that its users have: fairseq's for fairseq's models, and this project's for the others.
 """
 
 import contextlib
@@ -32,14 +32,27 @@ FAIRSEQ = [
     *("--decoder-layers", "2", "--batch-size", "3"),
 ]
 LRN = [*OURS, "--decoder-hidden-size", "400"]
+LSTM = [*OURS, "--cell", "lstm", "--decoder-hidden-size", "236"]
+TRANSFORMER = [
+    *(*FAIRSEQ, "--arch", "transformer_lm", "--decoder-ffn-embed-dim", "400"),
+    *("--decoder-attention-heads", "8", "--tokens-per-sample", "256"),
+    *("--decoder-input-dim", "400", "--decoder-output-dim", "400"),
+]
+# As in scripts/ptb.sh, with a cutoff behind the most frequent fifth of the words. fairseq's LSTM is
+# left out: its adaptive softmax cannot share the embeddings, so it would have more parameters.
+ADAPTIVE = ["--adaptive-softmax-cutoff", "{cutoff}", "--adaptive-softmax-factor", "1"]
+ADAPTIVE_TRANSFORMER = [
+    *(*ADAPTIVE, "--adaptive-input", "--adaptive-input-cutoff", "{cutoff}"),
+    *("--adaptive-input-factor", "1", "--tie-adaptive-weights", "--tie-adaptive-proj"),
+    *("--decoder-ffn-embed-dim", "200"),  # because adaptive input adds projections
+    *("--criterion", "adaptive_loss"),
+    *("--ddp-backend", "legacy_ddp"),  # the loss requires it
+]
 # Options of each model, and columns and tokens of a batch.
 MODELS: Dict[str, Tuple[List[str], Tuple[int, int]]] = {
     "lrn": (LRN, (11, 70)),
     "lrn, bfloat16": ([*LRN, "--autocast", "bfloat16"], (11, 70)),
-    "the same with torch's LSTM": (
-        [*OURS, "--cell", "lstm", "--decoder-hidden-size", "236"],
-        (11, 70),
-    ),
+    "the same with torch's LSTM": (LSTM, (11, 70)),
     "lstm_lm": (
         [
             *(*FAIRSEQ, "--arch", "lstm_lm", "--decoder-out-embed-dim", "400"),
@@ -47,14 +60,10 @@ MODELS: Dict[str, Tuple[List[str], Tuple[int, int]]] = {
         ],
         (11, 70),
     ),
-    "transformer_lm": (
-        [
-            *(*FAIRSEQ, "--arch", "transformer_lm", "--decoder-ffn-embed-dim", "400"),
-            *("--decoder-attention-heads", "8", "--tokens-per-sample", "256"),
-            *("--decoder-input-dim", "400", "--decoder-output-dim", "400"),
-        ],
-        (3, 256),
-    ),
+    "transformer_lm": (TRANSFORMER, (3, 256)),
+    "lrn, adaptive softmax": ([*LRN, *ADAPTIVE], (11, 70)),
+    "torch's LSTM, adaptive softmax": ([*LSTM, *ADAPTIVE], (11, 70)),
+    "transformer_lm, adaptive softmax": ([*TRANSFORMER, *ADAPTIVE_TRANSFORMER], (3, 256)),
 }
 GENERATING = ("lrn", "transformer_lm")
 VOCABULARY = 10_000
@@ -117,8 +126,11 @@ def build(name: str, data: str, vocabulary: int) -> Setup:
         vocabulary: number of words in it.
     """
     arguments, (columns, tokens) = MODELS[name]
+    arguments = [argument.format(cutoff=vocabulary // 5 + 1) for argument in arguments]
     trainee, _, _ = build_trainee([data, *arguments, "--lr", "0", "--clip-norm", str(CLIP_NORM)])
-    text = torch.randint(4, vocabulary + 4, (columns, tokens + 1))
+    frequencies = 1.0 / torch.arange(1, vocabulary + 1)
+    text = 4 + torch.multinomial(frequencies, columns * (tokens + 1), replacement=True)
+    text = text.view(columns, tokens + 1)
     sample = {
         "net_input": {"src_tokens": text[:, :-1], "src_lengths": torch.full((columns,), tokens)},
         "target": text[:, 1:].contiguous(),

@@ -6,6 +6,8 @@ from benchmarks import lm_speed, operator_speed
 from benchmarks.lm_speed import Speed, TokenTime
 from fairseq_lrn.errors import InputError
 
+TRANSFORMER = ["--decoder-embed-dim", "16", "--decoder-input-dim", "16"]
+TRANSFORMER += ["--decoder-output-dim", "16"]
 SMALL = ["--decoder-embed-dim", "16", "--decoder-hidden-size", "12"]
 
 
@@ -14,7 +16,7 @@ def small(monkeypatch):
     monkeypatch.setattr(operator_speed, "TURN_SECONDS", 1e-4)
     models = {}
     for name, (arguments, _) in lm_speed.MODELS.items():
-        sizes = SMALL if "transformer" not in name else ["--decoder-embed-dim", "16"]
+        sizes = SMALL if "transformer" not in name else TRANSFORMER
         sizes = [*sizes, "--decoder-out-embed-dim", "16"] if name == "lstm_lm" else sizes
         models[name] = [*arguments, *sizes], (2, 5)
     monkeypatch.setattr(lm_speed, "MODELS", models)

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import torch
+from torch import nn
 
 from fairseq_lrn.ops import build
 from fairseq_lrn.ops.cpu import cpuinfo
@@ -39,4 +40,7 @@ def why_no_int8():
     return None
 
 
+needs_rms_norm = pytest.mark.skipif(
+    not hasattr(nn, "RMSNorm"), reason="this version of torch has no RMS norm"
+)
 needs_int8 = pytest.mark.skipif(why_no_int8() is not None, reason=str(why_no_int8()))

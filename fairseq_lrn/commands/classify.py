@@ -22,6 +22,7 @@ from fairseq_lrn.commands.streams import (
     two_texts,
     with_progress,
 )
+from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.classifier import Classification, load_classifier
 
 HELP = "classify raw text"
@@ -74,10 +75,16 @@ def sample_of(line: Line, is_pair: bool) -> Any:
     """The text or the pair of texts on a line.
 
     Raises:
-        InputError: a line of a pair does not have one tab.
+        InputError: a line of a pair does not have one tab, or the line of a single text has one.
     """
     if not is_pair:
-        return text_of(line)
+        fields = text_of(line).split("\t")
+        if len(fields) > 1:
+            raise InputError(
+                f"{line.place} has {len(fields)} fields between tabs, and the model reads one "
+                "text: remove labels (cut -f 2), or replace the tabs by spaces"
+            )
+        return fields[0]
     return two_texts(line, "two texts", "the model reads pairs")
 
 

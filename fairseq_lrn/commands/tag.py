@@ -8,6 +8,8 @@ has one word per line, too, in its first column. An empty line or the end of a f
 
 import argparse
 import json
+import logging
+import re
 from itertools import chain
 from typing import Any, Iterable, Iterator, List, Optional
 
@@ -25,7 +27,11 @@ from fairseq_lrn.data.labelled_files import DOCUMENT, check_width
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.generation.tagger import Tagging, load_tagger
 
+logger = logging.getLogger(__name__)
+
 HELP = "find named entities in raw text"
+TAG = re.compile(r"O|[BIESLU]-\S+")
+CHECKED_LINES = 3  # which look like columns: a sentence may end in "O" or "B-52"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +63,9 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--columns gives the words: leave out --tokenizer")
     tagger = load_tagger(args.model, data=args.data, device=args.device)
     given: Iterable[Any] = read_lines(args.files)
-    if args.columns:
+    if not args.columns:
+        given = warn_of_columns(given)
+    else:
         given = chain.from_iterable(sentences(read_lines([name])) for name in args.files or ["-"])
     with output_file(args.output) as file:
         for first, block in with_progress(blocks(given, args.buffer_size), args):
@@ -70,6 +78,23 @@ def main(args: argparse.Namespace) -> None:
                 text = " ".join(item) if args.columns else text_of(item)
                 file.write(as_json(text, tagging) if args.json else as_columns(tagging))
             file.flush()
+
+
+def warn_of_columns(lines: Iterable[Optional[Line]]) -> Iterator[Optional[Line]]:
+    """The lines. A warning says if the first ones end in tags, as rows of columns do."""
+    checked = 0
+    for line in lines:
+        if line is not None and line.strip() and checked < CHECKED_LINES:
+            fields = line.split()
+            is_row = len(fields) > 1 and TAG.fullmatch(fields[-1]) is not None
+            checked = checked + 1 if is_row else CHECKED_LINES + 1
+            if checked == CHECKED_LINES:
+                logger.warning(
+                    "the first %d lines end in tags, and each is read as a sentence: for words in "
+                    "columns, give --columns",
+                    CHECKED_LINES,
+                )
+        yield line
 
 
 def sentences(lines: Iterable[Optional[Line]]) -> Iterator[Optional[List[str]]]:

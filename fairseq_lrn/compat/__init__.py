@@ -32,6 +32,7 @@ def apply_patches(package: Iterable[str]) -> None:
         copying,
         criterion_updates,
         diverse_beams,
+        finished_training,
         fused_loss,
         hydra_architectures,
         language_pair,
@@ -57,6 +58,7 @@ def apply_patches(package: Iterable[str]) -> None:
     copying.patch_copying()
     criterion_updates.patch_criterion_updates()
     diverse_beams.patch_diverse_beams()
+    finished_training.patch_finished_training()
     fused_loss.patch_output_layers()
     hydra_architectures.patch_architectures()
     language_pair.patch_language_pair()

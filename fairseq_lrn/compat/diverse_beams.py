@@ -1,9 +1,10 @@
 """``--diverse-beam-groups`` goes on with finished hypotheses, and mixes up sentences of a batch.
 
-fairseq (0.12.2, 0.12.3) considers as many candidates as there are hypotheses. If some of them end,
+fairseq-fixed (0.12.3) considers as many candidates as there are hypotheses. If some of them end,
 too few are left, and the search extends those that have ended: translations contain ``</s>``. It
 also looks up how much the groups of a sentence overlap by the sentence's number in the data set,
-where its row in the batch is meant: it takes another sentence's overlap, or fails.
+where its row in the batch is meant: it takes another sentence's overlap, or fails. fairseq 0.12.2
+does neither.
 
 The patch considers twice as many candidates, as plain beam search does, and finds the row.
 """

@@ -109,7 +109,8 @@ def _check_cosine(schedule: Any, max_update: int) -> None:
 
 def _remedy(criterion: Any) -> str:
     """The options for bfloat16 on a CPU; empty where no criterion for the task has one."""
-    if hasattr(criterion, "autocast"):
+    # omegaconf before 2.1 gives None for an option that does not exist.
+    if getattr(criterion, "autocast", None) is not None:
         return AUTOCAST
     predicts_tokens = str(getattr(criterion, "_name", "")).endswith("cross_entropy")
     return f"{FUSED_LOSS} {AUTOCAST}" if predicts_tokens else ""

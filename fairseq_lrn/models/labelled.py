@@ -45,6 +45,8 @@ class LabelledModel(BaseFairseqModel):
         """
         return ()
 
+    args: Any = None  # in which fairseq 0.12.2's sentence_prediction looks for options
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The output of :meth:`forward`, with packed weights that are up to date."""
         repack_changed_weights(self)

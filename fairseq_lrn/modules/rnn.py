@@ -146,7 +146,7 @@ class LRN(nn.Module):
         Raises:
             ValueError: a shape does not fit, *hx* is on another device than *input*, or a
                 ``PackedSequence`` comes with a mask.
-            TypeError: *padding_mask* is not boolean, or without autocast *input* or *hx* has
+            TypeError: *hx* is no tensor, *padding_mask* is not boolean, or without autocast *input* or *hx* has
                 another type than the weights.
         """
         if not torch.jit.is_scripting():
@@ -202,6 +202,8 @@ class LRN(nn.Module):
             )
         batch = [] if batch_dim is None else [input.size(batch_dim)]
         state_shape = (self.num_layers * self.num_directions, *batch, self.hidden_size)
+        if hx is not None and not isinstance(hx, Tensor):
+            raise TypeError(f"hx must be one tensor, as with torch.nn.GRU, not {type(hx).__name__}")
         if hx is not None and hx.shape != state_shape:
             raise ValueError(
                 f"hx must be (num_layers * directions) x {'B x ' if batch else ''}H = "

@@ -3,11 +3,13 @@
 A backend registers itself (:func:`register`); this module imports none of them.
 """
 
+import functools
 import logging
 import os
 import threading
-from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, TypeVar, cast
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 REFERENCE = "reference"
 PARALLEL = "parallel"
 # When the recurrence is computed in parallel over time.
@@ -92,6 +94,23 @@ def requested_name(requested: Optional[str] = None) -> str:
     return requested or os.environ.get(BACKEND_VARIABLE) or "auto"
 
 
+def constant_in_graphs(function: Function) -> Function:
+    """Let ``torch.compile`` call *function* while it traces, instead of tracing into it.
+
+    ``torch.compiler.assume_constant_result`` does the same, but imports the whole compiler.
+    """
+
+    # torch 2.2 makes the result a global variable of the module that it compiles, under the name
+    # that the code has. A function of that module must not have this name.
+    @functools.wraps(function)
+    def result_in_graph(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    result_in_graph._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return cast(Function, result_in_graph)
+
+
+@constant_in_graphs
 def choose(device_type: str, requested: Optional[str] = None) -> str:
     """Name of the backend for tensors on *device_type*; loads the backend on first use.
 
@@ -126,6 +145,7 @@ def require_cpp(name: str) -> None:
         raise RuntimeError(f"{name} needs the C++ kernels: see python -m fairseq_lrn.ops")
 
 
+@constant_in_graphs
 def runs_in_parallel(device_type: str, requested: Optional[str] = None) -> str:
     """Whether the recurrence is computed in parallel over time.
 
@@ -141,12 +161,6 @@ def runs_in_parallel(device_type: str, requested: Optional[str] = None) -> str:
         return ALWAYS
     is_gpu = name == "auto" and device_type == "cuda" and choose(device_type, requested) == "triton"
     return BY_SHAPE if is_gpu else NEVER
-
-
-# torch.compile then calls these functions while it traces, and does not trace into them.
-# torch.compiler.assume_constant_result does the same, but imports the whole compiler.
-choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
-runs_in_parallel._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_loaded(name: str, device_type: str) -> bool:

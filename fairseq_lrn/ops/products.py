@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq_lrn.ops.cpu import cpuinfo
-from fairseq_lrn.ops.dispatch import UnknownSetting
+from fairseq_lrn.ops.dispatch import UnknownSetting, constant_in_graphs
 from fairseq_lrn.ops.library import LIBRARY
 from fairseq_lrn.ops.precision import matmul_dtype
 from fairseq_lrn.ops.transforms import is_batched_gradient, is_transforming
@@ -52,13 +52,10 @@ def library_in_use() -> ProductLibrary:
     return choose_library()
 
 
+@constant_in_graphs  # so that a graph needs no guard that reads files
 def uses_onednn() -> bool:
     """Whether :func:`library_in_use` is oneDNN."""
     return library_in_use().name == ONEDNN
-
-
-# torch.compile then needs no guard that reads files, see dispatch.py.
-uses_onednn._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def choose_library() -> ProductLibrary:

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from fairseq import utils
 from fairseq.data import data_utils
 from fairseq.data.iterators import EpochBatchIterator
+from fairseq.models import FairseqLanguageModel
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from fairseq_lrn.data.text_stream import Segments, Text, TextStream
 from fairseq_lrn.errors import InputError
 from fairseq_lrn.modules.data_parallel import unwrapped
 from fairseq_lrn.options import check_minimum, option_name
+from fairseq_lrn.tasks.architectures import check_architecture
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +126,9 @@ class StatefulLanguageModelingTask(LanguageModelingTask):
         """As in fairseq.
 
         Raises:
-            InputError: the model carries no state.
+            InputError: the model is no language model, or carries no state.
         """
+        check_architecture(args, FairseqLanguageModel, "stateful_language_modeling", "lrn_lm")
         model = super().build_model(args, from_checkpoint)
         _decoder(model)
         return model

@@ -12,6 +12,7 @@ from fairseq.data import Dictionary
 from fairseq.data.data_utils import post_process
 from fairseq.dataclass import ChoiceEnum
 from fairseq.dataclass.configs import GenerationConfig
+from fairseq.models import FairseqEncoderDecoderModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import nn
@@ -27,6 +28,7 @@ from fairseq_lrn.generation.length_penalty import (
     GNMTSequenceGeneratorWithAlignment,
 )
 from fairseq_lrn.modules.precision import MATMUL_DTYPES, set_matmul_dtype
+from fairseq_lrn.tasks.architectures import check_architecture
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +107,10 @@ class LRNTranslationTask(TranslationTask):
         """As in fairseq. In training, what ``--eval-bleu`` needs is read before the data.
 
         Raises:
-            InputError: files that raw text needs are damaged or missing, or ``--eval-bleu-args``
-                has no options of a search.
+            InputError: the model does not translate; files that raw text needs are damaged or
+                missing; or ``--eval-bleu-args`` has no options of a search.
         """
+        check_architecture(cfg, FairseqEncoderDecoderModel, "translation_lrn", "lrn")
         if self.cfg.eval_bleu and not from_checkpoint:
             _check_search_options(str(self.cfg.eval_bleu_args))
             self._raw_text()

@@ -72,3 +72,6 @@ def test_refused(refuse, checkpoints, file, tmp_path):
     file.write_bytes(b"good\nb\xe4d\n")
     assert "texts is not UTF-8 (line 2)" in refuse("classify", checkpoints, file)
     assert "has no averaged.pt" in refuse("classify", tmp_path, file)
+    file.write_text("a fine film\nbad\tdull\n")  # a label would be read as a word
+    message = refuse("classify", checkpoints, file)
+    assert f"{file}, line 2 has 2 fields between tabs, and the model reads one text" in message

@@ -6,7 +6,7 @@ import pytest
 
 from fairseq_lrn import load_tagger
 from fairseq_lrn.commands.streams import Line
-from fairseq_lrn.commands.tag import sentences
+from fairseq_lrn.commands.tag import sentences, warn_of_columns
 from labelled_corpus import untrained_model
 
 
@@ -84,3 +84,24 @@ def test_sentences():
     assert found("a x", None, "b y", "", None, "", "c z") == [["a", "b"], None, ["c"]]
     assert found("", "a") == [["a"]]
     assert found("-DOCSTART- O O", "", "a O") == [["a"]]
+
+
+ROW, TEXT = "Ada NNP B-PER\n", "He flew a B-52\n"
+
+
+@pytest.mark.parametrize(
+    "text, is_warned",
+    [
+        (3 * ROW, True),
+        (ROW + "\n" + "lives VB O\n" + ROW, True),
+        (2 * ROW, False),
+        (TEXT + ROW + "Ada lives.\n" + 3 * ROW, False),
+        (2 * TEXT + "Ada lives.\n" + 3 * TEXT, False),
+        (3 * "O\n", False),
+    ],
+)
+def test_columns_without_the_option(text, is_warned, caplog):
+    lines = [None, *(Line(line, "") for line in text.splitlines())]
+    assert list(warn_of_columns(iter(lines))) == lines
+    assert ("give --columns" in caplog.text) == is_warned
+    assert len(caplog.records) == is_warned

@@ -332,6 +332,11 @@ def test_exponential_moving_average(train, tmp_path):
     assert average.keys() == state["model"].keys()
     assert all(average[name].isfinite().all() for name in average)
     assert any(not torch.equal(average[name], value) for name, value in state["model"].items())
+    # A finished training run makes no further update if it is started again.
+    assert "--max-update is 10: it is finished" in train(*options, "--max-update", "10")
+    again = checkpoints.load(str(tmp_path / "checkpoints" / "checkpoint_last.pt"))
+    assert again["optimizer_history"][-1]["num_updates"] == 10
+    assert all(torch.equal(again["model"][name], value) for name, value in state["model"].items())
 
 
 def test_tensorboard(train, tmp_path):

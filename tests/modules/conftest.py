@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-needs_rms_norm = pytest.mark.skipif(
-    not hasattr(nn, "RMSNorm"), reason="this version of torch has no RMS norm"
-)
+from kernels import needs_rms_norm
 
 
 @pytest.fixture(params=[None, "layer", pytest.param("rms", marks=needs_rms_norm)])

@@ -333,6 +333,7 @@ def test_wrong_options(options, message):
         ),
         ((torch.zeros(4, 3, 5).double(),), "input is torch.float64, but the weights are .*float32"),
         ((torch.zeros(4, 3, 5).long(),), r"convert it with .to\(torch.float32\)"),
+        ((torch.zeros(4, 3, 5), 2 * (torch.zeros(1, 3, 7),)), "hx must be one tensor.* not tuple"),
         ((torch.zeros(4, 3, 5), torch.zeros(1, 3, 7).half()), "hx is torch.float16, but the weig"),
         ((torch.zeros(4, 5), torch.zeros(1, 7, device="meta")), "hx is on meta, but input is on c"),
         ((torch.zeros(4, 5), torch.zeros(1, 1, 7)), r"hx must be .* x H = \(1, 7\)"),

@@ -59,12 +59,19 @@ def test_resumes_exactly():
     assert all(torch.equal(*pair) for pair in zip(params, resumed))
 
 
-@pytest.mark.skipif(torch.__version__ < (2, 4), reason="this torch has no fused Adam for the CPU")
+needs_fused_adam = pytest.mark.skipif(
+    torch.__version__ < (2, 4), reason="this torch has no fused Adam for the CPU"
+)
+
+
+@needs_fused_adam
 def test_is_fused_on_the_cpu():
     assert TorchAdam(configured(TorchAdamConfig), parameters()).optimizer.defaults["fused"]
 
 
-@pytest.mark.parametrize("saved, here", [(None, True), (True, None)])
+@pytest.mark.parametrize(
+    "saved, here", [pytest.param(None, True, marks=needs_fused_adam), (True, None)]
+)
 def test_resumes_in_the_form_of_this_machine(monkeypatch, saved, here):
     monkeypatch.setattr(adam, "_can_fuse", lambda params: bool(here))
     optimizer = TorchAdam(configured(TorchAdamConfig), parameters())

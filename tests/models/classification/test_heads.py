@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fairseq_lrn.models.classification.heads import ClassifierConfig, HeadModel, check_single_text
+from kernels import needs_rms_norm
 
 
 def test_heads():
@@ -19,6 +20,7 @@ def test_heads():
     assert sorted(model.classification_heads) == ["a", "b"]  # fairseq's criterion looks here
 
 
+@needs_rms_norm
 def test_norm_of_the_logits():
     model = HeadModel(6, dropout=0.0, norm="rms")
     model.register_classification_head("a", num_classes=4)

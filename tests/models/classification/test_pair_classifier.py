@@ -8,6 +8,7 @@ from fairseq_lrn.models.classification.pair_classifier import (
     LRNPairClassifier,
     LRNPairClassifierConfig,
 )
+from kernels import needs_rms_norm
 from labelled_tasks import labelled_task, texts
 
 SMALL = {
@@ -48,7 +49,10 @@ def pairs(task, first, second, **options):
     "options",
     [
         {"cell": "lrn"},
-        {"cell": "olrn", "projection_norm": "rms", "character_encoder": "max"},
+        pytest.param(
+            {"cell": "olrn", "projection_norm": "rms", "character_encoder": "max"},
+            marks=needs_rms_norm,
+        ),
         {"cell": "gru", "pooling": "max"},
         {"cell": "lstm", "pooling": "mean"},
         {

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 from benchmarks import newton_rounds
 from benchmarks.newton_rounds import Device, Rounds, loop_seconds, parallel_seconds
@@ -20,6 +21,7 @@ def test_random_inputs():
         assert "steps, layer below" not in one.rounds
 
 
+@pytest.mark.skipif(torch.__version__ < (2, 6), reason="this torch has no operator to record")
 def test_model(checkpoint, data):
     found = newton_rounds.measure_model("lrn", checkpoint, str(data), [70])
     assert [one.inputs for one in found[:2]] == ["lrn, 1", "lrn, 2"]

@@ -146,8 +146,8 @@ class LRN(nn.Module):
         Raises:
             ValueError: a shape does not fit, *hx* is on another device than *input*, or a
                 ``PackedSequence`` comes with a mask.
-            TypeError: *hx* is no tensor, *padding_mask* is not boolean, or without autocast *input* or *hx* has
-                another type than the weights.
+            TypeError: *hx* is no tensor, *padding_mask* is not boolean, or without autocast *input*
+                or *hx* has another type than the weights.
         """
         if not torch.jit.is_scripting():
             if isinstance(input, PackedSequence):

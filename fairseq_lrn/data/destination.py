@@ -2,11 +2,14 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 from typing import IO, Iterator, Optional
 
 from fairseq_lrn.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 LOCK = "lock"  # a file that is locked while the data are prepared
 
@@ -68,6 +71,8 @@ def _lock(file: IO[str], destdir: str) -> None:
 def check_names(**names: Optional[str]) -> None:
     """Refuse names of files that are empty, as those of a variable that is not set.
 
+    A warning says if a training set has no validation set.
+
     Args:
         names: name of a file or prefix of names, or None, for each option.
 
@@ -77,6 +82,11 @@ def check_names(**names: Optional[str]) -> None:
     for option, name in names.items():
         if name == "":
             raise InputError(f"--{option} has an empty name: give a file, or leave the option out")
+    if names.get("trainpref") is not None and names.get("validpref", "") is None:
+        logger.warning(
+            "there is no validation set, which fairseq-train reads: give --validpref, or train "
+            "with --disable-validation"
+        )
 
 
 def check_destdir(destdir: str) -> None:

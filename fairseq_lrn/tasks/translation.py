@@ -103,6 +103,28 @@ class LRNTranslationTask(TranslationTask):
             return cls(cfg, *dictionaries)
         return super().setup_task(cfg, **kwargs)
 
+    def state_dict(self):
+        """What fairseq keeps in checkpoints: the languages, too."""
+        return {**super().state_dict(), "languages": [self.cfg.source_lang, self.cfg.target_lang]}
+
+    def load_state_dict(self, state_dict):
+        """Called by fairseq with the state in a checkpoint that is loaded, but not resumed.
+
+        A warning says if the data are of other languages. Dictionaries cannot show it, because two
+        languages can share one.
+        """
+        trained = state_dict.get("languages")
+        here = [self.cfg.source_lang, self.cfg.target_lang]
+        if trained is not None and trained != here and None not in (*trained, *here):
+            logger.warning(
+                "the model was trained to translate from %s to %s, and the data are for %s to %s: "
+                "give other data, or --source-lang %s --target-lang %s",
+                *(*trained, *here, *trained),
+            )
+        super().load_state_dict(
+            {name: value for name, value in state_dict.items() if name != "languages"}
+        )
+
     def build_model(self, cfg, from_checkpoint=False):
         """As in fairseq. In training, what ``--eval-bleu`` needs is read before the data.
 

@@ -80,6 +80,6 @@ def test_command(run, tmp_path):
 
 
 def test_refused_input(refuse, tmp_path):
-    arguments = ["prepare", *LANGUAGES, "--trainpref", tmp_path / "train"]
+    arguments = ["prepare", *LANGUAGES, "--trainpref", tmp_path / "train", "--validpref", "v"]
     message = refuse(*arguments, "--destdir", tmp_path / "data")
     assert message == f"error: cannot read {tmp_path / 'train.en'}: No such file or directory\n"

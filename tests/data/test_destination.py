@@ -42,10 +42,14 @@ def test_a_failure_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_names(tmp_path):
+def test_names(tmp_path, caplog):
     check_destdir(str(tmp_path / "data"))
     with pytest.raises(InputError, match="exists already: remove it or choose another --destdir"):
         check_destdir(str(tmp_path))
+    for names in ({"trainpref": "a", "validpref": "b"}, {"trainpref": None, "validpref": None}):
+        check_names(**names)
+        assert not caplog.records
     check_names(trainpref="a", validpref=None)
+    assert "no validation set, which fairseq-train reads: give --validpref" in caplog.text
     with pytest.raises(InputError, match="--vectors has an empty name: give a file, or leave"):
         check_names(trainpref="a", vectors="")

@@ -233,6 +233,25 @@ def language_model(task, tmp_path):
     return str(path)
 
 
+@pytest.mark.parametrize("saved, is_warned", [("en-de", False), ("de-en", True), (None, False)])
+def test_languages_of_a_checkpoint(task, caplog, saved, is_warned):
+    """With a joint dictionary, nothing else tells the directions apart."""
+
+    def build(source, target):
+        cfg = LRNTranslationConfig(source_lang=source, target_lang=target)
+        return LRNTranslationTask(cfg, *2 * [task.target_dictionary])
+
+    state = build(*saved.split("-")).state_dict() if saved else {}
+    translation = build("en", "de")
+    translation.load_state_dict(state)
+    message = "trained to translate from de to en, and the data are for en to de: give other data"
+    assert (message in caplog.text) == is_warned == bool(caplog.records)
+    assert translation.state_dict() == {"languages": ["en", "de"]}
+    caplog.clear()
+    build(None, None).load_state_dict(state)
+    assert not caplog.records
+
+
 def test_language_model(build, task, language_model):
     """fairseq-interactive and the translator do not load it, so the task does, once."""
     translation = LRNTranslationTask(LRNTranslationConfig(), *2 * [task.target_dictionary])

@@ -65,6 +65,8 @@ def load(path: str) -> Dict[str, Any]:
         InputError: the file is missing, is damaged, holds objects that a fairseq checkpoint does
             not need (they could run code), or is not a fairseq checkpoint.
     """
+    if os.path.isdir(path):
+        raise InputError(f"{path} is a directory: give a checkpoint in it, e.g. checkpoint_best.pt")
     try:
         file = open(path, "rb")
     except (OSError, ValueError) as error:  # ValueError: a null character in the path

@@ -38,6 +38,12 @@ def test_types_of_fairseq_are_loaded(save_state, tmp_path):
     assert torch.equal(checkpoints.load(str(tmp_path / "d.pt"))["model"]["w"], weights["w"])
 
 
+def test_directory_in_place_of_a_file(tmp_path):
+    message = f"^{tmp_path} is a directory: give a checkpoint in it, e.g. checkpoint_best.pt"
+    with pytest.raises(InputError, match=message):
+        checkpoints.load(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "content, message",
     [

@@ -269,9 +269,10 @@ class RNMTDecoder(RecurrentDecoder):
             updated[f"keys{index}"] = keys
             if weights is not None:
                 attn = weights
-        begins = is_token.any(dim=1)  # B
-        updated["has_begun"] = begins if has_begun is None else has_begun | begins
-        self.cache(incremental_state, updated, num_seen + x.size(0))
+        if incremental_state is not None:
+            begins = is_token.any(dim=1)  # B
+            updated["has_begun"] = begins if has_begun is None else has_begun | begins
+            self.cache(incremental_state, updated, num_seen + x.size(0))
         x = self._features(x, context)
         if attn is not None:
             # T x B x S x heads to B x T x S; contiguous, because fairseq's criterion views it
